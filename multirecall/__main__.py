@@ -1,0 +1,5 @@
+"""`python -m multirecall`: the command line."""
+
+from multirecall.cli import main
+
+main()

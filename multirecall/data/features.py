@@ -1,0 +1,143 @@
+"""Feature columns of items or users as arrays, one class for each shape of value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.lists import offsets_of
+from multirecall.vocabulary import Vocabulary
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Categorical:
+    """One category for each row: `codes` int32 (n,) into `categories`, -1 for null."""
+
+    codes: NDArray[np.int32]
+    categories: Vocabulary
+    kind: Literal["categorical"] = "categorical"
+
+    def value(self, row: int) -> Any:
+        """The category of a row, or None."""
+        code = self.codes[row]
+        return None if code < 0 else self.categories.ids()[code].item()
+
+    def take(self, rows: NDArray[np.integer]) -> Categorical:
+        """The column for other rows; -1 gives null."""
+        return Categorical(np.where(rows < 0, np.int32(-1), self.codes[rows]), self.categories)
+
+    def arrays(self) -> Arrays:
+        """What `feature_of` rebuilds the column from."""
+        return {"codes": self.codes, "categories": self.categories.ids()}
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """A list of categories for each row, as CSR: int64 `offsets` (n + 1,) into int32 `codes`."""
+
+    offsets: NDArray[np.int64]
+    codes: NDArray[np.int32]
+    categories: Vocabulary
+    kind: Literal["list"] = "list"
+
+    def value(self, row: int) -> Any:
+        """The categories of a row, or None when it has none."""
+        codes = self.codes[self.offsets[row] : self.offsets[row + 1]]
+        return self.categories.ids(codes).tolist() or None
+
+    def take(self, rows: NDArray[np.integer]) -> Tags:
+        """The column for other rows; -1 gives an empty list."""
+        offsets, places = taken_runs(self.offsets, rows)
+        return Tags(offsets, self.codes[places], self.categories)
+
+    def arrays(self) -> Arrays:
+        """What `feature_of` rebuilds the column from."""
+        return {"offsets": self.offsets, "codes": self.codes, "categories": self.categories.ids()}
+
+
+@dataclass(frozen=True, slots=True)
+class Numeric:
+    """A number for each row, float64 (n,), NaN for null; datetimes count epoch seconds."""
+
+    values: NDArray[np.float64]
+    kind: Literal["number", "datetime"] = "number"
+
+    def value(self, row: int) -> Any:
+        """The number of a row, or None."""
+        value = self.values[row].item()
+        return None if np.isnan(value) else value
+
+    def take(self, rows: NDArray[np.integer]) -> Numeric:
+        """The column for other rows; -1 gives null."""
+        return Numeric(np.where(rows < 0, np.nan, self.values[rows]), self.kind)
+
+    def arrays(self) -> Arrays:
+        """What `feature_of` rebuilds the column from."""
+        return {"values": self.values}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text for each row, as UTF-8 bytes: int64 `offsets` (n + 1,) into uint8 `data`; empty for null."""
+
+    offsets: NDArray[np.int64]
+    data: NDArray[np.uint8]
+    kind: Literal["text"] = "text"
+
+    @classmethod
+    def of(cls, texts: Iterable[str | None]) -> Text:
+        """Encode texts."""
+        encoded = [(text or "").encode() for text in texts]
+        offsets = offsets_of([len(part) for part in encoded])
+        return cls(offsets, np.frombuffer(b"".join(encoded), np.uint8))
+
+    def value(self, row: int) -> Any:
+        """The text of a row, or None when it is empty."""
+        return self.data[self.offsets[row] : self.offsets[row + 1]].tobytes().decode() or None
+
+    def strings(self) -> list[str]:
+        """All texts, (n,)."""
+        data, bounds = self.data.tobytes(), self.offsets.tolist()
+        return [data[start:stop].decode() for start, stop in pairwise(bounds)]
+
+    def take(self, rows: NDArray[np.integer]) -> Text:
+        """The column for other rows; -1 gives an empty text."""
+        offsets, places = taken_runs(self.offsets, rows)
+        return Text(offsets, self.data[places])
+
+    def arrays(self) -> Arrays:
+        """What `feature_of` rebuilds the column from."""
+        return {"offsets": self.offsets, "data": self.data}
+
+
+Feature = Categorical | Tags | Numeric | Text
+
+
+def feature_of(kind: str, field: str, arrays: Mapping[str, NDArray[Any]]) -> Feature:
+    """The column that `arrays()` was taken from."""
+    if kind == "text":
+        return Text(arrays["offsets"], arrays["data"])
+    if kind == "number":
+        return Numeric(arrays["values"])
+    if kind == "datetime":
+        return Numeric(arrays["values"], "datetime")
+    categories = Vocabulary(arrays["categories"], field)
+    if kind == "list":
+        return Tags(arrays["offsets"], arrays["codes"], categories)
+    return Categorical(arrays["codes"], categories)
+
+
+def taken_runs(offsets: NDArray[np.int64], rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """CSR runs of other rows: their offsets, and where their elements stand; -1 gives an empty run."""
+    starts = np.where(rows < 0, 0, offsets[rows])
+    lengths = np.where(rows < 0, 0, offsets[rows + 1] - starts)
+    taken = offsets_of(lengths)
+    places = np.arange(taken[-1]) + np.repeat(starts - taken[:-1], lengths)
+    return taken, places

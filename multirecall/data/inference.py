@@ -1,0 +1,135 @@
+"""From a frame's column to a feature: which kind it is, and its arrays."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from multirecall.data.config import Kind
+from multirecall.data.features import Categorical, Feature, Numeric, Tags, Text
+from multirecall.data.log import TEXTS, parsed_times
+from multirecall.data.source import Source
+from multirecall.errors import DataError
+from multirecall.lists import offsets_of
+from multirecall.vocabulary import Vocabulary
+
+LIST_SEPARATOR = "|"
+TEXT_MIN_DISTINCT = 20
+"""A text column has more distinct values than this, …"""
+TEXT_MIN_SHARE_DISTINCT = 0.5
+"""… at least this share of its rows differ, …"""
+TEXT_MIN_MEAN_WORDS = 1.5
+"""… and its values hold at least this many words on average; otherwise it is categorical."""
+
+
+def feature(source: Source, field: str, kind: Kind | None) -> Feature:
+    """The feature column `field` of `source`, of the given kind or the inferred one.
+
+    Text cells become numbers or datetimes where all of them parse, lists where one holds `|`, free text where
+    they are many, mostly distinct and of several words, else categories.
+
+    Raises:
+        DataError: names file, column, row and remedy where a cell does not fit the kind.
+
+    """
+    values = source.frame[field]
+    kind = kind or infer_kind(values, source.untyped)
+    if kind == "number":
+        return _number(source, field)
+    if kind == "datetime":
+        return _datetime(source, field)
+    if kind == "list":
+        return _tags(source, field)
+    if kind == "text":
+        return Text.of(values.cast(pl.String).to_list())
+    return _categorical(source, field)
+
+
+def infer_kind(values: pl.Series, untyped: bool) -> Kind:
+    """The kind of a column from its type and, for text, its values; `untyped` text may spell numbers."""
+    if isinstance(values.dtype, pl.List | pl.Array):
+        return "list"
+    if isinstance(values.dtype, pl.Datetime) or values.dtype == pl.Date:
+        return "datetime"
+    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
+        return "number"
+    if values.dtype != pl.String:
+        return "categorical"
+    present = values.drop_nulls()
+    if present.is_empty():
+        return "categorical"
+    if untyped:
+        if present.cast(pl.Float64, strict=False).null_count() == 0:
+            return "number"
+        if parsed_times(present).null_count() == 0:
+            return "datetime"
+    if present.str.contains(LIST_SEPARATOR, literal=True).any():
+        return "list"
+    distinct = present.n_unique()
+    words = present.str.count_matches(r"\S+").mean()
+    is_text = (
+        distinct > TEXT_MIN_DISTINCT
+        and distinct >= TEXT_MIN_SHARE_DISTINCT * present.len()
+        and isinstance(words, float)
+        and words >= TEXT_MIN_MEAN_WORDS
+    )
+    return "text" if is_text else "categorical"
+
+
+def _number(source: Source, field: str) -> Numeric:
+    values = source.frame[field]
+    numbers = values.cast(pl.Float64, strict=False)
+    source.refuse(field, numbers.is_null() & values.is_not_null(), f"{{value}} is no number; {_remedy(field)}")
+    source.refuse(field, numbers.is_infinite(), "the number is {value}; use null for a missing value")
+    return Numeric(numbers.fill_null(float("nan")).to_numpy())
+
+
+def _datetime(source: Source, field: str) -> Numeric:
+    values = source.frame[field]
+    if values.dtype in TEXTS:
+        moments = parsed_times(values.cast(pl.String))
+        source.refuse(field, moments.is_null() & values.is_not_null(), f"{{value}} is no time; {_remedy(field)}")
+    else:
+        moments = values
+    if moments.dtype == pl.Date or isinstance(moments.dtype, pl.Datetime):
+        moments = moments.cast(pl.Datetime("us")).to_physical().cast(pl.Float64) / 1e6
+    if not moments.dtype.is_numeric():
+        raise DataError(f"{source.name}: column {field!r} has type {values.dtype}, no time; {_remedy(field)}")
+    return Numeric(moments.cast(pl.Float64).fill_null(float("nan")).to_numpy(), "datetime")
+
+
+def _categorical(source: Source, field: str) -> Categorical:
+    values = _scalars(source, field, source.frame[field])
+    categories = Vocabulary.of(values.drop_nulls().unique().to_numpy(), f"{field}:")
+    codes = pl.Series(values.len() * [-1], dtype=pl.Int32).to_numpy().copy()
+    present = values.is_not_null().to_numpy()
+    codes[present] = categories.rows(values.drop_nulls().to_numpy())
+    return Categorical(codes, categories)
+
+
+def _tags(source: Source, field: str) -> Tags:
+    lists = source.frame[field]
+    if lists.dtype == pl.String:
+        lists = lists.str.split(LIST_SEPARATOR)
+    if not isinstance(lists.dtype, pl.List | pl.Array):
+        raise DataError(f"{source.name}: column {field!r} has type {lists.dtype}, no list; {_remedy(field)}")
+    lists = lists.cast(pl.List(lists.dtype.inner)).list.drop_nulls().list.unique()
+    lengths = lists.list.len().fill_null(0)
+    flat = _scalars(source, field, lists.filter(lengths > 0).explode())
+    if flat.dtype == pl.String:
+        flat = flat.str.strip_chars()
+    elements = flat.to_numpy()
+    categories = Vocabulary.of(flat.unique().to_numpy(), f"{field}:")
+    return Tags(offsets_of(lengths.to_numpy()), categories.rows(elements), categories)
+
+
+def _scalars(source: Source, field: str, values: pl.Series) -> pl.Series:
+    """Category values as text or integers; booleans and other numbers as text."""
+    if values.dtype.is_integer():
+        return values
+    if values.dtype in TEXTS or values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null):
+        return values.cast(pl.String)
+    raise DataError(f"{source.name}: column {field!r} has type {values.dtype}; use text or integer categories")
+
+
+def _remedy(field: str) -> str:
+    return f"mend the cell, or name another kind: kinds={{{field!r}: …}}"

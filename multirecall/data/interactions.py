@@ -1,0 +1,71 @@
+"""The interactions of a log as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from multirecall.lists import offsets_of
+
+SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Log events sorted by user, then by time, position and input order, whichever exist.
+
+    Attributes:
+        users: user rows, int32 (n,), ascending.
+        items: item rows, int32 (n,).
+        times: epoch seconds, int64 (n,), or None where the log has no timestamps.
+        weights: float32 (n,), ≥ 0.
+        n_users: users of the data, with or without events.
+        n_items: items of the data, with or without events.
+
+    """
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    times: NDArray[np.int64] | None
+    weights: NDArray[np.float32]
+    n_users: int
+    n_items: int
+
+    def __len__(self) -> int:
+        return self.users.size
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """int64 (n_users + 1,): the events of user `u` are `offsets[u]:offsets[u + 1]`."""
+        return offsets_of(np.bincount(self.users, minlength=self.n_users))
+
+    @cached_property
+    def now(self) -> int | None:
+        """Epoch seconds of the newest event, or None without timestamps."""
+        return None if self.times is None or not self.times.size else int(self.times.max())
+
+    def of_user(self, user: int) -> slice:
+        """Where the events of user row `user` stand, oldest first; nowhere for an unknown user (-1)."""
+        return slice(0, 0) if user < 0 else slice(int(self.offsets[user]), int(self.offsets[user + 1]))
+
+    def decay(self, half_life_days: float | None) -> NDArray[np.float64]:
+        """`0.5 ** (age / half_life)` of each event, (n,); ones without timestamps or half-life."""
+        if half_life_days is None or self.times is None or self.now is None:
+            return np.ones(len(self))
+        ages = (self.now - self.times) / (half_life_days * SECONDS_PER_DAY)
+        return np.exp2(-ages)
+
+    @cached_property
+    def matrix(self) -> csr_array:
+        """Users × items, float32: the largest weight of each pair, sorted by item within a user."""
+        keys = self.users.astype(np.int64) * self.n_items + self.items
+        order = np.argsort(keys, kind="stable")
+        starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+        pairs = order[starts]
+        values = np.maximum.reduceat(self.weights[order], starts) if len(self) else self.weights
+        offsets = offsets_of(np.bincount(self.users[pairs], minlength=self.n_users))
+        return csr_array((values, self.items[pairs], offsets), shape=(self.n_users, self.n_items))

@@ -1,0 +1,156 @@
+"""Frames from files or from the caller's memory, which remember where their rows came from."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from multirecall.errors import DataError
+from multirecall.validation import nearest
+
+FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv"}
+ALIASES = {"datetime": "timestamp", "rating": "weight"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A frame and where its rows came from.
+
+    Attributes:
+        frame: the rows.
+        parts: the files, or the caller's name for a frame, with their heights.
+        untyped: every cell is text, as in CSV.
+
+    """
+
+    frame: pl.DataFrame
+    parts: tuple[tuple[str, int], ...]
+    untyped: bool = False
+
+    @property
+    def name(self) -> str:
+        """The files, shortened to the first and a count."""
+        others = f" and {len(self.parts) - 1} more" if len(self.parts) > 1 else ""
+        return f"{self.parts[0][0]}{others}"
+
+    def place(self, column: str, row: int) -> str:
+        """How an error names a cell: file, column and 0-based row within that file."""
+        ends = list(accumulate(height for _, height in self.parts))
+        part = next(part for part, end in enumerate(ends) if row < end)
+        name, height = self.parts[part]
+        return f"{name}: column {column!r}, row {row - ends[part] + height} (the first is 0)"
+
+    def first(self, column: str, bad: pl.Series) -> int | None:
+        """The row of the first true value of `bad`, or None."""
+        return None if not bad.any() else int(bad.fill_null(False).arg_max() or 0)
+
+    def refuse(self, column: str, bad: pl.Series, complaint: str) -> None:
+        """Raise a `DataError` for the first row where `bad` holds; `{value}` in `complaint` is its value."""
+        row = self.first(column, bad)
+        if row is not None:
+            value = self.frame[column][row]
+            raise DataError(f"{self.place(column, row)}: {complaint.format(value=repr(value))}")
+
+    def renamed(self, columns: Mapping[str, str], required: Sequence[str]) -> Source:
+        """The source with the caller's names and the aliases replaced by ours.
+
+        Raises:
+            DataError: a column in `required` is missing, or two columns claim one name.
+
+        """
+        names = {theirs: ours for ours, theirs in columns.items() if theirs in self.frame.columns}
+        for alias, ours in ALIASES.items():
+            claimed = ours in self.frame.columns or ours in names.values()
+            if alias in self.frame.columns and alias not in names and not claimed:
+                names[alias] = ours
+        taken = [ours for theirs, ours in names.items() if ours in self.frame.columns and ours != theirs]
+        frame = self.frame.drop(taken).rename(names)
+        for column in required:
+            if column not in frame.columns:
+                wanted = columns.get(column, column)
+                raise DataError(
+                    f"{self.name}: column {wanted!r} is missing; {nearest(wanted, self.frame.columns)}. "
+                    f"Map yours with columns={{{column!r}: 'your name'}}"
+                )
+        return replace(self, frame=frame)
+
+
+def read(path: str | Path | Sequence[str | Path], what: str) -> Source:
+    """Read parquet or CSV files, given as paths or glob patterns.
+
+    CSV cells come as text; each column is parsed by whoever knows its meaning.
+
+    Raises:
+        DataError: nothing matches, a file cannot be read, or files have different columns.
+
+    """
+    patterns = [path] if isinstance(path, str | Path) else list(path)
+    files: list[str] = []
+    for pattern in map(str, patterns):
+        matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
+        if not matches:
+            raise DataError(f"{what}: no file matches {pattern!r}; check the pattern")
+        files += matches
+    frames = [_read_file(file, what) for file in files]
+    for file, frame in zip(files, frames, strict=True):
+        if frame.columns != frames[0].columns:
+            raise DataError(
+                f"{file}: its columns {frame.columns} differ from those of {files[0]}, {frames[0].columns}; "
+                "give all files the same columns"
+            )
+    try:
+        joined = pl.concat(frames, how="vertical_relaxed")
+    except pl.exceptions.PolarsError as fault:
+        raise DataError(f"{files[0]} and {len(files) - 1} more: column types differ between files: {fault}") from None
+    heights = tuple((file, frame.height) for file, frame in zip(files, frames, strict=True))
+    return Source(joined, heights, untyped=all(file.lower().endswith(".csv") for file in files))
+
+
+def wrap(frame: Any, what: str) -> Source:
+    """A polars, pandas or Arrow frame of the caller as a source.
+
+    Raises:
+        DataError: it is none of these.
+
+    """
+    return Source(_as_polars(frame, what), ((what, len(frame)),))
+
+
+def _read_file(file: str, what: str) -> pl.DataFrame:
+    kind = FORMATS.get(Path(file).suffix.lower())
+    if kind is None:
+        raise DataError(f"{what}: {file}: unknown file type; use {', '.join(sorted(FORMATS))}")
+    try:
+        if kind == "parquet":
+            return pl.read_parquet(file, glob=False)
+        return pl.read_csv(file, infer_schema=False, glob=False)
+    except FileNotFoundError:
+        raise DataError(f"{what}: {file}: no such file; check the path") from None
+    except (pl.exceptions.PolarsError, OSError, UnicodeError) as fault:
+        raise DataError(f"{what}: {file}: cannot be read as {kind}: {fault}") from None
+
+
+def _as_polars(frame: Any, what: str) -> pl.DataFrame:
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    module = type(frame).__module__.partition(".")[0]
+    try:
+        if module == "pandas":
+            return pl.from_pandas(frame)
+        if hasattr(frame, "__arrow_c_stream__"):
+            return pl.DataFrame(frame)
+    except ImportError as fault:
+        raise DataError(f"{what}: a pandas frame needs pyarrow ({fault}): pip install pyarrow") from None
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as fault:
+        raise DataError(f"{what}: the {module} frame cannot be converted: {fault}") from None
+    raise DataError(
+        f"{what}: got {type(frame).__name__}; pass a polars, pandas or pyarrow frame, or use Dataset.load"
+    )

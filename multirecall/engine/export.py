@@ -1,0 +1,57 @@
+"""Streaming the candidates of many users into a parquet file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from multirecall.errors import RequestError
+from multirecall.query import User
+from multirecall.result import CandidateBatch
+from multirecall.vocabulary import Id
+
+Retrieve = Callable[[list[Id | User]], CandidateBatch]
+
+
+def write_candidates(users: Iterable[Id | User], file: Path, chunk: int, retrieve: Retrieve) -> int:
+    """Write `CandidateBatch.to_polars()` of every user, `chunk` users at a time, and return the row count.
+
+    The file appears under its name only when it is complete.
+
+    Raises:
+        RequestError: there are no users, or the file cannot be written.
+
+    """
+    frames = (retrieve(part).to_polars() for part in _chunks(users, chunk))
+    first = next(frames, None)
+    if first is None:
+        raise RequestError("write_candidates: there are no users; pass at least one id or User")
+    rows = 0
+
+    def source(*_: Any) -> Iterator[pl.DataFrame]:
+        nonlocal rows
+        for frame in chain([first], frames):
+            rows += frame.height
+            yield frame.cast(first.schema)
+
+    draft = file.with_name(f".{file.name}.draft")
+    try:
+        register_io_source(source, schema=first.schema).sink_parquet(draft)
+        os.replace(draft, file)
+    except OSError as fault:
+        raise RequestError(f"write_candidates: {file}: cannot be written ({fault}); check the folder") from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return rows
+
+
+def _chunks(users: Iterable[Id | User], size: int) -> Iterator[list[Id | User]]:
+    remaining = iter(users)
+    while part := list(islice(remaining, size)):
+        yield part

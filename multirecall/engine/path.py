@@ -1,0 +1,144 @@
+"""A path: a fitted retriever in its place in an engine, and how one call to it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from multirecall.engine.breaker import Breaker
+from multirecall.engine.check import fault_of
+from multirecall.engine.workers import Workers
+from multirecall.lists import RankedBatch, RankedList
+from multirecall.protocols import Retriever
+from multirecall.query import Query
+from multirecall.result import PathStatus, State
+
+Clock = Callable[[], float]
+"""Seconds of some steady clock."""
+
+L = TypeVar("L", RankedList, RankedBatch)
+
+
+class Garbage(Exception):  # noqa: N818
+    """A retriever returned something that is no ranked list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[L]):
+    """How one call of a path ended; without a list where it failed, was late or was skipped."""
+
+    ranked: L | None
+    state: State
+    ms: float
+    detail: str | None = None
+
+    @property
+    def status(self) -> PathStatus:
+        """The outcome as the user sees it."""
+        return PathStatus(self.state, 0 if self.ranked is None else self.ranked.items.size, self.ms, self.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A fitted retriever with its part in the fusion and its guards."""
+
+    name: str
+    retriever: Retriever
+    quota: int
+    weight: float
+    required: bool
+    n_items: int
+    clock: Clock
+    breaker: Breaker
+    workers: Workers[Outcome[RankedList]]
+
+    def answer(self, query: Query, window: int) -> Outcome[RankedList]:
+        """Ask for one user's first `window` eligible items; whatever the retriever raises becomes a status."""
+        return self._isolated(lambda: eligible_window(self.retriever, query, window, self.n_items))
+
+    def answer_batch(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
+        """The same for several users."""
+        return self._isolated(lambda: eligible_windows(self.retriever, queries, window, self.n_items))
+
+    def _isolated(self, ask: Callable[[], L]) -> Outcome[L]:
+        start = self.clock()
+        try:
+            ranked = ask()
+        except Exception as fault:  # noqa: BLE001 - the one place where a path is isolated
+            self.breaker.record(succeeded=False)
+            return Outcome(None, "failed", self.since(start), f"{type(fault).__name__}: {fault}")
+        self.breaker.record(succeeded=True)
+        return Outcome(ranked, "ok", self.since(start))
+
+    def since(self, start: float) -> float:
+        """Milliseconds since `start`."""
+        return (self.clock() - start) * 1e3
+
+
+def new_path(
+    name: str,
+    retriever: Retriever,
+    quota: int,
+    weight: float,
+    required: bool,
+    n_items: int,
+    clock: Clock = time.perf_counter,
+) -> Path:
+    """A path with fresh guards."""
+    return Path(name, retriever, quota, weight, required, n_items, clock, Breaker(clock), Workers(name))
+
+
+def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int) -> RankedList:
+    """The retriever's first `quota` eligible items.
+
+    A retriever that does not filter is asked for doubled windows until the quota is full or it is exhausted.
+
+    Raises:
+        Garbage: it returned something that is no ranked list.
+
+    """
+    window = quota
+    while True:
+        ranked = _checked(retriever.retrieve(query, window), n_items)
+        kept = _eligible(retriever, ranked, query)
+        if len(kept) >= quota or len(ranked) < window or window >= n_items:
+            return kept.head(quota)
+        window *= 2
+
+
+def eligible_windows(retriever: Retriever, queries: Sequence[Query], quota: int, n_items: int) -> RankedBatch:
+    """The same for several users; those whose quota is not full are asked for again together."""
+    lists = [RankedList.empty()] * len(queries)
+    pending = list(range(len(queries)))
+    window = quota
+    while pending:
+        batch = retriever.retrieve_batch([queries[user] for user in pending], window)
+        if not isinstance(batch, RankedBatch) or len(batch) != len(pending):
+            raise Garbage(f"it returned no RankedBatch of {len(pending)} users")
+        short = []
+        for position, user in enumerate(pending):
+            ranked = _checked(batch[position], n_items)
+            lists[user] = _eligible(retriever, ranked, queries[user]).head(quota)
+            if len(lists[user]) < quota and len(ranked) >= window and window < n_items:
+                short.append(user)
+        pending = short
+        window *= 2
+    return RankedBatch.from_lists(lists)
+
+
+def _checked(ranked: RankedList, n_items: int) -> RankedList:
+    fault = fault_of(ranked, n_items)
+    if fault:
+        raise Garbage(f"it returned garbage: {fault}")
+    return ranked
+
+
+def _eligible(retriever: Retriever, ranked: RankedList, query: Query) -> RankedList:
+    if retriever.filters:
+        return ranked
+    keep = query.eligible(np.ascontiguousarray(ranked.items))
+    return ranked if keep.all() else RankedList(ranked.items[keep], ranked.scores[keep])

@@ -1,0 +1,58 @@
+"""After fusion: the filter once more, then the fallback, then any live item, until `k` are there."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.engine.path import Garbage, eligible_window
+from multirecall.engine.state import EngineState
+from multirecall.errors import MultirecallError
+from multirecall.lists import FusedList
+from multirecall.query import Query
+
+_log = logging.getLogger("multirecall.engine")
+
+
+def refilled(state: EngineState, query: Query, fused: FusedList, k: int) -> tuple[FusedList, int]:
+    """The fused list brought to `k` items while the catalogue has eligible ones, and how many were added.
+
+    Added items follow the fused ones, have rank -1 in every path, and scores that fall by 1 from the lowest.
+    """
+    keep = query.eligible(fused.items)
+    if not keep.all():
+        fused = FusedList(fused.items[keep], fused.scores[keep], fused.ranks[keep])
+    missing = k - len(fused)
+    if missing <= 0:
+        return fused, 0
+    added = _fallback_items(state, query, fused.items, missing)
+    if added.size < missing:
+        taken = np.concatenate([fused.items, added])
+        added = np.concatenate([added, _live_items(state, query, taken, missing - added.size)])
+    floor = fused.scores[-1] if len(fused) else 0.0
+    return FusedList(
+        np.concatenate([fused.items, added]),
+        np.concatenate([fused.scores, floor - 1.0 - np.arange(added.size)]),
+        np.concatenate([fused.ranks, np.full((added.size, len(state.paths)), -1, np.int32)]),
+    ), added.size
+
+
+def _fallback_items(state: EngineState, query: Query, taken: NDArray[np.int32], missing: int) -> NDArray[np.int32]:
+    window = missing + taken.size
+    try:
+        ranked = eligible_window(state.fallback, query, window, state.data.n_items)
+    except (MultirecallError, Garbage, ArithmeticError, LookupError, TypeError, ValueError) as fault:
+        _log.warning("the fallback failed, any live item takes its place: %s: %s", type(fault).__name__, fault)
+        return taken[:0]
+    items = ranked.items[query.eligible(ranked.items)]
+    return items[~np.isin(items, taken)][:missing]
+
+
+def _live_items(state: EngineState, query: Query, taken: NDArray[np.int32], missing: int) -> NDArray[np.int32]:
+    """The first items by row that are eligible and not yet taken."""
+    everything = np.arange(state.data.n_items, dtype=np.int32)
+    free = query.eligible(everything)
+    free[taken] = False
+    return everything[free][:missing]

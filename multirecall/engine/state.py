@@ -1,0 +1,156 @@
+"""Everything that a request reads, as one immutable object, and how it is made from a config and data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from multirecall.config import EngineConfig, PathConfig
+from multirecall.data import Dataset
+from multirecall.engine.path import Path, new_path
+from multirecall.errors import CannotFit
+from multirecall.progress import Progress
+from multirecall.protocols import Fusion, PluginConfig, Retriever
+from multirecall.registry import fusion_class, retriever_class
+from multirecall.validation import validated
+
+_log = logging.getLogger("multirecall.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A retriever that the config names, with its checked settings."""
+
+    plugin: type[Retriever]
+    settings: PluginConfig
+
+    @classmethod
+    def of(cls, place: str, name: str, params: dict[str, Any], threads: int) -> Part:
+        """Load the plug-in `name` and check `params`; `place` begins every error."""
+        plugin = retriever_class(name)
+        if "threads" in plugin.Config.model_fields:
+            params = {"threads": threads, **params}
+        return cls(plugin, validated(plugin.Config, params, f"{place} ({name})"))
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A config whose plug-ins are loaded and whose settings are checked.
+
+    Attributes:
+        config: the config.
+        paths: the enabled paths with their position in the config.
+        fusion: the fusion.
+        fallback: the fallback.
+
+    """
+
+    config: EngineConfig
+    paths: tuple[tuple[int, PathConfig, Part], ...]
+    fusion: Fusion
+    fallback: Part
+
+    @classmethod
+    def of(cls, config: EngineConfig) -> Blueprint:
+        """Load and check.
+
+        Raises:
+            PluginError: a plug-in is unknown or broken.
+            ConfigError: a plug-in refuses its settings.
+
+        """
+        paths = tuple(
+            (
+                number,
+                path,
+                Part.of(f"paths[{number}] {path.name!r}", path.retriever, path.params, config.threads),
+            )
+            for number, path in enumerate(config.paths)
+            if path.enabled
+        )
+        fusion = fusion_class(config.fusion.strategy)
+        settings = validated(fusion.Config, config.fusion.params, f"fusion ({config.fusion.strategy})")
+        fallback = Part.of("fallback", config.fallback.retriever, config.fallback.params, config.threads)
+        return cls(config, paths, fusion(settings), fallback)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """Everything that a request reads.
+
+    Attributes:
+        data: the dataset.
+        paths: the paths in order.
+        windows: how many items each path is asked for.
+        fusion: merges the paths' lists.
+        fallback: fills a list that the paths leave short.
+
+    """
+
+    data: Dataset
+    paths: tuple[Path, ...]
+    windows: tuple[int, ...]
+    fusion: Fusion
+    fallback: Retriever
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The paths' names."""
+        return tuple(path.name for path in self.paths)
+
+    @property
+    def weights(self) -> list[float]:
+        """The paths' weights."""
+        return [path.weight for path in self.paths]
+
+    @property
+    def quotas(self) -> list[int]:
+        """The paths' quotas."""
+        return [path.quota for path in self.paths]
+
+
+Make = Callable[[str, Part], Retriever]
+"""Makes the retriever of a path (by name) ready to serve, by fitting or by loading."""
+
+
+def assembled(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriever) -> EngineState:
+    """The state whose retrievers come from `make`; one that cannot be fed is left out if nobody chose it.
+
+    Raises:
+        CannotFit: the data cannot feed a path that the config names, or any path at all.
+
+    """
+    paths = []
+    for number, config, part in blueprint.paths:
+        try:
+            retriever = make(config.name, part)
+        except CannotFit as fault:
+            if not blueprint.config.uses_default_paths:
+                raise CannotFit(f"paths[{number}] {config.name!r}: {fault}") from None
+            _log.warning("path %r is left out: %s", config.name, fault)
+            continue
+        paths.append(new_path(config.name, retriever, config.quota, config.weight, config.required, data.n_items))
+    windows = blueprint.fusion.windows([path.quota for path in paths])
+    return EngineState(data, tuple(paths), tuple(windows), blueprint.fusion, fallback)
+
+
+def fitted(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineState:
+    """Fit every path and the fallback, each with a random stream of its own."""
+    seeds = np.random.SeedSequence(blueprint.config.seed).spawn(len(blueprint.config.paths) + 1)
+    streams = {config.name: seeds[number] for number, config, _ in blueprint.paths}
+
+    def fit(part: Part, seed: np.random.SeedSequence) -> Retriever:
+        retriever = part.plugin(part.settings)
+        retriever.fit(data, rng=np.random.default_rng(seed), progress=progress)
+        return retriever
+
+    return assembled(
+        blueprint,
+        data,
+        lambda name, part: fit(part, streams[name]),
+        fit(blueprint.fallback, seeds[-1]),
+    )

@@ -1,0 +1,43 @@
+"""The errors that multirecall raises; every one names the place, the value and the remedy."""
+
+from __future__ import annotations
+
+
+class MultirecallError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigError(MultirecallError):
+    """A configuration value is unknown, of the wrong type or out of range."""
+
+
+class DataError(MultirecallError):
+    """An interaction log or a feature table breaks a rule of its format."""
+
+
+class IdTypeError(DataError):
+    """An id is neither of the vocabulary's type nor convertible to it without loss."""
+
+
+class CannotFit(DataError):  # noqa: N818
+    """The data lack what a retriever needs, such as item features; raised by `Retriever.fit`."""
+
+
+class RequestError(MultirecallError):
+    """An argument of a request (user, k, exclude, where, …) is unusable."""
+
+
+class NotFitted(MultirecallError):  # noqa: N818
+    """The engine was asked before `fit` or `load`, or after `close`."""
+
+
+class PathError(MultirecallError):
+    """A required path failed, or all paths failed."""
+
+
+class PluginError(MultirecallError):
+    """A plug-in is unknown, broken, or claims a name that another one has."""
+
+
+class BundleError(MultirecallError):
+    """A saved engine is missing, damaged, or of a newer format."""

@@ -1,0 +1,112 @@
+"""Ranked lists (output of paths) and fused lists (output of fusion), as flat arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class RankedList:
+    """What one path proposes to one user, best first.
+
+    Attributes:
+        items: item rows, int32 (n,), unique.
+        scores: float32 (n,), finite, in the ordering rule's order.
+
+    """
+
+    items: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return self.items.size
+
+    def head(self, n: int) -> RankedList:
+        """The first `n` entries."""
+        return self if n >= self.items.size else RankedList(self.items[:n], self.scores[:n])
+
+    @staticmethod
+    def empty() -> RankedList:
+        """A list that proposes nothing."""
+        return RankedList(np.empty(0, np.int32), np.empty(0, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class RankedBatch:
+    """The ranked lists of several users as CSR: list `u` is `offsets[u]:offsets[u + 1]`, never padded.
+
+    Attributes:
+        offsets: int64 (n_users + 1,).
+        items: item rows, int32 (offsets[-1],).
+        scores: float32 (offsets[-1],).
+
+    """
+
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return self.offsets.size - 1
+
+    def __getitem__(self, user: int) -> RankedList:
+        part = slice(self.offsets[user], self.offsets[user + 1])
+        return RankedList(self.items[part], self.scores[part])
+
+    @staticmethod
+    def from_lists(lists: Sequence[RankedList]) -> RankedBatch:
+        """Join lists, one for each user, in their order."""
+        if not lists:
+            return RankedBatch(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+        return RankedBatch(
+            offsets_of([len(ranked) for ranked in lists]),
+            np.concatenate([ranked.items for ranked in lists]),
+            np.concatenate([ranked.scores for ranked in lists]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FusedList:
+    """One user's fused candidates, best first.
+
+    Attributes:
+        items: item rows, int32 (n,), unique.
+        scores: float64 (n,).
+        ranks: int32 (n, n_paths), 0-based rank in each path's list, -1 where the path did not propose it.
+
+    """
+
+    items: NDArray[np.int32]
+    scores: NDArray[np.float64]
+    ranks: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return self.items.size
+
+
+@dataclass(frozen=True, slots=True)
+class FusedBatch:
+    """The fused lists of several users as CSR; `offsets` int64 (n_users + 1,), the rest as in `FusedList`."""
+
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int32]
+    scores: NDArray[np.float64]
+    ranks: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return self.offsets.size - 1
+
+    def __getitem__(self, user: int) -> FusedList:
+        part = slice(self.offsets[user], self.offsets[user + 1])
+        return FusedList(self.items[part], self.scores[part], self.ranks[part])
+
+
+def offsets_of(lengths: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
+    """CSR offsets, int64 (n + 1,), of consecutive runs with the given lengths."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets

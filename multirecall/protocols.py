@@ -1,0 +1,95 @@
+"""The two plug-in interfaces: a retriever proposes items for a user, a fusion merges ranked lists."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from multirecall.lists import FusedBatch, FusedList, RankedBatch, RankedList
+from multirecall.validation import StrictModel
+
+if TYPE_CHECKING:
+    from multirecall.data import Dataset
+    from multirecall.progress import Progress
+    from multirecall.query import Query
+
+
+class PluginConfig(StrictModel):
+    """Base of a plug-in's `Config`: a pydantic model, immutable, unknown keys refused.
+
+    A field named `threads` takes the engine's `threads` unless the path's `params` set it.
+    """
+
+
+class Retriever(ABC):
+    """Proposes items for a user. Read-only after `fit` or `load`, so any number of threads may ask it."""
+
+    Config: ClassVar[type[PluginConfig]] = PluginConfig
+
+    inline: ClassVar[bool] = False
+    """True: `retrieve` is bounded CPU work that never waits, and may run on the caller's thread."""
+
+    filters: ClassVar[bool] = False
+    """True: it applies `query.exclude` and `query.allowed` itself. Otherwise the engine asks for wider windows."""
+
+    live: ClassVar[frozenset[str]] = frozenset()
+    """What it takes without a refit."""
+
+    def __init__(self, config: Any) -> None:
+        """Take an instance of `Config`."""
+        self.config = config
+
+    @abstractmethod
+    def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
+        """Learn from `data`; all randomness comes from `rng`.
+
+        Raises:
+            CannotFit: the data lack what it needs.
+
+        """
+
+    @abstractmethod
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        """At most `quota` items for one user, best first under the ordering rule of `topk`."""
+
+    def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
+        """The same for several users; item by item equal to `retrieve`."""
+        return RankedBatch.from_lists([self.retrieve(query, quota) for query in queries])
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what `load` needs into `folder`, which exists. No pickle."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
+        """The retriever that was saved into `folder`; `data` is what it was fitted on."""
+
+
+class Fusion(ABC):
+    """Merges the ranked lists of several paths into one. It sees positions, never names, users or items."""
+
+    Config: ClassVar[type[PluginConfig]] = PluginConfig
+
+    def __init__(self, config: Any) -> None:
+        """Take an instance of `Config`."""
+        self.config = config
+
+    def windows(self, quotas: Sequence[int]) -> list[int]:
+        """How many items to ask of each path; its quota, unless the fusion can use more."""
+        return list(quotas)
+
+    def fuse(self, lists: Sequence[RankedList], weights: Sequence[float], quotas: Sequence[int], k: int) -> FusedList:
+        """Merge one user's lists, one for each path in path order, into at most `k` candidates."""
+        single = [RankedBatch(np.array([0, len(ranked)], np.int64), ranked.items, ranked.scores) for ranked in lists]
+        return self.fuse_batch(single, weights, quotas, k)[0]
+
+    @abstractmethod
+    def fuse_batch(
+        self, batches: Sequence[RankedBatch], weights: Sequence[float], quotas: Sequence[int], k: int
+    ) -> FusedBatch:
+        """Merge the lists of several users; `batches` holds one batch for each path, users in equal order."""

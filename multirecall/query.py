@@ -1,0 +1,79 @@
+"""Who asks (`User`) and what a retriever sees of the request (`Query`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.kernels import kernel
+from multirecall.topk import ALL_ALLOWED, NO_ROWS, is_eligible
+from multirecall.vocabulary import Id
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who asks for candidates, when an id alone does not say it.
+
+    Attributes:
+        id: the external id, or None for a visitor.
+        history: item ids, oldest first. It replaces the stored history for scoring; items of both count as
+            seen. None: the stored one. Items that the catalogue does not have are passed over.
+        features: user features by field name; they override those of the user table.
+        terms: what is asked for, by item field: words for a text field, values for the other kinds.
+            Retrievers over item features search these instead of the history's profile.
+
+    """
+
+    id: Id | None = None
+    history: Sequence[Id] | NDArray[Any] | None = None
+    features: Mapping[str, Any] = field(default_factory=dict)
+    terms: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One request as a retriever sees it. Arrays are read-only by agreement.
+
+    Attributes:
+        user: row of the user, -1 when unknown.
+        history: item rows, int32 (n,), oldest first; an item stands as often as the user chose it.
+        weights: float32 (n,), the weight of each event of the history, ≥ 0.
+        times: int64 (n,) epoch seconds, or None where they are not known.
+        features: user features by field name; a field without a value is absent.
+        terms: see `User.terms`.
+        exclude: sorted unique item rows, int32, that must not be returned.
+        allowed: bitmap over item rows of what may be returned, or None for every item.
+        now: epoch seconds of the newest event in the data, or None without timestamps.
+
+    """
+
+    user: int
+    history: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    times: NDArray[np.int64] | None = None
+    features: Mapping[str, Any] = field(default_factory=dict)
+    terms: Mapping[str, Any] = field(default_factory=dict)
+    exclude: NDArray[np.int32] = field(default_factory=lambda: NO_ROWS)
+    allowed: NDArray[np.bool_] | None = None
+    now: int | None = None
+
+    @property
+    def filter(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """`exclude` and `allowed` in the form that kernels such as `topk.top_eligible` take."""
+        return self.exclude, ALL_ALLOWED if self.allowed is None else self.allowed
+
+    def eligible(self, items: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Which of `items` (rows, int32) may be returned."""
+        return _eligible(items, *self.filter)
+
+
+@kernel
+def _eligible(items: NDArray[np.int32], exclude: NDArray[np.int32], allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    keep = np.empty(items.size, np.bool_)
+    for position in range(items.size):
+        keep[position] = is_eligible(items[position], exclude, allowed)
+    return keep

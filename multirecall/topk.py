@@ -1,0 +1,110 @@
+"""The ordering rule and the top-k selection that every retriever and every fusion uses.
+
+Ordering rule: score descending, then item row ascending; non-finite scores are dropped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.kernels import Array, kernel
+
+NO_ROWS: NDArray[np.int32] = np.empty(0, np.int32)
+"""Stands for "nothing is excluded" where a kernel takes sorted item rows."""
+
+ALL_ALLOWED: NDArray[np.bool_] = np.empty(0, np.bool_)
+"""Stands for "every item is allowed" where a kernel takes a bitmap over item rows."""
+
+
+@kernel
+def precedes(score_a: float, item_a: int, score_b: float, item_b: int) -> bool:
+    """Whether candidate `a` stands before candidate `b`: the ordering rule, written once."""
+    return score_a > score_b or (score_a == score_b and item_a < item_b)
+
+
+@kernel
+def is_eligible(item: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]) -> bool:
+    """Whether `item` is absent from `exclude` (sorted rows) and set in `allowed` (bitmap, empty: all)."""
+    if allowed.size and not allowed[item]:
+        return False
+    low, high = 0, exclude.size
+    while low < high:
+        middle = (low + high) >> 1
+        if exclude[middle] < item:
+            low = middle + 1
+        else:
+            high = middle
+    return low == exclude.size or exclude[low] != item
+
+
+@kernel
+def _sift_down(items: Array, scores: Array, root: int, size: int) -> None:
+    """Restore the heap below `root`; its top is the candidate that stands last."""
+    item, score = items[root], scores[root]
+    while True:
+        child = 2 * root + 1
+        if child >= size:
+            break
+        if child + 1 < size and precedes(scores[child], items[child], scores[child + 1], items[child + 1]):
+            child += 1
+        if not precedes(score, item, scores[child], items[child]):
+            break
+        items[root], scores[root] = items[child], scores[child]
+        root = child
+    items[root], scores[root] = item, score
+
+
+@kernel
+def top_eligible(items: Array, scores: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
+    """The first `k` eligible candidates under the ordering rule, best first.
+
+    Args:
+        items: item rows, int32 (n,), unique.
+        scores: float32 or float64 (n,).
+        k: most candidates to return.
+        exclude: sorted item rows to leave out, int32; `NO_ROWS` for none.
+        allowed: bitmap over item rows, or `ALL_ALLOWED`.
+
+    Returns:
+        Item rows and scores, of the dtypes given, at most `k` of them.
+
+    A bounded heap keeps the best `k`; eligibility is looked up only for candidates that would enter it.
+
+    """
+    k = min(k, items.size)
+    top_items = np.empty(k, items.dtype)
+    top_scores = np.empty(k, scores.dtype)
+    size = 0
+    for position in range(items.size):
+        item, score = items[position], scores[position]
+        if not np.isfinite(score):
+            continue
+        if size == k and (k == 0 or not precedes(score, item, top_scores[0], top_items[0])):
+            continue
+        if not is_eligible(item, exclude, allowed):
+            continue
+        if size < k:
+            top_items[size], top_scores[size] = item, score
+            size += 1
+            if size == k:
+                for root in range(k // 2 - 1, -1, -1):
+                    _sift_down(top_items, top_scores, root, k)
+        else:
+            top_items[0], top_scores[0] = item, score
+            _sift_down(top_items, top_scores, 0, k)
+    if size < k:
+        for root in range(size // 2 - 1, -1, -1):
+            _sift_down(top_items, top_scores, root, size)
+    for last in range(size - 1, 0, -1):
+        item, score = top_items[0], top_scores[0]
+        top_items[0], top_scores[0] = top_items[last], top_scores[last]
+        top_items[last], top_scores[last] = item, score
+        _sift_down(top_items, top_scores, 0, last)
+    return top_items[:size], top_scores[:size]
+
+
+@kernel
+def top_k(items: Array, scores: Array, k: int) -> tuple[Array, Array]:
+    """The first `k` candidates under the ordering rule, best first; arrays as in `top_eligible`."""
+    return top_eligible(items, scores, k, np.empty(0, np.int32), np.empty(0, np.bool_))

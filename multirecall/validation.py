@@ -1,0 +1,69 @@
+"""Turning values from users into checked models, with errors that name place, value and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from multirecall.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class StrictModel(BaseModel):
+    """Base of every configuration: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def validated(model: type[M], values: Mapping[str, Any], place: str) -> M:
+    """Build `model` from `values`.
+
+    Raises:
+        ConfigError: one line for each fault, each beginning with `place`.
+
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as fault:
+        raise ConfigError("\n".join(_describe(model, error, place) for error in fault.errors())) from None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A remedy for an unknown name: the nearest known one, or all of them."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+
+
+def _describe(model: type[BaseModel], error: Any, place: str) -> str:
+    location = list(error["loc"])
+    if error["type"] == "extra_forbidden":
+        owner = _model_at(model, location[:-1])
+        where = _joined(place, location[:-1])
+        return f"{where}: unknown key {location[-1]!r}; {nearest(str(location[-1]), owner.model_fields)}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"{_joined(place, location[:-1])}: key {location[-1]!r} is missing; add it"
+    if error["type"] == "value_error" and not location:
+        return f"{place}: {message}"
+    return f"{_joined(place, location)}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
+
+
+def _joined(place: str, location: list[int | str]) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    return f"{place}: {path}" if path else place
+
+
+def _model_at(model: type[BaseModel], location: list[int | str]) -> type[BaseModel]:
+    """The model that owns the fields at `location`, following nested and listed models."""
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return model

@@ -1,0 +1,1 @@
+"""Retrievers, one file each, registered under the entry-point group `multirecall.retrievers`."""

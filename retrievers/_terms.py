@@ -1,0 +1,121 @@
+"""From feature values to terms: the units that an inverted index over items is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from multirecall.data import Categorical, Feature, Numeric, Tags, Text
+from multirecall.errors import RequestError
+from multirecall.vocabulary import Vocabulary
+
+TOKEN = r"[\p{L}\p{N}]+"
+
+
+@dataclass(frozen=True, slots=True)
+class TermCounts:
+    """How often each item holds each term: `items`, `terms`, `counts`, int32 / int32 / float32 (n,)."""
+
+    items: NDArray[np.int32]
+    terms: NDArray[np.int32]
+    counts: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """The terms of one field and how a value is looked up among them.
+
+    Attributes:
+        kind: kind of the feature.
+        words: categories or tokens, for the kinds that have them.
+        edges: ascending bucket edges of a number or datetime, float64 (n_buckets - 1,).
+
+    """
+
+    kind: str
+    words: Vocabulary
+    edges: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, field: str, feature: Feature, n_buckets: int) -> tuple[Self, TermCounts]:
+        """The lexicon of a feature column, and the terms of its items."""
+        no_words, no_edges = Vocabulary.of([], field), np.empty(0)
+        if isinstance(feature, Text):
+            words, counts = _tokenised(feature.strings(), field)
+            return cls(feature.kind, words, no_edges), counts
+        if isinstance(feature, Numeric):
+            edges = _edges(feature.values, n_buckets)
+            return cls(feature.kind, no_words, edges), _bucketed(feature.values, edges)
+        return cls(feature.kind, feature.categories, no_edges), _categorised(feature)
+
+    def __len__(self) -> int:
+        return self.edges.size + 1 if self.kind in ("number", "datetime") else len(self.words)
+
+    def lookup(self, field: str, value: Any) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
+        """The terms that `value` asks for, with their counts, and how many distinct ones are unknown.
+
+        Raises:
+            RequestError: the value does not suit the field.
+
+        """
+        if self.kind == "text":
+            if not isinstance(value, str):
+                raise RequestError(f"terms: field {field!r} is text, got {value!r}; pass a str")
+            words = tokens(pl.Series([value])).explode(empty_as_null=False).to_list()
+            rows = self.words.rows(words)
+        elif self.kind in ("number", "datetime"):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise RequestError(f"terms: field {field!r} is a {self.kind}, got {value!r}; pass a number")
+            rows = np.searchsorted(self.edges, [value], side="right").astype(np.int32)
+        else:
+            rows = self.words.rows(list(value) if isinstance(value, list | tuple | set | frozenset) else [value])
+        terms, counts = np.unique(rows[rows >= 0], return_counts=True)
+        return terms, counts.astype(np.float32), int((rows < 0).sum())
+
+
+def tokens(texts: pl.Series) -> pl.Series:
+    """The words of each text, a list column: lower-cased runs of letters and digits."""
+    return texts.str.to_lowercase().str.extract_all(TOKEN)
+
+
+def _tokenised(texts: list[str], field: str) -> tuple[Vocabulary, TermCounts]:
+    frame = pl.DataFrame(
+        {"item": np.arange(len(texts), dtype=np.int32), "word": tokens(pl.Series(texts, dtype=pl.String))}
+    )
+    counts = frame.explode("word").drop_nulls("word").group_by("item", "word").len()
+    words = counts["word"].unique().sort()
+    ordered = counts.with_columns(pl.col("word").cast(pl.Enum(words)).to_physical()).sort("item", "word")
+    return (
+        Vocabulary.of(words.to_list(), field),
+        TermCounts(
+            ordered["item"].to_numpy(),
+            ordered["word"].to_numpy().astype(np.int32),
+            ordered["len"].to_numpy().astype(np.float32),
+        ),
+    )
+
+
+def _edges(values: NDArray[np.float64], n_buckets: int) -> NDArray[np.float64]:
+    """Inner edges of buckets with about equally many values."""
+    present = values[~np.isnan(values)]
+    if not present.size:
+        return np.empty(0)
+    return np.unique(np.quantile(present, np.linspace(0, 1, n_buckets + 1)[1:-1], method="lower"))
+
+
+def _bucketed(values: NDArray[np.float64], edges: NDArray[np.float64]) -> TermCounts:
+    items = np.flatnonzero(~np.isnan(values)).astype(np.int32)
+    buckets = np.searchsorted(edges, values[items], side="right").astype(np.int32)
+    return TermCounts(items, buckets, np.ones(items.size, np.float32))
+
+
+def _categorised(feature: Categorical | Tags) -> TermCounts:
+    if isinstance(feature, Tags):
+        items = np.repeat(np.arange(feature.offsets.size - 1, dtype=np.int32), np.diff(feature.offsets))
+        return TermCounts(items, feature.codes, np.ones(items.size, np.float32))
+    items = np.flatnonzero(feature.codes >= 0).astype(np.int32)
+    return TermCounts(items, feature.codes[items], np.ones(items.size, np.float32))
