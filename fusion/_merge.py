@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
 from multirecall.lists import FusedBatch, RankedBatch
+from multirecall.rowtable import new_table, slot_of
 from multirecall.topk import top_k
 
 
@@ -21,7 +22,6 @@ class Windows(NamedTuple):
         scores: float32 (n,).
         starts: int64 (n_paths, n_users), where the window of a path and user begins.
         stops: int64 (n_paths, n_users), where it ends.
-
     """
 
     items: NDArray[np.int32]
@@ -54,16 +54,6 @@ def merge(windows: Windows, contributions: NDArray[np.float64], k: int) -> Fused
 
 
 @kernel
-def _slot_of(item: int, slots: Array, unique: Array) -> int:
-    """Where `item` stands, or would stand, in the open-addressing table `slots` of positions in `unique`."""
-    mask = slots.size - 1
-    slot = (np.int64(item) * 0x9E3779B1 >> 7) & mask
-    while slots[slot] >= 0 and unique[slots[slot]] != item:
-        slot = (slot + 1) & mask
-    return int(slot)
-
-
-@kernel
 def _merge(
     items: Array, starts: Array, stops: Array, contributions: Array, k: int
 ) -> tuple[Array, Array, Array, Array]:
@@ -75,10 +65,7 @@ def _merge(
             entries += stops[path, user] - starts[path, user]
         capacity = max(capacity, entries)
         out_capacity += min(entries, k)
-    table_size = 16
-    while table_size < 2 * capacity:
-        table_size *= 2
-    slots = np.empty(table_size, np.int32)
+    table = new_table(capacity)
     unique = np.empty(capacity, np.int32)
     sums = np.empty(capacity, np.float64)
     ranks = np.empty((capacity, n_paths), np.int32)
@@ -89,17 +76,17 @@ def _merge(
     out_ranks = np.empty((out_capacity, n_paths), np.int32)
     filled = 0
     for user in range(n_users):
-        slots[:] = -1
+        table[:] = -1
         n_unique = 0
         for path in range(n_paths):
             start = starts[path, user]
             for entry in range(start, stops[path, user]):
-                slot = _slot_of(items[entry], slots, unique)
-                position = slots[slot]
+                slot = slot_of(items[entry], table, unique)
+                position = table[slot]
                 if position < 0:
                     position = n_unique
                     n_unique += 1
-                    slots[slot] = position
+                    table[slot] = position
                     unique[position] = items[entry]
                     sums[position] = 0.0
                     ranks[position, :] = -1
@@ -110,7 +97,7 @@ def _merge(
         for candidate in range(best.size):
             out_items[filled] = best[candidate]
             out_scores[filled] = best_sums[candidate]
-            out_ranks[filled] = ranks[slots[_slot_of(best[candidate], slots, unique)]]
+            out_ranks[filled] = ranks[table[slot_of(best[candidate], table, unique)]]
             filled += 1
         offsets[user + 1] = filled
     return offsets, out_items[:filled], out_scores[:filled], out_ranks[:filled]

@@ -64,23 +64,22 @@ def _normalise(scores: NDArray[np.float32], method: int, out: NDArray[np.float64
     n = scores.size
     values = scores.astype(np.float64)
     low, high = values.min(), values.max()
-    equal = low == high
-    if method == MIN_MAX:
-        out[:] = 1.0 if equal else (values - low) / (high - low)
-    elif method == SUM:
-        out[:] = 1.0 / n if equal else (values - low) / (values - low).sum()
-    elif method == RANK:
+    if method == RANK:
         out[:] = 1.0 - np.arange(n) / n
-    elif method == Z_SCORE:
-        out[:] = 0.0 if equal else (values - low) / values.std()
-    elif method == DBSF:
-        if equal:
-            out[:] = 0.5
-        else:
-            floor, width = values.mean() - 3.0 * values.std(), 6.0 * values.std()
-            out[:] = np.minimum(np.maximum((values - floor) / width, 0.0), 1.0)
-    else:
+    elif method == NONE:
         out[:] = values
+    elif low == high:
+        out[:] = (1.0, 1.0 / n, 1.0, 0.0, 0.5)[method]
+    elif method == MIN_MAX:
+        out[:] = (values - low) / (high - low)
+    elif method == SUM:
+        out[:] = (values - low) / (values - low).sum()
+    elif method == Z_SCORE:
+        out[:] = (values - low) / values.std()
+    else:
+        deviation = values.std()
+        shares = (values - values.mean() + 3.0 * deviation) / (6.0 * deviation)
+        out[:] = np.minimum(np.maximum(shares, 0.0), 1.0)
 
 
 @kernel

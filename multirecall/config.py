@@ -122,7 +122,6 @@ class EngineConfig(StrictModel):
 
         Raises:
             ConfigError: the file cannot be read, or names an unknown key or a wrong value.
-
         """
         try:
             values = tomllib.loads(Path(file).read_text(encoding="utf-8"))

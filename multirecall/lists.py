@@ -16,7 +16,6 @@ class RankedList:
     Attributes:
         items: item rows, int32 (n,), unique.
         scores: float32 (n,), finite, in the ordering rule's order.
-
     """
 
     items: NDArray[np.int32]
@@ -43,7 +42,6 @@ class RankedBatch:
         offsets: int64 (n_users + 1,).
         items: item rows, int32 (offsets[-1],).
         scores: float32 (offsets[-1],).
-
     """
 
     offsets: NDArray[np.int64]
@@ -61,12 +59,26 @@ class RankedBatch:
     def from_lists(lists: Sequence[RankedList]) -> RankedBatch:
         """Join lists, one for each user, in their order."""
         if not lists:
-            return RankedBatch(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+            return RankedBatch.empty(0)
         return RankedBatch(
             offsets_of([len(ranked) for ranked in lists]),
             np.concatenate([ranked.items for ranked in lists]),
             np.concatenate([ranked.scores for ranked in lists]),
         )
+
+    @staticmethod
+    def joined(batches: Sequence[RankedBatch]) -> RankedBatch:
+        """One batch of all users of several batches, in their order."""
+        return RankedBatch(
+            offsets_of(np.concatenate([np.diff(batch.offsets) for batch in batches])),
+            np.concatenate([batch.items for batch in batches]),
+            np.concatenate([batch.scores for batch in batches]),
+        )
+
+    @staticmethod
+    def empty(n_users: int) -> RankedBatch:
+        """Lists that propose nothing."""
+        return RankedBatch(np.zeros(n_users + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,6 @@ class FusedList:
         items: item rows, int32 (n,), unique.
         scores: float64 (n,).
         ranks: int32 (n, n_paths), 0-based rank in each path's list, -1 where the path did not propose it.
-
     """
 
     items: NDArray[np.int32]

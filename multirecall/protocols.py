@@ -49,7 +49,6 @@ class Retriever(ABC):
 
         Raises:
             CannotFit: the data lack what it needs.
-
         """
 
     @abstractmethod

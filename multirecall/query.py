@@ -25,7 +25,6 @@ class User:
         features: user features by field name; they override those of the user table.
         terms: what is asked for, by item field: words for a text field, values for the other kinds.
             Retrievers over item features search these instead of the history's profile.
-
     """
 
     id: Id | None = None
@@ -43,18 +42,19 @@ class Query:
         history: item rows, int32 (n,), oldest first; an item stands as often as the user chose it.
         weights: float32 (n,), the weight of each event of the history, ≥ 0.
         times: int64 (n,) epoch seconds, or None where they are not known.
+        ordered: whether the order of the history means anything; not so in a log without time or position.
         features: user features by field name; a field without a value is absent.
         terms: see `User.terms`.
         exclude: sorted unique item rows, int32, that must not be returned.
         allowed: bitmap over item rows of what may be returned, or None for every item.
         now: epoch seconds of the newest event in the data, or None without timestamps.
-
     """
 
     user: int
     history: NDArray[np.int32]
     weights: NDArray[np.float32]
     times: NDArray[np.int64] | None = None
+    ordered: bool = True
     features: Mapping[str, Any] = field(default_factory=dict)
     terms: Mapping[str, Any] = field(default_factory=dict)
     exclude: NDArray[np.int32] = field(default_factory=lambda: NO_ROWS)

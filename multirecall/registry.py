@@ -34,7 +34,6 @@ def retriever_class(name: str) -> type[Retriever]:
 
     Raises:
         PluginError: unknown, broken, or claimed twice.
-
     """
     return _load(RETRIEVERS, name, Retriever)  # type: ignore[type-abstract]
 

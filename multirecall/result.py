@@ -27,7 +27,6 @@ class PathStatus:
         count: candidates that it contributed to the fusion; in a batch, over all users.
         ms: wall time until its list was there, or until it was given up, in milliseconds.
         detail: what went wrong, or None.
-
     """
 
     state: State
@@ -57,7 +56,6 @@ class Candidates:
         status: how each configured path fared.
         n_refilled: how many candidates at the end come from the fallback.
         shortfall: how many of the `k` asked for are missing because the catalogue has no more.
-
     """
 
     ids: NDArray[Any]
@@ -95,7 +93,6 @@ class CandidateBatch:
         ids, scores, ranks, paths, status: as in `Candidates`, over all users.
         n_refilled: int64 (n_users,).
         shortfall: int64 (n_users,).
-
     """
 
     user_ids: tuple[Id | None, ...]
@@ -158,7 +155,6 @@ class PathExplanation:
         score: the path's raw score, or None.
         contribution: what the path alone adds to the fused score (weight times normalised score), or None.
         reason: why the path does not propose the item, or None where it does.
-
     """
 
     rank: int | None
@@ -177,7 +173,6 @@ class Explanation:
         score: fused score, or None.
         reason: why it is not in the fused list, or None.
         paths: what each path says.
-
     """
 
     item_id: Id

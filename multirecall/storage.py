@@ -32,7 +32,6 @@ def read_component(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any
 
     Raises:
         BundleError: a file is missing or not what its name says.
-
     """
     meta = read_json(folder / META)
     return {file.stem: _map(file) for file in sorted(folder.glob("*.npy"))}, meta
@@ -48,7 +47,6 @@ def read_json(file: Path) -> dict[str, Any]:
 
     Raises:
         BundleError: the file is missing or holds something else.
-
     """
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
@@ -74,7 +72,6 @@ def verified_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         BundleError: names the files that are missing or differ.
-
     """
     manifest = read_json(folder / MANIFEST)
     files: dict[str, dict[str, Any]] = manifest.get("files", {})

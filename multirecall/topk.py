@@ -70,7 +70,6 @@ def top_eligible(items: Array, scores: Array, k: int, exclude: Array, allowed: A
         Item rows and scores, of the dtypes given, at most `k` of them.
 
     A bounded heap keeps the best `k`; eligibility is looked up only for candidates that would enter it.
-
     """
     k = min(k, items.size)
     top_items = np.empty(k, items.dtype)

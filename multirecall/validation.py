@@ -24,7 +24,6 @@ def validated(model: type[M], values: Mapping[str, Any], place: str) -> M:
 
     Raises:
         ConfigError: one line for each fault, each beginning with `place`.
-
     """
     try:
         return model.model_validate(dict(values))

@@ -40,7 +40,6 @@ class Vocabulary:
         Raises:
             IdTypeError: the ids are neither all int nor all str.
             DataError: a text id is longer than 256 characters or holds a NUL character.
-
         """
         return cls(np.unique(_as_ids(ids, what)), what)
 
@@ -71,7 +70,6 @@ class Vocabulary:
 
         Raises:
             IdTypeError: an id is of the wrong type; "7" is not 7.
-
         """
         values = self._checked(ids)
         known = _castable(values, self.dtype)
@@ -99,7 +97,6 @@ class Vocabulary:
 
         Raises:
             IdTypeError: ids are int and `text` is not a whole number.
-
         """
         if self.holds_text:
             return text

@@ -26,7 +26,6 @@ class SparseRows:
         columns: int32 (nnz,).
         values: float32 (nnz,).
         n_columns: columns of the matrix.
-
     """
 
     offsets: NDArray[np.int64]
@@ -67,7 +66,6 @@ class Sums:
         totals: float32, the sum of each column, 0 where `marks` is false.
         marks: bool, which columns were touched.
         touched: int32, the columns that were touched, in its first `size` entries.
-
     """
 
     __slots__ = ("marks", "size", "totals", "touched")

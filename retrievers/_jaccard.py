@@ -24,7 +24,6 @@ class SetIndex:
         set_terms: int32 (n,).
         posting_offsets: int64 (n_terms + 1,).
         posting_items: int32 (n,).
-
     """
 
     set_offsets: NDArray[np.int64]

@@ -24,7 +24,6 @@ class Postings:
     Attributes:
         impacts: term × item, the BM25 score that a term adds to an item.
         profiles: item × term, `count · idf`, the weight of a term in an item's profile.
-
     """
 
     impacts: SparseRows

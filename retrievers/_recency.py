@@ -1,24 +1,43 @@
-"""Recency weights over a history."""
+"""The items of a history with recency weights."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.kernels import Array, kernel
 from multirecall.query import Query
+from multirecall.rowtable import new_table, slot_of
 
 
 def recent(
-    query: Query, n_events: int | None, half_life: float | None
+    query: Query, n_items: int | None, half_life: float | None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The newest `n_events` of the history (None: all) and their weights, oldest first.
+    """The `n_items` newest distinct items of the history (None: all) with their weights, newest first.
 
-    A weight is the event's own times `0.5 ** (age / half_life)`, where the newest event has age 0, the one
-    before it 1, and so on; `half_life` None: no decay.
+    An item counts once, as its newest event. The weight is that event's own times `0.5 ** (age / half_life)`,
+    where the newest item has age 0, the one before it 1, and so on. Without a half-life, or where the
+    history's order means nothing, nothing decays.
     """
-    start = 0 if n_events is None else max(0, query.history.size - n_events)
-    items, weights = query.history[start:], query.weights[start:]
-    if half_life is None:
-        return items, weights
-    ages = np.arange(items.size - 1, -1, -1, dtype=np.float32)
-    return items, weights * np.exp2(-ages / np.float32(half_life))
+    most = query.history.size if n_items is None else n_items
+    rate = 0.0 if half_life is None or not query.ordered else 1.0 / half_life
+    items, weights = _recent(query.history, query.weights, most, rate)
+    return items, weights
+
+
+@kernel
+def _recent(history: Array, weights: Array, n: int, rate: float) -> tuple[Array, Array]:
+    items = np.empty(min(n, history.size), np.int32)
+    decayed = np.empty(items.size, np.float32)
+    table = new_table(items.size)
+    size = 0
+    for event in range(history.size - 1, -1, -1):
+        if size == items.size:
+            break
+        slot = slot_of(history[event], table, items)
+        if table[slot] < 0:
+            table[slot] = size
+            items[size] = history[event]
+            decayed[size] = weights[event] * np.exp2(-rate * size)
+            size += 1
+    return items[:size], decayed[:size]

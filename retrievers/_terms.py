@@ -33,7 +33,6 @@ class Lexicon:
         kind: kind of the feature.
         words: categories or tokens, for the kinds that have them.
         edges: ascending bucket edges of a number or datetime, float64 (n_buckets - 1,).
-
     """
 
     kind: str
@@ -60,7 +59,6 @@ class Lexicon:
 
         Raises:
             RequestError: the value does not suit the field.
-
         """
         if self.kind == "text":
             if not isinstance(value, str):
@@ -104,7 +102,7 @@ def _edges(values: NDArray[np.float64], n_buckets: int) -> NDArray[np.float64]:
     present = values[~np.isnan(values)]
     if not present.size:
         return np.empty(0)
-    return np.unique(np.quantile(present, np.linspace(0, 1, n_buckets + 1)[1:-1], method="lower"))
+    return np.unique(np.quantile(present, np.linspace(0, 1, n_buckets + 1)[1:-1], method="higher"))
 
 
 def _bucketed(values: NDArray[np.float64], edges: NDArray[np.float64]) -> TermCounts:

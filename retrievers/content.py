@@ -46,13 +46,13 @@ class ContentConfig(PluginConfig):
     buckets: int = Field(default=10, ge=2)
     """Buckets of a number or datetime, about equally full. Changes results."""
 
-    history: int = Field(default=50, gt=0)
-    """Newest events that make the profile. Changes results and speed."""
+    history: int = Field(default=100, gt=0)
+    """Newest items that make the profile. Changes results and speed."""
 
-    half_life: float | None = Field(default=10.0, gt=0)
-    """Events after which an event of the history weighs half; None: all weigh alike. Changes results."""
+    half_life: float | None = Field(default=20.0, gt=0)
+    """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
 
-    profile_terms: int = Field(default=64, gt=0)
+    profile_terms: int = Field(default=128, gt=0)
     """Most terms of a profile, the heaviest ones. Changes results and speed."""
 
 
@@ -163,7 +163,6 @@ class Content(Retriever):
 
         Raises:
             CannotFit: there are none, or a setting names one that is not there or not of the right kind.
-
         """
         features = data.items.features
         if not features:

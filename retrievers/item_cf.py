@@ -35,17 +35,18 @@ class ItemCFConfig(PluginConfig):
     user_exponent: float = Field(default=0.5, ge=0)
     """How much an active user's pairs count less: 0 not at all, 1 as one vote in all. Changes results."""
 
-    source_exponent: float = Field(default=0.5, ge=0)
+    source_exponent: float = Field(default=0.7, ge=0)
     """How much the popularity of the history's item divides. Changes results."""
 
-    target_exponent: float = Field(default=0.5, ge=0)
+    target_exponent: float = Field(default=0.7, ge=0)
     """How much the popularity of the proposed item divides; more gives rarer items. Changes results."""
 
-    shrinkage: float = Field(default=0.0, ge=0)
-    """Added to the divisor, so that pairs with little evidence weigh less. Changes results."""
+    shrinkage: float = Field(default=25.0, ge=0)
+    """Pairs of items with fewer interactions than about this count less. Changes results."""
 
-    half_life: float | None = Field(default=None, gt=0)
-    """Events after which an event of the history weighs half; None: all weigh alike. Changes results."""
+    half_life: float | None = Field(default=10.0, gt=0)
+    """Items after which an item of the history weighs half; None: all weigh alike. 2 to 5 suit the next item,
+    20 and more a long horizon. Changes results."""
 
     threads: int = Field(default=1, gt=0)
     """Threads of the fit. Speed only."""
@@ -56,12 +57,12 @@ class ItemCF(Retriever):
 
     With `x_ui` the largest event weight of user `u` on item `i`, `n_u = Σ_i x_ui` and `n_i = Σ_u x_ui²`:
 
-        S[s → t] = C_st / (n_s^source_exponent · n_t^target_exponent + shrinkage),
-        C_st = Σ_u x_us · x_ut / n_u^user_exponent.
+        S[s → t] = C_st / (n_s^a · n_t^b + shrinkage^(a + b)),    C_st = Σ_u x_us · x_ut / n_u^g
 
-    Exponents (user, source, target) of 0/.5/.5 give cosine (Sarwar et al., WWW 2001), other source and target
-    exponents that add up to 1 the asymmetric cosine (Aiolli, RecSys 2013), 1/1/β is RP3β (Paudel et al.,
-    TiiS 2017), and a user exponent above 0 damps active users as TF-IDF and BM25 weighting do.
+    with the exponents g of the user, a of the source and b of the target. An item that the history repeats
+    counts once. Without shrinkage, g/a/b of 0/.5/.5 give cosine (Sarwar et al., WWW 2001), other a and b that
+    add up to 1 the asymmetric cosine (Aiolli, RecSys 2013), 1/1/β is RP3β (Paudel et al., TiiS 2017), and a g
+    above 0 damps active users as TF-IDF and BM25 weighting do.
     """
 
     Config: ClassVar[type[PluginConfig]] = ItemCFConfig
@@ -87,7 +88,7 @@ class ItemCF(Retriever):
             _power(user_sums, -self.config.user_exponent),
             _power(item_sums, self.config.source_exponent),
             _power(item_sums, self.config.target_exponent),
-            self.config.shrinkage,
+            self.config.shrinkage ** (self.config.source_exponent + self.config.target_exponent),
             self.config.neighbours,
         )
         starts = range(0, n_items, BLOCK)

@@ -26,7 +26,7 @@ from multirecall.vocabulary import Vocabulary
 class PopularityConfig(PluginConfig):
     """Settings of `popularity`."""
 
-    half_life_days: float | None = Field(default=None, gt=0)
+    half_life_days: float | None = Field(default=180.0, gt=0)
     """Days after which an event counts half, back from the newest event; None: all count alike, as they do
     in a log without timestamps. Changes results."""
 

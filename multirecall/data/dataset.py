@@ -39,7 +39,6 @@ class Dataset:
         users: every user of the log and of the user table.
         config: how it was read.
         notes: what the reader should know about the data, each said once in the log of `multirecall.data`.
-
     """
 
     interactions: Interactions
@@ -76,7 +75,6 @@ class Dataset:
         Raises:
             DataError: names file, column, row and remedy.
             ConfigError: an option is of the wrong type, or given beside `config`.
-
         """
         settings = _settings(config, columns, kinds, event_weights, half_life_days)
         return _build(
@@ -135,6 +133,7 @@ class Dataset:
             log.weights[events],
             user_rows.size,
             item_rows.size,
+            log.ordered,
         )
         return replace(self, interactions=kept, items=self.items.take(item_rows), users=self.users.take(user_rows))
 
@@ -144,7 +143,7 @@ class Dataset:
         arrays: dict[str, NDArray[Any]] = {"users": log.users, "items": log.items, "weights": log.weights}
         if log.times is not None:
             arrays["times"] = log.times
-        meta = {"config": self.config.model_dump(), "notes": self.notes}
+        meta = {"config": self.config.model_dump(), "notes": self.notes, "ordered": log.ordered}
         write_component(folder / "interactions", arrays, meta)
         self.items.save(folder / "items")
         self.users.save(folder / "users")
@@ -155,7 +154,13 @@ class Dataset:
         arrays, meta = read_component(folder / "interactions")
         items, users = Table.load(folder / "items"), Table.load(folder / "users")
         log = Interactions(
-            arrays["users"], arrays["items"], arrays.get("times"), arrays["weights"], len(users), len(items)
+            arrays["users"],
+            arrays["items"],
+            arrays.get("times"),
+            arrays["weights"],
+            len(users),
+            len(items),
+            meta["ordered"],
         )
         return cls(log, items, users, DataConfig.model_validate(meta["config"]), tuple(meta["notes"]))
 
@@ -205,7 +210,7 @@ def _table(
             "cast one of them, so that both are integers or both text"
         )
     repeated = ~table_ids.is_first_distinct()
-    source.refuse(column, repeated, f"{{value}} stands in the table twice; keep one row for each {what}")
+    source.refuse(column, repeated, "{value} stands in the table twice; keep one row for each " + what)
     distinct = log_ids.unique()
     vocabulary = _vocabulary(_joined(distinct, table_ids).unique(), what)
     rows = np.full(len(vocabulary), -1, np.int64)
@@ -250,6 +255,7 @@ def _interactions(log: pl.DataFrame, users: Table, items: Table, config: DataCon
         weights.astype(np.float32),
         len(users),
         len(items),
+        ordered=bool(order),
     )
     if config.half_life_days is None:
         return interactions

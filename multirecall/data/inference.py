@@ -29,7 +29,6 @@ def feature(source: Source, field: str, kind: Kind | None) -> Feature:
 
     Raises:
         DataError: names file, column, row and remedy where a cell does not fit the kind.
-
     """
     values = source.frame[field]
     kind = kind or infer_kind(values, source.untyped)
@@ -78,7 +77,7 @@ def infer_kind(values: pl.Series, untyped: bool) -> Kind:
 def _number(source: Source, field: str) -> Numeric:
     values = source.frame[field]
     numbers = values.cast(pl.Float64, strict=False)
-    source.refuse(field, numbers.is_null() & values.is_not_null(), f"{{value}} is no number; {_remedy(field)}")
+    source.refuse(field, numbers.is_null() & values.is_not_null(), "{value} is no number; " + _remedy(field))
     source.refuse(field, numbers.is_infinite(), "the number is {value}; use null for a missing value")
     return Numeric(numbers.fill_null(float("nan")).to_numpy())
 
@@ -87,7 +86,7 @@ def _datetime(source: Source, field: str) -> Numeric:
     values = source.frame[field]
     if values.dtype in TEXTS:
         moments = parsed_times(values.cast(pl.String))
-        source.refuse(field, moments.is_null() & values.is_not_null(), f"{{value}} is no time; {_remedy(field)}")
+        source.refuse(field, moments.is_null() & values.is_not_null(), "{value} is no time; " + _remedy(field))
     else:
         moments = values
     if moments.dtype == pl.Date or isinstance(moments.dtype, pl.Datetime):

@@ -25,7 +25,7 @@ class Interactions:
         weights: float32 (n,), ≥ 0.
         n_users: users of the data, with or without events.
         n_items: items of the data, with or without events.
-
+        ordered: whether the log has times or positions, so that a user's events have an order.
     """
 
     users: NDArray[np.int32]
@@ -34,6 +34,7 @@ class Interactions:
     weights: NDArray[np.float32]
     n_users: int
     n_items: int
+    ordered: bool
 
     def __len__(self) -> int:
         return self.users.size

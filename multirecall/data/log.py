@@ -25,7 +25,6 @@ def read_log(source: Source, config: DataConfig, notes: list[str]) -> pl.DataFra
 
     Raises:
         DataError: names file, column, row and remedy.
-
     """
     source = source.renamed(config.columns, ("user_id", "item_id"))
     if source.frame.is_empty():
@@ -46,7 +45,6 @@ def ids(source: Source, column: str) -> pl.Series:
 
     Raises:
         DataError: a null, or a type that is neither integer nor text.
-
     """
     values = source.frame[column]
     source.refuse(column, values.is_null(), "the id is null; fill it or drop the row")
@@ -64,7 +62,6 @@ def times(source: Source, column: str) -> pl.Series:
 
     Raises:
         DataError: null, NaN, infinite or unparseable values, or a unit finer than seconds.
-
     """
     values = source.frame[column]
     source.refuse(column, values.is_null(), "the timestamp is null; fill it or drop the row")

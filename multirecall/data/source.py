@@ -26,7 +26,6 @@ class Source:
         frame: the rows.
         parts: the files, or the caller's name for a frame, with their heights.
         untyped: every cell is text, as in CSV.
-
     """
 
     frame: pl.DataFrame
@@ -55,14 +54,13 @@ class Source:
         row = self.first(column, bad)
         if row is not None:
             value = self.frame[column][row]
-            raise DataError(f"{self.place(column, row)}: {complaint.format(value=repr(value))}")
+            raise DataError(f"{self.place(column, row)}: {complaint.replace('{value}', repr(value))}")
 
     def renamed(self, columns: Mapping[str, str], required: Sequence[str]) -> Source:
         """The source with the caller's names and the aliases replaced by ours.
 
         Raises:
             DataError: a column in `required` is missing, or two columns claim one name.
-
         """
         names = {theirs: ours for ours, theirs in columns.items() if theirs in self.frame.columns}
         for alias, ours in ALIASES.items():
@@ -88,7 +86,6 @@ def read(path: str | Path | Sequence[str | Path], what: str) -> Source:
 
     Raises:
         DataError: nothing matches, a file cannot be read, or files have different columns.
-
     """
     patterns = [path] if isinstance(path, str | Path) else list(path)
     files: list[str] = []
@@ -117,9 +114,9 @@ def wrap(frame: Any, what: str) -> Source:
 
     Raises:
         DataError: it is none of these.
-
     """
-    return Source(_as_polars(frame, what), ((what, len(frame)),))
+    converted = _as_polars(frame, what)
+    return Source(converted, ((what, converted.height),))
 
 
 def _read_file(file: str, what: str) -> pl.DataFrame:

@@ -23,7 +23,6 @@ class Table:
         ids: the vocabulary.
         features: columns by field name, each over all rows.
         listed: bool (n,), whether the row stood in the caller's feature table (and not only in the log).
-
     """
 
     ids: Vocabulary

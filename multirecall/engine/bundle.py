@@ -27,7 +27,6 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> None:
 
     Raises:
         BundleError: the folder holds something else, or cannot be written.
-
     """
     try:
         _save(state, config, folder)
@@ -40,7 +39,6 @@ def verify(folder: Path) -> dict[str, Any]:
 
     Raises:
         BundleError: not a bundle, damaged, or of a newer format.
-
     """
     return verified_manifest(_current(folder))
 
@@ -51,7 +49,6 @@ def load(folder: Path) -> tuple[EngineConfig, EngineState]:
     Raises:
         BundleError: not a bundle, damaged, or of a newer format.
         PluginError: a plug-in that it uses is not installed.
-
     """
     current = _current(folder)
     manifest = verified_manifest(current)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from multirecall.kernels import kernel
 from multirecall.lists import RankedList
+from multirecall.rowtable import new_table, slot_of
 from multirecall.topk import precedes
 
 FAULTS = (
@@ -34,10 +35,7 @@ def fault_of(ranked: Any, n_items: int) -> str | None:
 
 @kernel
 def _fault_code(items: NDArray[np.int32], scores: NDArray[np.float32], n_items: int) -> int:
-    size = 16
-    while size < 2 * items.size:
-        size *= 2
-    table = np.full(size, -1, np.int32)
+    table = new_table(items.size)
     for position in range(items.size):
         item = items[position]
         if item < 0 or item >= n_items:
@@ -46,10 +44,8 @@ def _fault_code(items: NDArray[np.int32], scores: NDArray[np.float32], n_items: 
             return 2
         if position and precedes(scores[position], item, scores[position - 1], items[position - 1]):
             return 3
-        slot = (np.int64(item) * 0x9E3779B1 >> 7) & (size - 1)
-        while table[slot] >= 0:
-            if table[slot] == item:
-                return 4
-            slot = (slot + 1) & (size - 1)
-        table[slot] = item
+        slot = slot_of(item, table, items)
+        if table[slot] >= 0:
+            return 4
+        table[slot] = position
     return 0

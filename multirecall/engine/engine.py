@@ -16,7 +16,7 @@ from multirecall.engine import bundle
 from multirecall.engine.explain import explained
 from multirecall.engine.export import write_candidates
 from multirecall.engine.refill import refilled
-from multirecall.engine.request import read_filters, read_query
+from multirecall.engine.request import read_filters, read_queries, read_query
 from multirecall.engine.runner import run_batch, run_paths
 from multirecall.engine.state import Blueprint, EngineState, fitted
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
@@ -42,7 +42,6 @@ class Engine:
         Raises:
             PluginError: a plug-in is unknown or broken.
             ConfigError: a setting is wrong.
-
         """
         self.config = config or EngineConfig()
         self._blueprint = Blueprint.of(self.config)
@@ -63,7 +62,6 @@ class Engine:
         Raises:
             CannotFit: the data lack what a path of the config needs.
             ConfigError: the config's `[data]` differs from how the data were read.
-
         """
         if self.config.data not in (data.config, type(self.config.data)()):
             raise ConfigError(
@@ -101,7 +99,6 @@ class Engine:
             IdTypeError: an id of the wrong type.
             PathError: a required path failed, or all did.
             NotFitted: the engine has nothing to serve.
-
         """
         state = self._current()
         k, deadline_ms = self._limits(k, deadline_ms)
@@ -133,11 +130,9 @@ class Engine:
         state = self._current()
         k, _ = self._limits(k, None)
         asked = users.tolist() if isinstance(users, np.ndarray) else list(users)
-        filters = read_filters(state.data, exclude, where, seen)
-        queries = [read_query(state.data, user, filters) for user in asked]
+        queries = read_queries(state.data, asked, read_filters(state.data, exclude, where, seen))
         outcomes = run_batch(state.paths, state.windows, queries)
-        nothing = RankedBatch(np.zeros(len(queries) + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
-        batches = [one.ranked or nothing for one in outcomes]
+        batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]
         fused = state.fusion.fuse_batch(batches, state.weights, state.quotas, k)
         finals = [refilled(state, query, fused[user], k) for user, query in enumerate(queries)]
         lengths = np.array([len(final) for final, _ in finals], np.int64)
@@ -152,6 +147,28 @@ class Engine:
             n_refilled=np.array([added for _, added in finals], np.int64),
             shortfall=k - lengths,
         )
+
+    def path_lists(
+        self,
+        users: Sequence[Id | User] | NDArray[Any],
+        *,
+        exclude: Iterable[Id] | None = None,
+        where: Mapping[str, Any] | None = None,
+        seen: bool = False,
+    ) -> dict[str, RankedBatch]:
+        """What each path alone hands to the fusion, as rows of `data.items`; for measuring and tuning.
+
+        Raises as `retrieve`, and `PathError` where any path fails.
+        """
+        state = self._current()
+        asked = users.tolist() if isinstance(users, np.ndarray) else list(users)
+        queries = read_queries(state.data, asked, read_filters(state.data, exclude, where, seen))
+        lists = {}
+        for path, outcome in zip(state.paths, run_batch(state.paths, state.windows, queries), strict=True):
+            if outcome.ranked is None:
+                raise PathError(f"path {path.name!r} {outcome.state}: {outcome.detail}")
+            lists[path.name] = outcome.ranked
+        return lists
 
     def write_candidates(
         self,
@@ -192,7 +209,6 @@ class Engine:
 
         Raises:
             RequestError: the catalogue does not have the item, or as `retrieve`.
-
         """
         state = self._current()
         k, _ = self._limits(k, None)
@@ -207,7 +223,6 @@ class Engine:
 
         Raises:
             BundleError: the folder holds something else, or cannot be written.
-
         """
         bundle.save(self._current(), self.config, Path(folder))
 
@@ -217,7 +232,6 @@ class Engine:
 
         Raises:
             BundleError: not a bundle, damaged, or of a newer format.
-
         """
         config, state = bundle.load(Path(folder))
         engine = cls(config)
@@ -242,7 +256,6 @@ class Engine:
 
         Raises:
             NotFitted: nothing yet.
-
         """
         return self._current().data
 

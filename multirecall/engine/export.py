@@ -26,7 +26,6 @@ def write_candidates(users: Iterable[Id | User], file: Path, chunk: int, retriev
 
     Raises:
         RequestError: there are no users, or the file cannot be written.
-
     """
     frames = (retrieve(part).to_polars() for part in _chunks(users, chunk))
     first = next(frames, None)

@@ -99,7 +99,6 @@ def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int
 
     Raises:
         Garbage: it returned something that is no ranked list.
-
     """
     window = quota
     while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,6 @@ def read_filters(data: Dataset, exclude: Iterable[Id] | None, where: Mapping[str
     Raises:
         RequestError: an unusable filter.
         IdTypeError: an id of the wrong type.
-
     """
     rows = NO_ROWS
     if exclude is not None:
@@ -42,13 +41,17 @@ def read_filters(data: Dataset, exclude: Iterable[Id] | None, where: Mapping[str
     return Filters(rows, None if where is None else allowed_by(where, data.items), seen)
 
 
+def read_queries(data: Dataset, users: Sequence[Id | User], filters: Filters) -> list[Query]:
+    """The queries of several users; raises as `read_query`."""
+    return [read_query(data, user, filters) for user in users]
+
+
 def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
     """The query of one user.
 
     Raises:
         RequestError: an unknown feature or a value of the wrong type.
         IdTypeError: an id of the wrong type.
-
     """
     asked = user if isinstance(user, User) else User(user)
     row = -1 if asked.id is None else data.users.ids.row(asked.id)
@@ -70,6 +73,7 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
         history=history,
         weights=weights,
         times=times,
+        ordered=log.ordered or asked.history is not None,
         features=_features(data, row, asked.features),
         terms=_terms(data, asked.terms),
         exclude=np.unique(np.concatenate(seen)),

@@ -22,7 +22,6 @@ def run_paths(
 
     Raises:
         PathError: a required path gave nothing, or none gave anything and at least one failed.
-
     """
     start = paths[0].clock()
     asked = list(zip(paths, windows, strict=True))

@@ -46,7 +46,6 @@ class Blueprint:
         paths: the enabled paths with their position in the config.
         fusion: the fusion.
         fallback: the fallback.
-
     """
 
     config: EngineConfig
@@ -61,7 +60,6 @@ class Blueprint:
         Raises:
             PluginError: a plug-in is unknown or broken.
             ConfigError: a plug-in refuses its settings.
-
         """
         paths = tuple(
             (
@@ -88,7 +86,6 @@ class EngineState:
         windows: how many items each path is asked for.
         fusion: merges the paths' lists.
         fallback: fills a list that the paths leave short.
-
     """
 
     data: Dataset
@@ -122,7 +119,6 @@ def assembled(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriev
 
     Raises:
         CannotFit: the data cannot feed a path that the config names, or any path at all.
-
     """
     paths = []
     for number, config, part in blueprint.paths:

@@ -23,7 +23,6 @@ def allowed_by(where: Mapping[str, Any], items: Table) -> NDArray[np.bool_]:
 
     Raises:
         RequestError: an unknown field, or a value of the wrong type.
-
     """
     if not isinstance(where, Mapping):
         raise RequestError(f"where: got {where!r}; pass a mapping from item field to values")
@@ -38,7 +37,6 @@ def known_field(field: str, table: Table, place: str, what: str) -> Feature:
 
     Raises:
         RequestError: there is none.
-
     """
     feature = table.features.get(field)
     if feature is None:
@@ -51,7 +49,6 @@ def check_value(feature: Feature, field: str, value: Any, place: str) -> None:
 
     Raises:
         RequestError: names place, field, kind and value.
-
     """
     if isinstance(feature, Text):
         if not isinstance(value, str):

@@ -1,0 +1,50 @@
+"""The command line: `multirecall demo | fit | retrieve | evaluate | plugins | doctor`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+from rich.console import Console
+
+from multirecall.cli.demo import demo
+from multirecall.cli.doctor import doctor
+from multirecall.cli.evaluate import evaluate_command
+from multirecall.cli.fit import fit
+from multirecall.cli.plugins import plugins
+from multirecall.cli.retrieve import retrieve
+from multirecall.errors import MultirecallError
+
+app = typer.Typer(
+    name="multirecall",
+    help="Multi-path recall: the candidate-generation stage of a recommender.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(demo)
+app.command()(fit)
+app.command()(retrieve)
+app.command("evaluate")(evaluate_command)
+app.command()(plugins)
+app.command()(doctor)
+
+
+class _Notes(logging.Handler):
+    """Shows what the library notes, as one line each on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        Console(stderr=True).print(f"[yellow]note:[/] {record.getMessage()}", highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message and exit code 1, never a traceback."""
+    logger = logging.getLogger("multirecall")
+    logger.addHandler(_Notes())
+    logger.propagate = False
+    try:
+        app()
+    except MultirecallError as fault:
+        Console(stderr=True).print("[bold red]error:[/]", str(fault), highlight=False, markup=True, soft_wrap=True)
+        sys.exit(1)

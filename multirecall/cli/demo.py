@@ -1,0 +1,81 @@
+"""`multirecall demo`: the whole engine on a generated log, to look at."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from multirecall.cli.evaluate import describe, quality_tables
+from multirecall.cli.options import Config, Threads, read_config
+from multirecall.data import Dataset
+from multirecall.datasets import generate
+from multirecall.engine import Engine
+from multirecall.evaluation import evaluate, time_split
+from multirecall.progress import terminal_progress
+
+SHOWN = 6
+"""Items that are printed of each list."""
+
+
+def demo(
+    users: Annotated[int, typer.Option(help="Users of the generated log.")] = 2_000,
+    items: Annotated[int, typer.Option(help="Items of the generated log.")] = 3_000,
+    interactions: Annotated[int, typer.Option(help="Events of the generated log.")] = 120_000,
+    show: Annotated[int, typer.Option(help="Users whose lists are printed.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the generated log and of the engine.")] = 7,
+    config: Config = None,
+    threads: Threads = None,
+) -> None:
+    """Generate a realistic log, fit all paths on its past, show what they propose, and measure it on its future."""
+    console = Console()
+    start = perf_counter()
+    log = generate(users, items, interactions, seed=seed)
+    engine = Engine(read_config(config, seed=seed, threads=threads))
+    data = Dataset.from_frames(log.interactions, log.items, log.users, config=engine.config.data)
+    console.print(
+        f"A made-up shop: {len(data.interactions):,} events of {data.n_users:,} users on {data.n_items:,} items, "
+        f"in {perf_counter() - start:.1f} s",
+        highlight=False,
+    )
+    split = time_split(data, 0.1)
+    start = perf_counter()
+    with terminal_progress() as progress:
+        engine.fit(split.train, progress=progress)
+        console.print(
+            f"{', '.join(engine.paths)} fitted on the first 90 % in {perf_counter() - start:.1f} s", highlight=False
+        )
+        report = evaluate(engine, split, (20, 100), progress=progress)
+    for user in split.users[:: max(1, split.users.size // show)][:show]:
+        console.print()
+        _show(console, engine, user.item())
+    console.print()
+    for table in quality_tables(report):
+        console.print(table)
+    console.print(describe(report), highlight=False)
+
+
+def _show(console: Console, engine: Engine, user: Any) -> None:
+    data = engine.data
+    events = data.interactions.items[data.interactions.of_user(data.users.ids.row(user))]
+    newest = [_name(data, row) for row in events[::-1][:SHOWN]]
+    console.print(f"[bold]User {user}[/], newest first: {'; '.join(newest) or 'no history'}", highlight=False)
+    table = Table(show_lines=False)
+    columns = {path: lists[0].items[:SHOWN] for path, lists in engine.path_lists([user]).items()}
+    fused = engine.retrieve(user, SHOWN)
+    for path in columns:
+        table.add_column(path)
+    table.add_column("fused", style="bold")
+    table.add_column("which the paths had at rank", style="dim")
+    for position, candidate in enumerate(fused):
+        names = [_name(data, rows[position]) if position < len(rows) else "" for rows in columns.values()]
+        ranks = ", ".join(f"{path} {rank}" for path, rank in candidate.provenance.items())
+        table.add_row(*names, _name(data, data.items.ids.row(candidate.item_id)), ranks)
+    console.print(table)
+
+
+def _name(data: Dataset, row: int) -> str:
+    return str(data.items.values(int(row)).get("title", data.items.ids.ids()[row]))

@@ -1,0 +1,81 @@
+"""`multirecall doctor`: what is installed, how it is set up, and whether a bundle is whole."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from pathlib import Path
+from typing import Annotated
+
+import numba
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from multirecall.engine import bundle as bundles
+from multirecall.registry import listings
+from multirecall.topk import top_k
+
+REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)[^;]*(;.*extra == ['\"](?P<extra>[\w-]+)['\"])?")
+
+
+def doctor(
+    bundle: Annotated[Path | None, typer.Argument(help="A bundle to verify.")] = None,
+) -> None:
+    """Report versions, threads, the compiler cache, plug-ins and extras; given a bundle, verify it."""
+    console = Console()
+    console.print(_environment())
+    broken = [one for one in listings() if one.fault]
+    for one in broken:
+        console.print(f"[red]plug-in {one.name}:[/] {one.fault}", highlight=False)
+    if bundle is not None:
+        manifest = bundles.verify(bundle)
+        size = sum(file["bytes"] for file in manifest["files"].values())
+        console.print(
+            f"{bundle}: whole; {len(manifest['files'])} files, {size / 2**20:.1f} MiB, paths "
+            f"{', '.join(manifest['paths'])}, written by multirecall {manifest['multirecall']}",
+            highlight=False,
+        )
+    if broken:
+        raise typer.Exit(1)
+
+
+def _environment() -> Table:
+    table = Table("what", "value")
+    table.add_row("multirecall", version("multirecall"))
+    table.add_row("python", f"{platform.python_version()} on {platform.machine()}")
+    table.add_row("cores", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")
+    table.add_row("compiled kernels", _kernel_cache())
+    needed, extras = _requirements()
+    for name in needed:
+        table.add_row(name, _version(name) or "[red]missing[/]")
+    for extra, names in extras.items():
+        absent = [name for name in names if _version(name) is None]
+        state = f"missing {', '.join(absent)}: pip install 'multirecall\\[{extra}]'" if absent else "complete"
+        table.add_row(f"extra {extra}", state)
+    return table
+
+
+def _requirements() -> tuple[list[str], dict[str, list[str]]]:
+    """What the package needs, and what each extra adds."""
+    needed: list[str] = []
+    extras: dict[str, list[str]] = {name: [] for name in metadata("multirecall").get_all("Provides-Extra") or []}
+    for line in requires("multirecall") or []:
+        match = REQUIREMENT.match(line)
+        if match is not None:
+            extras.get(match["extra"], needed).append(match["name"])
+    return sorted(needed), extras
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _kernel_cache() -> str:
+    path = getattr(getattr(top_k, "stats", None), "cache_path", None)
+    return f"numba {numba.__version__}, kept in {path}" if path else "compiled at each start: no writable folder"

@@ -1,0 +1,16 @@
+"""Contract tests that every plug-in must pass; a plug-in's own tests inherit them.
+
+```python
+from multirecall.testing import RetrieverContract
+
+class TestMyRetriever(RetrieverContract):
+    retriever = MyRetriever
+    params = {"dim": 8}
+```
+"""
+
+from multirecall.testing.fusion import FusionContract
+from multirecall.testing.retriever import RetrieverContract
+from multirecall.testing.worlds import checkerboard, small_shop
+
+__all__ = ["FusionContract", "RetrieverContract", "checkerboard", "small_shop"]

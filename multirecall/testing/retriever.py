@@ -1,0 +1,186 @@
+"""What every retriever must do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from multirecall.data import Dataset
+from multirecall.errors import CannotFit
+from multirecall.lists import RankedList
+from multirecall.progress import SILENT
+from multirecall.protocols import Retriever
+from multirecall.query import Query
+from multirecall.testing.worlds import small_shop
+
+QUOTA = 15
+
+
+class RetrieverContract:
+    """Inherit, name the retriever and its params; every test here then runs on it.
+
+    Attributes:
+        retriever: the plug-in class.
+        params: settings for its `Config`.
+        score_tolerance: how far scores of one user alone and in a batch may differ; 0 for count-based paths.
+    """
+
+    retriever: ClassVar[type[Retriever]]
+    params: ClassVar[Mapping[str, Any]] = {}
+    score_tolerance: ClassVar[float] = 0.0
+
+    @pytest.fixture(params=["int", "str"])
+    def data(self, request: pytest.FixtureRequest) -> Dataset:
+        return small_shop(request.param)
+
+    @pytest.fixture
+    def fitted(self, data: Dataset) -> Retriever:
+        return self.fit(data)
+
+    def fit(self, data: Dataset, seed: int = 5) -> Retriever:
+        """The retriever, fitted on `data`."""
+        path = self.retriever(self.retriever.Config.model_validate(dict(self.params)))
+        path.fit(data, rng=np.random.default_rng(seed), progress=SILENT)
+        return path
+
+    def test_lists_are_valid(self, fitted: Retriever, data: Dataset) -> None:
+        proposed = 0
+        for query in queries(data):
+            ranked = fitted.retrieve(query, QUOTA)
+            assert ranked.items.dtype == np.int32
+            assert ranked.scores.dtype == np.float32
+            assert len(ranked) == ranked.scores.size <= QUOTA
+            assert np.isfinite(ranked.scores).all()
+            assert np.unique(ranked.items).size == len(ranked)
+            assert len(ranked) == 0 or 0 <= ranked.items.min() <= ranked.items.max() < data.n_items
+            order = np.lexsort((ranked.items, -ranked.scores))
+            assert (order == np.arange(len(ranked))).all(), "score descending, then row ascending"
+            proposed += len(ranked)
+        assert proposed, "no user was proposed anything"
+
+    def test_smaller_quota_gives_a_prefix(self, fitted: Retriever, data: Dataset) -> None:
+        for query in queries(data):
+            long, short = fitted.retrieve(query, QUOTA), fitted.retrieve(query, 4)
+            assert short.items.tolist() == long.items[:4].tolist()
+
+    def test_batch_equals_one_by_one(self, fitted: Retriever, data: Dataset) -> None:
+        asked = queries(data)
+        batch = fitted.retrieve_batch(asked, QUOTA)
+        assert len(batch) == len(asked)
+        for position, query in enumerate(asked):
+            self.assert_same(batch[position], fitted.retrieve(query, QUOTA))
+
+    def test_batch_of_nobody(self, fitted: Retriever) -> None:
+        assert len(fitted.retrieve_batch([], QUOTA)) == 0
+
+    def test_filter_is_applied_if_promised(self, fitted: Retriever, data: Dataset) -> None:
+        if not fitted.filters:
+            pytest.skip("the engine filters for it")
+        allowed = np.arange(data.n_items) % 3 != 0
+        exclude = np.arange(0, data.n_items, 5, dtype=np.int32)
+        for query in queries(data, exclude=exclude, allowed=allowed):
+            items = fitted.retrieve(query, QUOTA).items
+            assert allowed[items].all()
+            assert not np.isin(items, exclude).any()
+
+    def test_filter_leaves_the_order_of_the_rest(self, fitted: Retriever, data: Dataset) -> None:
+        if not fitted.filters:
+            pytest.skip("the engine filters for it")
+        exclude = np.arange(0, data.n_items, 4, dtype=np.int32)
+        for free, filtered in zip(queries(data), queries(data, exclude=exclude), strict=True):
+            everything = fitted.retrieve(free, data.n_items).items
+            expected = everything[~np.isin(everything, exclude)]
+            assert fitted.retrieve(filtered, data.n_items).items.tolist() == expected.tolist()
+
+    def test_same_seed_same_result(self, fitted: Retriever, data: Dataset) -> None:
+        again = self.fit(data)
+        for query in queries(data):
+            first, second = fitted.retrieve(query, QUOTA), again.retrieve(query, QUOTA)
+            assert first.items.tolist() == second.items.tolist()
+            assert first.scores.tolist() == second.scores.tolist()
+
+    def test_saved_and_loaded_is_the_same(self, fitted: Retriever, data: Dataset, tmp_path: Path) -> None:
+        fitted.save(tmp_path)
+        loaded = type(fitted).load(fitted.config, tmp_path, data)
+        for query in queries(data):
+            first, second = fitted.retrieve(query, QUOTA), loaded.retrieve(query, QUOTA)
+            assert first.items.tolist() == second.items.tolist()
+            assert first.scores.tolist() == second.scores.tolist()
+
+    def test_unknown_user_without_history(self, fitted: Retriever, data: Dataset) -> None:
+        nobody = Query(-1, np.empty(0, np.int32), np.empty(0, np.float32))
+        ranked = fitted.retrieve(nobody, QUOTA)
+        assert isinstance(ranked, RankedList)
+        assert len(ranked) <= QUOTA
+
+    def test_threads_get_what_one_thread_gets(self, fitted: Retriever, data: Dataset) -> None:
+        asked = queries(data)
+        expected = [fitted.retrieve(query, QUOTA) for query in asked]
+        together = threading.Barrier(4)
+
+        def ask(_: int) -> list[RankedList]:
+            together.wait(timeout=10)
+            return [fitted.retrieve(query, QUOTA) for query in asked]
+
+        with ThreadPoolExecutor(4) as pool:
+            for answers in pool.map(ask, range(4)):
+                for answer, wanted in zip(answers, expected, strict=True):
+                    self.assert_same(answer, wanted)
+
+    @pytest.mark.parametrize("timestamps", [True, False])
+    def test_bare_log_is_served_or_refused(self, timestamps: bool) -> None:
+        data = small_shop(timestamps=timestamps, features=False)
+        try:
+            path = self.fit(data)
+        except CannotFit:
+            return
+        assert sum(len(path.retrieve(query, QUOTA)) for query in queries(data))
+
+    def test_unknown_setting_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="no_such_setting"):
+            self.retriever.Config.model_validate({"no_such_setting": 1})
+
+    def assert_same(self, first: RankedList, second: RankedList) -> None:
+        """Two answers agree, up to `score_tolerance`."""
+        if self.score_tolerance == 0.0:
+            assert first.items.tolist() == second.items.tolist()
+            assert first.scores.tolist() == second.scores.tolist()
+            return
+        np.testing.assert_allclose(first.scores, second.scores, atol=self.score_tolerance)
+        differing = first.items != second.items
+        gaps = np.abs(first.scores[differing] - second.scores[differing])
+        assert (gaps <= self.score_tolerance).all()
+
+
+def queries(
+    data: Dataset,
+    *,
+    exclude: np.typing.NDArray[np.int32] | None = None,
+    allowed: np.typing.NDArray[np.bool_] | None = None,
+) -> list[Query]:
+    """A query for each user of the data, and one for a visitor with the first user's history."""
+    log = data.interactions
+    none = np.empty(0, np.int32)
+    asked = []
+    for user in [*range(data.n_users), -1]:
+        part = log.of_user(max(user, 0))
+        asked.append(
+            Query(
+                user=user,
+                history=log.items[part],
+                weights=log.weights[part],
+                times=None if log.times is None else log.times[part],
+                ordered=log.ordered,
+                features=data.users.values(user),
+                exclude=none if exclude is None else exclude,
+                allowed=allowed,
+                now=log.now,
+            )
+        )
+    return asked

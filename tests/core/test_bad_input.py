@@ -1,0 +1,163 @@
+"""Each fault of a log or table is refused with file, column, row and remedy, and nothing else escapes."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from multirecall.data import Dataset
+from multirecall.errors import ConfigError, DataError, MultirecallError
+
+GOOD: dict[str, list[Any]] = {"user_id": [1, 2, 3], "item_id": [7, 8, 7], "timestamp": [1_700_000_000] * 3}
+
+
+def log(**changed: Any) -> pl.DataFrame:
+    return pl.DataFrame({**GOOD, **changed}, strict=False)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (log().drop("item_id"), "column 'item_id' is missing; known: timestamp, user_id. Map yours with columns="),
+        (log().clear(), "the interaction log is empty; it needs at least one row"),
+        (log(user_id=[1, None, 3]), "column 'user_id', row 1 (the first is 0): the id is null; fill it or drop"),
+        (log(item_id=[7.5, 8.0, 7.0]), "column 'item_id' has type Float64; ids are integers or text"),
+        (log(timestamp=[1, 2, None]), "column 'timestamp', row 2 (the first is 0): the timestamp is null"),
+        (log(timestamp=[1.0, math.nan, 2.0]), "row 1 (the first is 0): the timestamp is nan; fill it or drop"),
+        (log(timestamp=[1.0, 2.0, math.inf]), "row 2 (the first is 0): the timestamp is inf; fill it or drop"),
+        (
+            log(timestamp=["2026-01-31", "soon", "x"]),
+            "row 1 (the first is 0): 'soon' is no time; write epoch",
+        ),
+        (
+            log(timestamp=[1, 1_700_000_000_000, 3]),
+            "row 1 (the first is 0): 1700000000000 is too large for epoch",
+        ),
+        (log(timestamp=[[1], [2], [3]]), "column 'timestamp' has type List(Int64); use datetimes or epoch seconds"),
+        (log(weight=[1.0, math.nan, 1.0]), "column 'weight', row 1 (the first is 0): the weight is nan; it must be"),
+        (log(weight=[1.0, 1.0, -2.0]), "row 2 (the first is 0): the weight is -2.0; it must be a number ≥ 0"),
+        (log(weight=["1", "many", "1"]), "row 1 (the first is 0): the weight is 'many'; it must be a number ≥ 0"),
+        (log(position=[0, None, 1]), "column 'position', row 1 (the first is 0): None is no whole number"),
+    ],
+)
+def test_faulty_log(frame: pl.DataFrame, message: str) -> None:
+    with pytest.raises(DataError) as fault:
+        Dataset.from_frames(frame)
+    assert message in str(fault.value)
+    assert str(fault.value).startswith("interactions")
+
+
+@pytest.mark.parametrize(
+    ("items", "kinds", "message"),
+    [
+        (
+            {"item_id": ["7", "8"]},
+            {},
+            "column 'item_id' is String, but in interactions it is Int64; cast one",
+        ),
+        (
+            {"item_id": [7, 8, 7]},
+            {},
+            "column 'item_id', row 2 (the first is 0): 7 stands in the table twice; keep",
+        ),
+        ({"item_id": [7, None]}, {}, "column 'item_id', row 1 (the first is 0): the id is null"),
+        ({"id": [7]}, {}, "column 'item_id' is missing; known: id. Map"),
+        (
+            {"item_id": [7], "price": ["x"]},
+            {"price": "number"},
+            "column 'price', row 0 (the first is 0): 'x' is no",
+        ),
+        ({"item_id": [7], "price": [math.inf]}, {}, "column 'price', row 0 (the first is 0): the number is inf"),
+        ({"item_id": [7], "day": ["x"]}, {"day": "datetime"}, "column 'day', row 0 (the first is 0): 'x' is no time"),
+        ({"item_id": [7], "tags": [3]}, {"tags": "list"}, "column 'tags' has type Int64, no list; mend the cell, or"),
+        ({"item_id": [7], "raw": [b"x"]}, {}, "column 'raw' has type Binary; use text or integer categories"),
+        ({"item_id": [7], "price": [1]}, {"prize": "number"}, "no table has a column 'prize'; did you mean 'price'?"),
+    ],
+)
+def test_faulty_item_table(items: dict[str, list[Any]], kinds: Any, message: str) -> None:
+    with pytest.raises(DataError) as fault:
+        Dataset.from_frames(log(), pl.DataFrame(items, strict=False), kinds=kinds)
+    assert message in str(fault.value)
+
+
+def test_file_and_row_within_the_file_are_named(tmp_path: Path) -> None:
+    log().write_parquet(tmp_path / "log-1.parquet")
+    log(weight=[1.0, 1.0, 1.0]).drop("weight").with_columns(user_id=pl.Series([1, 2, None])).write_parquet(
+        tmp_path / "log-2.parquet"
+    )
+    with pytest.raises(DataError) as fault:
+        Dataset.load(tmp_path / "log-*.parquet")
+    assert f"{tmp_path / 'log-2.parquet'}: column 'user_id', row 2 (the first is 0)" in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.csv", "user_id,item_id,timestamp\n1,7,yesterday\n", "row 0 (the first is 0): 'yesterday' is no time"),
+        ("log.csv", "user_id,item_id,timestamp\n1,,3\n", "column 'item_id', row 0 (the first is 0): the id is null"),
+        ("log.csv", "", "cannot be read as csv"),
+        ("log.parquet", "not parquet at all", "cannot be read as parquet"),
+        ("log.json", "{}", "unknown file type; use .csv, .parquet, .pq"),
+    ],
+)
+def test_faulty_file(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError) as fault:
+        Dataset.load(tmp_path / name)
+    assert message in str(fault.value)
+    assert name in str(fault.value)
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file; check the path"):
+        Dataset.load(tmp_path / "nothing.parquet")
+    with pytest.raises(DataError, match="no file matches"):
+        Dataset.load(tmp_path / "nothing-*.parquet")
+
+
+def test_files_with_different_columns(tmp_path: Path) -> None:
+    log().write_csv(tmp_path / "a.csv")
+    log().drop("timestamp").write_csv(tmp_path / "b.csv")
+    with pytest.raises(DataError, match="give all files the same columns"):
+        Dataset.load(tmp_path / "*.csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"kinds": {"price": "colour"}}, ConfigError, "Dataset: kinds.price: input should be 'categorical', 'list'"),
+        ({"event_weights": {"buy": -1}}, ConfigError, "Dataset: event_weights.buy: input should be greater than or"),
+        ({"event_weights": {"buy": 2.0}}, DataError, "event_weights are given, but there is no column 'event'"),
+        ({"half_life_days": 0}, ConfigError, "Dataset: half_life_days: input should be greater than 0, got 0"),
+    ],
+)
+def test_faulty_options(options: dict[str, Any], error: type[MultirecallError], message: str) -> None:
+    with pytest.raises(error) as fault:
+        Dataset.from_frames(log(), **options)
+    assert message in str(fault.value)
+
+
+def test_decay_needs_times() -> None:
+    with pytest.raises(DataError, match="half_life_days needs a column 'timestamp'"):
+        Dataset.from_frames(log().drop("timestamp"), half_life_days=30)
+
+
+def test_what_is_no_frame() -> None:
+    with pytest.raises(DataError, match="got dict; pass a polars, pandas or pyarrow frame"):
+        Dataset.from_frames({"user_id": [1]})
+
+
+def test_options_and_config_together() -> None:
+    config = Dataset.from_frames(log()).config
+    with pytest.raises(ConfigError, match="half_life_days and config are both given"):
+        Dataset.from_frames(log(), half_life_days=3, config=config)
+
+
+def test_moments_before_1970_are_fine() -> None:
+    data = Dataset.from_frames(log(timestamp=[datetime(1969, 1, 1)] * 3))
+    assert data.interactions.now == -365 * 86_400
