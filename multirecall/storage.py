@@ -62,7 +62,7 @@ def write_manifest(folder: Path, payload: Mapping[str, Any]) -> None:
     files = {
         str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
         for file in sorted(folder.rglob("*"))
-        if file.is_file()
+        if file.is_file() and file != folder / MANIFEST
     }
     write_json(folder / MANIFEST, {**payload, "files": files})
 

@@ -77,11 +77,9 @@ def top_eligible(items: Array, scores: Array, k: int, exclude: Array, allowed: A
     size = 0
     for position in range(items.size):
         item, score = items[position], scores[position]
-        if not np.isfinite(score):
-            continue
         if size == k and (k == 0 or not precedes(score, item, top_scores[0], top_items[0])):
             continue
-        if not is_eligible(item, exclude, allowed):
+        if not (np.isfinite(score) and is_eligible(item, exclude, allowed)):
             continue
         if size < k:
             top_items[size], top_scores[size] = item, score

@@ -12,14 +12,20 @@ from numpy.typing import NDArray
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedList
 from multirecall.query import Query
-from multirecall.topk import top_eligible
+from multirecall.topk import ALL_ALLOWED, NO_ROWS, top_eligible
+
+ENTRIES_TO_SCAN = 8
+"""A query that reads more entries than an eighth of the columns goes over all columns at the end."""
+
+BLOCK = 32
+"""Columns whose maximum is taken together when all columns are gone over."""
 
 Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class SparseRows:
-    """A sparse matrix by rows, such as neighbour lists (item × item) or postings (term × item).
+    """A sparse matrix by rows, such as neighbour lists (item × item) or postings (term × item), all ≥ 0.
 
     Attributes:
         offsets: int64 (n_rows + 1,).
@@ -34,7 +40,7 @@ class SparseRows:
     n_columns: int
 
     def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
-        """Add `Σ weight · row` to `sums`."""
+        """Add `Σ weight · row` to `sums`; weights ≥ 0."""
         sums.size = _add(
             rows,
             weights,
@@ -58,14 +64,17 @@ class SparseRows:
 
 
 class Sums:
-    """A sparse accumulator over columns, in scratch memory of the calling thread.
+    """An accumulator over columns, in scratch memory of the calling thread.
 
-    One at a time on a thread: making a new one, or asking for `top`, ends the one before.
+    While few columns are touched it remembers which; once a query reads many entries it goes over all columns
+    at the end instead (`size` -1), which is faster then. One at a time on a thread: making a new one, or asking
+    for `top`, ends the one before.
 
     Attributes:
-        totals: float32, the sum of each column, 0 where `marks` is false.
-        marks: bool, which columns were touched.
+        totals: float32, the sum of each column.
+        marks: bool, which columns are in `touched`.
         touched: int32, the columns that were touched, in its first `size` entries.
+        size: how many columns were touched, -1 when that is no longer counted.
     """
 
     __slots__ = ("marks", "size", "totals", "touched")
@@ -77,14 +86,14 @@ class Sums:
             scratch["marks"] = np.zeros(n_columns, np.bool_)
             scratch["touched"] = np.empty(n_columns, np.int32)
         scratch["in_use"] = True
-        self.totals: NDArray[np.float32] = scratch["totals"]
-        self.marks: NDArray[np.bool_] = scratch["marks"]
+        self.totals: NDArray[np.float32] = scratch["totals"][:n_columns]
+        self.marks: NDArray[np.bool_] = scratch["marks"][:n_columns]
         self.touched: NDArray[np.int32] = scratch["touched"]
         self.size = 0
 
     def top(self, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The best `k` columns and their sums under the ordering rule."""
-        return self._take(k, np.empty(0, np.int32), np.empty(0, np.bool_))
+        """The best `k` columns with a sum above 0, under the ordering rule, and their sums."""
+        return self._take(k, NO_ROWS, ALL_ALLOWED)
 
     def top_for(self, query: Query, quota: int) -> RankedList:
         """The best `quota` columns that the query's filter lets pass; columns are item rows."""
@@ -93,8 +102,10 @@ class Sums:
     def _take(
         self, k: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        items, scores = _take(self.totals, self.marks, self.touched, self.size, k, exclude, allowed)
-        self.size = 0
+        if self.size < 0:
+            items, scores = _take_all(self.totals, self.marks, k, exclude, allowed)
+        else:
+            items, scores = _take_touched(self.totals, self.marks, self.touched, self.size, k, exclude, allowed)
         _scratch.in_use = False
         return items, scores
 
@@ -114,9 +125,19 @@ def _add(
     touched: Array,
     size: int,
 ) -> int:
+    if size >= 0:
+        n_entries = 0
+        for row in rows:
+            n_entries += offsets[row + 1] - offsets[row]
+        if n_entries > totals.size // ENTRIES_TO_SCAN:
+            size = -1
     for position in range(rows.size):
         row, weight = rows[position], weights[position]
         if weight == 0.0:
+            continue
+        if size < 0:
+            for entry in range(offsets[row], offsets[row + 1]):
+                totals[columns[entry]] += weight * values[entry]
             continue
         for entry in range(offsets[row], offsets[row + 1]):
             column = columns[entry]
@@ -129,7 +150,7 @@ def _add(
 
 
 @kernel
-def _take(
+def _take_touched(
     totals: Array, marks: Array, touched: Array, size: int, k: int, exclude: Array, allowed: Array
 ) -> tuple[Array, Array]:
     scores = np.empty(size, np.float32)
@@ -138,4 +159,46 @@ def _take(
         scores[position] = totals[column]
         totals[column] = 0.0
         marks[column] = False
-    return top_eligible(touched[:size], scores, k, exclude, allowed)
+    items, best = top_eligible(touched[:size], scores, k, exclude, allowed)
+    return _above_zero(items, best)
+
+
+@kernel
+def _take_all(totals: Array, marks: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
+    """The best of all columns, found among those that reach a bound which enough blocks are known to reach.
+
+    Sums are ≥ 0, so their bits order them as integers, whose maximum the compiler vectorises.
+    """
+    bits = totals.view(np.int32)
+    n_blocks = (bits.size + BLOCK - 1) // BLOCK
+    peaks = np.zeros(n_blocks, np.int32)
+    for block in range(n_blocks):
+        peak = np.int32(0)
+        for column in range(block * BLOCK, min((block + 1) * BLOCK, bits.size)):
+            value = bits[column] if not allowed.size or allowed[column] else np.int32(0)
+            peak = max(peak, value)
+        peaks[block] = peak
+    enough = k + exclude.size
+    bound = np.int32(1)
+    if enough < n_blocks:
+        bound = max(bound, np.partition(peaks, n_blocks - enough)[n_blocks - enough])
+    reaching = np.empty(bits.size, np.int32)
+    size = 0
+    for block in range(n_blocks):
+        if peaks[block] >= bound:
+            for column in range(block * BLOCK, min((block + 1) * BLOCK, bits.size)):
+                if bits[column] >= bound:
+                    reaching[size] = column
+                    size += 1
+    items, scores = top_eligible(reaching[:size], totals[reaching[:size]], k, exclude, allowed)
+    totals[:] = 0.0
+    marks[:] = False
+    return items, scores
+
+
+@kernel
+def _above_zero(items: Array, scores: Array) -> tuple[Array, Array]:
+    size = scores.size
+    while size and scores[size - 1] <= 0.0:
+        size -= 1
+    return items[:size], scores[:size]

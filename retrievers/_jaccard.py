@@ -114,7 +114,7 @@ def _add_overlaps(
         for position in range(n_holders):
             item = holders[position]
             union = query_sizes[query] + set_offsets[item + 1] - set_offsets[item] - shared[item]
-            if not marks[item]:
+            if size >= 0 and not marks[item]:
                 marks[item] = True
                 touched[size] = item
                 size += 1

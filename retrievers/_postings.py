@@ -51,12 +51,18 @@ class Postings:
         )
 
     def profile(
-        self, items: NDArray[np.int32], weights: NDArray[np.float32], n_terms: int
+        self, items: NDArray[np.int32], weights: NDArray[np.float32], n_terms: int, n_postings: int
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The `n_terms` heaviest terms of weighted items, and their weights."""
+        """The heaviest terms of weighted items, and their weights.
+
+        At most `n_terms`, and no more once they have `n_postings` postings; the heaviest one is always there.
+        """
         sums = Sums(self.profiles.n_columns)
         self.profiles.add(items, weights, sums)
-        return sums.top(n_terms)
+        terms, term_weights = sums.top(n_terms)
+        postings = np.cumsum(self.impacts.offsets[terms + 1] - self.impacts.offsets[terms])
+        n_kept = max(1, int(np.searchsorted(postings, n_postings, side="right")))
+        return terms[:n_kept], term_weights[:n_kept]
 
 
 def _bm25(counts: TermCounts, n_items: int, k1: float, b: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

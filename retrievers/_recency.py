@@ -10,9 +10,7 @@ from multirecall.query import Query
 from multirecall.rowtable import new_table, slot_of
 
 
-def recent(
-    query: Query, n_items: int | None, half_life: float | None
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def recent(query: Query, n_items: int | None, half_life: float | None) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The `n_items` newest distinct items of the history (None: all) with their weights, newest first.
 
     An item counts once, as its newest event. The weight is that event's own times `0.5 ** (age / half_life)`,

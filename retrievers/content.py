@@ -55,6 +55,10 @@ class ContentConfig(PluginConfig):
     profile_terms: int = Field(default=128, gt=0)
     """Most terms of a profile, the heaviest ones. Changes results and speed."""
 
+    profile_postings: int = Field(default=200_000, gt=0)
+    """Most postings that a profile reads, those of its heaviest terms; bounds the latency on large catalogues,
+    where light terms have long postings. Changes results and speed."""
+
 
 class Content(Retriever):
     """Scores items by the terms that they share with the user's profile, or with the terms asked for.
@@ -103,7 +107,9 @@ class Content(Retriever):
         if query.terms:
             return self._asked(query, quota)
         items, weights = recent(query, self.config.history, self.config.half_life)
-        terms, term_weights = self._postings.profile(items, weights, self.config.profile_terms)
+        terms, term_weights = self._postings.profile(
+            items, weights, self.config.profile_terms, self.config.profile_postings
+        )
         sums = Sums(self._postings.n_items)
         self._postings.impacts.add(terms, term_weights, sums)
         for field, index in self._sets.items():
@@ -135,9 +141,7 @@ class Content(Retriever):
             if field in config.jaccard:
                 path._sets[field] = SetIndex(**read_component(folder / f"field{number}-set")[0])
         n_terms = impacts["offsets"].size - 1
-        path._postings = Postings(
-            SparseRows.of_arrays(impacts, data.n_items), SparseRows.of_arrays(profiles, n_terms)
-        )
+        path._postings = Postings(SparseRows.of_arrays(impacts, data.n_items), SparseRows.of_arrays(profiles, n_terms))
         return path
 
     def _asked(self, query: Query, quota: int) -> RankedList:

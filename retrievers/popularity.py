@@ -122,9 +122,7 @@ class Popularity(Retriever):
         return -1 if value is None else self._segments.row(value)
 
     @staticmethod
-    def _first(
-        own: RankedList, own_rows: NDArray[np.int32], rest: RankedList, query: Query, quota: int
-    ) -> RankedList:
+    def _first(own: RankedList, own_rows: NDArray[np.int32], rest: RankedList, query: Query, quota: int) -> RankedList:
         n = min(quota, rest.items.size)
         return RankedList(*_first(own.items, own.scores, own_rows, rest.items, rest.scores, n, *query.filter))
 

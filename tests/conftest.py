@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from multirecall import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_KERNELS = ("multirecall/topk.py", "multirecall/rowtable.py", "multirecall/kernels.py")
@@ -30,3 +34,20 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data sets beside this checkout")
     return folder
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Register retrievers by entry point, as an installed project would: `plugins(name="module:Class")`."""
+    added: list[EntryPoint] = []
+
+    def register(**targets: str) -> None:
+        added.extend(EntryPoint(name, target, registry.RETRIEVERS) for name, target in targets.items())
+        registry._points.cache_clear()
+
+    def all_points(group: str) -> list[EntryPoint]:
+        return [*entry_points(group=group), *(point for point in added if point.group == group)]
+
+    monkeypatch.setattr("multirecall.registry.entry_points", all_points)
+    yield register
+    registry._points.cache_clear()

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from multirecall.cli.evaluate import describe, quality_tables
 from multirecall.cli.options import Config, Threads, read_config
+from multirecall.cli.tables import describe, plain_table, quality_tables
 from multirecall.data import Dataset
 from multirecall.datasets import generate
 from multirecall.engine import Engine
@@ -63,17 +62,17 @@ def _show(console: Console, engine: Engine, user: Any) -> None:
     events = data.interactions.items[data.interactions.of_user(data.users.ids.row(user))]
     newest = [_name(data, row) for row in events[::-1][:SHOWN]]
     console.print(f"[bold]User {user}[/], newest first: {'; '.join(newest) or 'no history'}", highlight=False)
-    table = Table(show_lines=False)
-    columns = {path: lists[0].items[:SHOWN] for path, lists in engine.path_lists([user]).items()}
-    fused = engine.retrieve(user, SHOWN)
-    for path in columns:
-        table.add_column(path)
-    table.add_column("fused", style="bold")
-    table.add_column("which the paths had at rank", style="dim")
-    for position, candidate in enumerate(fused):
-        names = [_name(data, rows[position]) if position < len(rows) else "" for rows in columns.values()]
-        ranks = ", ".join(f"{path} {rank}" for path, rank in candidate.provenance.items())
-        table.add_row(*names, _name(data, data.items.ids.row(candidate.item_id)), ranks)
+    lists = {path: ranked[0].items[:SHOWN] for path, ranked in engine.path_lists([user]).items()}
+    table = plain_table(*(f"{path} proposes" for path in lists))
+    for position in range(max(map(len, lists.values()))):
+        table.add_row(*(_name(data, rows[position]) if position < len(rows) else "" for rows in lists.values()))
+    console.print(table)
+    table = plain_table("and the fused list becomes")
+    for path in lists:
+        table.add_column(f"{path} rank", justify="right")
+    for candidate in engine.retrieve(user, SHOWN):
+        ranks = (str(candidate.provenance.get(path, "–")) for path in lists)
+        table.add_row(_name(data, data.items.ids.row(candidate.item_id)), *ranks)
     console.print(table)
 
 

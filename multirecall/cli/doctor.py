@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from multirecall.cli.tables import plain_table
 from multirecall.engine import bundle as bundles
 from multirecall.registry import listings
 from multirecall.topk import top_k
@@ -43,7 +44,7 @@ def doctor(
 
 
 def _environment() -> Table:
-    table = Table("what", "value")
+    table = plain_table("what", "value")
     table.add_row("multirecall", version("multirecall"))
     table.add_row("python", f"{platform.python_version()} on {platform.machine()}")
     table.add_row("cores", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from multirecall.cli.options import (
     AsJson,
@@ -21,8 +20,9 @@ from multirecall.cli.options import (
     read_config,
     read_data,
 )
+from multirecall.cli.tables import describe, quality_tables
 from multirecall.engine import Engine
-from multirecall.evaluation import Report, evaluate, time_split
+from multirecall.evaluation import evaluate, time_split
 from multirecall.progress import terminal_progress
 
 
@@ -51,28 +51,3 @@ def evaluate_command(
     for table in quality_tables(report):
         console.print(table)
     console.print(describe(report), highlight=False)
-
-
-def quality_tables(report: Report) -> list[Table]:
-    """One table for each list length, a row for each path and the fused list."""
-    tables = []
-    for column, k in enumerate(report.ks):
-        table = Table("list", title=f"k = {k}", title_justify="left")
-        for metric in next(iter(report.figures.values())):
-            table.add_column(metric.replace("_", " "), justify="right")
-        for name, figures in report.figures.items():
-            cells = [
-                f"{values[column]:.2f}" if metric == "novelty" else f"{values[column]:.4f}"
-                for metric, values in figures.items()
-            ]
-            table.add_row(name, *cells, style="bold" if name == "fused" else None)
-        tables.append(table)
-    return tables
-
-
-def describe(report: Report) -> str:
-    """What the figures were measured on, in one sentence."""
-    return (
-        f"{report.split}: {report.n_users:,} users ({report.n_unknown_users:,} not in the training log) with "
-        f"{report.n_targets:,} targets, of which {report.unreachable:.2%} are not in the training catalogue."
-    )

@@ -48,9 +48,7 @@ def json_option(text: str | None, name: str) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
     except ValueError as fault:
-        raise RequestError(
-            f'--{name}: {text!r} is not JSON ({fault}); write e.g. \'{{"field": ["value"]}}\''
-        ) from None
+        raise RequestError(f'--{name}: {text!r} is not JSON ({fault}); write e.g. \'{{"field": ["value"]}}\'') from None
     if not isinstance(value, dict):
         raise RequestError(f'--{name}: {text!r} is no JSON object; write e.g. \'{{"field": ["value"]}}\'')
     return value

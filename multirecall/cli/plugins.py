@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
+from multirecall.cli.tables import plain_table
 from multirecall.registry import RETRIEVERS, listings
 
 
 def plugins() -> None:
     """List the installed retrievers and fusions, and what is wrong with a broken one."""
-    table = Table("kind", "name", "from", "state")
+    table = plain_table("kind", "name", "from", "state")
     for one in listings():
         kind = "retriever" if one.group == RETRIEVERS else "fusion"
         table.add_row(kind, one.name, one.origin, "[green]ok[/]" if one.fault is None else f"[red]{one.fault}[/]")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from multirecall.cli.options import AsJson, Seen, json_option
+from multirecall.cli.tables import plain_table
 from multirecall.engine import Engine
 from multirecall.query import User
 from multirecall.result import Candidates
@@ -81,9 +82,9 @@ def _label(engine: Engine, item: Any) -> str:
 
 
 def _table(result: Candidates, labels: dict[Any, str]) -> Table:
-    table = Table()
+    table = plain_table()
     for column in ("#", "item", "", "score", *result.paths):
-        table.add_column(column, justify="left" if column in ("item", "") else "right")
+        table.add_column(column, justify="left" if column in ("item", "") else "right", no_wrap=True)
     for position, one in enumerate(result):
         ranks = [str(one.provenance.get(path, "")) for path in result.paths]
         table.add_row(str(position), str(one.item_id), labels[one.item_id][:40], f"{one.score:.5f}", *ranks)

@@ -217,9 +217,7 @@ def _table(
     rows[vocabulary.rows(table_ids.to_numpy())] = np.arange(table_ids.len())
     missing = int((rows < 0).sum())
     if missing:
-        notes.append(
-            f"{source.name}: {missing:,} of the log's {distinct.len():,} {what}s are not in the {what} table"
-        )
+        notes.append(f"{source.name}: {missing:,} of the log's {distinct.len():,} {what}s are not in the {what} table")
     fields = [name for name in source.frame.columns if name != column]
     features = {name: feature(source, name, config.kinds.get(name)).take(rows) for name in fields}
     return Table(vocabulary, features, rows >= 0)

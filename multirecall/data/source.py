@@ -148,6 +148,4 @@ def _as_polars(frame: Any, what: str) -> pl.DataFrame:
         raise DataError(f"{what}: a pandas frame needs pyarrow ({fault}): pip install pyarrow") from None
     except (pl.exceptions.PolarsError, TypeError, ValueError) as fault:
         raise DataError(f"{what}: the {module} frame cannot be converted: {fault}") from None
-    raise DataError(
-        f"{what}: got {type(frame).__name__}; pass a polars, pandas or pyarrow frame, or use Dataset.load"
-    )
+    raise DataError(f"{what}: got {type(frame).__name__}; pass a polars, pandas or pyarrow frame, or use Dataset.load")

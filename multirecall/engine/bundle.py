@@ -115,9 +115,7 @@ def _current(folder: Path) -> Path:
     """The folder of the current version, once its format is known to be readable."""
     pointer = folder / CURRENT
     if not pointer.is_file():
-        raise BundleError(
-            f"{folder}: is not a bundle (no file {CURRENT}); pass a folder that engine.save has written"
-        )
+        raise BundleError(f"{folder}: is not a bundle (no file {CURRENT}); pass a folder that engine.save has written")
     name = pointer.read_text(encoding="utf-8").strip()
     current = folder / name
     if not name.isdigit() or not current.is_dir():

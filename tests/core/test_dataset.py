@@ -216,7 +216,9 @@ def test_what_is_odd_but_allowed_is_said_once(caplog: pytest.LogCaptureFixture) 
 
 def test_restricted_forgets_the_future() -> None:
     data = Dataset.from_frames(LOG, FEATURES)
-    past = data.restricted(data.interactions.times < 30)  # type: ignore[operator]
+    times = data.interactions.times
+    assert times is not None
+    past = data.restricted(times < 30)
     assert events(past) == [(1, "d"), (1, "a"), (2, "c")]
     assert past.items.ids.ids().tolist() == ["a", "b", "c", "d", "z"], "b is in the item table"
     past = data.restricted(np.array([False, True, True, True]))

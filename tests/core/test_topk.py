@@ -32,7 +32,8 @@ def test_top_of_a_concatenation_is_top_of_the_tops(scores: dict[int, float], cut
     items, values = arrays(scores)
     whole = top_k(items, values, k)
     parts = [top_k(items[part], values[part], k) for part in (slice(0, cut), slice(cut, None))]
-    again = top_k(*(np.concatenate(column) for column in zip(*parts, strict=True)), k)
+    joined_items, joined_values = (np.concatenate(column) for column in zip(*parts, strict=True))
+    again = top_k(joined_items, joined_values, k)
     assert whole[0].tolist() == again[0].tolist()
     assert whole[1].tolist() == again[1].tolist()
 

@@ -21,7 +21,8 @@ def in_order(*items: int) -> RankedList:
 
 def cascade(on_duplicate: str, *lists: RankedList, quotas: list[int], k: int = 10) -> FusedList:
     fusion = Cascade(CascadeConfig.model_validate({"on_duplicate": on_duplicate}))
-    return fusion.fuse(lists, [1.0] * len(lists), quotas, k)
+    fused: FusedList = fusion.fuse(lists, [1.0] * len(lists), quotas, k)
+    return fused
 
 
 FIRST, SECOND, THIRD = in_order(8, 6, 4, 2), in_order(6, 8, 5, 3, 1), in_order(5, 8, 9)

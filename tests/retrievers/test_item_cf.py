@@ -73,9 +73,7 @@ def test_equals_the_dense_textbook(world: str, user: float, source: float, targe
             for other, similarity in expected.get(item, {}).items():
                 scores[other] = scores.get(other, 0.0) + weight * similarity
         ranked = path.retrieve(query, data.n_items)
-        assert dict(zip(ranked.items.tolist(), ranked.scores.tolist(), strict=True)) == pytest.approx(
-            scores, rel=1e-5
-        )
+        assert dict(zip(ranked.items.tolist(), ranked.scores.tolist(), strict=True)) == pytest.approx(scores, rel=1e-5)
 
 
 def test_knows_the_checkerboard() -> None:

@@ -1,0 +1,146 @@
+"""The command line, run as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from multirecall.datasets import generate
+
+
+def run(*arguments: str | Path, fails: bool = False) -> tuple[str, str]:
+    """Standard output and standard error of `multirecall …`."""
+    command = [sys.executable, "-m", "multirecall", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "140", "NO_COLOR": "1", "TERM": "dumb"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    for name, frame in generate(200, 300, 8_000)._asdict().items():
+        frame.write_parquet(folder / f"{name}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def options(files: Path) -> list[str | Path]:
+    return [part for name in ("interactions", "items", "users") for part in (f"--{name}", files / f"{name}.parquet")]
+
+
+@pytest.fixture(scope="module")
+def bundle(files: Path, options: list[str | Path]) -> Path:
+    _, errors = run("fit", *options, "--out", files / "bundle")
+    assert "8,000 interactions" in errors
+    assert "item_cf, content, popularity fitted" in errors
+    assert "saved to" in errors
+    return files / "bundle"
+
+
+def test_from_log_to_json(bundle: Path) -> None:
+    answer = json.loads(run("retrieve", bundle, "--user", "u00007", "-k", "4", "--json")[0])
+    assert len(answer["candidates"]) == 4
+    assert answer["candidates"][0].keys() == {"item_id", "score", "provenance"}
+    assert {path: one["state"] for path, one in answer["status"].items()} == {
+        "item_cf": "ok",
+        "content": "ok",
+        "popularity": "ok",
+    }
+    assert (answer["n_refilled"], answer["shortfall"]) == (0, 0)
+
+
+def test_filters_and_visitors(bundle: Path, files: Path) -> None:
+    items = pl.read_parquet(files / "items.parquet")
+    garden = set(items.filter(category="garden")["item_id"])
+    history = ["--history", items["item_id"][0], "--history", items["item_id"][1]]
+    where = ["--where", '{"category": "garden"}', "--exclude", min(garden)]
+    answer = json.loads(run("retrieve", bundle, *history, *where, "-k", "5", "--json")[0])
+    found = {one["item_id"] for one in answer["candidates"]}
+    assert found <= garden - {min(garden)}
+    terms = ["--terms", json.dumps({"category": "garden"})]
+    asked = json.loads(run("retrieve", bundle, *terms, "-k", "5", "--json")[0])
+    assert {"content"} == {path for path, one in asked["status"].items() if one["count"]} - {"popularity"}
+
+
+def test_table_for_a_person(bundle: Path, files: Path) -> None:
+    shown, errors = run("retrieve", bundle, "--user", "u00007", "-k", "4")
+    first = json.loads(run("retrieve", bundle, "--user", "u00007", "-k", "4", "--json")[0])["candidates"][0]["item_id"]
+    title = pl.read_parquet(files / "items.parquet").filter(item_id=first)["title"][0]
+    assert first in shown
+    assert title in shown
+    assert "item_cf ok" in shown
+    assert errors == "", "silent where no terminal is"
+
+
+def test_evaluate(options: list[str | Path], tmp_path: Path) -> None:
+    (tmp_path / "engine.toml").write_text('[[paths]]\nretriever = "item_cf"\n[fusion]\nstrategy = "cascade"\n')
+    report = json.loads(run("evaluate", *options, "-k", "10", "-k", "50", "--json")[0])
+    assert report["ks"] == [10, 50]
+    assert report["figures"].keys() == {"item_cf", "content", "popularity", "fused"}
+    shown, _ = run("evaluate", *options, "--config", tmp_path / "engine.toml", "--seen")
+    assert "at k = 20" in shown
+    assert "last 10% of events by time, all items" in shown
+    assert "content" not in shown
+
+
+def test_demo() -> None:
+    shown, errors = run("demo", "--users", "150", "--items", "200", "--interactions", "5000", "--show", "1")
+    for part in ("A made-up shop: 5,000 events", "item_cf proposes", "and the fused list becomes", "at k = 100"):
+        assert part in shown
+    assert errors == ""
+
+
+def test_plugins_and_doctor(bundle: Path) -> None:
+    listed, _ = run("plugins")
+    for name in ("item_cf", "content", "popularity", "rrf", "weighted_sum", "cascade"):
+        assert name in listed
+    report, _ = run("doctor", bundle)
+    for part in ("numba", "usable of", "extra test", "whole; ", "paths item_cf, content, popularity"):
+        assert part in report
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["retrieve", "nowhere", "--user", "1"], "nowhere: is not a bundle"),
+        (["doctor", "nowhere"], "nowhere: is not a bundle"),
+        (["retrieve", "BUNDLE", "--where", "{"], "--where: '{' is not JSON"),
+        (["retrieve", "BUNDLE", "--where", '["x"]'], "is no JSON object"),
+        (
+            ["retrieve", "BUNDLE", "--where", '{"colour": 1}'],
+            "where: no item feature is named 'colour'; known: ",
+        ),
+        (["retrieve", "BUNDLE", "-k", "0"], "k must be a whole number > 0, got 0"),
+        (["fit", "--interactions", "no.parquet", "--out", "x"], "interactions: no.parquet: no such file"),
+        (
+            ["fit", "--interactions", "no.parquet", "--out", "x", "--threads", "0"],
+            "command line: threads: input",
+        ),
+        (["evaluate", "--interactions", "no.parquet", "--config", "no.toml"], "no.toml: cannot be read"),
+    ],
+)
+def test_mistakes_get_one_message_and_no_traceback(bundle: Path, arguments: list[str], message: str) -> None:
+    _, errors = run(*(str(bundle) if word == "BUNDLE" else word for word in arguments), fails=True)
+    assert errors.startswith("error: ")
+    assert message in errors
+    assert "Traceback" not in errors
+
+
+def test_notes_are_said_once(options: list[str | Path], files: Path, tmp_path: Path) -> None:
+    log = pl.read_parquet(files / "interactions.parquet").with_columns(till=1)
+    log.write_parquet(tmp_path / "log.parquet")
+    _, errors = run("fit", "--interactions", tmp_path / "log.parquet", "--out", tmp_path / "bundle")
+    notes = [line for line in errors.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        f"note: {tmp_path / 'log.parquet'}: columns not used: till",
+        "note: path 'content' is left out: content: the data have no item features; pass an item table, or leave the "
+        "path out",
+    ]

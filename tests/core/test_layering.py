@@ -1,0 +1,116 @@
+"""Who may import whom, read from the source; and that importing the package stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LAYERS: list[set[str]] = [
+    {"errors", "kernels", "validation", "vocabulary", "topk", "rowtable", "lists", "result", "query"},
+    {"data", "storage", "progress", "protocols"},
+    {"registry", "config"},
+    {"engine"},
+    {"evaluation", "datasets", "cli", "__main__"},
+]
+ORDER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+PLUGIN_MAY = LAYERS[0] | LAYERS[1]
+FUSION_MAY = {"lists", "topk", "rowtable", "kernels", "protocols", "errors"}
+RESTRICTED = {
+    "polars": {"data", "engine", "evaluation", "datasets", "cli", "testing", "retrievers"},
+    "torch": {"retrievers"},
+    "hnswlib": {"retrievers"},
+    "networkx": {"retrievers"},
+    "typer": {"cli"},
+    "rich": {"cli", "progress"},
+    "matplotlib": {"evaluation"},
+    "pickle": set(),
+}
+EXCEPTIONS = {("result", "polars"): "to_polars imports it when it is called"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every source file with the name of the part that it belongs to."""
+    for file in sorted((ROOT / "multirecall").rglob("*.py")):
+        yield file.relative_to(ROOT / "multirecall").parts[0].removesuffix(".py"), file
+    for folder in ("retrievers", "fusion"):
+        for file in sorted((ROOT / folder).glob("*.py")):
+            yield folder, file
+
+
+def imports(file: Path) -> set[str]:
+    """Absolute names of all modules that a file imports, wherever in it, except for type checking."""
+    found: set[str] = set()
+    nodes: list[ast.AST] = [ast.parse(file.read_text())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found |= {node.module} if node.module != "multirecall" else {f"multirecall.{a.name}" for a in node.names}
+        nodes.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def ours(file: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(file) if name.startswith("multirecall.")}
+
+
+FILES = [pytest.param(part, file, id=str(file.relative_to(ROOT))) for part, file in modules()]
+
+
+@pytest.mark.parametrize(("part", "file"), FILES)
+def test_imports_only_what_its_layer_may(part: str, file: Path) -> None:
+    used = ours(file) - {part}
+    if part == "fusion":
+        assert used <= FUSION_MAY
+    elif part == "retrievers" or part == "testing":
+        assert used <= PLUGIN_MAY
+    elif part != "__init__":
+        assert part in ORDER, f"say in LAYERS where {part} belongs"
+        assert all(ORDER[name] <= ORDER[part] for name in used)
+        assert not used & {"retrievers", "fusion", "testing"}, "the core knows no plug-in"
+
+
+@pytest.mark.parametrize(("part", "file"), FILES)
+def test_libraries_stay_in_their_place(part: str, file: Path) -> None:
+    tops = {name.split(".")[0] for name in imports(file)}
+    for library, places in RESTRICTED.items():
+        if library in tops and (part, library) not in EXCEPTIONS:
+            assert part in places, f"{library} is not for {part}"
+
+
+def test_core_names_no_plugin_module() -> None:
+    for part, file in modules():
+        if part not in ("retrievers", "fusion"):
+            assert "multirecall.retrievers." not in file.read_text(), file
+
+
+def test_short_names_are_never_used() -> None:
+    """At the root of a checkout `import fusion` would load a second copy of each module."""
+    for folder in ("multirecall", "retrievers", "fusion", "tests", "benchmarks"):
+        for file in (ROOT / folder).rglob("*.py"):
+            assert not {name.split(".")[0] for name in imports(file)} & {"retrievers", "fusion"}, file
+
+
+def loaded_by(statement: str) -> set[str]:
+    script = f"import sys; {statement}; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_importing_the_package_is_light() -> None:
+    heavy = {"torch", "hnswlib", "numba", "scipy", "polars", "matplotlib", "numpy", "pydantic"}
+    assert not loaded_by("import multirecall") & heavy
+
+
+def test_the_engine_never_imports_torch() -> None:
+    assert not loaded_by("from multirecall import Engine; Engine()") & {"torch", "hnswlib", "networkx"}

@@ -1,0 +1,131 @@
+"""Retrievers that misbehave, for tests of how the engine bears them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from multirecall.data import Dataset
+from multirecall.lists import RankedBatch, RankedList
+from multirecall.progress import Progress
+from multirecall.protocols import PluginConfig, Retriever
+from multirecall.query import Query
+
+
+class Rows(Retriever):
+    """Proposes the rows 0, 1, 2 … and does not filter."""
+
+    asked: ClassVar[list[int]] = []
+
+    def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
+        self.n_items = data.n_items
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        self.asked.append(quota)
+        n = min(quota, self.n_items)
+        return RankedList(np.arange(n, dtype=np.int32), -np.arange(n, dtype=np.float32))
+
+    def save(self, folder: Path) -> None:
+        (folder / "n_items").write_text(str(self.n_items))
+
+    @classmethod
+    def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
+        path = cls(config)
+        path.n_items = int((folder / "n_items").read_text())
+        return path
+
+
+class Raises(Rows):
+    """Raises on every call but the first, which warms the engine up."""
+
+    inline = True
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        raise RuntimeError("out of order")
+
+
+class Blocks(Rows):
+    """Waits until `gate` is set; each call is noted in `entered`."""
+
+    gate = threading.Event()
+    entered: ClassVar[list[int]] = []
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        self.entered.append(query.user)
+        self.gate.wait(timeout=60)
+        return super().retrieve(query, quota)
+
+
+class InlineBlocks(Blocks):
+    """The same on the caller's thread."""
+
+    inline = True
+
+
+class GarbageConfig(PluginConfig):
+    kind: str = "nan"
+
+
+class Garbage(Rows):
+    """Returns something that is no ranked list."""
+
+    Config = GarbageConfig
+
+    def retrieve(self, query: Query, quota: int) -> Any:
+        items, scores = np.array([3, 1], np.int32), np.array([2, 1], np.float32)
+        match self.config.kind:
+            case "nan":
+                return RankedList(items, np.array([np.nan, 1], np.float32))
+            case "inf":
+                return RankedList(items, np.array([np.inf, 1], np.float32))
+            case "duplicate":
+                return RankedList(np.array([3, 3], np.int32), scores)
+            case "too_high":
+                return RankedList(np.array([3, 10**6], np.int32), scores)
+            case "negative":
+                return RankedList(np.array([-1, 3], np.int32), scores)
+            case "unsorted":
+                return RankedList(items, scores[::-1])
+            case "tie_unsorted":
+                return RankedList(items, np.array([1, 1], np.float32))
+            case "wide":
+                return RankedList(items.astype(np.int64), scores)
+            case "double":
+                return RankedList(items, scores.astype(np.float64))
+            case "longer":
+                return RankedList(items, scores[:1])
+            case "list":
+                return [3, 1]
+            case _:
+                return None
+
+    def retrieve_batch(self, queries: Sequence[Query], quota: int) -> Any:
+        lists = [self.retrieve(query, quota) for query in queries]
+        return RankedBatch.from_lists(lists) if all(isinstance(one, RankedList) for one in lists) else lists
+
+
+GARBAGE = (
+    "nan",
+    "inf",
+    "duplicate",
+    "too_high",
+    "negative",
+    "unsorted",
+    "tie_unsorted",
+    "wide",
+    "double",
+    "list",
+    "none",
+)
+
+
+class NotARetriever:
+    """Claims to be a plug-in."""
+
+
+class Unfinished(Retriever):
+    """Defines nothing."""

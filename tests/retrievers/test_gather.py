@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multirecall.query import Query
+from multirecall.retrievers._gather import ENTRIES_TO_SCAN, SparseRows, Sums
+
+N_ROWS, N_COLUMNS = 30, 400
+
+
+def matrix(seed: int, per_row: int) -> tuple[SparseRows, np.ndarray]:
+    """A sparse matrix with small whole values, so that sums are exact and ties are many; and the same, dense."""
+    rng = np.random.default_rng(seed)
+    dense = np.zeros((N_ROWS, N_COLUMNS), np.float32)
+    for row in dense:
+        row[rng.choice(N_COLUMNS, per_row, replace=False)] = rng.integers(1, 5, per_row)
+    rows, columns = np.nonzero(dense)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=N_ROWS))])
+    return SparseRows(offsets, columns.astype(np.int32), dense[rows, columns], N_COLUMNS), dense
+
+
+@pytest.mark.parametrize(("per_row", "scans"), [(2, False), (60, True)])
+@given(
+    seed=st.integers(0, 10**6),
+    asked=st.lists(st.integers(0, N_ROWS - 1), max_size=20, unique=True),
+    exclude=st.sets(st.integers(0, N_COLUMNS - 1), max_size=60),
+    forbidden=st.sets(st.integers(0, N_COLUMNS - 1), max_size=60),
+    k=st.integers(1, 50),
+)
+def test_equals_the_dense_product(
+    per_row: int, scans: bool, seed: int, asked: list[int], exclude: set[int], forbidden: set[int], k: int
+) -> None:
+    sparse, dense = matrix(seed, per_row)
+    allowed = np.ones(N_COLUMNS, np.bool_)
+    allowed[list(forbidden)] = False
+    rows = np.array(asked, np.int32)
+    weights = np.arange(1, rows.size + 1, dtype=np.float32)
+    nobody = Query(-1, rows, weights, exclude=np.array(sorted(exclude), np.int32), allowed=allowed)
+    sums = Sums(N_COLUMNS)
+    sparse.add(rows, weights, sums)
+    if asked:
+        assert (sums.size < 0) == (scans or per_row * len(asked) > N_COLUMNS // ENTRIES_TO_SCAN)
+    ranked = sums.top_for(nobody, k)
+    expected = weights @ dense[rows]
+    expected[list(exclude | forbidden)] = 0
+    order = np.lexsort((np.arange(N_COLUMNS), -expected))
+    wanted = [column for column in order.tolist() if expected[column] > 0][:k]
+    assert ranked.items.tolist() == wanted
+    assert ranked.scores.tolist() == expected[wanted].tolist()
+
+
+def test_sums_of_an_abandoned_request_do_not_reach_the_next() -> None:
+    sparse, dense = matrix(1, 60)
+    rows, weights = np.array([3], np.int32), np.ones(1, np.float32)
+    sparse.add(rows, weights, Sums(N_COLUMNS))
+    sums = Sums(N_COLUMNS)
+    sparse.add(rows, weights, sums)
+    _, scores = sums.top(N_COLUMNS)
+    assert sorted(scores.tolist()) == sorted(dense[3][dense[3] > 0].tolist())
+
+
+def test_scratch_serves_matrices_of_different_width() -> None:
+    wide, narrow = Sums(1000), Sums(10)
+    assert (wide.totals.size, narrow.totals.size) == (1000, 10)
+    assert Sums(2000).totals.size == 2000
