@@ -28,7 +28,9 @@ def write_component(folder: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapp
 
 
 def read_component(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """What `write_component` wrote; the arrays are memory-mapped and read-only.
+    """What `write_component` wrote; the arrays are memory-mapped, and what is written to them stays in memory.
+
+    Copy-on-write, since kernels would be compiled anew for arrays that are marked read-only.
 
     Raises:
         BundleError: a file is missing or not what its name says.
@@ -96,7 +98,7 @@ def _map(file: Path) -> NDArray[Any]:
     try:
         if file.stat().st_size == 0:
             raise ValueError("the file is empty")
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        array = np.load(file, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError) as fault:
         raise BundleError(f"{file}: no array can be read ({fault}); save the engine again") from None
     return np.asarray(array)

@@ -83,14 +83,19 @@ def _label(engine: Engine, item: Any) -> str:
 
 def _table(result: Candidates, labels: dict[Any, str]) -> Table:
     table = plain_table()
-    for column in ("#", "item", "", "score", *result.paths):
-        table.add_column(column, justify="left" if column in ("item", "") else "right", no_wrap=True)
-    for position, one in enumerate(result):
-        ranks = [str(one.provenance.get(path, "")) for path in result.paths]
-        table.add_row(str(position), str(one.item_id), labels[one.item_id][:40], f"{one.score:.5f}", *ranks)
+    table.add_column("item", no_wrap=True, min_width=max((len(str(item)) for item in labels), default=0))
+    table.add_column("", overflow="ellipsis", no_wrap=True)
+    for column in ("score", *result.paths):
+        table.add_column(column, justify="right", min_width=6)
+    for one in result:
+        ranks = (str(one.provenance.get(path, "–")) for path in result.paths)
+        table.add_row(str(one.item_id), labels[one.item_id], f"{one.score:.4f}", *ranks)
     return table
 
 
 def _summary(result: Candidates) -> str:
     states = ", ".join(f"{path} {one.state} ({one.count} in {one.ms:.2f} ms)" for path, one in result.status.items())
-    return f"{states}; {result.n_refilled} from the fallback, {result.shortfall} missing. Ranks count from 0."
+    return (
+        f"{states}; {result.n_refilled} from the fallback, {result.shortfall} missing. "
+        "The column of a path holds its rank, from 0."
+    )

@@ -19,6 +19,7 @@ from multirecall.engine.refill import refilled
 from multirecall.engine.request import read_filters, read_queries, read_query
 from multirecall.engine.runner import run_batch, run_paths
 from multirecall.engine.state import Blueprint, EngineState, fitted
+from multirecall.engine.warmup import warm_up
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
 from multirecall.lists import RankedBatch, RankedList, offsets_of
 from multirecall.progress import Progress, terminal_progress
@@ -26,7 +27,6 @@ from multirecall.query import User
 from multirecall.result import CandidateBatch, Candidates, Explanation
 from multirecall.vocabulary import Id
 
-WARM_UP_DEADLINE_MS = 10_000.0
 _log = logging.getLogger("multirecall.engine")
 
 
@@ -271,15 +271,11 @@ class Engine:
         return state
 
     def _serve(self, state: EngineState) -> None:
-        """Compile every kernel of the request path by asking once, then let requests see the state."""
-        query = read_query(state.data, User(), read_filters(state.data, None, {}, False))
+        """Compile the kernels of the request path, then let requests see the state."""
         try:
-            outcomes = run_paths(state.paths, state.windows, query, WARM_UP_DEADLINE_MS)
+            warm_up(state)
         except PathError as fault:
             _log.warning("the first request failed: %s", fault)
-        else:
-            lists = [one.ranked or RankedList.empty() for one in outcomes]
-            refilled(state, query, state.fusion.fuse(lists, state.weights, state.quotas, 1), 2)
         self._state = state
 
     def _limits(self, k: int | None, deadline_ms: float | None) -> tuple[int, float | None]:

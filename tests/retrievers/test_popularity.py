@@ -24,9 +24,6 @@ class TestBySegment(RetrieverContract):
     retriever = Popularity
     params = {"segment": "country", "smoothing": 5.0}
 
-    @pytest.mark.skip("needs a user table, which the bare log lacks; refused in test_segment_must_exist")
-    def test_bare_log_is_served_or_refused(self, timestamps: bool) -> None: ...
-
 
 def fitted(data: Dataset, **params: Any) -> Popularity:
     path = Popularity(PopularityConfig.model_validate(params))

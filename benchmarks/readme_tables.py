@@ -1,0 +1,83 @@
+"""Write the tables of the README from the result files."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from _harness import RESULTS
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def result(name: str) -> dict[str, Any]:
+    """The content of a result file."""
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
+def quality() -> str:
+    """Recall by list, a column for each data set and k."""
+    figures = result("quality")
+    cases = figures["cases"]
+    ks = [k for k in figures["ks"] if k != 500]
+    head = ["list", *(f"{title(case)}: R@{k}" for case in cases for k in ks)]
+    rows = []
+    for name in cases[0]["lists"]:
+        values = [case["lists"][name]["recall"][figures["ks"].index(k)] for case in cases for k in ks]
+        rows.append([f"`{name}`" if not name.startswith("fused") else name, *(f"{value:.4f}" for value in values)])
+    notes = "; ".join(
+        f"{title(case)}: {case['n_users']:,} users, "
+        f"{case['n_targets']:,} targets, {case['n_unknown_users']:,} users unknown, fitted in {case['fit_s']:.1f} s"
+        for case in cases
+    )
+    return f"{table(head, rows)}\n\n{notes}."
+
+
+def title(case: dict[str, Any]) -> str:
+    """A case in a few words."""
+    return f"{case['data']}, {'repeats count' if case['seen'] else 'new items'}"
+
+
+def speed() -> str:
+    """Latency of a request by stage, and the time to load a log."""
+    latency, load = result("latency-100000"), result("load")
+    stages = latency["stages"]
+    rows = [
+        [name if name == "whole" else f"`{name}`", *(f"{values[f'p{p}_us']:.0f}" for p in (50, 95, 99))]
+        for name, values in stages.items()
+    ]
+    caption = (
+        f"`engine.retrieve` of {latency['k']} candidates for a known user, {latency['items']:,} items, "
+        f"{latency['interactions']:,} interactions, one thread, µs (fitted in {latency['fit_s']:.0f} s):"
+    )
+    loading = ", ".join(
+        f"with {ids} ids {load[ids]['dataset_load']['wall_s']:.1f} s, {load[ids]['wall_ratio']:.1f} times what polars "
+        "needs to read and sort it"
+        for ids in ("text", "integer")
+    )
+    cpu = f"{latency['machine']['cpu']}, {latency['machine']['cores']} cores"
+    return (
+        f"{caption}\n\n{table(['stage', 'p50', 'p95', 'p99'], rows)}\n\n"
+        f"A log of {load['rows']:,} shuffled rows loads {loading}. Machine: {cpu}."
+    )
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, figures to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def filled(text: str) -> str:
+    """The README with the parts between its markers written anew."""
+    for name, part in (("quality", quality()), ("speed", speed())):
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text = pattern.sub(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text)  # type: ignore[misc]
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
