@@ -93,15 +93,16 @@ class Sums:
 
     def top(self, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The best `k` columns with a sum above 0, under the ordering rule, and their sums."""
-        return self._take(k, NO_ROWS, ALL_ALLOWED)
+        return self.top_among(k, NO_ROWS, ALL_ALLOWED)
 
     def top_for(self, query: Query, quota: int) -> RankedList:
         """The best `quota` columns that the query's filter lets pass; columns are item rows."""
-        return RankedList(*self._take(quota, *query.filter))
+        return RankedList(*self.top_among(quota, *query.filter))
 
-    def _take(
+    def top_among(
         self, k: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The same among the columns that are absent from `exclude` (sorted) and set in `allowed` (bitmap)."""
         if self.size < 0:
             items, scores = _take_all(self.totals, self.marks, k, exclude, allowed)
         else:

@@ -1,0 +1,49 @@
+"""Vectors for items without interactions, from items of like features."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.data import Dataset
+from multirecall.topk import NO_ROWS
+
+from ._gather import Sums
+from ._postings import Postings
+from ._terms import Lexicon
+
+N_BUCKETS = 10
+K1, B = 1.2, 0.75
+MOST_TERMS, MOST_POSTINGS = 64, 50_000
+
+
+def with_cold_items(vectors: NDArray[np.float32], data: Dataset, n_similar: int) -> NDArray[np.float32]:
+    """`vectors` (n_items, dim), in which an item without interactions has the mean of its like.
+
+    That is the mean of the unit vectors of the `n_similar` items with interactions that share the heaviest terms
+    with it, weighted by BM25. It stays a zero vector where there are no features, or none in common.
+    """
+    warm = np.bincount(data.interactions.items, minlength=data.n_items) > 0
+    filled = np.where(warm[:, None], vectors, np.float32(0.0))
+    if warm.all() or not n_similar or not data.items.features:
+        return filled
+    index = _indexed(data)
+    norms = np.linalg.norm(filled, axis=1, keepdims=True)
+    units = np.divide(filled, norms, out=np.zeros_like(filled), where=norms > 0)
+    for item in np.flatnonzero(~warm):
+        terms, weights = index.profile(np.array([item], np.int32), np.ones(1, np.float32), MOST_TERMS, MOST_POSTINGS)
+        sums = Sums(data.n_items)
+        index.impacts.add(terms, weights, sums)
+        like, scores = sums.top_among(n_similar, NO_ROWS, warm)
+        filled[item] = scores @ units[like]
+    return filled
+
+
+def _indexed(data: Dataset) -> Postings:
+    counts = []
+    n_terms = 0
+    for field, feature in data.items.features.items():
+        lexicon, own = Lexicon.of(field, feature, N_BUCKETS)
+        counts.append((own, n_terms, 1.0, B if feature.kind in ("text", "list") else 0.0))
+        n_terms += len(lexicon)
+    return Postings.of(counts, n_terms, data.n_items, K1)
