@@ -1,58 +1,43 @@
-"""Each item's nearest neighbours by cosine, as sparse rows to serve from."""
+"""What retrievers that serve from neighbour lists have in common."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from pathlib import Path
+from typing import Any, Self
 
-from multirecall.kernels import Array, kernel
-from multirecall.lists import offsets_of
-from multirecall.progress import Progress
-from multirecall.topk import top_k
+from multirecall.data import Dataset
+from multirecall.lists import RankedList
+from multirecall.protocols import Retriever
+from multirecall.query import Query
+from multirecall.storage import read_component, write_component
 
-from ._gather import SparseRows
-
-BLOCK_BYTES = 64 * 2**20
-"""Memory of one block of similarities."""
+from ._gather import SparseRows, Sums
+from ._recency import recent
 
 
-def nearest_neighbours(vectors: NDArray[np.float32], n_neighbours: int, progress: Progress, task: str) -> SparseRows:
-    """For each row of `vectors` (n, dim) the `n_neighbours` others of largest cosine above 0; zero rows have none.
+class NeighbourRetriever(Retriever):
+    """Scores an item by its similarity to the items of the history, summed with recency weights.
 
-    Exact, by blocked matrix products: n² · dim multiplications.
+    A subclass's `fit` sets `_neighbours` (item × item, similarities > 0); its config has a `half_life` in items.
     """
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-    n = units.shape[0]
-    block = max(1, BLOCK_BYTES // (4 * max(n, 1)))
-    parts = []
-    with progress.task(task, n) as advance:
-        for start in range(0, n, block):
-            parts.append(_best(units[start : start + block] @ units.T, start, n_neighbours))
-            advance(min(block, n - start))
-    return SparseRows(
-        offsets_of(np.concatenate([lengths for lengths, _, _ in parts])),
-        np.concatenate([items for _, items, _ in parts]),
-        np.concatenate([scores for _, _, scores in parts]),
-        n,
-    )
 
+    inline = True
+    filters = True
+    _neighbours: SparseRows
 
-@kernel
-def _best(similarities: Array, start: int, n_neighbours: int) -> tuple[Array, Array, Array]:
-    """The best columns of each row of a block that begins at row `start`, without the row itself."""
-    n_rows, n_columns = similarities.shape
-    columns = np.arange(n_columns).astype(np.int32)
-    lengths = np.zeros(n_rows, np.int64)
-    items = np.empty(n_rows * min(n_neighbours, n_columns), np.int32)
-    scores = np.empty(items.size, np.float32)
-    filled = 0
-    for row in range(n_rows):
-        similarities[row, start + row] = np.nan
-        best, values = top_k(columns, similarities[row], n_neighbours)
-        for position in range(best.size):
-            if values[position] > 0.0:
-                items[filled], scores[filled] = best[position], values[position]
-                filled += 1
-                lengths[row] += 1
-    return lengths, items[:filled], scores[:filled]
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        """See `Retriever.retrieve`."""
+        sums = Sums(self._neighbours.n_columns)
+        self._neighbours.add(*recent(query, None, self.config.half_life), sums)
+        return sums.top_for(query, quota)
+
+    def save(self, folder: Path) -> None:
+        """See `Retriever.save`."""
+        write_component(folder, self._neighbours.arrays(), {})
+
+    @classmethod
+    def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
+        """See `Retriever.load`."""
+        path = cls(config)
+        path._neighbours = SparseRows.of_arrays(read_component(folder)[0], data.n_items)
+        return path

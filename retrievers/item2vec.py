@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from multirecall.data import Dataset
-from multirecall.lists import RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, Retriever
-from multirecall.query import Query
-from multirecall.storage import read_component, write_component
+from multirecall.protocols import PluginConfig
 
 from ._cold import with_cold_items
-from ._gather import SparseRows, Sums
-from ._neighbours import nearest_neighbours
-from ._recency import recent
+from ._nearest import nearest_neighbours
+from ._neighbours import NeighbourRetriever
 from ._sequences import sequences
 from ._sgns import SkipGramConfig, trained
 
@@ -40,7 +35,7 @@ class Item2VecConfig(SkipGramConfig):
     Changes results."""
 
 
-class Item2Vec(Retriever):
+class Item2Vec(NeighbourRetriever):
     """Scores an item by its cosine to the items of the history, summed with recency weights.
 
     The vectors are those of skip-gram with negative sampling on the users' histories as sentences (Barkan &
@@ -49,10 +44,7 @@ class Item2Vec(Retriever):
     """
 
     Config: ClassVar[type[PluginConfig]] = Item2VecConfig
-    inline = True
-    filters = True
     config: Item2VecConfig
-    _neighbours: SparseRows
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train the vectors and keep each item's nearest neighbours. Memory: vectors twice, and the neighbours."""
@@ -60,20 +52,3 @@ class Item2Vec(Retriever):
         vectors = trained(tokens, offsets, data.n_items, self.config, rng, progress, "item2vec: epochs")
         vectors = with_cold_items(vectors, data, self.config.similar)
         self._neighbours = nearest_neighbours(vectors, self.config.neighbours, progress, "item2vec: neighbours")
-
-    def retrieve(self, query: Query, quota: int) -> RankedList:
-        """See `Retriever.retrieve`."""
-        sums = Sums(self._neighbours.n_columns)
-        self._neighbours.add(*recent(query, None, self.config.half_life), sums)
-        return sums.top_for(query, quota)
-
-    def save(self, folder: Path) -> None:
-        """See `Retriever.save`."""
-        write_component(folder, self._neighbours.arrays(), {})
-
-    @classmethod
-    def load(cls, config: Item2VecConfig, folder: Path, data: Dataset) -> Self:
-        """See `Retriever.load`."""
-        path = cls(config)
-        path._neighbours = SparseRows.of_arrays(read_component(folder)[0], data.n_items)
-        return path

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +11,13 @@ from pydantic import Field
 
 from multirecall.data import Dataset
 from multirecall.kernels import Array, kernel
-from multirecall.lists import RankedList, offsets_of
+from multirecall.lists import offsets_of
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, Retriever
-from multirecall.query import Query
-from multirecall.storage import read_component, write_component
+from multirecall.protocols import PluginConfig
 from multirecall.topk import top_k
 
-from ._gather import SparseRows, Sums
-from ._recency import recent
+from ._gather import SparseRows
+from ._neighbours import NeighbourRetriever
 
 BLOCK = 256
 """Source items that one task of the fit handles."""
@@ -52,7 +49,7 @@ class ItemCFConfig(PluginConfig):
     """Threads of the fit. Speed only."""
 
 
-class ItemCF(Retriever):
+class ItemCF(NeighbourRetriever):
     """Scores an item by its similarity to the items of the history, summed with recency weights.
 
     With `x_ui` the largest event weight of user `u` on item `i`, `n_u = Σ_i x_ui` and `n_i = Σ_u x_ui²`:
@@ -66,10 +63,7 @@ class ItemCF(Retriever):
     """
 
     Config: ClassVar[type[PluginConfig]] = ItemCFConfig
-    inline = True
-    filters = True
     config: ItemCFConfig
-    _neighbours: SparseRows
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Count co-occurrences, keep each item's best neighbours. Memory: those, and O(n_items) a thread."""
@@ -106,23 +100,6 @@ class ItemCF(Retriever):
             np.concatenate([scores for _, _, scores in blocks]),
             n_items,
         )
-
-    def retrieve(self, query: Query, quota: int) -> RankedList:
-        """See `Retriever.retrieve`."""
-        sums = Sums(self._neighbours.n_columns)
-        self._neighbours.add(*recent(query, None, self.config.half_life), sums)
-        return sums.top_for(query, quota)
-
-    def save(self, folder: Path) -> None:
-        """See `Retriever.save`."""
-        write_component(folder, self._neighbours.arrays(), {})
-
-    @classmethod
-    def load(cls, config: ItemCFConfig, folder: Path, data: Dataset) -> Self:
-        """See `Retriever.load`."""
-        path = cls(config)
-        path._neighbours = SparseRows.of_arrays(read_component(folder)[0], data.n_items)
-        return path
 
 
 def _power(sums: NDArray[np.float64], exponent: float) -> NDArray[np.float32]:

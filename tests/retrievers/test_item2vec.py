@@ -8,7 +8,7 @@ from multirecall.data import Dataset, Interactions
 from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers._cold import with_cold_items
-from multirecall.retrievers._neighbours import nearest_neighbours
+from multirecall.retrievers._nearest import nearest_neighbours
 from multirecall.retrievers._sequences import sequences
 from multirecall.retrievers.item2vec import Item2Vec, Item2VecConfig
 from multirecall.testing import RetrieverContract, small_shop

@@ -1,0 +1,58 @@
+"""Each item's nearest neighbours by cosine, as sparse rows to serve from."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.kernels import Array, kernel
+from multirecall.lists import offsets_of
+from multirecall.progress import Progress
+from multirecall.topk import top_k
+
+from ._gather import SparseRows
+
+BLOCK_BYTES = 64 * 2**20
+"""Memory of one block of similarities."""
+
+
+def nearest_neighbours(vectors: NDArray[np.float32], n_neighbours: int, progress: Progress, task: str) -> SparseRows:
+    """For each row of `vectors` (n, dim) the `n_neighbours` others of largest cosine above 0; zero rows have none.
+
+    Exact, by blocked matrix products: n² · dim multiplications.
+    """
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    units = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    n = units.shape[0]
+    block = max(1, BLOCK_BYTES // (4 * max(n, 1)))
+    parts = []
+    with progress.task(task, n) as advance:
+        for start in range(0, n, block):
+            parts.append(_best(units[start : start + block] @ units.T, start, n_neighbours))
+            advance(min(block, n - start))
+    return SparseRows(
+        offsets_of(np.concatenate([lengths for lengths, _, _ in parts])),
+        np.concatenate([items for _, items, _ in parts]),
+        np.concatenate([scores for _, _, scores in parts]),
+        n,
+    )
+
+
+@kernel
+def _best(similarities: Array, start: int, n_neighbours: int) -> tuple[Array, Array, Array]:
+    """The best columns of each row of a block that begins at row `start`, without the row itself."""
+    n_rows, n_columns = similarities.shape
+    columns = np.arange(n_columns).astype(np.int32)
+    lengths = np.zeros(n_rows, np.int64)
+    items = np.empty(n_rows * min(n_neighbours, n_columns), np.int32)
+    scores = np.empty(items.size, np.float32)
+    filled = 0
+    for row in range(n_rows):
+        similarities[row, start + row] = np.nan
+        best, values = top_k(columns, similarities[row], n_neighbours)
+        for position in range(best.size):
+            if values[position] > 0.0:
+                items[filled], scores[filled] = best[position], values[position]
+                filled += 1
+                lengths[row] += 1
+    return lengths, items[:filled], scores[:filled]
