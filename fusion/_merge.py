@@ -36,7 +36,7 @@ def windows_of(batches: Sequence[RankedBatch], sizes: Sequence[int]) -> Windows:
     lengths = np.array([batch.items.size for batch in batches])
     bounds += (np.cumsum(lengths) - lengths)[:, None]
     starts = bounds[:, :-1]
-    stops = np.minimum(bounds[:, 1:], starts + np.asarray(sizes)[:, None])
+    stops = starts + np.minimum(bounds[:, 1:] - starts, np.asarray(sizes)[:, None])
     return Windows(
         np.concatenate([batch.items for batch in batches]),
         np.concatenate([batch.scores for batch in batches]),

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from multirecall.data.config import DataConfig
 from multirecall.errors import ConfigError
-from multirecall.validation import StrictModel, validated
+from multirecall.validation import Count, Positive, StrictModel, validated
 
 FALLBACK = "fallback"
+
+
+def _plain(params: dict[str, Any]) -> dict[str, Any]:
+    """Refuse values that a bundle could not hold."""
+    try:
+        json.dumps(params)
+    except (TypeError, ValueError) as fault:
+        raise ValueError(f"{fault}; use numbers, text, lists and tables only") from None
+    return params
+
+
+Params = Annotated[dict[str, Any], AfterValidator(_plain)]
+"""A plug-in's settings before the plug-in has checked them."""
 
 
 class PathConfig(StrictModel):
@@ -24,10 +38,10 @@ class PathConfig(StrictModel):
     retriever: str
     """Name of the retriever plug-in."""
 
-    quota: int = Field(default=500, gt=0)
+    quota: Count = 500
     """Most candidates that the path contributes; does not grow with `k`. Changes results."""
 
-    weight: float = Field(default=1.0, gt=0)
+    weight: Positive = 1.0
     """Weight in the fusion, > 0. Changes results."""
 
     enabled: bool = True
@@ -36,7 +50,7 @@ class PathConfig(StrictModel):
     required: bool = False
     """True: a request fails when the path fails."""
 
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Params = Field(default_factory=dict)
     """Settings of the retriever, checked by its own `Config`."""
 
     @model_validator(mode="before")
@@ -53,7 +67,7 @@ class FusionConfig(StrictModel):
     strategy: str = "rrf"
     """Name of the fusion plug-in."""
 
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Params = Field(default_factory=dict)
     """Settings of the fusion, checked by its own `Config`."""
 
 
@@ -63,35 +77,32 @@ class FallbackConfig(StrictModel):
     retriever: str = "popularity"
     """Name of the retriever plug-in."""
 
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Params = Field(default_factory=dict)
     """Settings of the retriever."""
 
 
 class EngineConfig(StrictModel):
     """Everything that an engine is built from."""
 
-    k: int = Field(default=500, gt=0)
+    k: Count = 500
     """Candidates of a request that does not say."""
 
-    seed: int = Field(default=7, ge=0)
+    seed: Annotated[int, Field(strict=True, ge=0)] = 7
     """Root of all randomness. Changes results."""
 
-    threads: int = Field(default=1, gt=0)
+    threads: Count = 1
     """Threads that fitting may use. Speed only; with 1, results are reproducible to the bit."""
 
-    deadline_ms: float | None = Field(default=None, gt=0)
+    deadline_ms: Annotated[Positive, Field(lt=1e9)] | None = None
     """Milliseconds after which a request goes on without the paths that are not done; None: no limit."""
 
     data: DataConfig = DataConfig()
     """How the log is read; pass it to `Dataset.load(..., config=...)`."""
 
-    paths: tuple[PathConfig, ...] = Field(
-        default=(
-            PathConfig(retriever="item_cf"),
-            PathConfig(retriever="content"),
-            PathConfig(retriever="popularity"),
-        ),
-        min_length=1,
+    paths: tuple[PathConfig, ...] = (
+        PathConfig(retriever="item_cf"),
+        PathConfig(retriever="content"),
+        PathConfig(retriever="popularity"),
     )
     """The paths, in order. The default leaves out a path that the log cannot feed."""
 
@@ -101,14 +112,14 @@ class EngineConfig(StrictModel):
     @field_validator("paths")
     @classmethod
     def _paths_are_distinct(cls, paths: tuple[PathConfig, ...]) -> tuple[PathConfig, ...]:
+        if not any(path.enabled for path in paths):
+            raise ValueError("no path is enabled; enable one")
         names = [path.name for path in paths]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two paths are named {twice[0]!r}; give one of them another name")
         if FALLBACK in names:
             raise ValueError(f"the name {FALLBACK!r} is taken by the fallback; give the path another name")
-        if not any(path.enabled for path in paths):
-            raise ValueError("no path is enabled; enable one")
         return paths
 
     @property

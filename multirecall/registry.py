@@ -79,7 +79,7 @@ def _load(group: Group, name: str, base: type[P]) -> type[P]:
             f"{kind} plug-in {name!r} ({_origin(points[0])}) is not a complete subclass of "
             f"multirecall.protocols.{base.__name__}; let it inherit and define the abstract methods"
         )
-    if not issubclass(plugin.Config, PluginConfig):
+    if not (isinstance(plugin.Config, type) and issubclass(plugin.Config, PluginConfig)):
         raise PluginError(
             f"{kind} plug-in {name!r} ({_origin(points[0])}): its Config must inherit "
             "multirecall.protocols.PluginConfig"

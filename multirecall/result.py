@@ -89,6 +89,7 @@ class CandidateBatch:
 
     Attributes:
         user_ids: external user ids (n_users,), None for a visitor.
+        user_dtype: dtype of the user ids that the engine knows.
         offsets: int64 (n_users + 1,): the list of user `u` is `offsets[u]:offsets[u + 1]`.
         ids, scores, ranks, paths, status: as in `Candidates`, over all users.
         n_refilled: int64 (n_users,).
@@ -96,6 +97,7 @@ class CandidateBatch:
     """
 
     user_ids: tuple[Id | None, ...]
+    user_dtype: np.dtype[Any]
     offsets: NDArray[np.int64]
     ids: NDArray[Any]
     scores: NDArray[np.float64]
@@ -133,7 +135,7 @@ class CandidateBatch:
 
         lengths = np.diff(self.offsets)
         columns: dict[str, Any] = {
-            "user_id": pl.Series(self.user_ids, strict=True).gather(np.repeat(np.arange(len(self)), lengths)),
+            "user_id": self._users().gather(np.repeat(np.arange(len(self)), lengths)),
             "item_id": self.ids,
             "score": self.scores,
             "rank": np.arange(self.ids.size) - np.repeat(self.offsets[:-1], lengths),
@@ -145,6 +147,13 @@ class CandidateBatch:
             *(pl.col(f"rank_{path}").replace(-1, None) for path in self.paths),
         )
 
+    def _users(self) -> pl.Series:
+        import polars as pl
+
+        if self.user_dtype.kind == "U":
+            return pl.Series(self.user_ids, dtype=pl.String)
+        return pl.Series(self.user_ids, dtype=pl.UInt64 if self.user_dtype == np.uint64 else pl.Int64)
+
 
 @dataclass(frozen=True, slots=True)
 class PathExplanation:
@@ -153,13 +162,14 @@ class PathExplanation:
     Attributes:
         rank: 0-based rank in the path's list, or None.
         score: the path's raw score, or None.
-        contribution: what the path alone adds to the fused score (weight times normalised score), or None.
+        normalised: the fused score that the path alone would give at weight 1, or None; in `rrf` and
+            `weighted_sum` the fused score is the sum of these times the weights.
         reason: why the path does not propose the item, or None where it does.
     """
 
     rank: int | None
     score: float | None
-    contribution: float | None
+    normalised: float | None
     reason: str | None
 
 
@@ -169,9 +179,9 @@ class Explanation:
 
     Attributes:
         item_id: the item.
-        rank: 0-based rank in the fused list, or None when it is not in it.
+        rank: 0-based rank among the candidates asked for, or None when it is not among them.
         score: fused score, or None.
-        reason: why it is not in the fused list, or None.
+        reason: why it is not among the fused candidates, or None.
         paths: what each path says.
     """
 

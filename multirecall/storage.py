@@ -62,9 +62,7 @@ def read_json(file: Path) -> dict[str, Any]:
 def write_manifest(folder: Path, payload: Mapping[str, Any]) -> None:
     """Write a manifest with `payload` and the length and SHA-256 of every file below `folder`."""
     files = {
-        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file != folder / MANIFEST
+        name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in _files(folder)
     }
     write_json(folder / MANIFEST, {**payload, "files": files})
 
@@ -76,7 +74,12 @@ def verified_manifest(folder: Path) -> dict[str, Any]:
         BundleError: names the files that are missing or differ.
     """
     manifest = read_json(folder / MANIFEST)
-    files: dict[str, dict[str, Any]] = manifest.get("files", {})
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(_is_entry(entry) for entry in files.values()):
+        raise BundleError(f"{folder / MANIFEST}: lists no files; restore it from a copy or save the engine again")
+    unlisted = [name for name in _files(folder) if name not in files]
+    if unlisted:
+        raise BundleError(f"{folder / MANIFEST}: does not list {unlisted[0]}; restore it from a copy")
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         faults = [fault for fault in pool.map(lambda name: _fault(folder, name, files[name]), files) if fault]
     if faults:
@@ -92,6 +95,16 @@ def sync(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _files(folder: Path) -> list[str]:
+    """The files below `folder` but for its manifest, by their path in it."""
+    files = (str(file.relative_to(folder)) for file in sorted(folder.rglob("*")) if file.is_file())
+    return [name for name in files if name != MANIFEST]
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys()
 
 
 def _map(file: Path) -> NDArray[Any]:

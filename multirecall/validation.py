@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from multirecall.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
+
+Count = Annotated[int, Field(strict=True, gt=0, lt=2**31)]
+"""How many of something: a whole number from 1."""
+
+Positive = Annotated[float, Field(strict=True, gt=0)]
+"""A number above 0."""
+
+NonNegative = Annotated[float, Field(strict=True, ge=0)]
+"""A number from 0."""
 
 
 class StrictModel(BaseModel):

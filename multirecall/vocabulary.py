@@ -72,6 +72,8 @@ class Vocabulary:
             IdTypeError: an id is of the wrong type; "7" is not 7.
         """
         values = self._checked(ids)
+        if not len(self):
+            return np.full(values.size, -1, np.int32)
         known = _castable(values, self.dtype)
         wanted = np.where(known, values, values.dtype.type(0)).astype(self.dtype)
         places = np.minimum(self._base.searchsorted(wanted), max(self._base.size - 1, 0))
@@ -107,7 +109,7 @@ class Vocabulary:
 
     def _checked(self, ids: Iterable[Id] | NDArray[Any]) -> NDArray[Any]:
         values = _as_ids(ids, self.what)
-        if values.size and (values.dtype.kind == "U") != self.holds_text:
+        if values.size and len(self) and (values.dtype.kind == "U") != self.holds_text:
             has, wants = ("str", "int") if values.dtype.kind == "U" else ("int", "str")
             raise IdTypeError(f"{self.what} ids are {wants}, got {values[0].item()!r} ({has}): pass {wants} ids")
         return values
@@ -128,7 +130,7 @@ def _as_ids(ids: Iterable[Id] | NDArray[Any], what: str) -> NDArray[Any]:
                 f"{what} ids must be all int or all str, got {value!r} ({type(value).__name__}): convert them first"
             )
     array = np.asarray(values)
-    if array.dtype == object:
+    if array.dtype.kind not in "iu":
         raise IdTypeError(f"{what} id {max(values, key=abs)} does not fit 64 bits: pass such ids as str")
     return array
 

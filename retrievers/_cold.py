@@ -11,6 +11,7 @@ from multirecall.topk import NO_ROWS
 from ._gather import Sums
 from ._postings import Postings
 from ._terms import Lexicon
+from ._units import unit_rows
 
 N_BUCKETS = 10
 K1, B = 1.2, 0.75
@@ -28,8 +29,7 @@ def with_cold_items(vectors: NDArray[np.float32], data: Dataset, n_similar: int)
     if warm.all() or not n_similar or not data.items.features:
         return filled
     index = _indexed(data)
-    norms = np.linalg.norm(filled, axis=1, keepdims=True)
-    units = np.divide(filled, norms, out=np.zeros_like(filled), where=norms > 0)
+    units = unit_rows(filled)
     for item in np.flatnonzero(~warm):
         terms, weights = index.profile(np.array([item], np.int32), np.ones(1, np.float32), MOST_TERMS, MOST_POSTINGS)
         sums = Sums(data.n_items)

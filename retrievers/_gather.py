@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,9 @@ class SparseRows:
     columns: NDArray[np.int32]
     values: NDArray[np.float32]
     n_columns: int
+
+    def __post_init__(self) -> None:
+        _compile()
 
     def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
         """Add `Σ weight · row` to `sums`; weights ≥ 0."""
@@ -112,6 +116,17 @@ class Sums:
 
 
 _scratch = threading.local()
+
+
+@cache
+def _compile() -> None:
+    """Compile both ways of summing up before the first request, whichever it takes."""
+    rows, weights = np.zeros(1, np.int32), np.ones(1, np.float32)
+    entry = np.array([0, 1], np.int64), np.zeros(1, np.int32), np.ones(1, np.float32)
+    for n_columns in (ENTRIES_TO_SCAN - 1, ENTRIES_TO_SCAN):
+        sums = Sums(n_columns)
+        sums.size = _add(rows, weights, *entry, sums.totals, sums.marks, sums.touched, sums.size)
+        sums.top(1)
 
 
 @kernel

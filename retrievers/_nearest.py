@@ -11,6 +11,7 @@ from multirecall.progress import Progress
 from multirecall.topk import top_k
 
 from ._gather import SparseRows
+from ._units import unit_rows
 
 BLOCK_BYTES = 64 * 2**20
 """Memory of one block of similarities."""
@@ -21,8 +22,7 @@ def nearest_neighbours(vectors: NDArray[np.float32], n_neighbours: int, progress
 
     Exact, by blocked matrix products: n² · dim multiplications.
     """
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    units = unit_rows(vectors)
     n = units.shape[0]
     block = max(1, BLOCK_BYTES // (4 * max(n, 1)))
     parts = []

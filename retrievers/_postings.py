@@ -44,10 +44,9 @@ class Postings:
         weights = [weight for _, _, weight, _ in fields]
         empty = np.empty(0, np.float32)
         impacts = [weight * impact for weight, (impact, _) in zip(weights, scored, strict=True)]
-        profiles = [weight * profile for weight, (_, profile) in zip(weights, scored, strict=True)]
         return cls(
             _rows(terms, items, np.concatenate([empty, *impacts]), n_terms, n_items),
-            _rows(items, terms, np.concatenate([empty, *profiles]), n_items, n_terms),
+            _rows(items, terms, np.concatenate([empty, *(profile for _, profile in scored)]), n_items, n_terms),
         )
 
     def profile(

@@ -8,12 +8,14 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from multirecall.data.features import taken_runs
 from multirecall.kernels import Array, fast_kernel, kernel
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
+from multirecall.validation import Count, NonNegative, Positive
+
+from ._alias import alias_tables
 
 TABLE_SIZE = 4096
 LARGEST_LOGIT = 8.0
@@ -26,50 +28,50 @@ SEQUENCES_PER_TASK = 64
 class SkipGramConfig(PluginConfig):
     """Settings of the training."""
 
-    dim: int = Field(default=64, gt=0)
+    dim: Count = 64
     """Length of a vector. Changes results; memory is 8 bytes a number."""
 
-    window: int = Field(default=5, gt=0)
+    window: Count = 5
     """Most positions between a centre and its context; each centre draws its own, 1 … window. Changes results."""
 
-    negatives: int = Field(default=5, gt=0)
+    negatives: Count = 5
     """Negative samples of a window, shared by its contexts. Changes results."""
 
-    epochs: int = Field(default=10, gt=0)
-    """Passes over the sequences. Changes results."""
-
-    learning_rate: float = Field(default=0.05, gt=0)
+    learning_rate: Positive = 0.05
     """Learning rate at the start; falls linearly to a thousandth of it. Changes results."""
 
-    subsample: float = Field(default=1e-3, ge=0)
+    subsample: NonNegative = 1e-3
     """Frequency above which occurrences are dropped at random; 0: none are. Changes results."""
 
-    sampling_exponent: float = Field(default=0.75)
+    sampling_exponent: float = 0.75
     """Negatives are drawn by frequency to this power. Changes results."""
 
     cbow: bool = False
     """Predict the centre from the mean of its window, instead of from each context. Changes results."""
 
-    threads: int = Field(default=1, gt=0)
+    threads: Count = 1
     """Threads of the training. Speed only, but more than one gives up reproducibility (lock-free updates)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Draws tokens by weight in O(1): the alias method (Walker 1977; Vose 1991).
+    """Draws tokens by weight in constant time.
 
     Attributes:
-        chances: float64 (n,), the chance that a column keeps its own token.
-        aliases: int32 (n,), the token that it gives otherwise.
+        choices: an alias table, `_alias.CHOICE` (n,).
     """
 
-    chances: NDArray[np.float64]
-    aliases: NDArray[np.int32]
+    choices: NDArray[np.void]
 
     @classmethod
     def of(cls, weights: NDArray[np.float64]) -> Sampler:
         """A sampler over 0 … n-1 in proportion to `weights` (n,), ≥ 0, not all 0."""
-        return cls(*_alias_table(weights * (weights.size / weights.sum())))
+        _, choices = alias_tables(np.array([0, weights.size]), weights)
+        never = weights == 0
+        choices["keep"][never] = 0.0
+        stuck = np.flatnonzero(never & (choices["jump"] == 0))
+        choices["jump"][stuck] = weights.argmax() - stuck
+        return cls(choices)
 
 
 class SkipGram:
@@ -114,7 +116,8 @@ class SkipGram:
         if not self.config.subsample:
             return np.ones_like(self._counts)
         ratio = self.config.subsample * self._counts.sum() / np.maximum(self._counts, 1.0)
-        return np.minimum(1.0, np.sqrt(ratio) + ratio)
+        keep: NDArray[np.float64] = np.minimum(1.0, np.sqrt(ratio) + ratio)
+        return keep
 
     def train(self, tokens: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
         """Go once over sequences: sequence `s` is `tokens[offsets[s]:offsets[s + 1]]`."""
@@ -132,8 +135,7 @@ class SkipGram:
                 bounds,
                 self.vectors,
                 self.outputs,
-                self.sampler.chances,
-                self.sampler.aliases,
+                self.sampler.choices,
                 self.keep,
                 LOGISTIC,
                 self.config.window,
@@ -157,15 +159,16 @@ def trained(
     offsets: NDArray[np.int64],
     n_tokens: int,
     config: SkipGramConfig,
+    epochs: int,
     rng: np.random.Generator,
     progress: Progress,
     task: str,
 ) -> NDArray[np.float32]:
-    """Vectors (n_tokens, dim) learned in `config.epochs` passes over the same sequences, shuffled each time."""
+    """Vectors (n_tokens, dim) learned in `epochs` passes over the same sequences, shuffled each time."""
     counts = np.bincount(tokens, minlength=n_tokens)
-    model = SkipGram(counts, config, rng, planned=config.epochs * tokens.size)
-    with progress.task(task, config.epochs) as advance:
-        for _ in range(config.epochs):
+    model = SkipGram(counts, config, rng, planned=epochs * tokens.size)
+    with progress.task(task, epochs) as advance:
+        for _ in range(epochs):
             bounds, places = taken_runs(offsets, rng.permutation(offsets.size - 1))
             model.train(tokens[places], bounds)
             advance(1)
@@ -175,36 +178,6 @@ def trained(
 LOGISTIC: NDArray[np.float32] = (1.0 / (1.0 + np.exp(-np.linspace(-LARGEST_LOGIT, LARGEST_LOGIT, TABLE_SIZE)))).astype(
     np.float32
 )
-
-
-@kernel
-def _alias_table(scaled: Array) -> tuple[Array, Array]:
-    """Pair columns below the mean 1 with columns above it."""
-    n = scaled.size
-    chances, aliases = np.ones(n), np.arange(n).astype(np.int32)
-    rest = scaled.copy()
-    small, large = np.empty(n, np.int64), np.empty(n, np.int64)
-    n_small, n_large = 0, 0
-    for token in range(n):
-        if rest[token] < 1.0:
-            small[n_small] = token
-            n_small += 1
-        else:
-            large[n_large] = token
-            n_large += 1
-    while n_small and n_large:
-        n_small -= 1
-        low, high = small[n_small], large[n_large - 1]
-        chances[low], aliases[low] = rest[low], high
-        rest[high] -= 1.0 - rest[low]
-        if rest[high] < 1.0:
-            n_large -= 1
-            small[n_small] = high
-            n_small += 1
-    for position in range(n_small):  # left over by rounding: 1, but for tokens that must never be drawn
-        if scaled[small[position]] == 0.0:
-            chances[small[position]], aliases[small[position]] = 0.0, scaled.argmax()
-    return chances, aliases
 
 
 @kernel
@@ -219,10 +192,10 @@ def _random(state: Array) -> float:
 
 
 @kernel
-def _draw(chances: Array, aliases: Array, state: Array) -> int:
-    place = _random(state) * chances.size
+def _draw(choices: Array, state: Array) -> int:
+    place = _random(state) * choices.size
     column = int(place)
-    return column if place - column < chances[column] else int(aliases[column])
+    return column if place - column < choices[column].keep else column + int(choices[column].jump)
 
 
 @fast_kernel
@@ -231,8 +204,7 @@ def _train(
     bounds: Array,
     vectors: Array,
     outputs: Array,
-    chances: Array,
-    aliases: Array,
+    choices: Array,
     keep: Array,
     logistic: Array,
     window: int,
@@ -271,7 +243,7 @@ def _train(
             targets[0] = kept[centre]
             n_targets = 1
             for _ in range(n_negatives):
-                token = _draw(chances, aliases, state)
+                token = _draw(choices, state)
                 if token != targets[0]:
                     targets[n_targets] = token
                     n_targets += 1
@@ -323,7 +295,7 @@ def _step(
             logit = np.float32(0.0)
             for column in range(dim):
                 logit += inputs[context, column] * sides[target, column]
-            gradient = np.float32(rate * ((target == 0) - _logistic(logit, logistic)))
+            gradient = np.float32(rate * ((target == 0) - _logistic(float(logit), logistic)))
             for column in range(dim):
                 input_steps[context, column] += gradient * sides[target, column]
             for column in range(dim):
@@ -360,7 +332,7 @@ def _step_cbow(
         logit = np.float32(0.0)
         for column in range(dim):
             logit += inputs[0, column] * outputs[token, column]
-        gradient = np.float32(rate * ((target == 0) - _logistic(logit, logistic)))
+        gradient = np.float32(rate * ((target == 0) - _logistic(float(logit), logistic)))
         for column in range(dim):
             input_steps[0, column] += gradient * outputs[token, column]
         for column in range(dim):

@@ -10,7 +10,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multirecall.data import Categorical, Feature, Numeric, Tags, Text
-from multirecall.errors import RequestError
 from multirecall.vocabulary import Vocabulary
 
 TOKEN = r"[\p{L}\p{N}]+"
@@ -54,23 +53,17 @@ class Lexicon:
     def __len__(self) -> int:
         return self.edges.size + 1 if self.kind in ("number", "datetime") else len(self.words)
 
-    def lookup(self, field: str, value: Any) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
-        """The terms that `value` asks for, with their counts, and how many distinct ones are unknown.
+    def lookup(self, value: Any) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
+        """The terms that `value` asks for, with their counts, and how many words or categories are unknown.
 
-        Raises:
-            RequestError: the value does not suit the field.
+        A text is a str, a number or datetime a float, anything else a category or a list of them.
         """
         if self.kind == "text":
-            if not isinstance(value, str):
-                raise RequestError(f"terms: field {field!r} is text, got {value!r}; pass a str")
-            words = tokens(pl.Series([value])).explode(empty_as_null=False).to_list()
-            rows = self.words.rows(words)
+            rows = self.words.rows(tokens(pl.Series([value])).explode(empty_as_null=False).to_list())
         elif self.kind in ("number", "datetime"):
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise RequestError(f"terms: field {field!r} is a {self.kind}, got {value!r}; pass a number")
             rows = np.searchsorted(self.edges, [value], side="right").astype(np.int32)
         else:
-            rows = self.words.rows(list(value) if isinstance(value, list | tuple | set | frozenset) else [value])
+            rows = self.words.rows(value if isinstance(value, list) else [value])
         terms, counts = np.unique(rows[rows >= 0], return_counts=True)
         return terms, counts.astype(np.float32), int((rows < 0).sum())
 

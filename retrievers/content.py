@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -15,7 +15,7 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
-from multirecall.validation import nearest
+from multirecall.validation import Count, NonNegative, Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
 from ._gather import SparseRows, Sums
@@ -31,31 +31,31 @@ class ContentConfig(PluginConfig):
     fields: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Item features to index; None: all. Changes results."""
 
-    field_weights: dict[str, float] = Field(default_factory=dict)
-    """Factor on a field's scores, 1 where not named. Changes results."""
+    field_weights: dict[str, NonNegative] = Field(default_factory=dict)
+    """Factor on a field's scores, ≥ 0, 1 where not named. Changes results."""
 
     jaccard: tuple[str, ...] = ()
     """List-valued fields that are scored by Jaccard overlap instead of BM25. Changes results."""
 
-    k1: float = Field(default=1.2, ge=0)
+    k1: NonNegative = 1.2
     """BM25: how slowly repeated terms saturate. Changes results."""
 
-    b: float = Field(default=0.75, ge=0, le=1)
+    b: Annotated[NonNegative, Field(le=1)] = 0.75
     """BM25: how much long texts and lists are discounted, 0 … 1. Changes results."""
 
-    buckets: int = Field(default=10, ge=2)
+    buckets: Annotated[int, Field(strict=True, ge=2, le=10_000)] = 10
     """Buckets of a number or datetime, about equally full. Changes results."""
 
-    history: int = Field(default=100, gt=0)
+    history: Count = 100
     """Newest items that make the profile. Changes results and speed."""
 
-    half_life: float | None = Field(default=20.0, gt=0)
+    half_life: Positive | None = 20.0
     """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
 
-    profile_terms: int = Field(default=128, gt=0)
+    profile_terms: Count = 128
     """Most terms of a profile, the heaviest ones. Changes results and speed."""
 
-    profile_postings: int = Field(default=200_000, gt=0)
+    profile_postings: Count = 200_000
     """Most postings that a profile reads, those of its heaviest terms; bounds the latency on large catalogues,
     where light terms have long postings. Changes results and speed."""
 
@@ -150,7 +150,7 @@ class Content(Retriever):
         for field, value in query.terms.items():
             if field not in self._lexicons:
                 continue
-            terms, counts, n_unknown = self._lexicons[field].lookup(field, value)
+            terms, counts, n_unknown = self._lexicons[field].lookup(value)
             if field in self._sets:
                 weight = self._weight(field)
                 self._sets[field].add_overlap(terms, terms.size + n_unknown, weight, sums)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -10,6 +10,7 @@ from pydantic import Field
 from multirecall.data import Dataset
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
+from multirecall.validation import Count, NonNegative, Positive
 
 from ._cold import with_cold_items
 from ._nearest import nearest_neighbours
@@ -21,16 +22,25 @@ from ._sgns import SkipGramConfig, trained
 class Item2VecConfig(SkipGramConfig):
     """Settings of `item2vec`."""
 
-    session_gap_hours: float | None = Field(default=None, gt=0)
+    window: Count = 20
+    """Most positions between a centre and its context; each centre draws its own, 1 … window. Changes results."""
+
+    subsample: NonNegative = 1e-4
+    """Frequency above which occurrences are dropped at random; 0: none are. Changes results."""
+
+    epochs: Count = 20
+    """Passes over the histories. Changes results."""
+
+    session_gap_hours: Positive | None = None
     """A pause longer than this begins a new sequence; None: a history is one sequence. Changes results."""
 
-    neighbours: int = Field(default=200, gt=0)
+    neighbours: Count = 200
     """Most neighbours kept of each item; memory is 8 bytes for each. Changes results."""
 
-    half_life: float | None = Field(default=10.0, gt=0)
+    half_life: Positive | None = 10.0
     """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
 
-    similar: int = Field(default=10, ge=0)
+    similar: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 10
     """Items of like features whose mean vector an item without interactions gets; 0: it gets none.
     Changes results."""
 
@@ -49,6 +59,8 @@ class Item2Vec(NeighbourRetriever):
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train the vectors and keep each item's nearest neighbours. Memory: vectors twice, and the neighbours."""
         tokens, offsets = sequences(data.interactions, self.config.session_gap_hours, rng)
-        vectors = trained(tokens, offsets, data.n_items, self.config, rng, progress, "item2vec: epochs")
+        vectors = trained(
+            tokens, offsets, data.n_items, self.config, self.config.epochs, rng, progress, "item2vec: epochs"
+        )
         vectors = with_cold_items(vectors, data, self.config.similar)
         self._neighbours = nearest_neighbours(vectors, self.config.neighbours, progress, "item2vec: neighbours")

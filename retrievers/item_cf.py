@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from multirecall.lists import offsets_of
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
 from multirecall.topk import top_k
+from multirecall.validation import Count, NonNegative, Positive
 
 from ._gather import SparseRows
 from ._neighbours import NeighbourRetriever
@@ -23,29 +24,32 @@ BLOCK = 256
 """Source items that one task of the fit handles."""
 
 
+Exponent = Annotated[NonNegative, Field(le=3)]
+
+
 class ItemCFConfig(PluginConfig):
     """Settings of `item_cf`."""
 
-    neighbours: int = Field(default=200, gt=0)
+    neighbours: Count = 200
     """Most neighbours kept of each item; memory is 8 bytes for each. Changes results."""
 
-    user_exponent: float = Field(default=0.5, ge=0)
+    user_exponent: Exponent = 0.5
     """How much an active user's pairs count less: 0 not at all, 1 as one vote in all. Changes results."""
 
-    source_exponent: float = Field(default=0.7, ge=0)
+    source_exponent: Exponent = 0.7
     """How much the popularity of the history's item divides. Changes results."""
 
-    target_exponent: float = Field(default=0.7, ge=0)
+    target_exponent: Exponent = 0.7
     """How much the popularity of the proposed item divides; more gives rarer items. Changes results."""
 
-    shrinkage: float = Field(default=25.0, ge=0)
+    shrinkage: Annotated[NonNegative, Field(le=1e9)] = 25.0
     """Pairs of items with fewer interactions than about this count less. Changes results."""
 
-    half_life: float | None = Field(default=10.0, gt=0)
+    half_life: Positive | None = 10.0
     """Items after which an item of the history weighs half; None: all weigh alike. 2 to 5 suit the next item,
     20 and more a long horizon. Changes results."""
 
-    threads: int = Field(default=1, gt=0)
+    threads: Count = 1
     """Threads of the fit. Speed only."""
 
 

@@ -7,7 +7,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy.sparse import csr_array
 
 from multirecall.data import Categorical, Dataset
@@ -19,14 +18,16 @@ from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.topk import is_eligible, precedes, top_k
-from multirecall.validation import nearest
+from multirecall.validation import Positive, nearest
 from multirecall.vocabulary import Vocabulary
+
+TINY = float(np.finfo(np.float32).tiny)
 
 
 class PopularityConfig(PluginConfig):
     """Settings of `popularity`."""
 
-    half_life_days: float | None = Field(default=180.0, gt=0)
+    half_life_days: Positive | None = 180.0
     """Days after which an event counts half, back from the newest event; None: all count alike, as they do
     in a log without timestamps. Changes results."""
 
@@ -34,7 +35,7 @@ class PopularityConfig(PluginConfig):
     """A categorical user feature whose values have popularities of their own; None: one for all.
     Changes results."""
 
-    smoothing: float = Field(default=1000.0, gt=0)
+    smoothing: Positive = 1000.0
     """How many events of the whole population are mixed into each segment's count. Changes results."""
 
 
@@ -61,8 +62,9 @@ class Popularity(Retriever):
         log = data.interactions
         weights = log.weights * log.decay(self.config.half_life_days)
         counts = np.bincount(log.items, weights, minlength=data.n_items).astype(np.float64)
-        self._overall = _ranked(counts)
-        self._prior = _ranked(counts * (self.config.smoothing / max(counts.sum(), 1e-30)))
+        chosen = np.bincount(log.items, minlength=data.n_items) > 0
+        self._overall = _ranked(counts, chosen)
+        self._prior = _ranked(counts * (self.config.smoothing / max(counts.sum(), TINY)), chosen)
         self._segments, codes = _segments(data, self.config.segment)
         self._rank_segments(codes[log.users], log.items, weights)
 
@@ -127,8 +129,10 @@ class Popularity(Retriever):
         return RankedList(*_first(own.items, own.scores, own_rows, rest.items, rest.scores, n, *query.filter))
 
 
-def _ranked(counts: NDArray[np.float64]) -> RankedList:
-    return RankedList(*top_k(np.arange(counts.size, dtype=np.int32), counts.astype(np.float32), counts.size))
+def _ranked(counts: NDArray[np.float64], chosen: NDArray[np.bool_]) -> RankedList:
+    """All items by count; one that was ever chosen stays above 0, and so before those that never were."""
+    scores = np.where(chosen, np.maximum(counts, TINY), 0.0).astype(np.float32)
+    return RankedList(*top_k(np.arange(counts.size, dtype=np.int32), scores, counts.size))
 
 
 def _segments(data: Dataset, field: str | None) -> tuple[Vocabulary, NDArray[np.int32]]:

@@ -48,6 +48,33 @@ class Raises(Rows):
         raise RuntimeError("out of order")
 
 
+class Exits(Rows):
+    """Raises what is no Exception."""
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        raise SystemExit(3)
+
+
+class Leaks(Rows):
+    """Promises to filter and does not."""
+
+    inline = True
+    filters = True
+
+
+class Shuffled(Rows):
+    """Proposes all rows in an order drawn at fit."""
+
+    inline = True
+
+    def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
+        self.order = rng.permutation(data.n_items).astype(np.int32)
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        items = self.order[:quota]
+        return RankedList(items, -np.arange(items.size, dtype=np.float32))
+
+
 class Blocks(Rows):
     """Waits until `gate` is set; each call is noted in `entered`."""
 

@@ -6,7 +6,6 @@ import logging
 import sys
 
 import typer
-from rich.console import Console
 
 from multirecall.cli.demo import demo
 from multirecall.cli.doctor import doctor
@@ -14,6 +13,7 @@ from multirecall.cli.evaluate import evaluate_command
 from multirecall.cli.fit import fit
 from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
+from multirecall.cli.tables import console
 from multirecall.errors import MultirecallError
 
 app = typer.Typer(
@@ -35,7 +35,7 @@ class _Notes(logging.Handler):
     """Shows what the library notes, as one line each on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        Console(stderr=True).print(f"[yellow]note:[/] {record.getMessage()}", highlight=False, soft_wrap=True)
+        console(stderr=True).print(f"note: {record.getMessage()}", style="yellow")
 
 
 def main() -> None:
@@ -46,5 +46,5 @@ def main() -> None:
     try:
         app()
     except MultirecallError as fault:
-        Console(stderr=True).print("[bold red]error:[/]", str(fault), highlight=False, markup=True, soft_wrap=True)
+        console(stderr=True).print(f"error: {fault}", style="red")
         sys.exit(1)

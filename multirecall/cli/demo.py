@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from multirecall.cli.options import Config, Threads, read_config
-from multirecall.cli.tables import describe, plain_table, quality_tables
+from multirecall.cli.tables import console, describe, plain_table, quality_tables
 from multirecall.data import Dataset
 from multirecall.datasets import generate
 from multirecall.engine import Engine
@@ -21,21 +21,21 @@ SHOWN = 6
 
 
 def demo(
-    users: Annotated[int, typer.Option(help="Users of the generated log.")] = 2_000,
-    items: Annotated[int, typer.Option(help="Items of the generated log.")] = 3_000,
-    interactions: Annotated[int, typer.Option(help="Events of the generated log.")] = 120_000,
-    show: Annotated[int, typer.Option(help="Users whose lists are printed.")] = 2,
-    seed: Annotated[int, typer.Option(help="Seed of the generated log and of the engine.")] = 7,
+    users: Annotated[int, typer.Option(min=1, help="Users of the generated log.")] = 2_000,
+    items: Annotated[int, typer.Option(min=1, help="Items of the generated log.")] = 3_000,
+    interactions: Annotated[int, typer.Option(min=1, help="Events of the generated log.")] = 120_000,
+    show: Annotated[int, typer.Option(min=1, help="Users whose lists are printed.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the generated log and of the engine.")] = 7,
     config: Config = None,
     threads: Threads = None,
 ) -> None:
     """Generate a realistic log, fit all paths on its past, show what they propose, and measure it on its future."""
-    console = Console()
+    screen = console()
     start = perf_counter()
     log = generate(users, items, interactions, seed=seed)
     engine = Engine(read_config(config, seed=seed, threads=threads))
     data = Dataset.from_frames(log.interactions, log.items, log.users, config=engine.config.data)
-    console.print(
+    screen.print(
         f"A made-up shop: {len(data.interactions):,} events of {data.n_users:,} users on {data.n_items:,} items, "
         f"in {perf_counter() - start:.1f} s",
         highlight=False,
@@ -44,36 +44,34 @@ def demo(
     start = perf_counter()
     with terminal_progress() as progress:
         engine.fit(split.train, progress=progress)
-        console.print(
-            f"{', '.join(engine.paths)} fitted on the first 90 % in {perf_counter() - start:.1f} s", highlight=False
-        )
+        screen.print(f"{', '.join(engine.paths)} fitted on the first 90 % in {perf_counter() - start:.1f} s")
         report = evaluate(engine, split, (20, 100), progress=progress)
     for user in split.users[:: max(1, split.users.size // show)][:show]:
-        console.print()
-        _show(console, engine, user.item())
-    console.print()
+        screen.print()
+        _show(screen, engine, user.item())
+    screen.print()
     for table in quality_tables(report):
-        console.print(table)
-    console.print(describe(report), highlight=False)
+        screen.print(table)
+    screen.print(describe(report))
 
 
-def _show(console: Console, engine: Engine, user: Any) -> None:
+def _show(screen: Console, engine: Engine, user: Any) -> None:
     data = engine.data
     events = data.interactions.items[data.interactions.of_user(data.users.ids.row(user))]
     newest = [_name(data, row) for row in events[::-1][:SHOWN]]
-    console.print(f"[bold]User {user}[/], newest first: {'; '.join(newest) or 'no history'}", highlight=False)
+    screen.print(f"User {user}, newest first: {'; '.join(newest) or 'no history'}")
     lists = {path: ranked[0].items[:SHOWN] for path, ranked in engine.path_lists([user]).items()}
     table = plain_table(*(f"{path} proposes" for path in lists))
     for position in range(max(map(len, lists.values()))):
         table.add_row(*(_name(data, rows[position]) if position < len(rows) else "" for rows in lists.values()))
-    console.print(table)
+    screen.print(table)
     table = plain_table("and the fused list becomes")
     for path in lists:
         table.add_column(f"{path} rank", justify="right")
     for candidate in engine.retrieve(user, SHOWN):
         ranks = (str(candidate.provenance.get(path, "–")) for path in lists)
         table.add_row(_name(data, data.items.ids.row(candidate.item_id)), *ranks)
-    console.print(table)
+    screen.print(table)
 
 
 def _name(data: Dataset, row: int) -> str:

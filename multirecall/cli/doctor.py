@@ -11,10 +11,9 @@ from typing import Annotated
 
 import numba
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from multirecall.cli.tables import plain_table
+from multirecall.cli.tables import console, plain_table
 from multirecall.engine import bundle as bundles
 from multirecall.registry import listings
 from multirecall.topk import top_k
@@ -26,15 +25,15 @@ def doctor(
     bundle: Annotated[Path | None, typer.Argument(help="A bundle to verify.")] = None,
 ) -> None:
     """Report versions, threads, the compiler cache, plug-ins and extras; given a bundle, verify it."""
-    console = Console()
-    console.print(_environment())
+    screen = console()
+    screen.print(_environment())
     broken = [one for one in listings() if one.fault]
     for one in broken:
-        console.print(f"[red]plug-in {one.name}:[/] {one.fault}", highlight=False)
+        screen.print(f"plug-in {one.name}: {one.fault}", style="red")
     if bundle is not None:
         manifest = bundles.verify(bundle)
         size = sum(file["bytes"] for file in manifest["files"].values())
-        console.print(
+        screen.print(
             f"{bundle}: whole; {len(manifest['files'])} files, {size / 2**20:.1f} MiB, paths "
             f"{', '.join(manifest['paths'])}, written by multirecall {manifest['multirecall']}",
             highlight=False,
@@ -51,10 +50,10 @@ def _environment() -> Table:
     table.add_row("compiled kernels", _kernel_cache())
     needed, extras = _requirements()
     for name in needed:
-        table.add_row(name, _version(name) or "[red]missing[/]")
+        table.add_row(name, _version(name) or "missing")
     for extra, names in extras.items():
         absent = [name for name in names if _version(name) is None]
-        state = f"missing {', '.join(absent)}: pip install 'multirecall\\[{extra}]'" if absent else "complete"
+        state = f"missing {', '.join(absent)}: pip install 'multirecall[{extra}]'" if absent else "complete"
         table.add_row(f"extra {extra}", state)
     return table
 

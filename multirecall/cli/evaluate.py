@@ -6,7 +6,6 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from multirecall.cli.options import (
     AsJson,
@@ -20,7 +19,7 @@ from multirecall.cli.options import (
     read_config,
     read_data,
 )
-from multirecall.cli.tables import describe, quality_tables
+from multirecall.cli.tables import console, describe, quality_tables
 from multirecall.engine import Engine
 from multirecall.evaluation import evaluate, time_split
 from multirecall.progress import terminal_progress
@@ -47,7 +46,7 @@ def evaluate_command(
     if as_json:
         typer.echo(json.dumps(report.to_dict()))
         return
-    console = Console()
+    screen = console()
     for table in quality_tables(report):
-        console.print(table)
-    console.print(describe(report), highlight=False)
+        screen.print(table)
+    screen.print(describe(report))

@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from multirecall.cli.options import (
     Config,
@@ -19,6 +18,7 @@ from multirecall.cli.options import (
     read_config,
     read_data,
 )
+from multirecall.cli.tables import console
 from multirecall.engine import Engine
 
 
@@ -32,16 +32,16 @@ def fit(
     threads: Threads = None,
 ) -> None:
     """Fit all paths on a log and save the engine as a bundle."""
-    console = Console(stderr=True)
+    screen = console(stderr=True)
     engine = Engine(read_config(config, seed=seed, threads=threads))
     start = perf_counter()
     data = read_data(interactions, items, users, engine.config)
-    console.print(
+    screen.print(
         f"{len(data.interactions):,} interactions, {data.n_users:,} users, {data.n_items:,} items "
         f"read in {perf_counter() - start:.1f} s"
     )
     start = perf_counter()
     engine.fit(data)
-    console.print(f"{', '.join(engine.paths)} fitted in {perf_counter() - start:.1f} s")
+    screen.print(f"{', '.join(engine.paths)} fitted in {perf_counter() - start:.1f} s")
     engine.save(out)
-    console.print(f"saved to {out}")
+    screen.print(f"saved to {out}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
-from multirecall.cli.tables import plain_table
+from multirecall.cli.tables import console, plain_table
 from multirecall.registry import RETRIEVERS, listings
 
 
@@ -13,5 +11,5 @@ def plugins() -> None:
     table = plain_table("kind", "name", "from", "state")
     for one in listings():
         kind = "retriever" if one.group == RETRIEVERS else "fusion"
-        table.add_row(kind, one.name, one.origin, "[green]ok[/]" if one.fault is None else f"[red]{one.fault}[/]")
-    Console().print(table)
+        table.add_row(kind, one.name, one.origin, one.fault or "ok", style="red" if one.fault else None)
+    console().print(table)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from multirecall.cli.options import AsJson, Seen, json_option
-from multirecall.cli.tables import plain_table
+from multirecall.cli.tables import console, plain_table
 from multirecall.engine import Engine
 from multirecall.query import User
 from multirecall.result import Candidates
@@ -52,9 +51,9 @@ def retrieve(
     if as_json:
         typer.echo(json.dumps(as_dict(result), ensure_ascii=False))
         return
-    console = Console()
-    console.print(_table(result, {row: _label(engine, row) for row in result.ids.tolist()}))
-    console.print(_summary(result), highlight=False)
+    screen = console()
+    screen.print(_table(result, {row: _label(engine, row) for row in result.ids.tolist()}))
+    screen.print(_summary(result))
 
 
 def as_dict(result: Candidates) -> dict[str, Any]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from multirecall.evaluation import Report
 
 SHORT = {"hit_rate": "hit", "precision": "prec"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that prints what it is given, so that a title with brackets is no markup."""
+    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=stderr)
 
 
 def plain_table(*columns: str, title: str | None = None) -> Table:

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from multirecall.data.config import DataConfig, Kind
+from multirecall.data.config import Column, DataConfig, Kind
 from multirecall.data.inference import feature
 from multirecall.data.interactions import Interactions
 from multirecall.data.log import ids, read_log
@@ -54,7 +54,7 @@ class Dataset:
         items: Files | None = None,
         users: Files | None = None,
         *,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[Column, str] | None = None,
         kinds: Mapping[str, Kind] | None = None,
         event_weights: Mapping[str, float] | None = None,
         half_life_days: float | None = None,
@@ -91,7 +91,7 @@ class Dataset:
         items: Any = None,
         users: Any = None,
         *,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[Column, str] | None = None,
         kinds: Mapping[str, Kind] | None = None,
         event_weights: Mapping[str, float] | None = None,
         half_life_days: float | None = None,
@@ -166,6 +166,8 @@ class Dataset:
 
 
 def _settings(config: DataConfig | None, *options: Any) -> DataConfig:
+    if not isinstance(config, DataConfig | None):
+        raise ConfigError(f"Dataset: config is a {type(config).__name__}; pass a DataConfig, e.g. engine.config.data")
     names = ("columns", "kinds", "event_weights", "half_life_days")
     given = {name: option for name, option in zip(names, options, strict=True) if option is not None}
     if config is None:
@@ -191,18 +193,21 @@ def _build(log_source: Source, item_source: Source | None, user_source: Source |
 
 def _table(
     source: Source | None,
-    what: str,
+    what: Literal["item", "user"],
     log_ids: pl.Series,
     log_source: Source,
     config: DataConfig,
     notes: list[str],
 ) -> Table:
     """The table of all ids of the log and of `source`, with the features of `source`."""
-    column = f"{what}_id"
+    column: Column = "item_id" if what == "item" else "user_id"
     if source is None:
         vocabulary = _vocabulary(log_ids.unique(), what)
         return Table(vocabulary, {}, np.zeros(len(vocabulary), np.bool_))
-    source = source.renamed(config.columns, (column,))
+    theirs = config.columns.get(column, column)
+    if theirs != column and theirs in source.frame.columns:
+        source = source.renamed({column: theirs})
+    source.require(column)
     table_ids = ids(source, column)
     if (table_ids.dtype == pl.String) != (log_ids.dtype == pl.String):
         raise DataError(

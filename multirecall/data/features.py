@@ -31,7 +31,7 @@ class Categorical:
 
     def take(self, rows: NDArray[np.integer]) -> Categorical:
         """The column for other rows; -1 gives null."""
-        return Categorical(np.where(rows < 0, np.int32(-1), self.codes[rows]), self.categories)
+        return Categorical(np.append(self.codes, np.int32(-1))[rows], self.categories)
 
     def arrays(self) -> Arrays:
         """What `feature_of` rebuilds the column from."""
@@ -76,7 +76,7 @@ class Numeric:
 
     def take(self, rows: NDArray[np.integer]) -> Numeric:
         """The column for other rows; -1 gives null."""
-        return Numeric(np.where(rows < 0, np.nan, self.values[rows]), self.kind)
+        return Numeric(np.append(self.values, np.nan)[rows], self.kind)
 
     def arrays(self) -> Arrays:
         """What `feature_of` rebuilds the column from."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from multirecall.data.config import Kind
 from multirecall.data.features import Categorical, Feature, Numeric, Tags, Text
-from multirecall.data.log import TEXTS, parsed_times
-from multirecall.data.source import Source
+from multirecall.data.log import parsed_times
+from multirecall.data.source import TEXTS, Source
 from multirecall.errors import DataError
 from multirecall.lists import offsets_of
 from multirecall.vocabulary import Vocabulary
@@ -39,7 +40,7 @@ def feature(source: Source, field: str, kind: Kind | None) -> Feature:
     if kind == "list":
         return _tags(source, field)
     if kind == "text":
-        return Text.of(values.cast(pl.String).to_list())
+        return Text.of(source.texts(field, _remedy(field)).to_list())
     return _categorical(source, field)
 
 
@@ -76,7 +77,7 @@ def infer_kind(values: pl.Series, untyped: bool) -> Kind:
 
 def _number(source: Source, field: str) -> Numeric:
     values = source.frame[field]
-    numbers = values.cast(pl.Float64, strict=False)
+    numbers = values.cast(pl.Float64) if values.dtype == pl.Boolean else source.numbers(field, _remedy(field))
     source.refuse(field, numbers.is_null() & values.is_not_null(), "{value} is no number; " + _remedy(field))
     source.refuse(field, numbers.is_infinite(), "the number is {value}; use null for a missing value")
     return Numeric(numbers.fill_null(float("nan")).to_numpy())
@@ -84,16 +85,14 @@ def _number(source: Source, field: str) -> Numeric:
 
 def _datetime(source: Source, field: str) -> Numeric:
     values = source.frame[field]
-    if values.dtype in TEXTS:
-        moments = parsed_times(values.cast(pl.String))
-        source.refuse(field, moments.is_null() & values.is_not_null(), "{value} is no time; " + _remedy(field))
-    else:
-        moments = values
+    moments = parsed_times(values.cast(pl.String)) if values.dtype in TEXTS else values
+    source.refuse(field, moments.is_null() & values.is_not_null(), "{value} is no time; " + _remedy(field))
     if moments.dtype == pl.Date or isinstance(moments.dtype, pl.Datetime):
-        moments = moments.cast(pl.Datetime("us")).to_physical().cast(pl.Float64) / 1e6
-    if not moments.dtype.is_numeric():
-        raise DataError(f"{source.name}: column {field!r} has type {values.dtype}, no time; {_remedy(field)}")
-    return Numeric(moments.cast(pl.Float64).fill_null(float("nan")).to_numpy(), "datetime")
+        seconds = moments.cast(pl.Datetime("us")).to_physical().cast(pl.Float64) / 1e6
+    else:
+        seconds = source.numbers(field, _remedy(field))
+        source.refuse(field, seconds.is_infinite(), "the time is {value}; use null for a missing value")
+    return Numeric(seconds.fill_null(float("nan")).to_numpy(), "datetime")
 
 
 def _categorical(source: Source, field: str) -> Categorical:
@@ -111,14 +110,15 @@ def _tags(source: Source, field: str) -> Tags:
         lists = lists.str.split(LIST_SEPARATOR)
     if not isinstance(lists.dtype, pl.List | pl.Array):
         raise DataError(f"{source.name}: column {field!r} has type {lists.dtype}, no list; {_remedy(field)}")
-    lists = lists.cast(pl.List(lists.dtype.inner)).list.drop_nulls().list.unique()
-    lengths = lists.list.len().fill_null(0)
-    flat = _scalars(source, field, lists.filter(lengths > 0).explode())
+    lists = lists.cast(pl.List(lists.dtype.inner))
+    flat = _scalars(source, field, lists.explode(empty_as_null=False, keep_nulls=False).rename("tag"))
+    rows = pl.Series("row", np.repeat(np.arange(lists.len()), lists.list.len().fill_null(0).to_numpy()))
     if flat.dtype == pl.String:
-        flat = flat.str.strip_chars()
-    elements = flat.to_numpy()
-    categories = Vocabulary.of(flat.unique().to_numpy(), f"{field}:")
-    return Tags(offsets_of(lengths.to_numpy()), categories.rows(elements), categories)
+        flat = flat.str.strip_chars().replace("", None)
+    tags = pl.DataFrame([rows, flat]).drop_nulls().unique(maintain_order=True)
+    categories = Vocabulary.of(tags["tag"].unique().to_numpy(), f"{field}:")
+    lengths = np.bincount(tags["row"].to_numpy(), minlength=lists.len())
+    return Tags(offsets_of(lengths), categories.rows(tags["tag"].to_numpy()), categories)
 
 
 def _scalars(source: Source, field: str, values: pl.Series) -> pl.Series:

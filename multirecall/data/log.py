@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import polars as pl
 
-from multirecall.data.config import DataConfig
-from multirecall.data.source import Source
+from multirecall.data.config import Column, DataConfig
+from multirecall.data.source import TEXTS, Source
 from multirecall.errors import DataError
+from multirecall.vocabulary import MAX_ID_CHARACTERS
 
 COLUMNS = ("user_id", "item_id", "timestamp", "position", "weight", "event")
+ALIASES: dict[str, Column] = {"datetime": "timestamp", "rating": "weight"}
+"""Names of others that are taken for ours where ours is absent."""
+
 LARGEST_EPOCH_SECONDS = 1e11
 """About the year 5138; a larger value counts milliseconds or a finer unit."""
 
+LARGEST_WEIGHT = 1e9
+"""float32 sums of squares of larger ones would overflow."""
+
 INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
-TEXTS = (pl.String, pl.Categorical, pl.Enum)
 
 
 def read_log(source: Source, config: DataConfig, notes: list[str]) -> pl.DataFrame:
@@ -26,7 +32,14 @@ def read_log(source: Source, config: DataConfig, notes: list[str]) -> pl.DataFra
     Raises:
         DataError: names file, column, row and remedy.
     """
-    source = source.renamed(config.columns, ("user_id", "item_id"))
+    present, mapped = source.frame.columns, config.columns
+    aliases: dict[Column, str] = {
+        ours: alias
+        for alias, ours in ALIASES.items()
+        if alias in present and ours not in present and ours not in mapped and alias not in mapped.values()
+    }
+    source = source.renamed({**mapped, **aliases})
+    source.require("user_id", "item_id")
     if source.frame.is_empty():
         raise DataError(f"{source.name}: the interaction log is empty; it needs at least one row")
     ignored = [column for column in source.frame.columns if column not in COLUMNS]
@@ -48,10 +61,13 @@ def ids(source: Source, column: str) -> pl.Series:
     """
     values = source.frame[column]
     source.refuse(column, values.is_null(), "the id is null; fill it or drop the row")
-    if values.dtype in TEXTS:
-        return _narrowed(values.cast(pl.String)) if source.untyped else values.cast(pl.String)
     if values.dtype in INTEGERS:
         return values
+    if values.dtype in TEXTS:
+        texts = values.cast(pl.String)
+        unfit = (texts.str.len_chars() > MAX_ID_CHARACTERS) | texts.str.contains("\0", literal=True)
+        source.refuse(column, unfit, f"the id is longer than {MAX_ID_CHARACTERS} characters or holds NUL; shorten it")
+        return _narrowed(texts) if source.untyped else texts
     raise DataError(
         f"{source.name}: column {column!r} has type {values.dtype}; ids are integers or text, cast the column"
     )
@@ -69,22 +85,19 @@ def times(source: Source, column: str) -> pl.Series:
         return values.cast(pl.Datetime("us")).to_physical().cast(pl.Int64)
     if values.dtype in TEXTS:
         parsed = parsed_times(values.cast(pl.String))
-        source.refuse(
-            column,
-            parsed.is_null(),
-            "{value} is no time; write epoch seconds or ISO 8601 like 2026-01-31T12:00:00",
-        )
+        source.refuse(column, parsed.is_null(), "{value} is no time; write epoch seconds or ISO 8601, " + ISO_EXAMPLE)
         if isinstance(parsed.dtype, pl.Datetime):
             return parsed.to_physical().cast(pl.Int64)
-        values = parsed
-    if not values.dtype.is_numeric():
-        raise DataError(f"{source.name}: column {column!r} has type {values.dtype}; use datetimes or epoch seconds")
-    seconds = values.cast(pl.Float64)
+        dates = values.cast(pl.String).str.contains(r"^(19|20)\d{6}$")
+        source.refuse(
+            column, dates, "{value} may be a date or epoch seconds; write the date as ISO 8601, " + ISO_EXAMPLE
+        )
+    seconds = source.numbers(column, "use datetimes or epoch seconds")
     source.refuse(column, ~seconds.is_finite(), "the timestamp is {value}; fill it or drop the row")
     source.refuse(
         column,
         seconds.abs() > LARGEST_EPOCH_SECONDS,
-        "{value} is too large for epoch seconds, it looks like milliseconds or finer; divide it, or pass datetimes",
+        "{value} is too large for epoch seconds, it looks like milliseconds or finer; divide it, or use datetimes",
     )
     if values.dtype.is_integer():
         return values.cast(pl.Int64) * 1_000_000
@@ -96,32 +109,38 @@ def parsed_times(texts: pl.Series) -> pl.Series:
     numbers = texts.cast(pl.Float64, strict=False)
     if numbers.null_count() == texts.null_count():
         return numbers
-    frame = texts.to_frame("text")
-    zoned = pl.col("text").str.to_datetime(time_unit="us", time_zone="UTC", strict=False).dt.replace_time_zone(None)
-    candidates = [pl.col("text").str.to_datetime(form, time_unit="us", strict=False) for form in _TIME_FORMATS]
-    return frame.select(pl.coalesce(*candidates, zoned).alias(texts.name)).to_series()
+    frame = texts.str.replace(r"[zZ]$", "+00:00").to_frame("text")
+    local = [pl.col("text").str.to_datetime(form, time_unit="us", strict=False) for form in TIME_FORMATS]
+    zoned = [
+        pl.col("text").str.to_datetime(f"{form}%:z", time_unit="us", strict=False).dt.replace_time_zone(None)
+        for form in ZONED_FORMATS
+    ]
+    return frame.select(pl.coalesce(*local, *zoned).alias(texts.name)).to_series()
 
 
-_TIME_FORMATS = (
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%dT%H:%M",
-    "%Y-%m-%d",
-)
+ISO_EXAMPLE = "like 2026-01-31T12:00:00"
+ZONED_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f")
+TIME_FORMATS = (*ZONED_FORMATS, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 
 
 def _positions(source: Source, column: str) -> pl.Series:
-    values = source.frame[column].cast(pl.Int64, strict=False)
-    source.refuse(column, values.is_null(), "{value} is no whole number; positions count 0, 1, 2 … in a history")
-    return values
+    values = source.numbers(column, POSITION_REMEDY)
+    whole = values.is_finite() & (values == values.floor())
+    source.refuse(column, ~whole.fill_null(False), "{value} is no whole number; " + POSITION_REMEDY)
+    return values.cast(pl.Int64)
+
+
+POSITION_REMEDY = "positions count 0, 1, 2 … within a history"
 
 
 def _weights(source: Source, column: str) -> pl.Series:
-    values = source.frame[column].cast(pl.Float64, strict=False)
-    bad = values.is_null() | ~values.is_finite() | (values < 0)
-    source.refuse(column, bad, "the weight is {value}; it must be a number ≥ 0, fill it or drop the row")
+    values = source.numbers(column, WEIGHT_REMEDY)
+    fits = values.is_between(0, LARGEST_WEIGHT)
+    source.refuse(column, ~fits.fill_null(False), "the weight is {value}; " + WEIGHT_REMEDY)
     return values
+
+
+WEIGHT_REMEDY = f"it must be a number from 0 to {LARGEST_WEIGHT:g}, fill it or drop the row"
 
 
 def _event_factor(source: Source, config: DataConfig, notes: list[str]) -> pl.Series | None:
@@ -132,7 +151,7 @@ def _event_factor(source: Source, config: DataConfig, notes: list[str]) -> pl.Se
             f"{source.name}: event_weights are given, but there is no column 'event'; "
             "map yours with columns={'event': 'your name'}"
         )
-    events = source.frame["event"].cast(pl.String)
+    events = source.texts("event", "use names of events")
     present = set(events.unique().drop_nulls().to_list())
     absent = sorted(config.event_weights.keys() - present)
     if absent:

@@ -11,11 +11,12 @@ from typing import Any
 
 import polars as pl
 
+from multirecall.data.config import Column
 from multirecall.errors import DataError
 from multirecall.validation import nearest
 
+TEXTS = (pl.String, pl.Categorical, pl.Enum)
 FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv"}
-ALIASES = {"datetime": "timestamp", "rating": "weight"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +57,58 @@ class Source:
             value = self.frame[column][row]
             raise DataError(f"{self.place(column, row)}: {complaint.replace('{value}', repr(value))}")
 
-    def renamed(self, columns: Mapping[str, str], required: Sequence[str]) -> Source:
-        """The source with the caller's names and the aliases replaced by ours.
+    def renamed(self, columns: Mapping[Column, str]) -> Source:
+        """The source in which our names stand for the caller's `columns` (ours to theirs).
 
         Raises:
-            DataError: a column in `required` is missing, or two columns claim one name.
+            DataError: it has no column of the caller's name.
         """
-        names = {theirs: ours for ours, theirs in columns.items() if theirs in self.frame.columns}
-        for alias, ours in ALIASES.items():
-            claimed = ours in self.frame.columns or ours in names.values()
-            if alias in self.frame.columns and alias not in names and not claimed:
-                names[alias] = ours
-        taken = [ours for theirs, ours in names.items() if ours in self.frame.columns and ours != theirs]
-        frame = self.frame.drop(taken).rename(names)
-        for column in required:
-            if column not in frame.columns:
-                wanted = columns.get(column, column)
+        for ours, theirs in columns.items():
+            if theirs not in self.frame.columns:
                 raise DataError(
-                    f"{self.name}: column {wanted!r} is missing; {nearest(wanted, self.frame.columns)}. "
+                    f"{self.name}: columns maps {ours!r} to {theirs!r}, which is missing; "
+                    f"{nearest(theirs, self.frame.columns)}"
+                )
+        others = [name for name in self.frame.columns if name not in {*columns, *columns.values()}]
+        mapped = [pl.col(theirs).alias(ours) for ours, theirs in columns.items()]
+        return replace(self, frame=self.frame.select(*others, *mapped))
+
+    def require(self, *columns: str) -> None:
+        """Refuse a source that lacks one of `columns`.
+
+        Raises:
+            DataError: names the column and the nearest one.
+        """
+        for column in columns:
+            if column not in self.frame.columns:
+                raise DataError(
+                    f"{self.name}: column {column!r} is missing; {nearest(column, self.frame.columns)}. "
                     f"Map yours with columns={{{column!r}: 'your name'}}"
                 )
-        return replace(self, frame=frame)
+
+    def numbers(self, column: str, remedy: str) -> pl.Series:
+        """A column as Float64; null where it is null or text that is no number.
+
+        Raises:
+            DataError: the column holds neither numbers nor text.
+        """
+        values = self.frame[column]
+        if values.dtype.is_numeric():
+            return values.cast(pl.Float64)
+        if values.dtype in TEXTS:
+            return values.cast(pl.String).cast(pl.Float64, strict=False)
+        raise DataError(f"{self.name}: column {column!r} has type {values.dtype}, which holds no numbers; {remedy}")
+
+    def texts(self, column: str, remedy: str) -> pl.Series:
+        """A column as String; numbers, times and booleans are spelled out.
+
+        Raises:
+            DataError: the column holds something without a spelling, such as lists.
+        """
+        values = self.frame[column]
+        if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
+            raise DataError(f"{self.name}: column {column!r} has type {values.dtype}, which is no text; {remedy}")
+        return values.cast(pl.String)
 
 
 def read(path: str | Path | Sequence[str | Path], what: str) -> Source:
@@ -87,10 +119,13 @@ def read(path: str | Path | Sequence[str | Path], what: str) -> Source:
     Raises:
         DataError: nothing matches, a file cannot be read, or files have different columns.
     """
-    patterns = [path] if isinstance(path, str | Path) else list(path)
+    patterns = [path] if isinstance(path, str | Path) else list(path or [])
+    if not patterns:
+        raise DataError(f"{what}: no file is given; pass a path, a glob pattern or a list of them")
     files: list[str] = []
     for pattern in map(str, patterns):
-        matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
+        is_pattern = glob.has_magic(pattern) and not Path(pattern).exists()
+        matches = sorted(glob.glob(pattern, recursive=True)) if is_pattern else [pattern]
         if not matches:
             raise DataError(f"{what}: no file matches {pattern!r}; check the pattern")
         files += matches

@@ -96,7 +96,7 @@ def _write(state: EngineState, config: EngineConfig, folder: Path) -> None:
         own.mkdir(parents=True)
         path.retriever.save(own)
     (folder / FALLBACK).mkdir()
-    state.fallback.save(folder / FALLBACK)
+    state.fallback.retriever.save(folder / FALLBACK)
     payload = {
         "format": FORMAT,
         "multirecall": version("multirecall"),
@@ -116,7 +116,7 @@ def _current(folder: Path) -> Path:
     pointer = folder / CURRENT
     if not pointer.is_file():
         raise BundleError(f"{folder}: is not a bundle (no file {CURRENT}); pass a folder that engine.save has written")
-    name = pointer.read_text(encoding="utf-8").strip()
+    name = pointer.read_text(encoding="utf-8", errors="replace").strip()
     current = folder / name
     if not name.isdigit() or not current.is_dir():
         raise BundleError(

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from multirecall.config import EngineConfig
 from multirecall.data import Dataset
 from multirecall.engine import bundle
+from multirecall.engine.deadline import Deadline
 from multirecall.engine.explain import explained
 from multirecall.engine.export import write_candidates
 from multirecall.engine.refill import refilled
-from multirecall.engine.request import read_filters, read_queries, read_query
+from multirecall.engine.request import listed, read_filters, read_queries, read_query
 from multirecall.engine.runner import run_batch, run_paths
 from multirecall.engine.state import Blueprint, EngineState, fitted
 from multirecall.engine.warmup import warm_up
@@ -43,6 +44,8 @@ class Engine:
             PluginError: a plug-in is unknown or broken.
             ConfigError: a setting is wrong.
         """
+        if not isinstance(config, EngineConfig | None):
+            raise ConfigError(f"Engine: got a {type(config).__name__}; pass an EngineConfig, or use Engine.from_toml")
         self.config = config or EngineConfig()
         self._blueprint = Blueprint.of(self.config)
         self._state: EngineState | None = None
@@ -63,6 +66,10 @@ class Engine:
             CannotFit: the data lack what a path of the config needs.
             ConfigError: the config's `[data]` differs from how the data were read.
         """
+        if not isinstance(data, Dataset):
+            raise RequestError(
+                f"fit: got a {type(data).__name__}; make a Dataset with Dataset.from_frames or Dataset.load"
+            )
         if self.config.data not in (data.config, type(self.config.data)()):
             raise ConfigError(
                 "fit: the config's [data] section is not how this dataset was read; "
@@ -101,12 +108,12 @@ class Engine:
             NotFitted: the engine has nothing to serve.
         """
         state = self._current()
-        k, deadline_ms = self._limits(k, deadline_ms)
+        k, deadline = self._size(k), self._deadline(deadline_ms)
         query = read_query(state.data, user, read_filters(state.data, exclude, where, seen))
-        outcomes = run_paths(state.paths, state.windows, query, deadline_ms)
+        outcomes = run_paths(state.paths, state.windows, query, deadline)
         lists = [one.ranked or RankedList.empty() for one in outcomes]
-        fused = state.fusion.fuse(lists, state.weights, state.quotas, k)
-        final, n_refilled = refilled(state, query, fused, k)
+        fused = state.fusion.fuse(lists, state.weights, state.quotas, min(k, state.data.n_items))
+        final, n_refilled = refilled(state, query, fused, k, deadline)
         return Candidates(
             ids=state.data.items.ids.ids(final.items),
             scores=final.scores,
@@ -128,16 +135,17 @@ class Engine:
     ) -> CandidateBatch:
         """The same for several users, without a deadline; arguments and errors as in `retrieve`."""
         state = self._current()
-        k, _ = self._limits(k, None)
-        asked = users.tolist() if isinstance(users, np.ndarray) else list(users)
+        k, deadline = self._size(k), Deadline(None)
+        asked = listed(users, "users")
         queries = read_queries(state.data, asked, read_filters(state.data, exclude, where, seen))
         outcomes = run_batch(state.paths, state.windows, queries)
         batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]
-        fused = state.fusion.fuse_batch(batches, state.weights, state.quotas, k)
-        finals = [refilled(state, query, fused[user], k) for user, query in enumerate(queries)]
+        fused = state.fusion.fuse_batch(batches, state.weights, state.quotas, min(k, state.data.n_items))
+        finals = [refilled(state, query, fused[user], k, deadline) for user, query in enumerate(queries)]
         lengths = np.array([len(final) for final, _ in finals], np.int64)
         return CandidateBatch(
             user_ids=tuple(user.id if isinstance(user, User) else user for user in asked),
+            user_dtype=state.data.users.ids.dtype,
             offsets=offsets_of(lengths),
             ids=state.data.items.ids.ids(np.concatenate([fused.items[:0], *(one.items for one, _ in finals)])),
             scores=np.concatenate([fused.scores[:0], *(one.scores for one, _ in finals)]),
@@ -161,8 +169,7 @@ class Engine:
         Raises as `retrieve`, and `PathError` where any path fails.
         """
         state = self._current()
-        asked = users.tolist() if isinstance(users, np.ndarray) else list(users)
-        queries = read_queries(state.data, asked, read_filters(state.data, exclude, where, seen))
+        queries = read_queries(state.data, listed(users, "users"), read_filters(state.data, exclude, where, seen))
         lists = {}
         for path, outcome in zip(state.paths, run_batch(state.paths, state.windows, queries), strict=True):
             if outcome.ranked is None:
@@ -185,8 +192,8 @@ class Engine:
 
         Columns as in `CandidateBatch.to_polars`. Returns the number of rows; raises as `retrieve`.
         """
-        if chunk < 1:
-            raise RequestError(f"chunk must be > 0, got {chunk}")
+        if not isinstance(chunk, int) or chunk < 1:
+            raise RequestError(f"chunk must be a whole number > 0, got {chunk!r}")
         excluded = None if exclude is None else list(exclude)
         return write_candidates(
             users,
@@ -211,7 +218,7 @@ class Engine:
             RequestError: the catalogue does not have the item, or as `retrieve`.
         """
         state = self._current()
-        k, _ = self._limits(k, None)
+        k = self._size(k)
         row = state.data.items.ids.row(item)
         if row < 0:
             raise RequestError(f"explain: no item has the id {item!r}; pass an id of the log or the item table")
@@ -241,8 +248,8 @@ class Engine:
     def close(self) -> None:
         """Stop serving and let worker threads end."""
         state, self._state = self._state, None
-        for path in state.paths if state else ():
-            path.workers.close()
+        if state is not None:
+            state.close()
 
     def __enter__(self) -> Self:
         return self
@@ -276,13 +283,20 @@ class Engine:
             warm_up(state)
         except PathError as fault:
             _log.warning("the first request failed: %s", fault)
-        self._state = state
+        replaced, self._state = self._state, state
+        if replaced is not None:
+            replaced.close()
 
-    def _limits(self, k: int | None, deadline_ms: float | None) -> tuple[int, float | None]:
-        k = self.config.k if k is None else k
+    def _size(self, k: int | None) -> int:
+        if k is None:
+            return self.config.k
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise RequestError(f"k must be a whole number > 0, got {k!r}")
-        deadline_ms = self.config.deadline_ms if deadline_ms is None else deadline_ms
-        if deadline_ms is not None and not deadline_ms > 0:
-            raise RequestError(f"deadline_ms must be > 0, got {deadline_ms!r}")
-        return int(k), deadline_ms
+        return int(k)
+
+    def _deadline(self, deadline_ms: float | None) -> Deadline:
+        if deadline_ms is None:
+            return Deadline(self.config.deadline_ms)
+        if isinstance(deadline_ms, bool) or not isinstance(deadline_ms, int | float) or not 0 < deadline_ms < 1e9:
+            raise RequestError(f"deadline_ms must be a number of milliseconds between 0 and 1e9, got {deadline_ms!r}")
+        return Deadline(float(deadline_ms))

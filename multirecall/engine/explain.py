@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from multirecall.engine.deadline import Deadline
 from multirecall.engine.path import Outcome
+from multirecall.engine.refill import refilled
 from multirecall.engine.request import Filters
 from multirecall.engine.runner import run_paths
 from multirecall.engine.state import EngineState
@@ -15,20 +17,24 @@ from multirecall.result import Explanation, PathExplanation
 
 def explained(state: EngineState, query: Query, filters: Filters, item: int, k: int) -> Explanation:
     """Ask every path, then say for each whether, where and why not it proposes item row `item`."""
-    outcomes = run_paths(state.paths, state.windows, query, None)
+    deadline = Deadline(None)
+    outcomes = run_paths(state.paths, state.windows, query, deadline)
     lists = [one.ranked or RankedList.empty() for one in outcomes]
-    fused = _fuse(state, lists)
+    everything = state.fusion.fuse(lists, state.weights, state.quotas, state.data.n_items)
+    first = FusedList(everything.items[:k], everything.scores[:k], everything.ranks[:k])
+    final, n_refilled = refilled(state, query, first, k, deadline)
     barrier = _barrier(query, filters, item)
-    place = np.flatnonzero(fused.items == item)
+    place = np.flatnonzero(final.items == item)
     rank = int(place[0]) if place.size else None
-    if barrier is None and rank is None:
-        barrier = "no path proposes it"
-    elif barrier is None and rank is not None and rank >= k:
-        barrier = f"it stands at rank {rank}, behind the {k} asked for"
+    if rank is not None and rank >= len(final) - n_refilled:
+        barrier = "no path proposes it; it comes from the fallback"
+    elif rank is None and barrier is None:
+        behind = np.flatnonzero(everything.items == item)
+        barrier = f"it stands at rank {behind[0]}, behind the {k} asked for" if behind.size else "no path proposes it"
     return Explanation(
         state.data.items.ids.ids(np.array([item]))[0].item(),
         rank,
-        None if rank is None else float(fused.scores[rank]),
+        None if rank is None else float(final.scores[rank]),
         barrier,
         {
             path.name: _of_path(state, number, outcomes[number], item, _barrier(query, filters, item))
@@ -48,18 +54,14 @@ def _of_path(
         missed = f"not among its first {window} items" if len(outcome.ranked) == window else "not proposed"
         return PathExplanation(None, None, None, barrier or missed)
     alone = [outcome.ranked if other == number else RankedList.empty() for other in range(len(state.paths))]
-    fused = _fuse(state, alone)
-    contribution = fused.scores[fused.items == item]
+    normalised = state.fusion.fuse(alone, [1.0] * len(alone), state.quotas, state.data.n_items)
+    score = normalised.scores[normalised.items == item]
     return PathExplanation(
         int(place[0]),
         float(outcome.ranked.scores[place[0]]),
-        float(contribution[0]) if contribution.size else None,
+        float(score[0]) if score.size else None,
         None,
     )
-
-
-def _fuse(state: EngineState, lists: list[RankedList]) -> FusedList:
-    return state.fusion.fuse(lists, state.weights, state.quotas, state.data.n_items)
 
 
 def _barrier(query: Query, filters: Filters, item: int) -> str | None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from multirecall.engine.breaker import Breaker
 from multirecall.engine.check import fault_of
+from multirecall.engine.deadline import Clock
 from multirecall.engine.workers import Workers
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.protocols import Retriever
 from multirecall.query import Query
 from multirecall.result import PathStatus, State
-
-Clock = Callable[[], float]
-"""Seconds of some steady clock."""
 
 L = TypeVar("L", RankedList, RankedBatch)
 
@@ -64,19 +62,27 @@ class Path:
         """The same for several users."""
         return self._isolated(lambda: eligible_windows(self.retriever, queries, window, self.n_items))
 
+    def crashed(self, fault: BaseException) -> Outcome[RankedList]:
+        """The outcome of a call that ended its worker thread's task."""
+        return Outcome(None, "failed", 0.0, f"{type(fault).__name__}: {fault}")
+
+    def skipped(self) -> Outcome[Any]:
+        """The outcome of a call that is not made."""
+        why = "abandoned calls still run" if self.workers.clogged else "it failed several times in a row"
+        return Outcome(None, "skipped", 0.0, f"not called, since {why}")
+
+    def noted(self, outcome: Outcome[L]) -> Outcome[L]:
+        """Let the breaker know how a call ended."""
+        self.breaker.record(succeeded=outcome.state == "ok")
+        return outcome
+
     def _isolated(self, ask: Callable[[], L]) -> Outcome[L]:
         start = self.clock()
         try:
             ranked = ask()
         except Exception as fault:  # noqa: BLE001 - the one place where a path is isolated
-            self.breaker.record(succeeded=False)
-            return Outcome(None, "failed", self.since(start), f"{type(fault).__name__}: {fault}")
-        self.breaker.record(succeeded=True)
-        return Outcome(ranked, "ok", self.since(start))
-
-    def since(self, start: float) -> float:
-        """Milliseconds since `start`."""
-        return (self.clock() - start) * 1e3
+            return Outcome(None, "failed", (self.clock() - start) * 1e3, f"{type(fault).__name__}: {fault}")
+        return Outcome(ranked, "ok", (self.clock() - start) * 1e3)
 
 
 def new_path(

@@ -7,46 +7,48 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.engine.path import Garbage, eligible_window
+from multirecall.engine.deadline import Deadline
+from multirecall.engine.runner import run_fallback
 from multirecall.engine.state import EngineState
-from multirecall.errors import MultirecallError
 from multirecall.lists import FusedList
 from multirecall.query import Query
 
 _log = logging.getLogger("multirecall.engine")
 
 
-def refilled(state: EngineState, query: Query, fused: FusedList, k: int) -> tuple[FusedList, int]:
+def refilled(state: EngineState, query: Query, fused: FusedList, k: int, deadline: Deadline) -> tuple[FusedList, int]:
     """The fused list brought to `k` items while the catalogue has eligible ones, and how many were added.
 
-    Added items follow the fused ones, have rank -1 in every path, and scores that fall by 1 from the lowest.
+    Added items follow the fused ones, have rank -1 in every path, and scores that fall from below the lowest.
     """
     keep = query.eligible(fused.items)
     if not keep.all():
         fused = FusedList(fused.items[keep], fused.scores[keep], fused.ranks[keep])
-    missing = k - len(fused)
+    missing = min(k, state.data.n_items) - len(fused)
     if missing <= 0:
         return fused, 0
-    added = _fallback_items(state, query, fused.items, missing)
+    added = _fallback_items(state, query, fused.items, missing, deadline)
     if added.size < missing:
         taken = np.concatenate([fused.items, added])
         added = np.concatenate([added, _live_items(state, query, taken, missing - added.size)])
     floor = fused.scores[-1] if len(fused) else 0.0
+    step = max(1.0, 4.0 * np.spacing(abs(floor)))
     return FusedList(
         np.concatenate([fused.items, added]),
-        np.concatenate([fused.scores, floor - 1.0 - np.arange(added.size)]),
+        np.concatenate([fused.scores, floor - step * np.arange(1, added.size + 1)]),
         np.concatenate([fused.ranks, np.full((added.size, len(state.paths)), -1, np.int32)]),
     ), added.size
 
 
-def _fallback_items(state: EngineState, query: Query, taken: NDArray[np.int32], missing: int) -> NDArray[np.int32]:
-    window = missing + taken.size
-    try:
-        ranked = eligible_window(state.fallback, query, window, state.data.n_items)
-    except (MultirecallError, Garbage, ArithmeticError, LookupError, TypeError, ValueError) as fault:
-        _log.warning("the fallback failed, any live item takes its place: %s: %s", type(fault).__name__, fault)
+def _fallback_items(
+    state: EngineState, query: Query, taken: NDArray[np.int32], missing: int, deadline: Deadline
+) -> NDArray[np.int32]:
+    window = min(missing + taken.size, state.data.n_items)
+    outcome = run_fallback(state.fallback, window, query, deadline)
+    if outcome.ranked is None:
+        _log.warning("the fallback %s, any live item takes its place: %s", outcome.state, outcome.detail)
         return taken[:0]
-    items = ranked.items[query.eligible(ranked.items)]
+    items = outcome.ranked.items[query.eligible(outcome.ranked.items)]
     return items[~np.isin(items, taken)][:missing]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data import Dataset
-from multirecall.engine.where import allowed_by, check_value, known_field
+from multirecall.data import Dataset, Table
+from multirecall.engine.where import allowed_by, known_field, plain_value
 from multirecall.errors import RequestError
 from multirecall.query import Query, User
 from multirecall.topk import NO_ROWS
@@ -35,9 +35,7 @@ def read_filters(data: Dataset, exclude: Iterable[Id] | None, where: Mapping[str
     """
     rows = NO_ROWS
     if exclude is not None:
-        if isinstance(exclude, str):
-            raise RequestError(f"exclude: got the text {exclude!r}; pass a list of item ids")
-        rows = _known(data.items.ids.rows(exclude))
+        rows = _known(data.items.ids.rows(listed(exclude, "exclude")))
     return Filters(rows, None if where is None else allowed_by(where, data.items), seen)
 
 
@@ -64,7 +62,7 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
         history, weights = log.items[stored], log.weights[stored]
         times = None if log.times is None else log.times[stored]
     else:
-        history, times = _known(data.items.ids.rows(asked.history)), None
+        history, times = _known(data.items.ids.rows(listed(asked.history, "history"))), None
         weights = np.ones(history.size, np.float32)
         if not filters.seen:
             seen.append(history)
@@ -82,16 +80,34 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
     )
 
 
-def _features(data: Dataset, row: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    for field, value in given.items():
-        check_value(known_field(field, data.users, "features", "user"), field, value, "features")
-    return {**data.users.values(row), **given}
+def listed(values: Any, place: str) -> list[Any]:
+    """The ids of a list, tuple, set, array or other iterable.
+
+    Raises:
+        RequestError: it is none, or text, whose letters are hardly meant.
+    """
+    if isinstance(values, np.ndarray):
+        return list(values.ravel().tolist())
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise RequestError(f"{place}: got {values!r}; pass a list of ids")
+    return list(values)
 
 
-def _terms(data: Dataset, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    for field, value in given.items():
-        check_value(known_field(field, data.items, "terms", "item"), field, value, "terms")
-    return given
+def _features(data: Dataset, row: int, given: Any) -> dict[str, Any]:
+    return {**data.users.values(row), **_values(data.users, given, "features", "user")}
+
+
+def _terms(data: Dataset, given: Any) -> Mapping[str, Any]:
+    return _values(data.items, given, "terms", "item")
+
+
+def _values(table: Table, given: Any, place: str, what: str) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise RequestError(f"{place}: got {given!r}; pass a mapping from {what} feature to value")
+    return {
+        field: plain_value(known_field(field, table, place, what), field, value, place)
+        for field, value in given.items()
+    }
 
 
 def _known(rows: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -7,14 +7,17 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from multirecall.engine.deadline import Deadline
 from multirecall.engine.path import Outcome, Path
 from multirecall.errors import PathError
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.query import Query
 
+Call = Future[Outcome[RankedList]]
+
 
 def run_paths(
-    paths: Sequence[Path], windows: Sequence[int], query: Query, deadline_ms: float | None
+    paths: Sequence[Path], windows: Sequence[int], query: Query, deadline: Deadline
 ) -> list[Outcome[RankedList]]:
     """Ask every path for its window; the others go on when one fails or is late.
 
@@ -23,17 +26,10 @@ def run_paths(
     Raises:
         PathError: a required path gave nothing, or none gave anything and at least one failed.
     """
-    start = paths[0].clock()
     asked = list(zip(paths, windows, strict=True))
-    waiting = {
-        path.name: path.workers.submit(partial(path.answer, query, window))
-        for path, window in asked
-        if not path.retriever.inline and not path.workers.clogged and path.breaker.allows()
-    }
-    done = {
-        path.name: _inline(path, window, query, start, deadline_ms) for path, window in asked if path.retriever.inline
-    }
-    outcomes = [done.get(path.name) or _collected(path, waiting.get(path.name), start, deadline_ms) for path in paths]
+    calls = {path.name: _begun(path, query, window) for path, window in asked if not path.retriever.inline}
+    done = {path.name: _inline(path, query, window, deadline) for path, window in asked if path.retriever.inline}
+    outcomes = [done.get(path.name) or _collected(path, calls[path.name], deadline) for path in paths]
     _refuse_total_failure(paths, outcomes)
     return outcomes
 
@@ -41,36 +37,40 @@ def run_paths(
 def run_batch(paths: Sequence[Path], windows: Sequence[int], queries: Sequence[Query]) -> list[Outcome[RankedBatch]]:
     """The same for several users, on the caller's thread and without a deadline."""
     outcomes: list[Outcome[RankedBatch]] = [
-        path.answer_batch(queries, window) if path.breaker.allows() else _skipped(path)
+        path.noted(path.answer_batch(queries, window)) if path.breaker.allows() else path.skipped()
         for path, window in zip(paths, windows, strict=True)
     ]
     _refuse_total_failure(paths, outcomes)
     return outcomes
 
 
-def _inline(path: Path, window: int, query: Query, start: float, deadline_ms: float | None) -> Outcome[RankedList]:
-    if deadline_ms is not None and path.since(start) >= deadline_ms:
-        return Outcome(None, "late", path.since(start), "the deadline had passed before its turn")
-    return path.answer(query, window) if path.breaker.allows() else _skipped(path)
+def run_fallback(path: Path, window: int, query: Query, deadline: Deadline) -> Outcome[RankedList]:
+    """Ask the fallback: inline it always runs, since it is what delivers when the paths are late."""
+    if path.retriever.inline:
+        return path.noted(path.answer(query, window)) if path.breaker.allows() else path.skipped()
+    return _collected(path, _begun(path, query, window), deadline)
 
 
-def _collected(
-    path: Path, future: Future[Outcome[RankedList]] | None, start: float, deadline_ms: float | None
-) -> Outcome[RankedList]:
-    if future is None:
-        return _skipped(path)
-    left = None if deadline_ms is None else max(0.0, (deadline_ms - path.since(start)) / 1e3)
+def _begun(path: Path, query: Query, window: int) -> Call | None:
+    if path.workers.clogged or not path.breaker.allows():
+        return None
+    return path.workers.submit(partial(path.answer, query, window), path.crashed)
+
+
+def _inline(path: Path, query: Query, window: int, deadline: Deadline) -> Outcome[RankedList]:
+    if deadline.passed:
+        return Outcome(None, "late", deadline.elapsed_ms, "the deadline had passed before its turn")
+    return path.noted(path.answer(query, window)) if path.breaker.allows() else path.skipped()
+
+
+def _collected(path: Path, call: Call | None, deadline: Deadline) -> Outcome[RankedList]:
+    if call is None:
+        return path.skipped()
     try:
-        return future.result(left)
+        return path.noted(call.result(deadline.left_s))
     except TimeoutError:
-        path.workers.abandon(future)
-        path.breaker.record(succeeded=False)
-        return Outcome(None, "late", path.since(start), f"no answer within {deadline_ms:g} ms")
-
-
-def _skipped(path: Path) -> Outcome[Any]:
-    why = "abandoned calls still run" if path.workers.clogged else "it failed several times in a row"
-    return Outcome(None, "skipped", 0.0, f"not called, since {why}")
+        path.workers.abandon(call)
+        return path.noted(Outcome(None, "late", deadline.elapsed_ms, f"no answer within {deadline.limit_ms:g} ms"))
 
 
 def _refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from multirecall.config import EngineConfig, PathConfig
+from multirecall.config import FALLBACK, EngineConfig, PathConfig
 from multirecall.data import Dataset
 from multirecall.engine.path import Path, new_path
 from multirecall.errors import CannotFit
@@ -92,7 +92,7 @@ class EngineState:
     paths: tuple[Path, ...]
     windows: tuple[int, ...]
     fusion: Fusion
-    fallback: Retriever
+    fallback: Path
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -108,6 +108,11 @@ class EngineState:
     def quotas(self) -> list[int]:
         """The paths' quotas."""
         return [path.quota for path in self.paths]
+
+    def close(self) -> None:
+        """Let the worker threads of all paths end."""
+        for path in (*self.paths, self.fallback):
+            path.workers.close()
 
 
 Make = Callable[[str, Part], Retriever]
@@ -131,7 +136,13 @@ def assembled(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriev
             continue
         paths.append(new_path(config.name, retriever, config.quota, config.weight, config.required, data.n_items))
     windows = blueprint.fusion.windows([path.quota for path in paths])
-    return EngineState(data, tuple(paths), tuple(windows), blueprint.fusion, fallback)
+    return EngineState(
+        data,
+        tuple(paths),
+        tuple(min(window, data.n_items) for window in windows),
+        blueprint.fusion,
+        new_path(FALLBACK, fallback, data.n_items, 1.0, False, data.n_items),
+    )
 
 
 def fitted(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from multirecall.engine.deadline import Deadline
 from multirecall.engine.refill import refilled
 from multirecall.engine.request import read_filters, read_query
 from multirecall.engine.runner import run_paths
@@ -31,6 +32,7 @@ def warm_up(state: EngineState) -> None:
     filters = read_filters(state.data, None, {}, seen=False)
     for user in users:
         query = read_query(state.data, user, filters)
-        outcomes = run_paths(state.paths, state.windows, query, DEADLINE_MS)
+        deadline = Deadline(DEADLINE_MS)
+        outcomes = run_paths(state.paths, state.windows, query, deadline)
         lists = [one.ranked or RankedList.empty() for one in outcomes]
-        refilled(state, query, state.fusion.fuse(lists, state.weights, state.quotas, 1), 2)
+        refilled(state, query, state.fusion.fuse(lists, state.weights, state.quotas, 1), 2, deadline)

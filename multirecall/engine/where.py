@@ -40,24 +40,30 @@ def known_field(field: str, table: Table, place: str, what: str) -> Feature:
     """
     feature = table.features.get(field)
     if feature is None:
-        raise RequestError(f"{place}: no {what} feature is named {field!r}; {nearest(field, table.features)}")
+        raise RequestError(f"{place}: no {what} feature is named {field!r}; {nearest(str(field), table.features)}")
     return feature
 
 
-def check_value(feature: Feature, field: str, value: Any, place: str) -> None:
-    """Refuse a value that does not suit the kind of a feature.
+def plain_value(feature: Feature, field: str, value: Any, place: str) -> Any:
+    """A value in the form that the kind of a feature has: a str, a float, a category or a list of categories.
 
     Raises:
-        RequestError: names place, field, kind and value.
+        RequestError: the value does not suit the kind; names place, field, kind and value.
     """
     if isinstance(feature, Text):
         if not isinstance(value, str):
             raise _wrong(place, field, feature, value, "a str")
-    elif isinstance(feature, Numeric):
-        _number(value, field, feature, place)
-    else:
-        values = value if isinstance(feature, Tags) and isinstance(value, list | tuple | set | frozenset) else [value]
-        _category_rows(feature, field, list(values), place)
+        return value
+    if isinstance(feature, Numeric):
+        return _number(value, field, feature, place)
+    values = listed_values(value) if isinstance(feature, Tags) else [value]
+    _category_rows(feature, field, values, place)
+    return values if isinstance(feature, Tags) else value
+
+
+def listed_values(value: Any) -> list[Any]:
+    """A scalar as a list of one, a list, tuple or set as a list."""
+    return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
 
 
 def _matches(feature: Feature, field: str, predicate: Any) -> NDArray[np.bool_]:
@@ -65,13 +71,12 @@ def _matches(feature: Feature, field: str, predicate: Any) -> NDArray[np.bool_]:
         if not isinstance(feature, Numeric):
             raise _wrong("where", field, feature, predicate, "a value or a list of values")
         return _in_range(feature, field, predicate)
-    values = list(predicate) if isinstance(predicate, list | tuple | set | frozenset) else [predicate]
+    values = listed_values(predicate)
     if isinstance(feature, Numeric):
         return np.isin(feature.values, [_number(value, field, feature, "where") for value in values])
     if isinstance(feature, Text):
-        for value in values:
-            check_value(feature, field, value, "where")
-        return np.isin(np.array(feature.strings(), dtype=np.object_), [value for value in values if value])
+        wanted = {plain_value(feature, field, value, "where") for value in values} - {""}
+        return np.array([text in wanted for text in feature.strings()], np.bool_)
     rows = _category_rows(feature, field, values, "where")
     chosen = np.zeros(len(feature.categories) + 1, np.bool_)
     chosen[rows[rows >= 0]] = True
@@ -83,7 +88,7 @@ def _matches(feature: Feature, field: str, predicate: Any) -> NDArray[np.bool_]:
 
 def _in_range(feature: Numeric, field: str, bounds: Mapping[str, Any]) -> NDArray[np.bool_]:
     if not bounds or bounds.keys() - {"min", "max"}:
-        raise RequestError(f"where: {field!r}: a range has the keys 'min' and 'max', got {sorted(bounds)}")
+        raise RequestError(f"where: {field!r}: a range has the keys 'min' and 'max', got {list(bounds)}")
     low = _number(bounds["min"], field, feature, "where") if "min" in bounds else -math.inf
     high = _number(bounds["max"], field, feature, "where") if "max" in bounds else math.inf
     if low > high:
@@ -100,8 +105,13 @@ def _category_rows(feature: Categorical | Tags, field: str, values: list[Any], p
 
 
 def _number(value: Any, field: str, feature: Numeric, place: str) -> float:
-    if isinstance(value, int | float | np.integer | np.floating) and not math.isnan(value):
-        return float(value)
+    if isinstance(value, int | float | np.integer | np.floating):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
     if feature.kind == "datetime":
         moment = value
         if isinstance(value, str):

@@ -10,8 +10,11 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+MOST_THREADS = 16
+"""Calls of one path that run at the same time; further ones wait for their turn."""
+
 MOST_ABANDONED = 4
-"""Calls of one path that may hang at the same time before it is no longer called."""
+"""Abandoned calls of one path that still run before it is no longer called."""
 
 
 class Workers(Generic[T]):
@@ -20,26 +23,29 @@ class Workers(Generic[T]):
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
-        self._tasks: queue.SimpleQueue[tuple[Future[T], Callable[[], T]] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Task[T] | None] = queue.SimpleQueue()
         self._threads = 0
         self._open = 0
         self._abandoned = 0
+        self._closed = False
 
     @property
     def clogged(self) -> bool:
         """Whether so many abandoned calls still run that no further one should start."""
         return self._abandoned >= MOST_ABANDONED
 
-    def submit(self, function: Callable[[], T]) -> Future[T]:
-        """Run `function`, which must not raise, on a thread of the pool."""
+    def submit(self, function: Callable[[], T], crashed: Callable[[BaseException], T]) -> Future[T]:
+        """Run `function` on a thread of the pool; should it raise, `crashed` makes the result."""
         future: Future[T] = Future()
         with self._lock:
             self._open += 1
-            if self._open > self._threads:
+            if self._threads < min(self._open, MOST_THREADS):
                 self._threads += 1
                 threading.Thread(target=self._work, name=f"multirecall-{self._name}", daemon=True).start()
-        future.add_done_callback(lambda _: self._closed())
-        self._tasks.put((future, function))
+        future.add_done_callback(lambda _: self._ended())
+        self._tasks.put((future, function, crashed))
+        if self._closed:
+            self.close()
         return future
 
     def abandon(self, future: Future[T]) -> None:
@@ -51,22 +57,36 @@ class Workers(Generic[T]):
         future.add_done_callback(lambda _: self._returned())
 
     def close(self) -> None:
-        """Let idle threads end."""
+        """Let each thread end once it has nothing to do."""
         with self._lock:
+            self._closed = True
             threads, self._threads = self._threads, 0
         for _ in range(threads):
             self._tasks.put(None)
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
-            future, function = task
-            if future.set_running_or_notify_cancel():
-                future.set_result(function())
+            _run(task)
+            del task  # an idle thread must not keep a retriever alive
 
-    def _closed(self) -> None:
+    def _ended(self) -> None:
         with self._lock:
             self._open -= 1
 
     def _returned(self) -> None:
         with self._lock:
             self._abandoned -= 1
+
+
+Task = tuple[Future[T], Callable[[], T], Callable[[BaseException], T]]
+
+
+def _run(task: Task[T]) -> None:
+    future, function, crashed = task
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = function()
+    except BaseException as fault:  # noqa: BLE001 - the waiting request must learn of it, whatever it is
+        result = crashed(fault)
+    future.set_result(result)

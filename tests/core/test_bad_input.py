@@ -38,10 +38,20 @@ def log(**changed: Any) -> pl.DataFrame:
             log(timestamp=[1, 1_700_000_000_000, 3]),
             "row 1 (the first is 0): 1700000000000 is too large for epoch",
         ),
-        (log(timestamp=[[1], [2], [3]]), "column 'timestamp' has type List(Int64); use datetimes or epoch seconds"),
+        (
+            log(timestamp=[[1], [2], [3]]),
+            "column 'timestamp' has type List(Int64), which holds no numbers; use datetimes",
+        ),
         (log(weight=[1.0, math.nan, 1.0]), "column 'weight', row 1 (the first is 0): the weight is nan; it must be"),
-        (log(weight=[1.0, 1.0, -2.0]), "row 2 (the first is 0): the weight is -2.0; it must be a number ≥ 0"),
-        (log(weight=["1", "many", "1"]), "row 1 (the first is 0): the weight is 'many'; it must be a number ≥ 0"),
+        (log(weight=[1.0, 1.0, -2.0]), "row 2 (the first is 0): the weight is -2.0; it must be a number from 0"),
+        (log(weight=["1", "many", "1"]), "row 1 (the first is 0): the weight is 'many'; it must be a number from 0"),
+        (log(position=[0.0, 0.5, 1.0]), "column 'position', row 1 (the first is 0): 0.5 is no whole number; positions"),
+        (log(weight=[1.0, 1e300, 1.0]), "row 1 (the first is 0): the weight is 1e+300; it must be a number from 0 to"),
+        (log(weight=[[1], [2], [3]]), "column 'weight' has type List(Int64), which holds no numbers; it must be"),
+        (log(timestamp=["20240131"] * 3), "row 0 (the first is 0): '20240131' may be a date or epoch seconds; write"),
+        (log(timestamp=["01/02/2024"] * 3), "row 0 (the first is 0): '01/02/2024' is no time; write epoch"),
+        (log(item_id=["a", "b" * 300, "c"]), "column 'item_id', row 1 (the first is 0): the id is longer than 256"),
+        (log(item_id=["a", "b\0", "c"]), "column 'item_id', row 1 (the first is 0): the id is longer than 256"),
         (log(position=[0, None, 1]), "column 'position', row 1 (the first is 0): None is no whole number"),
     ],
 )
@@ -130,6 +140,8 @@ def test_files_with_different_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
+        ({"columns": {"timestmp": "date"}}, ConfigError, "columns.timestmp"),
+        ({"columns": {"timestamp": "dat"}}, DataError, "columns maps 'timestamp' to 'dat', which is missing; known"),
         ({"kinds": {"price": "colour"}}, ConfigError, "Dataset: kinds.price: input should be 'categorical', 'list'"),
         ({"event_weights": {"buy": -1}}, ConfigError, "Dataset: event_weights.buy: input should be greater than or"),
         ({"event_weights": {"buy": 2.0}}, DataError, "event_weights are given, but there is no column 'event'"),

@@ -80,6 +80,20 @@ def test_table_for_a_person(bundle: Path, files: Path) -> None:
     assert errors == "", "silent where no terminal is"
 
 
+def test_brackets_in_data_are_no_markup(tmp_path: Path) -> None:
+    log = pl.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 2, 3]})
+    titles = [f"Great thing [/b] {number}" for number in range(3)]
+    log.write_parquet(tmp_path / "log[1].parquet")
+    pl.DataFrame({"item_id": [1, 2, 3], "title": titles}).write_parquet(tmp_path / "items.parquet")
+    log_file, item_file = tmp_path / "log[1].parquet", tmp_path / "items.parquet"
+    run("fit", "--interactions", log_file, "--items", item_file, "--out", tmp_path / "bundle")
+    shown, _ = run("retrieve", tmp_path / "bundle", "--user", "2", "-k", "2")
+    assert "Great thing [/b]" in shown
+    _, errors = run("fit", "--interactions", "[/x].parquet", "--out", "x", fails=True)
+    assert "error: interactions: " in errors
+    assert "[/x].parquet" in errors
+
+
 def test_evaluate(options: list[str | Path], tmp_path: Path) -> None:
     (tmp_path / "engine.toml").write_text('[[paths]]\nretriever = "item_cf"\n[fusion]\nstrategy = "cascade"\n')
     report = json.loads(run("evaluate", *options, "-k", "10", "-k", "50", "--json")[0])

@@ -175,7 +175,7 @@ def test_feature_kinds_and_values() -> None:
         "stock": 1.0,
         "since": 1767225600.0,
     }
-    assert b == {"stock": 0.0, "joined": [""]}
+    assert b == {"stock": 0.0}
     assert c == {"colour": "blue", "price": 3.0, "since": JANUARY + 86_400}
     assert d == {}
     assert z == {"colour": "red", "tags": ["y"], "joined": ["y"], "price": 4.0, "stock": 1.0}
@@ -242,3 +242,35 @@ def test_saved_and_opened_is_the_same(tmp_path: Path, ids: str, timestamps: bool
     for row in range(data.n_users):
         assert again.users.values(row) == data.users.values(row)
     assert (again.items.listed == data.items.listed).all()
+
+
+def test_tags_are_a_set_of_stripped_words() -> None:
+    items = pl.DataFrame({"item_id": ["a", "b", "c"], "tags": ["x| x|x ", "|", "y||x"]})
+    values = [Dataset.from_frames(LOG, items).items.values(row) for row in range(3)]
+    assert values == [{"tags": ["x"]}, {}, {"tags": ["y", "x"]}]
+
+
+def test_columns_of_tables_are_theirs() -> None:
+    """Aliases and the mapping of log columns do not touch features of the same name."""
+    log = LOG.rename({"timestamp": "date"})
+    items = pl.DataFrame({"item_id": ["a"], "rating": [4.5], "datetime": ["2026-01-01"], "date": [7]})
+    data = Dataset.from_frames(log, items, columns={"timestamp": "date"})
+    assert [*data.items.features] == ["rating", "datetime", "date"]
+
+
+def test_columns_may_be_swapped() -> None:
+    swapped = LOG.rename({"user_id": "item_id", "item_id": "user_id"})
+    data = Dataset.from_frames(swapped, columns={"user_id": "item_id", "item_id": "user_id"})
+    assert events(data) == events(Dataset.from_frames(LOG))
+
+
+def test_table_without_rows() -> None:
+    users = pl.DataFrame(schema={"user_id": pl.Int64, "age": pl.Int64})
+    data = Dataset.from_frames(LOG, FEATURES.clear(), users)
+    assert (data.n_items, data.n_users) == (4, 2)
+    assert data.items.values(0) == {}
+
+
+def test_file_name_with_brackets(tmp_path: Path) -> None:
+    LOG.write_csv(tmp_path / "log[1].csv")
+    assert len(Dataset.load(tmp_path / "log[1].csv").interactions) == 4

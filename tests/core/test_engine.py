@@ -146,9 +146,9 @@ def test_explanation_agrees_with_retrieval(engine: Engine) -> None:
         assert {name: one.rank for name, one in why.paths.items() if one.rank is not None} == candidate.provenance
 
 
-def test_contributions_add_up_to_the_score(shop: Engine) -> None:
+def test_normalised_scores_add_up_to_the_score(shop: Engine) -> None:
     for candidate in shop.retrieve(5, 10):
-        parts = [one.contribution or 0.0 for one in shop.explain(5, candidate.item_id).paths.values()]
+        parts = [one.normalised or 0.0 for one in shop.explain(5, candidate.item_id).paths.values()]
         assert sum(parts) == pytest.approx(candidate.score, rel=1e-12)
 
 
@@ -160,6 +160,9 @@ def test_explanation_says_why_not(shop: Engine) -> None:
     assert shop.explain(5, unseen, exclude=[unseen]).reason == "it is in exclude"
     assert shop.explain(5, unseen, where={"group": "odd"}).reason == "it does not match where"
     assert shop.explain(5, last).reason == "no path proposes it"
+    refilled = shop.explain(5, last, 10**3)
+    assert refilled.reason == "no path proposes it; it comes from the fallback"
+    assert refilled.rank == len(shop.retrieve(5, 10**3)) - 1
     behind = shop.retrieve(5, 12)[11].item_id
     assert shop.explain(5, behind, 3).reason == "it stands at rank 11, behind the 3 asked for"
     reasons = {one.reason for one in shop.explain(5, last).paths.values()}
@@ -184,6 +187,12 @@ def test_written_candidates_are_the_batch(shop: Engine, tmp_path: Path) -> None:
     ]
     assert written["rank_item_cf"].null_count() == int((shop.retrieve_batch(users, 7).ranks[:, 0] < 0).sum())
     assert [file.name for file in tmp_path.iterdir()] == ["out.parquet"], "no draft is left"
+
+
+def test_visitors_may_come_first_in_an_export(shop: Engine, tmp_path: Path) -> None:
+    users: list[Any] = [User(), User(history=[3]), 1, 2]
+    shop.write_candidates(users, tmp_path / "out.parquet", 2, chunk=1)
+    assert pl.read_parquet(tmp_path / "out.parquet")["user_id"].to_list() == [None] * 4 + [1, 1, 2, 2]
 
 
 def test_failed_export_leaves_nothing(shop: Engine, tmp_path: Path) -> None:
@@ -213,8 +222,8 @@ def test_text_ids(tmp_path: Path) -> None:
         ({"user": 3, "k": 0}, RequestError, "k must be a whole number > 0, got 0"),
         ({"user": 3, "k": 2.5}, RequestError, "k must be a whole number > 0, got 2.5"),
         ({"user": 3, "k": True}, RequestError, "k must be a whole number > 0, got True"),
-        ({"user": 3, "deadline_ms": -1}, RequestError, "deadline_ms must be > 0, got -1"),
-        ({"user": 3, "exclude": "7"}, RequestError, "exclude: got the text '7'; pass a list of item ids"),
+        ({"user": 3, "deadline_ms": -1}, RequestError, "deadline_ms must be a number of milliseconds between"),
+        ({"user": 3, "exclude": "7"}, RequestError, "exclude: got '7'; pass a list of ids"),
         ({"user": 3, "exclude": ["7"]}, IdTypeError, "item ids are int, got '7' (str)"),
         ({"user": User(history=["7"])}, IdTypeError, "item ids are int, got '7' (str)"),
         (
@@ -235,6 +244,25 @@ def test_unusable_arguments(shop: Engine, call: dict[str, Any], error: type[Exce
     with pytest.raises(error) as fault:
         shop.retrieve(**call)
     assert message in str(fault.value)
+
+
+@pytest.mark.parametrize("users", ["u12", None, 5])
+def test_batch_needs_a_list(shop: Engine, users: Any) -> None:
+    with pytest.raises(RequestError, match=r"users: got .*; pass a list of ids"):
+        shop.retrieve_batch(users)
+
+
+def test_no_size_is_too_large(shop: Engine) -> None:
+    assert shop.retrieve(1, 2**70).shortfall == 2**70 - len(shop.retrieve(1, 65))
+    huge = [{"name": name, "retriever": "popularity", "quota": 2**31 - 1} for name in "ab"]
+    for fusion in FUSIONS:
+        result = Engine(config(paths=huge, fusion=fusion)).fit(small_shop()).retrieve(1, 5, seen=True)
+        assert len(result) == 5
+
+
+@pytest.mark.parametrize("value", ["2023-08-01", np.float32(1.7e9), np.int64(1_700_000_000), 1_700_000_000])
+def test_terms_take_what_where_takes(shop: Engine, value: Any) -> None:
+    assert shop.retrieve(User(terms={"arrival": value})).status["content"].state == "ok"
 
 
 def test_explain_needs_a_known_item(shop: Engine) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 from multirecall import Engine, EngineConfig
 from multirecall.engine.breaker import FAILURES_TO_OPEN, SECONDS_OPEN, Breaker
 from multirecall.engine.path import eligible_window, eligible_windows
-from multirecall.engine.workers import MOST_ABANDONED, Workers
+from multirecall.engine.workers import MOST_ABANDONED, MOST_THREADS, Workers
 from multirecall.errors import PathError
 from multirecall.progress import SILENT
 from multirecall.protocols import PluginConfig
@@ -37,7 +39,7 @@ def engine(*paths: dict[str, Any], **changed: Any) -> Engine:
 def misfits(plugins: Callable[..., None]) -> None:
     plugins(
         raises="faulty:Raises", blocks="faulty:Blocks", inline_blocks="faulty:InlineBlocks", garbage="faulty:Garbage",
-        rows="faulty:Rows",
+        rows="faulty:Rows", exits="faulty:Exits", leaks="faulty:Leaks", shuffled="faulty:Shuffled",
     )  # fmt: skip
 
 
@@ -116,14 +118,105 @@ def test_worker_answers_when_it_is_in_time(misfits: None, closed_gate: threading
     assert result.status["blocks"].count == 3
 
 
-def test_hanging_calls_are_bounded(misfits: None, closed_gate: threading.Event) -> None:
+def test_path_that_is_always_late_is_no_longer_called(misfits: None, closed_gate: threading.Event) -> None:
     fitted = engine({"retriever": "blocks"})
     closed_gate.clear()
-    faulty.Blocks.entered.clear()
-    states = [fitted.retrieve(1, deadline_ms=1).status["blocks"] for _ in range(2 * MOST_ABANDONED)]
-    assert [one.state for one in states].count("skipped") >= MOST_ABANDONED
-    assert len(faulty.Blocks.entered) <= MOST_ABANDONED
-    assert states[-1].detail == "not called, since abandoned calls still run"
+    states = [fitted.retrieve(1, deadline_ms=1).status["blocks"].state for _ in range(2 * FAILURES_TO_OPEN)]
+    assert set(states) == {"late", "skipped"}
+    assert states[-1] == "skipped"
+    assert states.count("late") <= FAILURES_TO_OPEN
+
+
+def test_abandoned_calls_are_counted_until_they_return() -> None:
+    workers: Workers[int] = Workers("test")
+    gate, entered = threading.Event(), threading.Semaphore(0)
+
+    def hang() -> int:
+        entered.release()
+        gate.wait(60)
+        return 1
+
+    calls = [workers.submit(hang, lambda _: 0) for _ in range(MOST_ABANDONED)]
+    for _ in calls:
+        assert entered.acquire(timeout=BOUND_S)
+    for number, call in enumerate(calls):
+        assert workers.clogged == (number == MOST_ABANDONED)
+        workers.abandon(call)
+    assert workers.clogged
+    gate.set()
+    for call in calls:
+        assert call.result(BOUND_S) == 1
+    assert not workers.clogged
+    workers.close()
+
+
+def test_calls_that_never_began_are_cancelled_not_abandoned() -> None:
+    workers: Workers[int] = Workers("test")
+    gate, entered = threading.Event(), threading.Semaphore(0)
+    ran = threading.Event()
+
+    def hang() -> int:
+        entered.release()
+        gate.wait(60)
+        return 1
+
+    running = [workers.submit(hang, lambda _: 0) for _ in range(MOST_THREADS)]
+    for _ in running:
+        assert entered.acquire(timeout=BOUND_S)
+    queued = [workers.submit(lambda: int(ran.set() is None), lambda _: 0) for _ in range(10)]  # type: ignore[func-returns-value]
+    for call in queued:
+        workers.abandon(call)
+    assert not workers.clogged
+    gate.set()
+    assert [call.result(BOUND_S) for call in running] == [1] * MOST_THREADS
+    workers.close()
+    assert not ran.is_set()
+
+
+def test_whatever_a_worker_raises_reaches_the_request(misfits: None) -> None:
+    result = engine({"retriever": "exits"}).retrieve(1)
+    assert result.status["exits"].state == "failed"
+    assert result.status["exits"].detail == "SystemExit: 3"
+
+
+def test_failing_fallback_makes_way_for_any_item(misfits: None) -> None:
+    result = engine(fallback={"retriever": "raises"}).retrieve(1, 60)
+    assert (len(result) + result.shortfall, result.shortfall) == (60, 60 - len(result))
+    assert result.n_refilled > 0
+
+
+def test_filter_is_enforced_on_a_path_that_breaks_its_promise(misfits: None) -> None:
+    fitted = engine({"retriever": "leaks"}, fusion={"strategy": "cascade"})
+    result = fitted.retrieve(1, 10, exclude=[0, 1, 2], where={"group": "even"})
+    assert not {0, 1, 2} & set(result.ids.tolist())
+    assert {int(item) % 2 for item in result.ids} == {0}
+
+
+def test_each_path_has_a_random_stream_of_its_own(misfits: None) -> None:
+    paths = [{"name": name, "retriever": "shuffled", "quota": 30} for name in ("a", "b", "c")]
+
+    def orders(*chosen: dict[str, Any]) -> dict[str, list[int]]:
+        fitted = Engine(EngineConfig.model_validate({"paths": chosen})).fit(small_shop())
+        return {name: lists[0].items.tolist() for name, lists in fitted.path_lists([1]).items()}
+
+    first = orders(*paths)
+    assert len({tuple(order) for order in first.values()}) == 3
+    assert orders(*paths) == first
+    without = orders(paths[0], {**paths[1], "enabled": False}, paths[2])
+    assert without == {"a": first["a"], "c": first["c"]}, "disabling a path changes no other"
+
+
+def test_replaced_state_lets_its_threads_and_models_go(misfits: None) -> None:
+    fitted = engine({"name": "replaced", "retriever": "rows"})
+    old = weakref.ref(fitted._state.paths[0].retriever)  # type: ignore[union-attr]
+    for _ in range(3):
+        fitted.fit(small_shop())
+        fitted.retrieve(1)
+    for thread in [one for one in threading.enumerate() if one.name == "multirecall-replaced"][:-1]:
+        thread.join(BOUND_S)
+    gc.collect()
+    assert [thread.name for thread in threading.enumerate()].count("multirecall-replaced") == 1
+    assert old() is None
 
 
 def test_failing_path_is_no_longer_called(misfits: None) -> None:
@@ -163,9 +256,9 @@ def test_one_success_resets_the_count() -> None:
 
 
 def test_workers_end_when_closed() -> None:
-    workers: Workers[int] = Workers("test")
-    assert workers.submit(lambda: 7).result(BOUND_S) == 7
-    threads = [thread for thread in threading.enumerate() if thread.name == "multirecall-test"]
+    workers: Workers[int] = Workers("closed")
+    assert workers.submit(lambda: 7, lambda _: 0).result(BOUND_S) == 7
+    threads = [thread for thread in threading.enumerate() if thread.name == "multirecall-closed"]
     assert threads
     assert all(thread.daemon for thread in threads)
     workers.close()
@@ -214,7 +307,7 @@ def test_process_exits_while_a_path_hangs() -> None:
         def hang():
             begun.set()
             threading.Event().wait()
-        Workers("hung").submit(hang)
+        Workers("hung").submit(hang, print)
         begun.wait(10)
         print("leaving")
     """

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from multirecall.query import Query
 from multirecall.retrievers._gather import ENTRIES_TO_SCAN, SparseRows, Sums
 
-N_ROWS, N_COLUMNS = 30, 400
+N_ROWS, N_COLUMNS = 30, 4_000
 
 
 def matrix(seed: int, per_row: int) -> tuple[SparseRows, np.ndarray]:
@@ -22,12 +22,12 @@ def matrix(seed: int, per_row: int) -> tuple[SparseRows, np.ndarray]:
     return SparseRows(offsets, columns.astype(np.int32), dense[rows, columns], N_COLUMNS), dense
 
 
-@pytest.mark.parametrize(("per_row", "scans"), [(2, False), (60, True)])
+@pytest.mark.parametrize(("per_row", "scans"), [(20, False), (600, True)])
 @given(
     seed=st.integers(0, 10**6),
     asked=st.lists(st.integers(0, N_ROWS - 1), max_size=20, unique=True),
-    exclude=st.sets(st.integers(0, N_COLUMNS - 1), max_size=60),
-    forbidden=st.sets(st.integers(0, N_COLUMNS - 1), max_size=60),
+    exclude=st.sets(st.integers(0, N_COLUMNS - 1), max_size=200),
+    forbidden=st.sets(st.integers(0, N_COLUMNS - 1), max_size=200),
     k=st.integers(1, 50),
 )
 def test_equals_the_dense_product(
@@ -53,7 +53,7 @@ def test_equals_the_dense_product(
 
 
 def test_sums_of_an_abandoned_request_do_not_reach_the_next() -> None:
-    sparse, dense = matrix(1, 60)
+    sparse, dense = matrix(1, 600)
     rows, weights = np.array([3], np.int32), np.ones(1, np.float32)
     sparse.add(rows, weights, Sums(N_COLUMNS))
     sums = Sums(N_COLUMNS)

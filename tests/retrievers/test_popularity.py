@@ -51,6 +51,12 @@ def test_decay_written_out() -> None:
     assert [*scores] == [2, 1, 0, 3, 4], "items without interactions come last, by row"
 
 
+def test_old_events_still_stand_before_none() -> None:
+    log = pl.DataFrame({"user_id": [1, 1, 1], "item_id": [4, 2, 3], "timestamp": [0, 0, 3_000 * DAY]})
+    items = pl.DataFrame({"item_id": range(5), "kind": ["a"] * 5})
+    assert [*ask(fitted(Dataset.from_frames(log, items), half_life_days=7))] == [3, 2, 4, 0, 1]
+
+
 def test_ranks_every_item() -> None:
     data = small_shop()
     for features in ({}, {"country": "DE"}):

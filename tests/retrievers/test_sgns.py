@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import chisquare
 
 from multirecall.progress import SILENT
@@ -19,15 +20,16 @@ from multirecall.retrievers._sgns import (
 )
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = 1 / (1 + np.exp(-x))
+    return values
 
 
 def test_sampler_follows_its_weights() -> None:
     weights = np.array([5.0, 0.0, 1.0, 3.0, 0.5, 0.0, 10.0])
     sampler = Sampler.of(weights)
     state = np.array([12345], np.uint64)
-    drawn = np.bincount([_draw(sampler.chances, sampler.aliases, state) for _ in range(40_000)], minlength=7)
+    drawn = np.bincount([_draw(sampler.choices, state) for _ in range(40_000)], minlength=7)
     assert drawn[weights == 0].sum() == 0
     present = weights > 0
     assert chisquare(drawn[present], 40_000 * weights[present] / weights.sum()).pvalue > 0.001
@@ -37,7 +39,7 @@ def test_negatives_follow_frequency_to_the_power() -> None:
     counts = np.array([16, 0, 81, 1])
     model = SkipGram(counts, SkipGramConfig(sampling_exponent=0.75), np.random.default_rng(0), planned=1)
     state = np.array([99], np.uint64)
-    drawn = [_draw(model.sampler.chances, model.sampler.aliases, state) for _ in range(36_000)]
+    drawn = [_draw(model.sampler.choices, state) for _ in range(36_000)]
     assert chisquare(np.bincount(drawn, minlength=4)[[0, 2, 3]], [8_000, 27_000, 1_000]).pvalue > 0.001
 
 
@@ -98,9 +100,7 @@ def test_window_bounds_who_is_a_context() -> None:
     vectors, outputs = np.ones((4, 2), np.float32), np.zeros((4, 2), np.float32)
     keep = np.ones(4)
     only_three = Sampler.of(np.array([0.0, 0.0, 0.0, 1.0]))
-    _train(
-        tokens, bounds, vectors, outputs, only_three.chances, only_three.aliases, keep, LOGISTIC, 1, 1, 0.1, False, 7
-    )
+    _train(tokens, bounds, vectors, outputs, only_three.choices, keep, LOGISTIC, 1, 1, 0.1, False, 7)
     steps = outputs[:, 0]
     assert steps[1] > steps[0] == pytest.approx(steps[2]), "the middle has two contexts, each end one"
     assert steps[3] < 0
@@ -115,8 +115,8 @@ def communities(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("cbow", [False, True])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_tokens_of_one_context_come_together(cbow: bool, threads: int) -> None:
-    config = SkipGramConfig(dim=8, epochs=20, cbow=cbow, threads=threads, subsample=0)
-    vectors = trained(*communities(np.random.default_rng(0)), 20, config, np.random.default_rng(1), SILENT, "")
+    config = SkipGramConfig(dim=8, cbow=cbow, threads=threads, subsample=0)
+    vectors = trained(*communities(np.random.default_rng(0)), 20, config, 20, np.random.default_rng(1), SILENT, "")
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = units @ units.T
     assert cosines[:10, :10].mean() > cosines[:10, 10:].mean() + 0.5
@@ -124,9 +124,9 @@ def test_tokens_of_one_context_come_together(cbow: bool, threads: int) -> None:
 
 
 def test_one_thread_is_reproducible() -> None:
-    config = SkipGramConfig(dim=8, epochs=3)
+    config = SkipGramConfig(dim=8)
     first, second, other = (
-        trained(*communities(np.random.default_rng(0)), 20, config, np.random.default_rng(seed), SILENT, "")
+        trained(*communities(np.random.default_rng(0)), 20, config, 3, np.random.default_rng(seed), SILENT, "")
         for seed in (1, 1, 2)
     )
     assert (first == second).all()

@@ -1,0 +1,250 @@
+"""Kernels over vectors: exact scores, and the best of them.
+
+Arrays of a `Vectors`, as they are passed throughout: `rows` int32 (n,), `values` float32 (n, dim) and `dead` bool
+(n,) of the main part, `new_rows` int32 (m,) and `new_values` float32 (m, dim) of what was added since. `exclude` and
+`allowed` are as in `topk.top_eligible`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from multirecall.kernels import Array, kernel
+from multirecall.topk import top_eligible, top_k
+
+BLOCK = 32
+"""Scores whose maximum is taken together when the best of many are sought."""
+
+MARGIN = 32
+"""Items beyond `k` that are scored again after a selection by nearly right scores."""
+
+_FAST: Any = {"reassoc", "contract", "nsz"}
+"""Lets the compiler vectorise a sum; it stays the same sum for the same input, and non-finite values remain."""
+
+
+@njit(nogil=True, fastmath=_FAST)
+def _dot(left: Array, right: Array) -> Any:
+    total = np.float32(0.0)
+    for entry in range(left.size):
+        total += left[entry] * right[entry]
+    return total
+
+
+@njit(nogil=True, fastmath=_FAST)
+def _squared_distance(left: Array, right: Array) -> Any:
+    total = np.float32(0.0)
+    for entry in range(left.size):
+        difference = left[entry] - right[entry]
+        total += difference * difference
+    return total
+
+
+@kernel
+def _similarity(vector: Array, query: Array, l2: bool) -> Any:
+    return -_squared_distance(vector, query) if l2 else _dot(vector, query)
+
+
+@kernel
+def ready(vector: Array, unit: bool) -> tuple[Array, float]:
+    """A vector, scaled to length 1 if `unit`, and its length, which is not finite where an entry is not."""
+    total = 0.0
+    for value in vector:
+        total += np.float64(value) * np.float64(value)
+    norm = np.sqrt(total)
+    prepared = vector.copy()
+    if unit and norm > 0.0:
+        for entry in range(prepared.size):
+            prepared[entry] = np.float32(vector[entry] / norm)
+    return prepared, norm
+
+
+@kernel
+def ready_rows(vectors: Array, order: Array, unit: bool) -> tuple[Array, int]:
+    """The vectors in this order, at length 1 if `unit`, and the first that is not finite, or -1."""
+    prepared = np.empty(vectors.shape, np.float32)
+    for position in range(order.size):
+        prepared[position], norm = ready(vectors[order[position]], unit)
+        if not np.isfinite(norm):
+            return prepared, position
+    return prepared, -1
+
+
+@njit(nogil=True, fastmath={"nnan", "nsz"})
+def _peak(scores: Array) -> Any:
+    """The highest score; none is NaN."""
+    peak = np.float32(-np.inf)
+    for score in scores:
+        peak = score if score > peak else peak
+    return peak
+
+
+@kernel
+def _finite(score: float) -> Any:
+    """The score, or -inf where it is not finite."""
+    return score if np.isfinite(score) else np.float32(-np.inf)
+
+
+@kernel
+def _top(items: Array, scores: Array, k: int, exclude: Array) -> tuple[Array, Array]:
+    """As `top_eligible`, for scores without NaN, found among those that reach what enough blocks reach."""
+    n_blocks = (scores.size + BLOCK - 1) // BLOCK
+    enough = k + exclude.size
+    if 0 < 2 * enough < n_blocks:
+        peaks = np.empty(n_blocks, np.float32)
+        for block in range(n_blocks):
+            peaks[block] = _peak(scores[block * BLOCK : (block + 1) * BLOCK])
+        bound = np.partition(peaks, n_blocks - enough)[n_blocks - enough]
+        reaching = np.empty(scores.size, np.int32)
+        size = 0
+        for block in range(n_blocks):
+            if peaks[block] >= bound:
+                for position in range(block * BLOCK, min((block + 1) * BLOCK, scores.size)):
+                    if scores[position] >= bound:
+                        reaching[size] = position
+                        size += 1
+        items, scores = items[reaching[:size]], scores[reaching[:size]]
+    return top_eligible(items, scores, k, exclude, np.empty(0, np.bool_))
+
+
+@kernel
+def _live(rows: Array, dead: Array, allowed: Array) -> Array:
+    """Positions of the rows that are live and allowed; without branches, which would often be mispredicted."""
+    positions = np.empty(rows.size, np.int32)
+    size = 0
+    for position in range(rows.size):
+        positions[size] = position
+        size += int(allowed[rows[position]]) & int(not dead[position])
+    return positions[:size]
+
+
+@kernel
+def _append_live(
+    rows: Array,
+    values: Array,
+    dead: Array,
+    query: Array,
+    l2: bool,
+    allowed: Array,
+    items: Array,
+    scores: Array,
+    size: int,
+) -> int:
+    """Append the rows that are live and allowed, with their scores."""
+    if allowed.size:
+        for position in _live(rows, dead, allowed):
+            items[size] = rows[position]
+            scores[size] = _finite(_similarity(values[position], query, l2))
+            size += 1
+        return size
+    for position in range(rows.size):
+        if not dead[position]:
+            items[size] = rows[position]
+            scores[size] = _finite(_similarity(values[position], query, l2))
+            size += 1
+    return size
+
+
+@kernel
+def scan(
+    rows: Array,
+    values: Array,
+    dead: Array,
+    new_rows: Array,
+    new_values: Array,
+    query: Array,
+    l2: bool,
+    k: int,
+    exclude: Array,
+    allowed: Array,
+) -> tuple[Array, Array]:
+    items = np.empty(rows.size + new_rows.size, np.int32)
+    scores = np.empty(items.size, np.float32)
+    none_dead = np.zeros(new_rows.size, np.bool_)
+    size = _append_live(rows, values, dead, query, l2, allowed, items, scores, 0)
+    size = _append_live(new_rows, new_values, none_dead, query, l2, allowed, items, scores, size)
+    return _top(items[:size], scores[:size], k, exclude)
+
+
+@kernel
+def rescored(
+    positions: Array,
+    rows: Array,
+    values: Array,
+    dead: Array,
+    new_rows: Array,
+    new_values: Array,
+    query: Array,
+    l2: bool,
+    k: int,
+    exclude: Array,
+    allowed: Array,
+) -> tuple[Array, Array, float]:
+    items = np.empty(positions.size + new_rows.size, np.int32)
+    scores = np.empty(items.size, np.float32)
+    size = 0
+    lowest = np.inf
+    for position in positions:
+        score = _similarity(values[position], query, l2)
+        lowest = min(lowest, score)
+        if not dead[position]:
+            items[size] = rows[position]
+            scores[size] = score
+            size += 1
+    none_dead = np.zeros(new_rows.size, np.bool_)
+    size = _append_live(new_rows, new_values, none_dead, query, l2, allowed, items, scores, size)
+    best, best_scores = top_eligible(items[:size], scores[:size], k, exclude, allowed)
+    return best, best_scores, lowest
+
+
+@kernel
+def _append_near(near: Array, rows: Array, dead: Array, allowed: Array, items: Array, scores: Array, size: int) -> int:
+    """Append the rows that are live and allowed, with the scores of `near`."""
+    if allowed.size:
+        for position in _live(rows, dead, allowed):
+            items[size] = rows[position]
+            scores[size] = _finite(near[position])
+            size += 1
+        return size
+    for position in range(rows.size):
+        items[size] = rows[position]
+        scores[size] = _finite(near[position])
+        size += int(not dead[position])
+    return size
+
+
+@kernel
+def picked(
+    near: Array,
+    error: float,
+    rows: Array,
+    values: Array,
+    dead: Array,
+    new_rows: Array,
+    new_values: Array,
+    query: Array,
+    l2: bool,
+    k: int,
+    exclude: Array,
+    allowed: Array,
+) -> tuple[Array, Array, bool]:
+    """The best `k`, and whether no item that was passed over can be better than they are."""
+    items = np.empty(near.size, np.int32)
+    scores = np.empty(near.size, np.float32)
+    none_dead = np.zeros(new_rows.size, np.bool_)
+    size = _append_near(near[: rows.size], rows, dead, allowed, items, scores, 0)
+    size = _append_near(near[rows.size :], new_rows, none_dead, allowed, items, scores, size)
+    taken, taken_scores = _top(items[:size], scores[:size], k + MARGIN, exclude)
+    complete = taken.size < k + MARGIN
+    bound = -np.inf if complete else taken_scores[-1] + error
+    for position in range(taken.size):
+        entry = np.searchsorted(rows, taken[position])
+        if entry < rows.size and rows[entry] == taken[position] and not dead[entry]:
+            taken_scores[position] = _similarity(values[entry], query, l2)
+        else:
+            entry = np.searchsorted(new_rows, taken[position])
+            taken_scores[position] = _similarity(new_values[entry], query, l2)
+    best, best_scores = top_k(taken, taken_scores, k)
+    return best, best_scores, complete or (best.size == k and (k == 0 or best_scores[k - 1] > bound))

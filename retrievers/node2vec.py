@@ -1,0 +1,155 @@
+"""Node2Vec: biased random walks on the graph of users and items."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.data import Dataset
+from multirecall.lists import RankedList
+from multirecall.progress import Progress
+from multirecall.protocols import PluginConfig, Retriever
+from multirecall.query import Query
+from multirecall.storage import read_component, write_component
+from multirecall.topk import top_eligible
+from multirecall.validation import Count, Positive
+
+from ._cold import with_cold_items
+from ._graph import Graph
+from ._index import IndexConfig, VectorIndex, build_index, load_index
+from ._recency import recent
+from ._sgns import SkipGram, SkipGramConfig
+from ._units import unit_rows
+from ._walks import walk_chunks, walks
+
+CHUNK = 4096
+"""Walks that are in memory at a time while the vectors are trained."""
+
+
+class Node2VecConfig(SkipGramConfig):
+    """Settings of `node2vec`."""
+
+    serve: Literal["vectors", "walks"] = "vectors"
+    """`vectors`: items near the mean vector of the history. `walks`: items that walks from the history visit
+    most; nothing is trained then. Changes results."""
+
+    p: Positive = 1.0
+    """Return parameter: above 1, a walk seldom goes back where it came from. Changes results."""
+
+    q: Positive = 1.0
+    """In-out parameter: above 1, a walk stays near where it came from. Changes results."""
+
+    weighted: bool = True
+    """Whether a step follows the weights of the log. Changes results where they differ."""
+
+    walks_per_node: Count = 10
+    """Walks from each node that the vectors are trained on. Changes results."""
+
+    walk_length: Count = 40
+    """Nodes of such a walk. Changes results."""
+
+    half_life: Positive | None = 10.0
+    """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
+
+    request_walks: Count = 1_000
+    """Walks of a request, with `serve = "walks"`. Changes results and speed."""
+
+    request_length: Count = 5
+    """Nodes of such a walk, the history's item included. Changes results and speed."""
+
+    index: IndexConfig = IndexConfig()
+    """The index over the item vectors."""
+
+
+class Node2Vec(Retriever):
+    """Proposes what second-order random walks from the history reach (Grover & Leskovec, KDD 2016).
+
+    Walks on the bipartite graph of users and items step as in section 3.2 of the paper. Served by vectors, they
+    are the sentences of skip-gram, and an item scores its cosine to the recency-weighted mean of the history's
+    unit vectors; an item without interactions has the mean vector of those of like features. Served by walks,
+    an item scores the share of the visited item nodes that it makes up; a request draws the same walks whenever
+    its history is the same.
+    """
+
+    Config: ClassVar[type[PluginConfig]] = Node2VecConfig
+    inline = True
+    filters = True
+    config: Node2VecConfig
+    _seed: int
+    _n_users: int
+    _graph: Graph
+    _units: NDArray[np.float32]
+    _index: VectorIndex
+
+    def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
+        """Train on walks, which stream into the training. Memory: the graph, and the vectors of all nodes twice."""
+        self._seed = int(rng.integers(2**63))
+        self._take_graph(data)
+        if self.config.serve == "vectors":
+            vectors = with_cold_items(self._trained(rng, progress), data, n_similar=10)
+            rows = np.arange(data.n_items, dtype=np.int32)
+            self._index = build_index(rows, vectors, "cosine", self.config.index, rng=rng, progress=progress)
+            self._units = unit_rows(vectors)
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        """See `Retriever.retrieve`."""
+        items, weights = recent(query, None, self.config.half_life)
+        if not weights.any():
+            return RankedList.empty()
+        if self.config.serve == "walks":
+            return self._visited(query, items, weights, quota)
+        return self._index.search(weights @ self._units[items], quota, *query.filter)
+
+    def save(self, folder: Path) -> None:
+        """See `Retriever.save`."""
+        write_component(folder, {}, {"seed": self._seed})
+        if self.config.serve == "vectors":
+            write_component(folder / "units", {"units": self._units}, {})
+            self._index.save(folder / "index")
+
+    @classmethod
+    def load(cls, config: Node2VecConfig, folder: Path, data: Dataset) -> Self:
+        """See `Retriever.load`."""
+        path = cls(config)
+        path._seed = read_component(folder)[1]["seed"]
+        if config.serve == "vectors":
+            path._units = read_component(folder / "units")[0]["units"]
+            path._index = load_index(folder / "index", config.index)
+        else:
+            path._take_graph(data)
+        return path
+
+    def _take_graph(self, data: Dataset) -> None:
+        self._graph = Graph.from_matrix(data.interactions.matrix, weighted=self.config.weighted)
+        self._n_users = data.n_users
+
+    def _trained(self, rng: np.random.Generator, progress: Progress) -> NDArray[np.float32]:
+        """Vectors of the items, float32 (n_items, dim)."""
+        graph, config = self._graph, self.config
+        degrees = np.diff(graph.offsets)
+        n_walks = graph.n_nodes * config.walks_per_node
+        model = SkipGram(degrees, config, rng, planned=n_walks * config.walk_length)
+        with progress.task("node2vec: walks", n_walks) as advance:
+            for chunk in walk_chunks(
+                graph, config.walks_per_node, config.walk_length, config.p, config.q, self._seed, CHUNK
+            ):
+                whole = chunk >= 0
+                offsets = np.append(0, np.cumsum(whole.sum(axis=1)))
+                model.train(chunk[whole], offsets)
+                advance(len(chunk))
+        return model.vectors[self._n_users :]
+
+    def _visited(self, query: Query, items: NDArray[np.int32], weights: NDArray[np.float32], quota: int) -> RankedList:
+        rng = np.random.default_rng([self._seed, *items.tolist()])
+        starts = rng.choice(items, self.config.request_walks, p=weights / weights.sum(dtype=np.float64))
+        config = self.config
+        nodes = walks(
+            self._graph, starts + self._n_users, config.request_length, config.p, config.q, int(rng.integers(2**63))
+        )[:, 1:]
+        visited, counts = np.unique(nodes[nodes >= self._n_users], return_counts=True)
+        rows = (visited - self._n_users).astype(np.int32)
+        shares = (counts / max(counts.sum(), 1)).astype(np.float32)
+        return RankedList(*top_eligible(rows, shares, quota, *query.filter))
