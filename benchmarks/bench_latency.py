@@ -9,23 +9,25 @@ import numpy as np
 import typer
 from _harness import write
 
-from multirecall import Dataset, Engine
+from multirecall import Dataset, Engine, EngineConfig, PathConfig
 from multirecall.datasets import generate
 from multirecall.progress import terminal_progress
 
 PERCENTILES = (50, 95, 99)
+DEFAULT_PATHS = ("item_cf", "content", "popularity")
 
 
 def main(
     items: Annotated[int, typer.Option(help="Items of the generated log.")] = 100_000,
     users: Annotated[int, typer.Option(help="Users of the generated log.")] = 50_000,
     interactions: Annotated[int, typer.Option(help="Events of the generated log.")] = 5_000_000,
+    paths: Annotated[list[str] | None, typer.Option(help="Retriever; repeat for several.")] = None,
     k: Annotated[int, typer.Option(help="Candidates of a request.")] = 500,
     requests: Annotated[int, typer.Option(help="Requests that are timed, each for another user.")] = 2_000,
 ) -> None:
-    """Fit the default paths on a generated log and time single requests on one thread; compile time is excluded."""
+    """Fit paths on a generated log and time single requests on one thread; compile time is excluded."""
     log = generate(users, items, interactions)
-    engine = Engine()
+    engine = Engine(EngineConfig(paths=tuple(PathConfig(retriever=name) for name in paths or DEFAULT_PATHS)))
     with terminal_progress() as progress:
         data = Dataset.from_frames(log.interactions, log.items, log.users)
         start = perf_counter()

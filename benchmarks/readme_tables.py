@@ -26,7 +26,7 @@ def quality() -> str:
     head = ["list", *(f"{title(case)}: R@{k}" for case in cases for k in ks)]
     rows = []
     for name in cases[0]["lists"]:
-        values = [case["lists"][name]["recall"][figures["ks"].index(k)] for case in cases for k in ks]
+        values = [case["lists"][name][figures["ks"].index(k)] for case in cases for k in ks]
         rows.append([f"`{name}`" if not name.startswith("fused") else name, *(f"{value:.4f}" for value in values)])
     notes = "; ".join(
         f"{title(case)}: {case['n_users']:,} users, "

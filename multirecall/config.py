@@ -101,6 +101,8 @@ class EngineConfig(StrictModel):
 
     paths: tuple[PathConfig, ...] = (
         PathConfig(retriever="item_cf"),
+        PathConfig(retriever="item2vec"),
+        PathConfig(retriever="node2vec", weight=0.5),
         PathConfig(retriever="content"),
         PathConfig(retriever="popularity"),
     )

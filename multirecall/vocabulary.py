@@ -150,6 +150,6 @@ def _castable(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.bool_]:
     if values.dtype == dtype or not values.size:
         return np.ones(values.size, np.bool_)
     if dtype.kind == "U":
-        return np.strings.str_len(values) <= dtype.itemsize // 4
+        return np.char.str_len(values) <= dtype.itemsize // 4
     bounds = np.iinfo(dtype)
     return (values >= bounds.min) & (values <= bounds.max)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
-from multirecall.lists import RankedList
+from multirecall.lists import RankedList, offsets_of
 from multirecall.query import Query
 from multirecall.topk import ALL_ALLOWED, NO_ROWS, top_eligible
 
@@ -55,6 +56,18 @@ class SparseRows:
             sums.marks,
             sums.touched,
             sums.size,
+        )
+
+    @classmethod
+    def of_parts(
+        cls, parts: Sequence[tuple[NDArray[np.integer], NDArray[np.int32], NDArray[np.float32]]], n_columns: int
+    ) -> SparseRows:
+        """Join blocks of rows, each given as the lengths of its rows, their columns and their values."""
+        return cls(
+            offsets_of(np.concatenate([lengths for lengths, _, _ in parts])),
+            np.concatenate([columns for _, columns, _ in parts]),
+            np.concatenate([values for _, _, values in parts]),
+            n_columns,
         )
 
     def arrays(self) -> Arrays:

@@ -6,12 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
-from multirecall.lists import offsets_of
 from multirecall.progress import Progress
 from multirecall.topk import top_k
 
 from ._gather import SparseRows
+from ._index import IndexConfig, build_index
 from ._units import unit_rows
+
+EXACT_UP_TO = 200_000
+"""Rows from which on building and asking a graph index is faster than all products."""
+
+ASKED_TOGETHER = 1_000
 
 BLOCK_BYTES = 64 * 2**20
 """Memory of one block of similarities."""
@@ -20,22 +25,36 @@ BLOCK_BYTES = 64 * 2**20
 def nearest_neighbours(vectors: NDArray[np.float32], n_neighbours: int, progress: Progress, task: str) -> SparseRows:
     """For each row of `vectors` (n, dim) the `n_neighbours` others of largest cosine above 0; zero rows have none.
 
-    Exact, by blocked matrix products: n² · dim multiplications.
+    Exact, by blocked matrix products (n² · dim multiplications), up to 200,000 rows; beyond, by a graph index.
     """
+    n = vectors.shape[0]
+    if n > EXACT_UP_TO:
+        return _approximate(vectors, n_neighbours, progress, task)
     units = unit_rows(vectors)
-    n = units.shape[0]
     block = max(1, BLOCK_BYTES // (4 * max(n, 1)))
     parts = []
     with progress.task(task, n) as advance:
         for start in range(0, n, block):
             parts.append(_best(units[start : start + block] @ units.T, start, n_neighbours))
             advance(min(block, n - start))
-    return SparseRows(
-        offsets_of(np.concatenate([lengths for lengths, _, _ in parts])),
-        np.concatenate([items for _, items, _ in parts]),
-        np.concatenate([scores for _, _, scores in parts]),
-        n,
-    )
+    return SparseRows.of_parts(parts, n)
+
+
+def _approximate(vectors: NDArray[np.float32], n_neighbours: int, progress: Progress, task: str) -> SparseRows:
+    n = vectors.shape[0]
+    rows = np.arange(n, dtype=np.int32)
+    settings = IndexConfig(kind="hnsw")
+    index = build_index(rows, vectors, "cosine", settings, rng=np.random.default_rng(0), progress=progress)
+    parts = []
+    with progress.task(task, n) as advance:
+        for start in range(0, n, ASKED_TOGETHER):
+            own = rows[start : start + ASKED_TOGETHER]
+            found = index.search_batch(vectors[own], n_neighbours + 1)
+            keep = (found.items != np.repeat(own, np.diff(found.offsets))) & (found.scores > 0)
+            kept = np.add.reduceat(np.append(keep, False), found.offsets[:-1]) * (np.diff(found.offsets) > 0)
+            parts.append((kept, found.items[keep], found.scores[keep]))
+            advance(own.size)
+    return SparseRows.of_parts(parts, n)
 
 
 @kernel

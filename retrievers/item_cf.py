@@ -11,7 +11,6 @@ from pydantic import Field
 
 from multirecall.data import Dataset
 from multirecall.kernels import Array, kernel
-from multirecall.lists import offsets_of
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
 from multirecall.topk import top_k
@@ -98,12 +97,7 @@ class ItemCF(NeighbourRetriever):
             for block in pool.map(lambda start: _neighbours(start, min(start + BLOCK, n_items), *arguments), starts):
                 blocks.append(block)
                 advance(block[0].size)
-        self._neighbours = SparseRows(
-            offsets_of(np.concatenate([lengths for lengths, _, _ in blocks])),
-            np.concatenate([items for _, items, _ in blocks]),
-            np.concatenate([scores for _, _, scores in blocks]),
-            n_items,
-        )
+        self._neighbours = SparseRows.of_parts(blocks, n_items)
 
 
 def _power(sums: NDArray[np.float64], exponent: float) -> NDArray[np.float32]:

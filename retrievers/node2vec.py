@@ -15,7 +15,7 @@ from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.topk import top_eligible
-from multirecall.validation import Count, Positive
+from multirecall.validation import Count, NonNegative, Positive
 
 from ._cold import with_cold_items
 from ._graph import Graph
@@ -32,11 +32,17 @@ CHUNK = 4096
 class Node2VecConfig(SkipGramConfig):
     """Settings of `node2vec`."""
 
-    serve: Literal["vectors", "walks"] = "vectors"
-    """`vectors`: items near the mean vector of the history. `walks`: items that walks from the history visit
-    most; nothing is trained then. Changes results."""
+    serve: Literal["walks", "vectors"] = "walks"
+    """`walks`: items that walks from the history visit most; nothing is trained. `vectors`: items near the mean
+    vector of the history, trained on walks. Changes results."""
 
-    p: Positive = 1.0
+    window: Count = 10
+    """Most positions between a centre and its context; each centre draws its own, 1 … window. Changes results."""
+
+    subsample: NonNegative = 0.0
+    """Frequency above which occurrences are dropped at random; 0: none are. Changes results."""
+
+    p: Positive = 0.25
     """Return parameter: above 1, a walk seldom goes back where it came from. Changes results."""
 
     q: Positive = 1.0
@@ -54,10 +60,10 @@ class Node2VecConfig(SkipGramConfig):
     half_life: Positive | None = 10.0
     """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
 
-    request_walks: Count = 1_000
+    request_walks: Count = 4_000
     """Walks of a request, with `serve = "walks"`. Changes results and speed."""
 
-    request_length: Count = 5
+    request_length: Count = 9
     """Nodes of such a walk, the history's item included. Changes results and speed."""
 
     index: IndexConfig = IndexConfig()

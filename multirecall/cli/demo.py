@@ -67,7 +67,7 @@ def _show(screen: Console, engine: Engine, user: Any) -> None:
     screen.print(table)
     table = plain_table("and the fused list becomes")
     for path in lists:
-        table.add_column(f"{path} rank", justify="right")
+        table.add_column(path, justify="right")
     for candidate in engine.retrieve(user, SHOWN):
         ranks = (str(candidate.provenance.get(path, "–")) for path in lists)
         table.add_row(_name(data, data.items.ids.row(candidate.item_id)), *ranks)

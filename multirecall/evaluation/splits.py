@@ -59,6 +59,29 @@ def time_split(data: Dataset, fraction: float = 0.1, *, seen: bool = False) -> S
     past = log.times < cut
     if past.all() or not past.any():
         raise DataError(f"a time split of {fraction:g} leaves one part empty: too many events share one time")
+    name = f"last {fraction:.0%} of events by time, {'all items' if seen else 'items new to the user'}"
+    return _split(name, data, past, seen)
+
+
+def leave_last_out(data: Dataset, *, seen: bool = False) -> Split:
+    """The newest event of each user as test, everything before as training; users with one event only train.
+
+    Raises:
+        DataError: the log has neither timestamps nor positions, or no user has two events.
+    """
+    log = data.interactions
+    if not log.ordered:
+        raise DataError("leave-last-out needs a column 'timestamp' or 'position' in the log")
+    last = log.offsets[1:][np.diff(log.offsets) > 1] - 1
+    if not last.size:
+        raise DataError("leave-last-out needs users with at least two events")
+    past = np.ones(len(log), np.bool_)
+    past[last] = False
+    return _split(f"each user's last event, {'all items' if seen else 'items new to the user'}", data, past, seen)
+
+
+def _split(name: str, data: Dataset, past: NDArray[np.bool_], seen: bool) -> Split:
+    log = data.interactions
     train = data.restricted(past)
     pairs = np.unique(log.users[~past].astype(np.int64) * data.n_items + log.items[~past])
     if not seen:
@@ -71,7 +94,7 @@ def time_split(data: Dataset, fraction: float = 0.1, *, seen: bool = False) -> S
     order = np.lexsort((targets, owners))
     known = np.bincount(log.users[past], minlength=data.n_users) > 0
     return Split(
-        f"last {fraction:.0%} of events by time, {'all items' if seen else 'items new to the user'}",
+        name,
         train,
         data.users.ids.ids(users),
         offsets_of(counts),

@@ -285,7 +285,7 @@ def test_not_fitted_and_closed() -> None:
 def test_default_engine_serves_any_log(ids: str, timestamps: bool, caplog: pytest.LogCaptureFixture) -> None:
     data = small_shop(ids, timestamps, features=False)
     engine = Engine().fit(data)
-    assert engine.paths == ("item_cf", "popularity")
+    assert engine.paths == ("item_cf", "item2vec", "node2vec", "popularity")
     assert caplog.messages == [
         "path 'content' is left out: content: the data have no item features; pass an item table, or leave the path out"
     ]

@@ -9,7 +9,16 @@ import pytest
 
 from multirecall import Dataset, Engine, EngineConfig
 from multirecall.errors import DataError, RequestError
-from multirecall.evaluation import METRICS, Split, coverage, evaluate, novelty, time_split, user_metrics
+from multirecall.evaluation import (
+    METRICS,
+    Split,
+    coverage,
+    evaluate,
+    leave_last_out,
+    novelty,
+    time_split,
+    user_metrics,
+)
 from multirecall.testing import small_shop
 
 
@@ -70,6 +79,17 @@ def test_time_split_written_out() -> None:
     assert split.unreachable == 2 / 4
     with_repeats = time_split(Dataset.from_frames(LOG), 0.5, seen=True)
     assert targets_of(with_repeats) == {1: [-1, 0], 2: [-1, 1], 3: [0]}
+
+
+def test_leave_last_out_written_out() -> None:
+    split = leave_last_out(Dataset.from_frames(LOG))
+    assert split.train.items.ids.ids().tolist() == [5, 7, 8, 9], "6 is only ever a last event"
+    assert targets_of(split) == {1: [-1], 2: [2]}, "user 3 has one event, which trains"
+    assert len(split.train.interactions) == 8
+    with pytest.raises(DataError, match="needs a column 'timestamp' or 'position'"):
+        leave_last_out(Dataset.from_frames(LOG.drop("timestamp")))
+    with pytest.raises(DataError, match="users with at least two events"):
+        leave_last_out(Dataset.from_frames(LOG[5:6]))
 
 
 def test_events_of_one_moment_stay_together() -> None:

@@ -65,6 +65,17 @@ def test_neighbours_equal_the_cosines() -> None:
         assert neighbours.values[part].tolist() == pytest.approx([cosines[other] for other in expected], rel=1e-4)
 
 
+def test_neighbours_of_a_large_catalogue_come_from_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    vectors[7] = 0
+    exact = nearest_neighbours(vectors, 6, SILENT, "")
+    monkeypatch.setattr("multirecall.retrievers._nearest.EXACT_UP_TO", 10)
+    graph = nearest_neighbours(vectors, 6, SILENT, "")
+    assert graph.offsets.tolist() == exact.offsets.tolist()
+    assert (graph.columns == exact.columns).mean() > 0.99
+    assert not (graph.columns == np.repeat(np.arange(300), np.diff(graph.offsets))).any()
+
+
 def test_cold_item_takes_the_mean_of_its_like() -> None:
     items = pl.DataFrame({"item_id": range(6), "kind": ["a", "a", "b", "b", "a", "c"]})
     data = Dataset.from_frames(pl.DataFrame({"user_id": [0] * 4, "item_id": [0, 1, 2, 3]}), items)

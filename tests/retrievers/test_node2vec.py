@@ -14,13 +14,21 @@ from multirecall.testing.retriever import queries
 
 class TestVectors(RetrieverContract):
     retriever = Node2Vec
-    params = {"dim": 8, "walks_per_node": 2, "walk_length": 10}
+    params = {"serve": "vectors", "dim": 8, "walks_per_node": 2, "walk_length": 10}
     score_tolerance = 1e-5
 
 
 class TestGraphIndex(RetrieverContract):
     retriever = Node2Vec
-    params = {"dim": 8, "walks_per_node": 2, "walk_length": 10, "index": {"kind": "hnsw"}, "p": 0.5, "q": 2.0}
+    params = {
+        "serve": "vectors",
+        "dim": 8,
+        "walks_per_node": 2,
+        "walk_length": 10,
+        "index": {"kind": "hnsw"},
+        "p": 0.5,
+        "q": 2.0,
+    }
     score_tolerance = 1e-5
 
 
@@ -66,6 +74,6 @@ def test_shares_of_visits_add_up() -> None:
 def test_cold_items_can_be_found_by_vectors() -> None:
     data = small_shop()
     cold = set(range(data.n_items)) - set(data.interactions.items.tolist())
-    path = fitted(data, dim=8, walks_per_node=2)
+    path = fitted(data, serve="vectors", dim=8, walks_per_node=2)
     query = Query(-1, np.arange(10, dtype=np.int32), np.ones(10, np.float32))
     assert cold & set(path.retrieve(query, data.n_items).items.tolist())
