@@ -45,8 +45,9 @@ def main(data: Annotated[Path, typer.Option(help="Folder that holds the data set
         rows: dict[str, Any] = {
             "item2vec": ours(split, "item2vec", {}),
             "item2vec at the peers' settings": ours(split, "item2vec", {**EQUAL, "epochs": EPOCHS}),
+            "node2vec": ours(split, "node2vec", {}),
+            "node2vec at the peers' settings": ours(split, "node2vec", {**EQUAL, **WALKS}),
             "node2vec by walks": ours(split, "node2vec", {"serve": "walks"}),
-            "node2vec by vectors": ours(split, "node2vec", {"serve": "vectors", "p": 1.0, **EQUAL, **WALKS}),
         }
         for peer, train in (("gensim", gensim_vectors), ("PecanPy and gensim", pecanpy_vectors)):
             if all(find_spec(module) for module in ("gensim", "pecanpy")):

@@ -65,6 +65,49 @@ def speed() -> str:
     )
 
 
+def peers() -> str:
+    """Our kernels beside the libraries that do the same, each in one run."""
+    skipgram, walks, index = result("skipgram"), result("walks"), result("index")
+    rows = []
+    for size, rates in skipgram["words_per_cpu_s"].items():
+        ours, theirs = rates["multirecall"], rates["gensim"]
+        job = f"skip-gram, {int(size):,} words in the vocabulary, words/s"
+        rows.append([job, "gensim", f"{theirs:,.0f}", f"{ours:,.0f}", f"{ours / theirs:.1f} ×"])
+    for name, graph in walks["graphs"].items():
+        ours, theirs = graph["multirecall"]["steps_per_cpu_s"], graph["pecanpy"]["steps_per_cpu_s"]
+        job = f"node2vec walks, {name} graph of {graph['edges']:,} edges, steps/s"
+        rows.append([job, "PecanPy SparseOTF", f"{theirs:,.0f}", f"{ours:,.0f}", f"{ours / theirs:.0f} ×"])
+    for k in (100, 500):
+        search = index["searches"][f"top_{k}"]
+        ours, theirs = search["as_chosen"], search["bare"]
+        job = f"top-{k} of {index['items']:,} × {index['dim']} vectors, µs"
+        cells = [f"{one['p50_us']:.0f} (recall {one['recall']:.4f})" for one in (theirs, ours)]
+        rows.append([job, "bare hnswlib, same width", *cells, f"{theirs['p50_us'] / ours['p50_us']:.1f} ×"])
+    return (
+        f"Kernels beside their peers, one thread, CPU time:\n\n{table(['job', 'peer', 'peer', 'ours', 'ratio'], rows)}"
+    )
+
+
+def embeddings() -> str:
+    """Recall of the embedding paths beside the peers' vectors."""
+    figures = result("embeddings")
+    ks = figures["ks"]
+    head = ["list", *(f"{case['data']}, {case['split']}: R@{'/'.join(map(str, ks))}" for case in figures["cases"])]
+    names = list(figures["cases"][0]["lists"])
+    rows = [
+        [
+            name,
+            *(
+                f"{' / '.join(f'{value:.3f}' for value in case['lists'][name]['recall'])} "
+                f"({case['lists'][name]['fit_cpu_s']:.0f} s)"
+                for case in figures["cases"]
+            ),
+        ]
+        for name in names
+    ]
+    return f"Embeddings beside their peers (fit time in CPU seconds):\n\n{table(head, rows)}"
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table, figures to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
@@ -73,7 +116,8 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def filled(text: str) -> str:
     """The README with the parts between its markers written anew."""
-    for name, part in (("quality", quality()), ("speed", speed())):
+    parts = {"quality": quality(), "peers": f"{peers()}\n\n{embeddings()}", "speed": speed()}
+    for name, part in parts.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text = pattern.sub(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text)  # type: ignore[misc]
     return text

@@ -102,7 +102,7 @@ class EngineConfig(StrictModel):
     paths: tuple[PathConfig, ...] = (
         PathConfig(retriever="item_cf"),
         PathConfig(retriever="item2vec"),
-        PathConfig(retriever="node2vec", weight=0.5),
+        PathConfig(retriever="node2vec"),
         PathConfig(retriever="content"),
         PathConfig(retriever="popularity"),
     )

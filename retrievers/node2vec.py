@@ -32,9 +32,9 @@ CHUNK = 4096
 class Node2VecConfig(SkipGramConfig):
     """Settings of `node2vec`."""
 
-    serve: Literal["walks", "vectors"] = "walks"
-    """`walks`: items that walks from the history visit most; nothing is trained. `vectors`: items near the mean
-    vector of the history, trained on walks. Changes results."""
+    serve: Literal["vectors", "walks"] = "vectors"
+    """`vectors`: items near the mean vector of the history, trained on walks. `walks`: items that walks from the
+    history visit most; nothing is trained, and a `p` below 1 suits logs with repeats. Changes results."""
 
     window: Count = 10
     """Most positions between a centre and its context; each centre draws its own, 1 … window. Changes results."""
@@ -42,7 +42,7 @@ class Node2VecConfig(SkipGramConfig):
     subsample: NonNegative = 0.0
     """Frequency above which occurrences are dropped at random; 0: none are. Changes results."""
 
-    p: Positive = 0.25
+    p: Positive = 1.0
     """Return parameter: above 1, a walk seldom goes back where it came from. Changes results."""
 
     q: Positive = 1.0
@@ -51,7 +51,7 @@ class Node2VecConfig(SkipGramConfig):
     weighted: bool = True
     """Whether a step follows the weights of the log. Changes results where they differ."""
 
-    walks_per_node: Count = 10
+    walks_per_node: Count = 20
     """Walks from each node that the vectors are trained on. Changes results."""
 
     walk_length: Count = 40

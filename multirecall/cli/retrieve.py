@@ -85,7 +85,7 @@ def _table(result: Candidates, labels: dict[Any, str]) -> Table:
     table.add_column("item", no_wrap=True, min_width=max((len(str(item)) for item in labels), default=0))
     table.add_column("", overflow="ellipsis", no_wrap=True)
     for column in ("score", *result.paths):
-        table.add_column(column, justify="right", min_width=6)
+        table.add_column(column, justify="right", min_width=len(column))
     for one in result:
         ranks = (str(one.provenance.get(path, "–")) for path in result.paths)
         table.add_row(str(one.item_id), labels[one.item_id], f"{one.score:.4f}", *ranks)

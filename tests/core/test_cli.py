@@ -109,7 +109,12 @@ def test_evaluate(options: list[str | Path], tmp_path: Path) -> None:
 
 def test_demo() -> None:
     shown, errors = run("demo", "--users", "150", "--items", "200", "--interactions", "5000", "--show", "1")
-    for part in ("A made-up shop: 5,000 events", "item_cf proposes", "and the fused list becomes", "at k = 100"):
+    for part in (
+        "A made-up shop: 5,000 events",
+        "What each path proposes",
+        "What the fused list becomes",
+        "at k = 100",
+    ):
         assert part in shown
     assert errors == ""
 
