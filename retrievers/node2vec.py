@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Dataset
+from multirecall.errors import CannotFit
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
@@ -129,7 +130,10 @@ class Node2Vec(Retriever):
         return path
 
     def _take_graph(self, data: Dataset) -> None:
-        self._graph = Graph.from_matrix(data.interactions.matrix, weighted=self.config.weighted)
+        matrix = data.interactions.matrix
+        if not matrix.data.any():
+            raise CannotFit("node2vec: no interaction weighs more than 0; raise the weights, or leave the path out")
+        self._graph = Graph.from_matrix(matrix, weighted=self.config.weighted)
         self._n_users = data.n_users
 
     def _trained(self, rng: np.random.Generator, progress: Progress) -> NDArray[np.float32]:

@@ -300,6 +300,13 @@ def test_smallest_log_there_is() -> None:
     assert engine.retrieve(2, 3).ids.tolist() == [7]
 
 
+def test_log_without_any_weight() -> None:
+    log = pl.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 2, 3], "weight": [0.0, 0.0, 0.0]})
+    engine = Engine().fit(Dataset.from_frames(log))
+    assert engine.paths == ("item_cf", "item2vec", "popularity")
+    assert engine.retrieve(1, 3).ids.tolist() == [3]
+
+
 def test_chosen_path_that_cannot_be_fed_is_an_error() -> None:
     with pytest.raises(CannotFit, match=r"paths\[1\] 'content': content: the data have no item features"):
         Engine(config()).fit(small_shop(features=False))
