@@ -83,7 +83,7 @@ def _label(engine: Engine, item: Any) -> str:
 def _table(result: Candidates, labels: dict[Any, str]) -> Table:
     table = plain_table()
     table.add_column("item", no_wrap=True, min_width=max((len(str(item)) for item in labels), default=0))
-    table.add_column("", overflow="ellipsis", no_wrap=True)
+    table.add_column("", overflow="ellipsis", no_wrap=True, max_width=24)
     for column in ("score", *result.paths):
         table.add_column(column, justify="right", min_width=len(column))
     for one in result:

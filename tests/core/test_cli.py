@@ -77,7 +77,7 @@ def test_table_for_a_person(bundle: Path, files: Path) -> None:
     first = json.loads(run("retrieve", bundle, "--user", "u00007", "-k", "4", "--json")[0])["candidates"][0]["item_id"]
     title = pl.read_parquet(files / "items.parquet").filter(item_id=first)["title"][0]
     assert first in shown
-    assert title in shown
+    assert title[:20] in shown
     assert "item_cf ok" in shown
     assert errors == "", "silent where no terminal is"
 
