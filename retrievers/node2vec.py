@@ -29,6 +29,9 @@ from ._walks import walk_chunks, walks
 CHUNK = 4096
 """Walks that are in memory at a time while the vectors are trained."""
 
+N_SIMILAR = 10
+"""Items of like features whose mean vector an item without interactions gets."""
+
 
 class Node2VecConfig(SkipGramConfig):
     """Settings of `node2vec`."""
@@ -94,12 +97,15 @@ class Node2Vec(Retriever):
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train on walks, which stream into the training. Memory: the graph, and the vectors of all nodes twice."""
         self._seed = int(rng.integers(2**63))
-        self._take_graph(data)
-        if self.config.serve == "vectors":
-            vectors = with_cold_items(self._trained(rng, progress), data, n_similar=10)
-            rows = np.arange(data.n_items, dtype=np.int32)
-            self._index = build_index(rows, vectors, "cosine", self.config.index, rng=rng, progress=progress)
-            self._units = unit_rows(vectors)
+        graph = self._graph_of(data)
+        if self.config.serve == "walks":
+            self._graph, self._n_users = graph, data.n_users
+            return
+        vectors = self._trained(graph, rng, progress)[data.n_users :]
+        vectors = with_cold_items(vectors, data, N_SIMILAR)
+        rows = np.arange(data.n_items, dtype=np.int32)
+        self._index = build_index(rows, vectors, "cosine", self.config.index, rng=rng, progress=progress)
+        self._units = unit_rows(vectors)
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
@@ -126,19 +132,18 @@ class Node2Vec(Retriever):
             path._units = read_component(folder / "units")[0]["units"]
             path._index = load_index(folder / "index", config.index)
         else:
-            path._take_graph(data)
+            path._graph, path._n_users = path._graph_of(data), data.n_users
         return path
 
-    def _take_graph(self, data: Dataset) -> None:
+    def _graph_of(self, data: Dataset) -> Graph:
         matrix = data.interactions.matrix
         if not matrix.data.any():
             raise CannotFit("node2vec: no interaction weighs more than 0; raise the weights, or leave the path out")
-        self._graph = Graph.from_matrix(matrix, weighted=self.config.weighted)
-        self._n_users = data.n_users
+        return Graph.from_matrix(matrix, weighted=self.config.weighted)
 
-    def _trained(self, rng: np.random.Generator, progress: Progress) -> NDArray[np.float32]:
-        """Vectors of the items, float32 (n_items, dim)."""
-        graph, config = self._graph, self.config
+    def _trained(self, graph: Graph, rng: np.random.Generator, progress: Progress) -> NDArray[np.float32]:
+        """Vectors of the nodes, float32 (n_nodes, dim)."""
+        config = self.config
         degrees = np.diff(graph.offsets)
         n_walks = graph.n_nodes * config.walks_per_node
         model = SkipGram(degrees, config, rng, planned=n_walks * config.walk_length)
@@ -150,7 +155,7 @@ class Node2Vec(Retriever):
                 offsets = np.append(0, np.cumsum(whole.sum(axis=1)))
                 model.train(chunk[whole], offsets)
                 advance(len(chunk))
-        return model.vectors[self._n_users :]
+        return model.vectors
 
     def _visited(self, query: Query, items: NDArray[np.int32], weights: NDArray[np.float32], quota: int) -> RankedList:
         rng = np.random.default_rng([self._seed, *items.tolist()])
