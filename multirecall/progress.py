@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-Advance = Callable[[int], None]
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+
+class Advance(Protocol):
+    """Reports that steps of a task are done."""
+
+    def __call__(self, steps: int, note: str = "") -> None:
+        """`steps` more are done; `note` stands beside the bar, for instance a loss."""
 
 
 class Progress(Protocol):
     """What long work reports to."""
 
     def task(self, name: str, total: int) -> AbstractContextManager[Advance]:
-        """Begin a task of `total` steps; inside the block, `advance(n)` reports `n` more steps done."""
+        """Begin a task of `total` steps; inside the block, `advance(n)` or `advance(n, note)` reports `n` more done."""
 
 
 class Silent:
@@ -23,7 +31,7 @@ class Silent:
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Advance]:
         """See `Progress.task`."""
-        yield lambda _: None
+        yield lambda steps, note="": None
 
 
 SILENT: Progress = Silent()
@@ -53,17 +61,21 @@ def terminal_progress() -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
     )
     with Bars(*columns, console=Console(stderr=True)) as bars:
-        yield _Terminal(bars.add_task, bars.advance)
+        yield _Terminal(bars)
 
 
 class _Terminal:
-    def __init__(self, add: Callable[..., int], advance: Callable[..., None]) -> None:
-        self._add = add
-        self._advance = advance
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Advance]:
-        task = self._add(name, total=total)
-        yield lambda steps: self._advance(task, steps)
+        task = self._bars.add_task(name, total=total, note="")
+
+        def advance(steps: int, note: str = "") -> None:
+            self._bars.update(task, advance=steps, note=note)
+
+        yield advance

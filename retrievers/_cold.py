@@ -22,20 +22,22 @@ def with_cold_items(vectors: NDArray[np.float32], data: Dataset, n_similar: int)
     """`vectors` (n_items, dim), in which an item without interactions has the mean of its like.
 
     That is the mean of the unit vectors of the `n_similar` items with interactions that share the heaviest terms
-    with it, weighted by BM25. It stays a zero vector where there are no features, or none in common.
+    with it, weighted by BM25, times the average length of vectors. It stays a zero vector where there are no
+    features, or none in common.
     """
     warm = np.bincount(data.interactions.items, minlength=data.n_items) > 0
     filled = np.where(warm[:, None], vectors, np.float32(0.0))
     if warm.all() or not n_similar or not data.items.features:
         return filled
     index = _indexed(data)
-    units = unit_rows(filled)
+    units = unit_rows(filled) * np.linalg.norm(filled[warm], axis=1).mean()
     for item in np.flatnonzero(~warm):
         terms, weights = index.profile(np.array([item], np.int32), np.ones(1, np.float32), MOST_TERMS, MOST_POSTINGS)
         sums = Sums(data.n_items)
         index.impacts.add(terms, weights, sums)
         like, scores = sums.top_among(n_similar, NO_ROWS, warm)
-        filled[item] = scores @ units[like]
+        if like.size:
+            filled[item] = scores @ units[like] / scores.sum()
     return filled
 
 

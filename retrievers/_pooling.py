@@ -1,0 +1,80 @@
+"""Weighted sums of embedding rows: of a batch while towers are trained, of one user in a request."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from multirecall.kernels import Array, fast_kernel, kernel
+
+
+@kernel
+def user_input(
+    tokens: Array,
+    token_weights: Array,
+    tokens_table: Array,
+    history: Array,
+    weights: Array,
+    ordered: bool,
+    half_lives: Array,
+    items_table: Array,
+) -> Array:
+    """What the user tower reads: the sum of the profile's tokens, then a weighted mean of the history per half-life.
+
+    With `a` the age of an event, 0 for the newest, its weight is `w · 0.5 ** (a / half_life)`, or `w` where the
+    order means nothing. A history without weight gives zeros. float32 ((1 + n_half_lives) · dim,).
+    """
+    dim = items_table.shape[1]
+    out = np.zeros((1 + half_lives.size) * dim, np.float32)
+    for place in range(tokens.size):
+        row = tokens_table[tokens[place]]
+        for column in range(dim):
+            out[column] += token_weights[place] * row[column]
+    for pool in range(half_lives.size):
+        pooled = out[(1 + pool) * dim : (2 + pool) * dim]
+        rate = np.float32(np.exp2(-1.0 / half_lives[pool])) if ordered else np.float32(1.0)
+        decay, total = np.float32(1.0), np.float32(0.0)
+        for event in range(history.size - 1, -1, -1):
+            weight = weights[event] * decay
+            row = items_table[history[event]]
+            for column in range(dim):
+                pooled[column] += weight * row[column]
+            total += weight
+            decay *= rate
+        if total > 0.0:
+            for column in range(dim):
+                pooled[column] /= total
+    return out
+
+
+@fast_kernel
+def pooled(rows: Array, places: Array, offsets: Array, weights: Array) -> Array:
+    """`Σ_t w_pt · rows[places[t]]` of each bag for each row `p` of `weights`, float32 (n_bags, n_pools · dim).
+
+    `rows` is float32 (n, dim), `places` int64 (nnz,), `offsets` int64 (n_bags + 1,), `weights` float32 (n_pools, nnz).
+    """
+    n_pools, dim = weights.shape[0], rows.shape[1]
+    out = np.zeros((offsets.size - 1, n_pools * dim), np.float32)
+    for bag in range(offsets.size - 1):
+        for place in range(offsets[bag], offsets[bag + 1]):
+            row = rows[places[place]]
+            for pool in range(n_pools):
+                weight, into = weights[pool, place], out[bag, pool * dim : (pool + 1) * dim]
+                for column in range(dim):
+                    into[column] += weight * row[column]
+    return out
+
+
+@fast_kernel
+def scattered(gradient: Array, places: Array, offsets: Array, weights: Array, n_rows: int) -> Array:
+    """The gradient of `pooled` in its rows, float32 (n_rows, dim), from that in its result."""
+    n_pools = weights.shape[0]
+    dim = gradient.shape[1] // n_pools
+    out = np.zeros((n_rows, dim), np.float32)
+    for bag in range(offsets.size - 1):
+        for place in range(offsets[bag], offsets[bag + 1]):
+            into = out[places[place]]
+            for pool in range(n_pools):
+                weight, part = weights[pool, place], gradient[bag, pool * dim : (pool + 1) * dim]
+                for column in range(dim):
+                    into[column] += weight * part[column]
+    return out

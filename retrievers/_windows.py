@@ -1,0 +1,80 @@
+"""The histories that stand before events of a log, as runs of the log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.data import Interactions
+from multirecall.kernels import Array, kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Histories as CSR.
+
+    Attributes:
+        offsets: int64 (n + 1,).
+        items: int32 (nnz,), oldest first.
+        weights: float32 (nnz,), those of the events.
+        ages: float32 (nnz,): 0 for the newest event, 1 for the one before; all 0 where order means nothing.
+    """
+
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    ages: NDArray[np.float32]
+
+
+def windows_before(log: Interactions, events: NDArray[np.int64], gaps: NDArray[np.int64], length: int) -> Windows:
+    """The last `length` events of the same user that stand before each of `events`, less the newest `gaps` of them.
+
+    Where the order of a log means nothing, up to `length` other events of the user, but none of the same item.
+    """
+    firsts = log.offsets[log.users[events]]
+    if log.ordered:
+        return Windows(*_before(events, gaps, firsts, log.items, log.weights, length))
+    return Windows(*_around(events, firsts, log.offsets[log.users[events] + 1], log.items, log.weights, length))
+
+
+@kernel
+def _before(
+    events: Array, gaps: Array, firsts: Array, items: Array, weights: Array, length: int
+) -> tuple[Array, Array, Array, Array]:
+    offsets = np.zeros(events.size + 1, np.int64)
+    for row in range(events.size):
+        offsets[row + 1] = offsets[row] + min(max(events[row] - gaps[row] - firsts[row], 0), length)
+    chosen, own = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.float32)
+    ages = np.empty(offsets[-1], np.float32)
+    for row in range(events.size):
+        size = offsets[row + 1] - offsets[row]
+        begin = events[row] - gaps[row] - size
+        for place in range(size):
+            chosen[offsets[row] + place] = items[begin + place]
+            own[offsets[row] + place] = weights[begin + place]
+            ages[offsets[row] + place] = size - 1 - place
+    return offsets, chosen, own, ages
+
+
+@kernel
+def _around(
+    events: Array, firsts: Array, ends: Array, items: Array, weights: Array, length: int
+) -> tuple[Array, Array, Array, Array]:
+    offsets = np.zeros(events.size + 1, np.int64)
+    most = 0
+    for row in range(events.size):
+        most += min(ends[row] - firsts[row] - 1, length)
+    chosen, own = np.empty(most, np.int32), np.empty(most, np.float32)
+    size = 0
+    for row in range(events.size):
+        n_events = ends[row] - firsts[row]
+        for step in range(1, min(n_events - 1, length) + 1):
+            event = firsts[row] + (events[row] - firsts[row] + step) % n_events
+            if items[event] != items[events[row]]:
+                chosen[size] = items[event]
+                own[size] = weights[event]
+                size += 1
+        offsets[row + 1] = size
+    return offsets, chosen[:size], own[:size], np.zeros(size, np.float32)
