@@ -57,7 +57,7 @@ def trained(data: TrainingData, config: TwoTowerConfig, rng: np.random.Generator
     """
     device = _device(config)
     with _settled(config.threads, int(rng.integers(2**62)), device):
-        training = _Training(TwoTowerModel(data, config, device, _dtype(config, device)), rng)
+        training = _Training(TwoTowerModel(data, config, device, training_dtype(config, device)), rng)
         training.run(progress)
         return training.result()
 
@@ -197,7 +197,8 @@ def _device(config: TwoTowerConfig) -> torch.device:
     return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _dtype(config: TwoTowerConfig, device: torch.device) -> torch.dtype:
+def training_dtype(config: TwoTowerConfig, device: torch.device) -> torch.dtype:
+    """What matrix products are computed in."""
     if config.precision != "auto":
         return torch.float32 if config.precision == "float32" else torch.bfloat16
     return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -150,14 +151,16 @@ def fitted(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineSta
     seeds = np.random.SeedSequence(blueprint.config.seed).spawn(len(blueprint.config.paths) + 1)
     streams = {config.name: seeds[number] for number, config, _ in blueprint.paths}
 
-    def fit(part: Part, seed: np.random.SeedSequence) -> Retriever:
+    def fit(name: str, part: Part, seed: np.random.SeedSequence) -> Retriever:
+        start = perf_counter()
         retriever = part.plugin(part.settings)
         retriever.fit(data, rng=np.random.default_rng(seed), progress=progress)
+        _log.info("path %r is fitted, which took %.3f s", name, perf_counter() - start)
         return retriever
 
     return assembled(
         blueprint,
         data,
-        lambda name, part: fit(part, streams[name]),
-        fit(blueprint.fallback, seeds[-1]),
+        lambda name, part: fit(name, part, streams[name]),
+        fit(FALLBACK, blueprint.fallback, seeds[-1]),
     )
