@@ -100,9 +100,10 @@ class EngineConfig(StrictModel):
     """How the log is read; pass it to `Dataset.load(..., config=...)`."""
 
     paths: tuple[PathConfig, ...] = (
-        PathConfig(retriever="item_cf"),
+        PathConfig(retriever="two_tower"),
         PathConfig(retriever="item2vec"),
         PathConfig(retriever="node2vec"),
+        PathConfig(retriever="item_cf"),
         PathConfig(retriever="content"),
         PathConfig(retriever="popularity"),
     )

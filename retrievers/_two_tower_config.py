@@ -25,7 +25,7 @@ class TwoTowerConfig(PluginConfig):
     dim: Count = 64
     """Length of embeddings and of user and item vectors. Changes results."""
 
-    user_widths: tuple[Count, ...] = (128,)
+    user_widths: tuple[Count, ...] = ()
     """Widths of the user tower's hidden layers. Changes results."""
 
     item_widths: tuple[Count, ...] = ()
@@ -40,7 +40,7 @@ class TwoTowerConfig(PluginConfig):
     dropout: Chance = 0.0
     """Share of hidden values that a training step leaves out. Changes results."""
 
-    user_id: bool = False
+    user_id: bool = True
     """Whether a user has an embedding of his own, beside his features and history. Changes results."""
 
     id_dropout: Chance = 0.1
@@ -56,9 +56,9 @@ class TwoTowerConfig(PluginConfig):
     half_lives: tuple[Positive, ...] = (2.0, 20.0)
     """The history is pooled once for each, with events weighing half after so many newer ones. Changes results."""
 
-    horizon: Count = 1
-    """A training history ends up to so many events before its target, at random; 1: right before it.
-    Changes results."""
+    horizon: Count = 30
+    """A training history ends up to so many events before its target, at random. More suits what a user will choose in
+    the next while, 1 the very next event. Changes results."""
 
     loss: LossName = "softmax"
     """What is minimised: see `multirecall/retrievers/_losses.py`. Changes results."""
@@ -88,7 +88,7 @@ class TwoTowerConfig(PluginConfig):
     """Users, at most a tenth of them, whose last event is held out to measure that recall; 0: none, and training
     does not stop early. Changes results."""
 
-    learning_rate: Positive = 2e-3
+    learning_rate: Positive = 5e-3
     """The highest, after the warm-up; it then falls to 0 along a cosine. Changes results."""
 
     warm_up: Chance = 0.05

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multirecall.data import Dataset
 from multirecall.lists import RankedList
@@ -16,10 +16,10 @@ from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 
 from ._cold import with_cold_items
-from ._fields import Profile
 from ._index import VectorIndex, build_index, load_index
-from ._mlp import Mlp, Vectors
+from ._mlp import Vectors
 from ._pooling import user_input
+from ._tower import Tower
 from ._two_tower_config import TwoTowerConfig
 from ._two_tower_data import TrainingData
 
@@ -44,11 +44,9 @@ class TwoTower(Retriever):
     config: TwoTowerConfig
     recalls: list[float]
     """Recall@100 on held-out events after each epoch of the fit; empty where none were held out."""
-    _profile: Profile
-    _tokens: Vectors
+    _users: Tower
+    _items: Tower
     _history: Vectors
-    _half_lives: NDArray[np.float64]
-    _net: Mlp
     _index: VectorIndex
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
@@ -57,10 +55,10 @@ class TwoTower(Retriever):
 
         training = TrainingData.of(data, self.config, rng)
         towers = trained(training, self.config, rng, progress)
-        self._profile = training.user_profile
-        self._tokens = towers.tables["users"]
+        self._users = Tower(training.user_profile, towers.tables["users"], towers.user_net)
+        self._items = Tower(training.item_profile, towers.tables["items"], towers.item_net)
         self._history = with_cold_items(towers.tables["history"], data, N_SIMILAR)
-        self._net, self.recalls = towers.user_net, towers.recalls
+        self.recalls = towers.recalls
         rows = np.arange(data.n_items, dtype=np.int32)
         self._index = build_index(
             rows, towers.vectors, "cosine", self.config.index, rng=rng, threads=self.config.threads, progress=progress
@@ -72,35 +70,42 @@ class TwoTower(Retriever):
 
     def user_vector(self, query: Query) -> Vectors:
         """The user's unit vector, float32 (dim,)."""
-        tokens, weights = self._profile.tokens(query.user, query.features)
+        tokens, weights = self._users.profile.tokens(query.user, query.features)
         newest = slice(-self.config.history, None)
         inputs = user_input(
             tokens,
             weights,
-            self._tokens,
+            self._users.table,
             query.history[newest],
             query.weights[newest],
             query.ordered,
             np.array(self.config.half_lives),
             self._history,
         )
-        return self._net(inputs)
+        return self._users.net(inputs)
+
+    def item_vector(self, row: int, values: Mapping[str, Any]) -> Vectors:
+        """The unit vector of an item with these feature values, float32 (dim,); row -1: one that the fit did not have.
+
+        The tower of ids and features alone, as the fit put it into the index.
+        """
+        tokens, weights = self._items.profile.tokens(row, values)
+        return self._items.net(weights @ self._items.table[tokens])
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
-        profile = {"profile": self._profile.meta(), "recalls": self.recalls}
-        write_component(folder, {"tokens": self._tokens, "history": self._history}, profile)
-        write_component(folder / "categories", self._profile.arrays(), {})
-        write_component(folder / "net", self._net.arrays(), {})
+        self._users.save(folder / "users")
+        self._items.save(folder / "items")
+        write_component(folder, {"history": self._history}, {"recalls": self.recalls})
         self._index.save(folder / "index")
 
     @classmethod
     def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
         """See `Retriever.load`."""
         path = cls(config)
+        path._users = Tower.load(folder / "users", config.activation)
+        path._items = Tower.load(folder / "items", config.activation)
         arrays, meta = read_component(folder)
-        path._tokens, path._history, path.recalls = arrays["tokens"], arrays["history"], meta["recalls"]
-        path._profile = Profile.of_meta(meta["profile"], read_component(folder / "categories")[0])
-        path._net = Mlp.of_arrays(read_component(folder / "net")[0], config.activation)
+        path._history, path.recalls = arrays["history"], meta["recalls"]
         path._index = load_index(folder / "index", config.index, threads=config.threads)
         return path

@@ -40,7 +40,7 @@ def options(files: Path) -> list[str | Path]:
 def bundle(files: Path, options: list[str | Path]) -> Path:
     _, errors = run("fit", *options, "--out", files / "bundle")
     assert "8,000 interactions" in errors
-    assert "item_cf, item2vec, node2vec, content, popularity fitted" in errors
+    assert "two_tower, item2vec, node2vec, item_cf, content, popularity fitted" in errors
     assert "saved to" in errors
     return files / "bundle"
 
@@ -51,6 +51,7 @@ def test_from_log_to_json(bundle: Path) -> None:
     assert answer["candidates"][0].keys() == {"item_id", "score", "provenance"}
     assert {path: one["state"] for path, one in answer["status"].items()} == {
         "item_cf": "ok",
+        "two_tower": "ok",
         "item2vec": "ok",
         "node2vec": "ok",
         "content": "ok",
@@ -69,7 +70,8 @@ def test_filters_and_visitors(bundle: Path, files: Path) -> None:
     assert found <= garden - {min(garden)}
     terms = ["--terms", json.dumps({"category": "garden"})]
     asked = json.loads(run("retrieve", bundle, *terms, "-k", "5", "--json")[0])
-    assert {"content"} == {path for path, one in asked["status"].items() if one["count"]} - {"popularity"}
+    answering = {path for path, one in asked["status"].items() if one["count"]}
+    assert answering == {"content", "popularity", "two_tower"}
 
 
 def test_table_for_a_person(bundle: Path, files: Path) -> None:
@@ -100,7 +102,15 @@ def test_evaluate(options: list[str | Path], tmp_path: Path) -> None:
     (tmp_path / "engine.toml").write_text('[[paths]]\nretriever = "item_cf"\n[fusion]\nstrategy = "cascade"\n')
     report = json.loads(run("evaluate", *options, "-k", "10", "-k", "50", "--json")[0])
     assert report["ks"] == [10, 50]
-    assert report["figures"].keys() == {"item_cf", "item2vec", "node2vec", "content", "popularity", "fused"}
+    assert report["figures"].keys() == {
+        "two_tower",
+        "item2vec",
+        "node2vec",
+        "item_cf",
+        "content",
+        "popularity",
+        "fused",
+    }
     shown, _ = run("evaluate", *options, "--config", tmp_path / "engine.toml", "--seen")
     assert "at k = 20" in shown
     assert "last 10% of events by time, all items" in shown
@@ -121,7 +131,7 @@ def test_demo() -> None:
 
 def test_plugins_and_doctor(bundle: Path) -> None:
     listed, _ = run("plugins")
-    for name in ("item_cf", "item2vec", "node2vec", "content", "popularity", "rrf", "weighted_sum", "cascade"):
+    for name in ("two_tower", "item_cf", "item2vec", "node2vec", "content", "popularity", "rrf", "weighted_sum", "cascade"):
         assert name in listed
     report, _ = run("doctor", bundle)
     for part in (
@@ -129,7 +139,7 @@ def test_plugins_and_doctor(bundle: Path) -> None:
         "usable of",
         "extra test",
         "whole; ",
-        "paths item_cf, item2vec, node2vec, content, popularity",
+        "paths two_tower, item2vec, node2vec, item_cf, content, popularity",
     ):
         assert part in report
 

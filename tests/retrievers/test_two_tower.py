@@ -16,6 +16,7 @@ from multirecall.errors import BundleError, CannotFit, ConfigError, DataError
 from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers._encoders import Net
+from multirecall.retrievers._tower import Tower
 from multirecall.retrievers._two_tower_data import TrainingData
 from multirecall.retrievers._two_tower_model import Batch, TwoTowerModel
 from multirecall.retrievers._windows import windows_before
@@ -175,8 +176,8 @@ def test_served_user_tower_equals_torch(ordered: bool) -> None:
     histories = windows_before(training.whole, events, np.zeros(3, np.int64), model.config.history)
     expected = model.user_vectors(users, histories).numpy()
     path = TwoTower(model.config)
-    path._profile, path._net = training.user_profile, model.user_net.exported()
-    path._tokens, path._history = (model.tables[name].values.numpy() for name in ("users", "history"))
+    path._users = Tower(training.user_profile, model.tables["users"].values.numpy(), model.user_net.exported())
+    path._history = model.tables["history"].values.numpy()
     for row, user in enumerate(users):
         run = slice(histories.offsets[row], histories.offsets[row + 1])
         values = data.users.values(int(user))
@@ -197,6 +198,20 @@ def test_items_without_interactions_are_found_by_their_features() -> None:
         right += int(ranked.items[0] % 2 == query.user % 2)
         total += 1
     assert right / total > 0.8
+
+
+def test_an_item_has_a_vector_from_its_features_at_once() -> None:
+    """That of a row equals what the fit put into the index; a new item lies near those of its kind."""
+    data = small_shop()
+    path = fitted(data, epochs=20, learning_rate=0.01, id_dropout=0.3)
+    even = path.user_vector(Query(-1, np.array([0, 2, 4, 6], np.int32), np.ones(4, np.float32)))
+    for row in (0, 7, 61):
+        known = row if row < 60 else -1
+        scores = path._index.search(even, data.n_items)
+        expected = scores.scores[scores.items == row]
+        assert path.item_vector(known, data.items.values(row)) @ even == pytest.approx(expected[0], abs=1e-5)
+    alike = [path.item_vector(-1, {"group": group}) @ even for group in ("even", "odd")]
+    assert alike[0] > alike[1]
 
 
 def test_a_visitor_is_served_from_history_and_from_features() -> None:
