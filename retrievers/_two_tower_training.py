@@ -71,7 +71,9 @@ class _Training:
         self.epoch = 0
         self.recalls: list[float] = []
         self.best: dict[str, Tensor] = {}
-        self.steps = -(-self.data.examples.size // self.config.batch)
+        n_examples = self.data.examples.size
+        self.steps = -(-n_examples // self.config.batch)
+        self.epochs = min(self.config.epochs, max(self.config.examples // n_examples, 1))
 
     def run(self, progress: Progress) -> None:
         """All epochs that are left, with a checkpoint after each."""
@@ -79,9 +81,9 @@ class _Training:
         checkpoint = None if folder is None else Checkpoint.of(folder, self.data, self.config)
         if checkpoint is not None and (found := checkpoint.read()):
             self.restore(*found)
-        with progress.task("two_tower: batches", self.steps * self.config.epochs) as advance:
+        with progress.task("two_tower: batches", self.steps * self.epochs) as advance:
             advance(self.steps * self.epoch)
-            while self.epoch < self.config.epochs and not self._is_over():
+            while self.epoch < self.epochs and not self._is_over():
                 self._run_epoch(advance)
                 self.epoch += 1
                 self._assess()
@@ -142,7 +144,7 @@ class _Training:
 
     def _rate(self, done: int) -> float:
         """The learning rate after `done` steps: a line up to the highest, then half a cosine down to 0."""
-        total = self.steps * self.config.epochs
+        total = self.steps * self.epochs
         rising = int(self.config.warm_up * total)
         if done < rising:
             return self.config.learning_rate * (done + 1) / rising

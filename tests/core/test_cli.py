@@ -131,7 +131,17 @@ def test_demo() -> None:
 
 def test_plugins_and_doctor(bundle: Path) -> None:
     listed, _ = run("plugins")
-    for name in ("two_tower", "item_cf", "item2vec", "node2vec", "content", "popularity", "rrf", "weighted_sum", "cascade"):
+    for name in (
+        "two_tower",
+        "item_cf",
+        "item2vec",
+        "node2vec",
+        "content",
+        "popularity",
+        "rrf",
+        "weighted_sum",
+        "cascade",
+    ):
         assert name in listed
     report, _ = run("doctor", bundle)
     for part in (
