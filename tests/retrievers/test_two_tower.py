@@ -95,7 +95,7 @@ def test_every_source_of_negatives_teaches(negatives: dict[str, Any]) -> None:
 
 def test_unordered_log_is_learnt_from_the_other_items() -> None:
     data = checkerboard()
-    path = fitted(data, epochs=60, learning_rate=0.02, user_widths=())
+    path = fitted(data, epochs=60, learning_rate=0.02, user_widths=(), user_id=False)
     right = 0
     for query in queries(data)[: data.n_users]:
         own = Query(query.user, query.history, query.weights, ordered=False, exclude=np.unique(query.history))
