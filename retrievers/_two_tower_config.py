@@ -81,7 +81,7 @@ class TwoTowerConfig(PluginConfig):
     epochs: Count = 10
     """Most passes over the log. Changes results."""
 
-    examples: Count = 4_000_000
+    examples: Count = 3_000_000
     """Examples in all of them together, so that a large log takes fewer passes, but one at least. Changes results and
     speed: a core trains on some 40,000 a second."""
 
