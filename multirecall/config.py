@@ -100,7 +100,7 @@ class EngineConfig(StrictModel):
     """How the log is read; pass it to `Dataset.load(..., config=...)`."""
 
     paths: tuple[PathConfig, ...] = (
-        PathConfig(retriever="two_tower"),
+        PathConfig(retriever="two_tower", weight=2.0),
         PathConfig(retriever="item2vec"),
         PathConfig(retriever="node2vec"),
         PathConfig(retriever="item_cf"),
