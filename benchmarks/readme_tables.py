@@ -67,8 +67,13 @@ def speed() -> str:
 
 def peers() -> str:
     """Our kernels beside the libraries that do the same, each in one run."""
-    skipgram, walks, index = result("skipgram"), result("walks"), result("index")
+    skipgram, walks, index, towers = result("skipgram"), result("walks"), result("index"), result("two_tower")
     rows = []
+    rates = towers["samples_per_cpu_s"]
+    job = f"two-tower training, {towers['items']:,} items, batch {towers['batch']:,}, samples/s"
+    for peer in ("minimal torch", "torch-rechub DSSM"):
+        ours, theirs = rates["multirecall"], rates[peer]
+        rows.append([job, peer, f"{theirs:,.0f}", f"{ours:,.0f}", f"{ours / theirs:.1f} ×"])
     for size, rates in skipgram["words_per_cpu_s"].items():
         ours, theirs = rates["multirecall"], rates["gensim"]
         job = f"skip-gram, {int(size):,} words in the vocabulary, words/s"
@@ -88,9 +93,9 @@ def peers() -> str:
     )
 
 
-def embeddings() -> str:
-    """Recall of the embedding paths beside the peers' vectors."""
-    figures = result("embeddings")
+def recalls(name: str, caption: str) -> str:
+    """Recall of paths beside peers, a column for each split."""
+    figures = result(name)
     ks = figures["ks"]
     head = ["list", *(f"{case['data']}, {case['split']}: R@{'/'.join(map(str, ks))}" for case in figures["cases"])]
     names = list(figures["cases"][0]["lists"])
@@ -105,7 +110,7 @@ def embeddings() -> str:
         ]
         for name in names
     ]
-    return f"Embeddings beside their peers (fit time in CPU seconds):\n\n{table(head, rows)}"
+    return f"{caption} (fit time in CPU seconds):\n\n{table(head, rows)}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -116,7 +121,17 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def filled(text: str) -> str:
     """The README with the parts between its markers written anew."""
-    parts = {"quality": quality(), "peers": f"{peers()}\n\n{embeddings()}", "speed": speed()}
+    parts = {
+        "quality": quality(),
+        "peers": "\n\n".join(
+            (
+                peers(),
+                recalls("default_paths", "The six default paths beside torch-rechub's DSSM"),
+                recalls("embeddings", "Embeddings beside their peers"),
+            )
+        ),
+        "speed": speed(),
+    }
     for name, part in parts.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text = pattern.sub(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text)  # type: ignore[misc]
