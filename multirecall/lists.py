@@ -55,6 +55,13 @@ class RankedBatch:
         part = slice(self.offsets[user], self.offsets[user + 1])
         return RankedList(self.items[part], self.scores[part])
 
+    def taken(self, users: NDArray[np.integer]) -> RankedBatch:
+        """The lists of some users, by their positions (n,)."""
+        lengths = np.diff(self.offsets)[users]
+        offsets = offsets_of(lengths)
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[users] - offsets[:-1], lengths)
+        return RankedBatch(offsets, self.items[places], self.scores[places])
+
     @staticmethod
     def from_lists(lists: Sequence[RankedList]) -> RankedBatch:
         """Join lists, one for each user, in their order."""
