@@ -105,6 +105,11 @@ class FusedList:
     def __len__(self) -> int:
         return self.items.size
 
+    @staticmethod
+    def empty(n_paths: int) -> FusedList:
+        """A list without candidates."""
+        return FusedList(np.empty(0, np.int32), np.empty(0, np.float64), np.empty((0, n_paths), np.int32))
+
 
 @dataclass(frozen=True, slots=True)
 class FusedBatch:
