@@ -4,15 +4,18 @@ from multirecall.evaluation.bootstrap import Interval, interval, intervals
 from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metrics, coverage, exposure, gini, novelty
 from multirecall.evaluation.diversity import diversity, feature_rows, vector_rows
 from multirecall.evaluation.metrics import METRICS, user_metrics
+from multirecall.evaluation.page import page, write_page
 from multirecall.evaluation.report import Report, SegmentFigures, evaluate, scored
 from multirecall.evaluation.retrieved import Retrieved, latencies, retrieved
 from multirecall.evaluation.segments import Segment, history_lengths, history_segments
 from multirecall.evaluation.shapley import Shapley, shapley
 from multirecall.evaluation.splits import (
     Split,
+    SplitKind,
     given_split,
     leave_last_n,
     leave_last_out,
+    made_split,
     random_split,
     time_split,
     user_time_split,
@@ -30,6 +33,7 @@ __all__ = [
     "SegmentFigures",
     "Shapley",
     "Split",
+    "SplitKind",
     "ValueReport",
     "catalogue_metrics",
     "coverage",
@@ -46,7 +50,9 @@ __all__ = [
     "latencies",
     "leave_last_n",
     "leave_last_out",
+    "made_split",
     "novelty",
+    "page",
     "path_values",
     "random_split",
     "retrieved",
@@ -56,4 +62,5 @@ __all__ = [
     "user_metrics",
     "user_time_split",
     "vector_rows",
+    "write_page",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,34 @@ class Split:
             targets=self.targets[places],
             n_unknown_users=int((~active[known]).sum()),
         )
+
+
+SplitKind = Literal["time", "user-time", "last", "random"]
+"""The splits of one log, as they are called on the command line."""
+
+
+def made_split(
+    data: Dataset, kind: SplitKind, *, fraction: float = 0.1, last: int = 1, seen: bool = False, seed: int = 0
+) -> Split:
+    """The split of that kind; raises as its own function.
+
+    Args:
+        data: the whole log.
+        kind: `time_split`, `user_time_split`, `leave_last_n` or `random_split`.
+        fraction: share that is held out, in all but `last`.
+        last: events of each user that `last` holds out.
+        seen: whether items that the user had before count as targets; not for `random`, whose pairs are whole.
+        seed: of `random`.
+    """
+    if kind == "time":
+        return time_split(data, fraction, seen=seen)
+    if kind == "user-time":
+        return user_time_split(data, fraction, seen=seen)
+    if kind == "last":
+        return leave_last_n(data, last, seen=seen)
+    if seen:
+        raise RequestError("a random split holds out whole pairs of user and item, so nothing seen comes again")
+    return random_split(data, fraction, seed=seed)
 
 
 def time_split(data: Dataset, fraction: float = 0.1, *, seen: bool = False) -> Split:
