@@ -6,9 +6,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from multirecall.evaluation import Report, ValueReport
+from multirecall.evaluation import METRICS, Report, ValueReport
 
-SHORT = {"hit_rate": "hit", "precision": "prec", "diversity": "divers", "long_tail": "tail"}
+SHORT = {"hit_rate": "hit", "precision": "prec", "long_tail": "long tail"}
+FORMATS = {"novelty": ".2f"}
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -22,21 +23,21 @@ def plain_table(*columns: str, title: str | None = None) -> Table:
 
 
 def quality_tables(report: Report) -> list[Table]:
-    """One table for each list length, a row for each path and the fused list."""
+    """For each list length what the lists find, and what they show; a row for each path and the fused list."""
     tables = []
     for column, k in enumerate(report.ks):
-        table = plain_table(f"at k = {k}")
+        found, shown = plain_table(f"at k = {k}"), plain_table(f"at k = {k}")
         for metric in next(iter(report.figures.values())):
+            table = found if metric in METRICS else shown
             table.add_column(SHORT.get(metric, metric), justify="right")
-        table.add_column("95 % of recall", justify="right")
+        found.add_column("95 % of recall", justify="right")
         for name, figures in report.figures.items():
-            cells = (
-                f"{values[column]:.2f}" if metric == "novelty" else f"{values[column]:.4f}"
-                for metric, values in figures.items()
-            )
+            cells = {metric: f"{values[column]:{FORMATS.get(metric, '.4f')}}" for metric, values in figures.items()}
             low, high = report.intervals[name]["recall"][column]
-            table.add_row(name, *cells, f"{low:.4f}–{high:.4f}", style="bold" if name == "fused" else None)
-        tables.append(table)
+            style = "bold" if name == "fused" else None
+            found.add_row(name, *(cells[metric] for metric in METRICS), f"{low:.3f}–{high:.3f}", style=style)
+            shown.add_row(name, *(cell for metric, cell in cells.items() if metric not in METRICS), style=style)
+        tables += [found, shown]
     return tables
 
 
@@ -53,25 +54,19 @@ def segment_table(report: Report) -> Table:
 
 def value_table(worth: ValueReport) -> Table:
     """What each path is worth, a row for each."""
-    heads = ("recall", "hits", "unique", "lost without", "95 %", "shapley", "ms", "ms per extra hit")
-    table = plain_table(f"value at k = {worth.k}")
-    for head in heads:
+    table = plain_table(f"at k = {worth.k}")
+    for head in ("unique hits", "lost without it", "shapley", "ms", "ms per extra hit"):
         table.add_column(head, justify="right")
     for name, path in worth.paths.items():
         table.add_row(
             name,
-            f"{path.recall:.4f}",
-            f"{path.hits:,}",
             f"{path.unique_hits:,}",
-            f"{path.loss.mean:+.4f}",
-            f"{path.loss.low:+.4f}–{path.loss.high:+.4f}",
+            f"{path.loss.mean:.4f} ({path.loss.low:.3f}–{path.loss.high:.3f})",
             f"{path.shapley:.4f}",
             f"{path.ms:.3f}",
             "–" if path.ms_per_extra_hit is None else f"{path.ms_per_extra_hit:.3f}",
         )
-    table.add_row(
-        "fused", f"{worth.recall:.4f}", "", "", "", "", f"{worth.recall:.4f}", f"{worth.ms:.3f}", "", style="bold"
-    )
+    table.add_row("fused", "", "", f"{worth.recall:.4f}", f"{worth.ms:.3f}", "", style="bold")
     return table
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from multirecall.engine import Engine
 from multirecall.errors import RequestError
+from multirecall.evaluation.segments import history_lengths
 from multirecall.evaluation.splits import Split
 from multirecall.lists import RankedBatch
 from multirecall.progress import SILENT, Progress
@@ -61,8 +62,13 @@ def retrieved(engine: Engine, split: Split, k: int | None, *, progress: Progress
 
 
 def latencies(engine: Engine, split: Split, k: int) -> dict[str, float]:
-    """Median milliseconds of each path over single requests of up to 200 test users; `fused`: of the whole request."""
-    users = split.users[:: max(1, split.users.size // TIMED)][:TIMED].tolist()
+    """Median milliseconds of each path over single requests; `fused`: of the whole request.
+
+    Asked for are up to 200 test users who have a history, if any has; the others are answered in no time.
+    """
+    known = np.flatnonzero(history_lengths(split))
+    users = split.users[known] if known.size else split.users
+    users = users[:: max(1, users.size // TIMED)][:TIMED].tolist()
     times: dict[str, list[float]] = {name: [] for name in (*engine.paths, FUSED)}
     for user in users:
         start = perf_counter()

@@ -4,7 +4,7 @@ from multirecall.tuning.candidate import Candidate
 from multirecall.tuning.config import TuningConfig
 from multirecall.tuning.gate import GateStep, Gating
 from multirecall.tuning.guard import Comparison, SegmentTrial
-from multirecall.tuning.slices import Slices, slices
+from multirecall.tuning.slices import Slices, natural_kind, slices
 from multirecall.tuning.tuner import Tuned, measured, tune
 from multirecall.tuning.written import config_text, statement, write_config
 
@@ -19,6 +19,7 @@ __all__ = [
     "TuningConfig",
     "config_text",
     "measured",
+    "natural_kind",
     "slices",
     "statement",
     "tune",

@@ -38,14 +38,19 @@ def searched(start: Candidate, names: Iterable[str], scorer: Scorer) -> None:
     for name in names:
         options = (replace(start, strategy=name, params=params, quotas=memory.widths) for params in settings(name))
         firsts.append(max(map(memory.narrowed, options), key=scorer.score))
-    coordinates: list[Coordinate] = [
-        *(partial(_reweighed, path) for path in range(len(memory.names))),
-        _reset,
-        *(partial(_requoted, path, memory) for path in range(len(memory.names))),
-    ]
     for first in sorted(firsts, key=scorer.score, reverse=True)[:MOST_STARTS]:
-        scorer.n_idle = 0
-        _climbed(first, coordinates, scorer)
+        climbed(first, scorer)
+
+
+def climbed(start: Candidate, scorer: Scorer) -> None:
+    """Climb from `start` by every weight, setting and quota; gated paths may come back."""
+    memory, paths = scorer.memory, range(len(start.weights))
+    coordinates: list[Coordinate] = [
+        *(partial(_reweighed, path) for path in paths),
+        _reset,
+        *(partial(_requoted, path, memory) for path in paths),
+    ]
+    _climbed(start, coordinates, scorer)
 
 
 def climbed_weights(start: Candidate, scorer: Scorer) -> None:
@@ -56,6 +61,7 @@ def climbed_weights(start: Candidate, scorer: Scorer) -> None:
 
 def _climbed(start: Candidate, coordinates: Iterable[Coordinate], scorer: Scorer) -> None:
     current = start
+    scorer.n_idle = 0
     for step in STEPS:
         gains = True
         while gains and not scorer.exhausted:

@@ -58,7 +58,7 @@ class Candidate:
             if number < 0 or not self.weights[number]:
                 paths.append(_changed(path, enabled=False))
             else:
-                paths.append(_changed(path, weight=self.weights[number], quota=self.quotas[number], enabled=True))
+                paths.append(_changed(path, weight=self.weights[number], quota=self.quotas[number]))
         segments = tuple(
             SegmentConfig(max_history=longest, weights={names[path]: weights[path] for path in self.chosen})
             for longest, weights in self.segments

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -43,6 +43,10 @@ class Comparison:
     over_plain: Interval
     over_single: Interval
     plain_over_single: Interval
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

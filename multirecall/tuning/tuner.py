@@ -10,7 +10,7 @@ from multirecall.config import EngineConfig
 from multirecall.data import Dataset
 from multirecall.evaluation import Split
 from multirecall.progress import SILENT, Progress
-from multirecall.tuning.ascent import searched
+from multirecall.tuning.ascent import climbed, searched
 from multirecall.tuning.candidate import Candidate
 from multirecall.tuning.config import TuningConfig
 from multirecall.tuning.gate import Gating, best_single, gated
@@ -153,8 +153,15 @@ def _remembered(
 
 
 def _with_quotas(scorer: Scorer, plain: Candidate) -> tuple[Candidate, bool]:
-    """What the search found, with quotas given out greedily where these do as well, since they are the narrower."""
+    """What the search found, with quotas given out greedily where these do as well, since they are the narrower.
+
+    Where they do better, the search goes on from there.
+    """
     found = scorer.best or plain
-    score = scorer.score(found)
     greedy = greedy_quotas(found, scorer)
-    return (greedy, True) if scorer.score(greedy) >= score else (found, False)
+    gain = scorer.score(greedy) - scorer.score(found)
+    if gain < 0:
+        return found, False
+    if gain > 0:
+        climbed(greedy, scorer)
+    return max(greedy, scorer.best or greedy, key=scorer.score), True
