@@ -3,6 +3,7 @@
 from multirecall.evaluation.bootstrap import Interval, interval, intervals
 from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metrics, coverage, exposure, gini, novelty
 from multirecall.evaluation.diversity import diversity, feature_rows, vector_rows
+from multirecall.evaluation.embeddings import EmbeddingHealth, embedding_health, embedding_map, similarity_plot
 from multirecall.evaluation.metrics import METRICS, user_metrics
 from multirecall.evaluation.page import page, write_page
 from multirecall.evaluation.report import Report, SegmentFigures, evaluate, scored
@@ -25,6 +26,7 @@ from multirecall.evaluation.value import PathValue, ValueReport, path_values
 __all__ = [
     "CATALOGUE_METRICS",
     "METRICS",
+    "EmbeddingHealth",
     "Interval",
     "PathValue",
     "Report",
@@ -38,6 +40,8 @@ __all__ = [
     "catalogue_metrics",
     "coverage",
     "diversity",
+    "embedding_health",
+    "embedding_map",
     "evaluate",
     "exposure",
     "feature_rows",
@@ -58,6 +62,7 @@ __all__ = [
     "retrieved",
     "scored",
     "shapley",
+    "similarity_plot",
     "time_split",
     "user_metrics",
     "user_time_split",
