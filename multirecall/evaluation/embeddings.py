@@ -170,7 +170,8 @@ def _random_cosines(units: NDArray[np.float64], seed: int) -> NDArray[np.float64
     rng = np.random.default_rng(seed)
     first = rng.integers(0, len(units), PAIRS)
     second = (first + rng.integers(1, len(units), PAIRS)) % len(units)
-    return np.einsum("ij,ij->i", units[first], units[second])
+    cosines: NDArray[np.float64] = np.einsum("ij,ij->i", units[first], units[second])
+    return cosines
 
 
 def _warnings(health: EmbeddingHealth) -> list[str]:
