@@ -126,8 +126,8 @@ def test_evaluate_by_other_splits(options: list[str | Path], files: Path, tmp_pa
 def test_tune(options: list[str | Path], tmp_path: Path) -> None:
     (tmp_path / "engine.toml").write_text('[[paths]]\nretriever = "item_cf"\n[[paths]]\nretriever = "popularity"\n')
     tuned = tmp_path / "tuned.toml"
-    start, size = ["--config", tmp_path / "engine.toml"], ["-k", "20", "--trials", "40"]
-    arguments: list[str | Path] = [*start, *size, "--out", tuned, "--hold-out"]
+    size = ["-k", "20", "--trials", "40"]
+    arguments: list[str | Path] = ["--config", tmp_path / "engine.toml", *size, "--out", tuned, "--hold-out"]
     shown, errors = run("tune", *options, *arguments, "--journal", tmp_path / "journal")
     for part in ("second slice", "test", "gain over equal", "Kept: ", f"written to {tuned}"):
         assert part in shown
