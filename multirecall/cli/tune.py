@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from multirecall.cli.options import (
     AsJson,
@@ -112,7 +113,7 @@ def tune_command(
     screen.print(f"written to {out}")
 
 
-def _gate_table(tuned: Tuned) -> Any:
+def _gate_table(tuned: Tuned) -> Table:
     table = plain_table("gate", "lost without it", "95 %", "ms", "")
     for step in tuned.gating.steps:
         loss = step.loss
@@ -122,14 +123,14 @@ def _gate_table(tuned: Tuned) -> Any:
     return table
 
 
-def _fusion_table(tuned: Tuned) -> Any:
+def _fusion_table(tuned: Tuned) -> Table:
     table = plain_table("fusion", "strategy", "weight (quota) of each path")
     for name, one in (("best path", tuned.single), ("equal weights", tuned.plain), ("found", tuned.found)):
         table.add_row(name, _strategy(one), _paths(tuned, one))
     return table
 
 
-def _gain_table(tuned: Tuned, on_test: Comparison | None) -> Any:
+def _gain_table(tuned: Tuned, on_test: Comparison | None) -> Table:
     what = f"{tuned.settings.metric}@{tuned.settings.k}"
     table = plain_table(what, "users", "best path", "equal weights", "tuned", "gain over equal", "gain over best path")
     parts = [("searched", tuned.searched), ("second slice", tuned.confirmed)]

@@ -32,7 +32,7 @@ class EmbeddingHealth:
         dim: their length.
         n_not_finite: vectors that hold NaN or infinity; all that follows leaves them out.
         n_zero: vectors of norm 0; similarities leave them out.
-        n_repeated: vectors that equal an earlier one.
+        n_repeated: vectors, not zero, that equal an earlier one.
         norms: quantiles .01, .25, .5, .75, .99 of the Euclidean norms.
         similarities: the same quantiles of the cosine of random pairs.
         histogram: share of these pairs by cosine, in 40 bins from -1 to 1.
@@ -80,7 +80,7 @@ def embedding_health(vectors: NDArray[np.floating], *, seed: int = 0) -> Embeddi
         dim=vectors.shape[1],
         n_not_finite=int((~finite).sum()),
         n_zero=int((norms == 0).sum()),
-        n_repeated=len(whole) - len(np.unique(whole, axis=0)),
+        n_repeated=len(units) - len(np.unique(whole[norms > 0], axis=0)),
         norms=tuple(np.quantile(norms, QUANTILES).tolist()),
         similarities=tuple(np.quantile(cosines, QUANTILES).tolist()),
         histogram=tuple((np.histogram(cosines, BINS)[0] / cosines.size).tolist()),
@@ -180,7 +180,7 @@ def _warnings(health: EmbeddingHealth) -> list[str]:
         found.append(f"{health.n_not_finite:,} of {health.n:,} vectors hold NaN or infinity")
     if health.n_zero:
         found.append(f"{health.n_zero:,} vectors are zero: they are near to nothing")
-    if health.n_repeated > health.n_zero:
+    if health.n_repeated:
         found.append(f"{health.n_repeated:,} vectors equal an earlier one")
     if health.mean_cosine > 0.5:
         found.append(f"random pairs have a mean cosine of {health.mean_cosine:.2f}: most vectors point one way")

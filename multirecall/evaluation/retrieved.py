@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from multirecall.engine import Engine
 from multirecall.errors import RequestError
@@ -35,6 +36,11 @@ class Retrieved:
     split: Split
     paths: dict[str, RankedBatch]
     fused: RankedBatch | None
+
+    def restricted(self, users: NDArray[np.integer]) -> Retrieved:
+        """The paths' lists of some test users, by ascending position."""
+        paths = {name: batch.taken(users) for name, batch in self.paths.items()}
+        return Retrieved(self.split.restricted(users, self.split.name), paths, None)
 
 
 def retrieved(engine: Engine, split: Split, k: int | None, *, progress: Progress = SILENT) -> Retrieved:

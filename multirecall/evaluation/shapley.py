@@ -11,7 +11,7 @@ import numpy as np
 EXACT_UP_TO = 6
 """Players for which all subsets are valued; for more, orders are drawn."""
 
-ORDERS = 24
+ORDERS = 12
 """Orders that are drawn, each with its reverse."""
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.config import EngineConfig
 from multirecall.engine import Engine
 from multirecall.evaluation.bootstrap import Interval, interval
 from multirecall.evaluation.metrics import METRICS, user_metrics
 from multirecall.evaluation.retrieved import FUSED, Retrieved, latencies
-from multirecall.evaluation.shapley import shapley
+from multirecall.evaluation.segments import history_lengths
+from multirecall.evaluation.shapley import EXACT_UP_TO, ORDERS, shapley
 from multirecall.evaluation.splits import Split
 from multirecall.kernels import Array, kernel
 from multirecall.lists import FusedBatch, RankedBatch
@@ -24,7 +26,7 @@ from multirecall.validation import validated
 CURVE = (5, 10, 20, 50, 100, 200, 500)
 """List lengths of the curve of recall over k."""
 
-VALUED_USERS = 3_000
+VALUED_USERS = 2_000
 """Most test users that the many fusions of the Shapley values run on; more are drawn from evenly."""
 
 
@@ -95,32 +97,38 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
     lists = thinned(lists, VALUED_USERS)
     split, names = lists.split, tuple(lists.paths)
     settings = {path.name: path for path in engine.config.paths}
+    quotas = [settings[name].quota for name in names]
     strategy = engine.config.fusion
     plugin = fusion_class(strategy.strategy)
     fusion = plugin(validated(plugin.Config, strategy.params, f"fusion ({strategy.strategy})"))
-    longest = max(k, CURVE[-1])
+    parts = _by_segment(engine.config, lists)
 
-    def fused(players: Sequence[int], length: int) -> FusedBatch:
-        chosen = [settings[names[player]] for player in players]
-        batches = [lists.paths[path.name] for path in chosen]
-        return fusion.fuse_batch(batches, [path.weight for path in chosen], [path.quota for path in chosen], length)
+    def fused(players: Sequence[int], ks: Sequence[int]) -> NDArray[np.float64]:
+        """Recall of each user at each k under the fusion of some paths."""
+        values = np.zeros((split.users.size, len(ks)))
+        for users, part, weights in parts if players else ():
+            batches = [part.paths[names[player]] for player in players]
+            own = [weights[names[player]] for player in players]
+            merged = fusion.fuse_batch(batches, own, [quotas[player] for player in players], ks[-1])
+            values[users] = recalls(merged, part.split, ks)
+        return values
 
-    n_sets = 2 ** len(names)
-    with progress.task("evaluate: subsets of paths", n_sets) as advance:
+    most = 2 ** len(names) if len(names) <= EXACT_UP_TO else 2 * ORDERS * len(names)
+    with progress.task("evaluate: subsets of paths", most) as advance:
 
         def value(players: frozenset[int]) -> float:
             advance(1)
-            return float(recalls(fused(sorted(players), k), split, [k]).mean())
+            return float(fused(sorted(players), [k]).mean())
 
         worth = shapley(len(names), value)
-    everything = fused(range(len(names)), longest)
-    whole = recalls(everything, split, [k])[:, 0]
-    hits, unique = hit_counts([lists.paths[name] for name in names], split)
     curve_ks = tuple(sorted({*CURVE, k}))
+    everything = fused(range(len(names)), curve_ks)
+    whole = everything[:, curve_ks.index(k)]
+    hits, unique = hit_counts([lists.paths[name] for name in names], split)
     paths = {}
     for number, name in enumerate(names):
         others = [other for other in range(len(names)) if other != number]
-        without = recalls(fused(others, k), split, [k])[:, 0] if others else np.zeros(whole.size)
+        without = fused(others, [k])[:, 0]
         extra = float(((whole - without) * np.diff(split.offsets)).mean())
         paths[name] = PathValue(
             recall=float(recalls(lists.paths[name], split, [k]).mean()),
@@ -131,7 +139,7 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
             ms=ms[name],
             ms_per_extra_hit=ms[name] / extra if extra > 0 else None,
         )
-    batches: dict[str, RankedBatch | FusedBatch] = {**lists.paths, FUSED: everything}
+    curves = {name: recalls(batch, split, curve_ks) for name, batch in lists.paths.items()} | {FUSED: everything}
     return ValueReport(
         split=split.name,
         k=k,
@@ -141,7 +149,7 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
         overlap={a: {b: overlap(lists.paths[a], lists.paths[b], k) for b in names} for a in names},
         exact=worth.exact,
         curve_ks=curve_ks,
-        curve={name: recalls(batch, split, curve_ks).mean(axis=0).tolist() for name, batch in batches.items()},
+        curve={name: values.mean(axis=0).tolist() for name, values in curves.items()},
         ms=ms[FUSED],
     )
 
@@ -152,8 +160,17 @@ def thinned(lists: Retrieved, n_users: int) -> Retrieved:
     if split.users.size <= n_users:
         return lists
     chosen = np.linspace(0, split.users.size - 1, n_users).astype(np.int64)
-    paths = {name: batch.taken(chosen) for name, batch in lists.paths.items()}
-    return Retrieved(split.restricted(chosen, split.name), paths, None)
+    return lists.restricted(chosen)
+
+
+def _by_segment(config: EngineConfig, lists: Retrieved) -> list[tuple[NDArray[np.int64], Retrieved, dict[str, float]]]:
+    """The users of each segment of the config by position, their lists, and the weights of the paths for them."""
+    own = {path.name: path.weight for path in config.paths}
+    bounds = [*(one.max_history for one in config.segments), np.inf]
+    weights = [*(own | one.weights for one in config.segments), own]
+    segment = np.searchsorted(bounds, history_lengths(lists.split))
+    groups = {number: np.flatnonzero(segment == number) for number in np.unique(segment).tolist()}
+    return [(users, lists.restricted(users), weights[number]) for number, users in groups.items()]
 
 
 def recalls(lists: RankedBatch | FusedBatch, split: Split, ks: Sequence[int]) -> NDArray[np.float64]:

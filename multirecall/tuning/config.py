@@ -11,7 +11,7 @@ from multirecall.validation import Count, Positive, StrictModel, nearest
 
 
 class TuningConfig(StrictModel):
-    """Settings of `tune`. All but `journal` change results."""
+    """Settings of `tune`; every one changes results."""
 
     metric: str = "recall"
     """What is raised: recall, hit_rate, precision, ndcg, mrr or map."""

@@ -106,6 +106,19 @@ def test_values_are_those_of_engines_without_the_path(measured: tuple[Any, Any, 
     json.dumps(report.to_dict(), allow_nan=False)
 
 
+def test_weights_of_segments_are_those_of_the_engine() -> None:
+    split = time_split(small_shop(), 0.3)
+    config = {
+        "paths": [{"retriever": name, "quota": 20} for name in ("item_cf", "popularity")],
+        "segments": [{"max_history": 12, "weights": {"popularity": 9.0}}],
+    }
+    engine = Engine(EngineConfig.model_validate(config)).fit(split.train)
+    report = path_values(engine, retrieved(engine, split, 10), 10)
+    assert report.recall == pytest.approx(evaluate(engine, split, [10]).figures["fused"]["recall"][0])
+    without = Engine(EngineConfig.model_validate({"paths": config["paths"]})).fit(split.train)
+    assert report.recall != pytest.approx(evaluate(without, split, [10]).figures["fused"]["recall"][0])
+
+
 def test_the_page_needs_nothing_beside_it(measured: tuple[Any, Any, ValueReport], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: multirecall[plots]")
     _, lists, report = measured
