@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from multirecall.config import EngineConfig, FusionConfig, PathConfig, SegmentConfig
+from multirecall.config import EngineConfig, PathConfig, SegmentConfig
 from multirecall.protocols import Fusion
 from multirecall.registry import fusion_class
 from multirecall.validation import validated
@@ -65,10 +65,12 @@ class Candidate:
         )
         values = config.model_dump(exclude_unset=True) | {
             "paths": [path.model_dump(exclude_unset=True) for path in paths],
-            "fusion": FusionConfig(strategy=self.strategy, params=self.params).model_dump(exclude_defaults=True),
+            "fusion": {"strategy": self.strategy} | ({"params": self.params} if self.params else {}),
             "segments": [segment.model_dump() for segment in segments],
         }
-        return validated(EngineConfig, {key: value for key, value in values.items() if value not in ({}, [])}, "tune")
+        if not segments:
+            del values["segments"]
+        return validated(EngineConfig, values, "tune")
 
 
 def _changed(path: PathConfig, **values: Any) -> PathConfig:
