@@ -33,7 +33,7 @@ def main(
     with terminal_progress() as progress:
         for one in chosen(case):
             split = one.split(data)
-            results.append({"case": one.name, "data": one.name.rpartition("-")[0], **measured(split, config, progress)})
+            results.append({"case": one.name, **measured(split, config, progress)})
             typer.echo(markdown(results[-1]))
     file = write(out, {"ks": KS, "config": config.name if config else "default", "cases": results})
     file.with_suffix(".md").write_text("\n\n".join(map(markdown, results)) + "\n", encoding="utf-8")
