@@ -88,7 +88,7 @@ def judged(on: Comparison) -> Verdict:
     """
     if on.over_plain.low > 0 and on.over_single.high > 0:
         return "tuned"
-    return "plain" if on.plain_over_single.high > 0 else "single"
+    return "plain" if on.plain_over_single.high >= 0 else "single"
 
 
 def segmented(

@@ -243,6 +243,7 @@ def test_what_does_not_hold_up_is_not_kept() -> None:
     assert judged(comparison(up, none, down)) == "tuned"
     assert judged(comparison(none, up, up)) == "plain", "no gain over equal weights that could not be chance"
     assert judged(comparison(none, none, none)) == "plain"
+    assert judged(comparison((0.0, 0.0), (0.0, 0.0), (0.0, 0.0))) == "plain", "one path is left, and it is the best"
     assert judged(comparison(none, none, down)) == "single"
     assert judged(comparison(up, down, down)) == "single"
 
