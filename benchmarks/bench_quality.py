@@ -1,86 +1,96 @@
-"""Recall and its kin of each path and each fusion on real logs, split by time."""
+"""The quality of each path and of the fused list on real logs, or on one of your own, under any config."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from _cases import CASES, chosen
 from _harness import write
 
-from multirecall import Dataset, Engine
-from multirecall.evaluation import METRICS, Split, time_split, user_metrics
+from multirecall import Engine
+from multirecall.evaluation import METRICS, Retrieved, Split, retrieved, scored, user_metrics
 from multirecall.lists import FusedBatch, RankedBatch
-from multirecall.progress import terminal_progress
-from multirecall.registry import fusion_class
+from multirecall.progress import Progress, terminal_progress
+from multirecall.registry import FUSIONS, fusion_class, listings
 
-KS = (20, 100, 500)
-FUSIONS = ("rrf", "weighted_sum", "cascade")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A data set, and whether repeats count as targets."""
-
-    data: str
-    seen: bool
-
-
-CASES = (Case("online-retail", True), Case("online-retail", False), Case("ml-1m", False))
+KS = (10, 20, 100, 500)
+SHOWN = (("recall", 20), ("ndcg", 20), ("hit_rate", 10), ("ndcg", 10), ("recall", 100))
 
 
 def main(
     data: Annotated[Path, typer.Option(help="Folder that holds the data sets, one folder each.")],
-    fraction: Annotated[float, typer.Option(help="Share of events, the newest, that is the test part.")] = 0.1,
+    case: Annotated[
+        list[str] | None, typer.Option(help=f"Repeat for several; default: all of {', '.join(CASES)}.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration file; default: the default paths.")] = None,
+    out: Annotated[str, typer.Option(help="Name of the result files in benchmarks/results.")] = "quality",
 ) -> None:
-    """Fit the default paths on the past and score them, alone and under every fusion with its defaults."""
+    """Fit on the training part of each case and score every path, every fusion at its defaults and the config's own."""
     results = []
     with terminal_progress() as progress:
-        for case in CASES:
-            folder = data / case.data
-            dataset = Dataset.load(folder / "interactions.parquet", folder / "items.parquet", folder / "users.parquet")
-            split = time_split(dataset, fraction, seen=case.seen)
-            start = perf_counter()
-            engine = Engine().fit(split.train, progress=progress)
-            fit_s = perf_counter() - start
-            lists = scored(engine, split)
-            size = {
-                "n_users": split.users.size,
-                "n_targets": split.targets.size,
-                "n_unknown_users": split.n_unknown_users,
-            }
-            row = {"data": case.data, "seen": case.seen, "split": split.name, **size, "fit_s": fit_s, "lists": lists}
-            results.append(row)
-            typer.echo(f"{case.data}, {split.name}, fitted in {fit_s:.1f} s")
-            for name, recalls in lists.items():
-                typer.echo(f"  {name:22} " + "  ".join(f"R@{k} {one:.4f}" for k, one in zip(KS, recalls, strict=True)))
-    typer.echo(write("quality", {"ks": KS, "cases": results}))
+        for one in chosen(case):
+            split = one.split(data)
+            results.append({"case": one.name, **measured(split, config, progress)})
+            typer.echo(markdown(results[-1]))
+    file = write(out, {"ks": KS, "config": config.name if config else "default", "cases": results})
+    file.with_suffix(".md").write_text("\n\n".join(map(markdown, results)) + "\n", encoding="utf-8")
+    typer.echo(file)
 
 
-def scored(engine: Engine, split: Split) -> dict[str, list[float]]:
-    """Recall at each k of each path's own list, and of what each fusion makes of them."""
-    chunks = [
-        engine.path_lists(split.users[start : start + 500], seen=split.seen)
-        for start in range(0, split.users.size, 500)
-    ]
-    lists = {path: RankedBatch.joined([chunk[path] for chunk in chunks]) for path in engine.paths}
+def measured(split: Split, config: Path | None, progress: Progress) -> dict[str, Any]:
+    """The figures of one split."""
+    start = perf_counter()
+    engine = (Engine.from_toml(config) if config else Engine()).fit(split.train, progress=progress)
+    fit_s = perf_counter() - start
+    lists = retrieved(engine, split, KS[-1], progress=progress)
+    return {
+        "seen": split.seen,
+        "split": split.name,
+        "statement": split.describe(),
+        "n_users": split.users.size,
+        "n_targets": split.targets.size,
+        "n_unknown_users": split.n_unknown_users,
+        "fit_s": fit_s,
+        "report": scored(lists, KS).to_dict(),
+        "lists": recalls(engine, lists),
+    }
+
+
+def recalls(engine: Engine, lists: Retrieved) -> dict[str, list[float]]:
+    """Recall at each k of each path, and of what each installed fusion makes of them with its defaults."""
     settings = {path.name: path for path in engine.config.paths}
-    weights = [settings[path].weight for path in lists]
-    quotas = [settings[path].quota for path in lists]
-    recalls = {path: recall(batch, split) for path, batch in lists.items()}
-    for fusion in FUSIONS:
-        plugin = fusion_class(fusion)
-        fused = plugin(plugin.Config()).fuse_batch([*lists.values()], weights, quotas, KS[-1])
-        recalls[f"fused by {fusion}"] = recall(fused, split)
-    return recalls
+    quotas = [settings[path].quota for path in lists.paths]
+    found = {path: recall(batch, lists.split) for path, batch in lists.paths.items()}
+    for name in (one.name for one in listings() if one.group == FUSIONS and one.fault is None):
+        plugin = fusion_class(name)
+        fused = plugin(plugin.Config()).fuse_batch([*lists.paths.values()], [1.0] * len(quotas), quotas, KS[-1])
+        found[f"fused by {name}"] = recall(fused, lists.split)
+    return found
 
 
 def recall(lists: RankedBatch | FusedBatch, split: Split) -> list[float]:
     """Mean recall at each k."""
     values = user_metrics(lists.offsets, lists.items, split.offsets, split.targets, KS)
     return [float(value) for value in values[METRICS.index("recall")].mean(axis=0)]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """A Markdown table of a case: each path and the fused list, Recall with its interval."""
+    report = result["report"]
+    lines = [
+        f"**{result['case']}**: {result['statement']}; fitted in {result['fit_s']:.1f} s.",
+        "",
+        "| list | " + " | ".join(f"{metric}@{k}" for metric, k in SHOWN) + " | 95 % of recall@20 |",
+        "| --- |" + " ---: |" * (len(SHOWN) + 1),
+    ]
+    for name, figures in report["figures"].items():
+        low, high = report["intervals"][name]["recall"][KS.index(20)]
+        cells = (f"{figures[metric][KS.index(k)]:.4f}" for metric, k in SHOWN)
+        lines.append(f"| {name} | {' | '.join(cells)} | {low:.4f}–{high:.4f} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -22,12 +22,16 @@ def quality() -> str:
     """Recall by list, a column for each data set and k."""
     figures = result("quality")
     cases = figures["cases"]
-    ks = [k for k in figures["ks"] if k != 500]
+    ks = (20, 100)
     head = ["list", *(f"{title(case)}: R@{k}" for case in cases for k in ks)]
     rows = []
-    for name in cases[0]["lists"]:
-        values = [case["lists"][name][figures["ks"].index(k)] for case in cases for k in ks]
-        rows.append([f"`{name}`" if not name.startswith("fused") else name, *(f"{value:.4f}" for value in values)])
+    for name in dict.fromkeys(name for case in cases for name in case["lists"]):
+        cells = [
+            f"{case['lists'][name][figures['ks'].index(k)]:.4f}" if name in case["lists"] else "–"
+            for case in cases
+            for k in ks
+        ]
+        rows.append([f"`{name}`" if not name.startswith("fused") else name, *cells])
     notes = "; ".join(
         f"{title(case)}: {case['n_users']:,} users, "
         f"{case['n_targets']:,} targets, {case['n_unknown_users']:,} users unknown, fitted in {case['fit_s']:.1f} s"
@@ -38,6 +42,8 @@ def quality() -> str:
 
 def title(case: dict[str, Any]) -> str:
     """A case in a few words."""
+    if "case" in case:
+        return str(case["case"])
     return f"{case['data']}, {'repeats count' if case['seen'] else 'new items'}"
 
 

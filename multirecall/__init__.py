@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multirecall.config import EngineConfig, FallbackConfig, FusionConfig, PathConfig
+    from multirecall.config import EngineConfig, FallbackConfig, FusionConfig, PathConfig, SegmentConfig
     from multirecall.data import DataConfig, Dataset
     from multirecall.engine import Engine
     from multirecall.errors import MultirecallError
@@ -29,6 +29,7 @@ __all__ = [
     "MultirecallError",
     "PathConfig",
     "PathStatus",
+    "SegmentConfig",
     "User",
 ]
 
@@ -46,6 +47,7 @@ _HOMES = {
     "MultirecallError": "errors",
     "PathConfig": "config",
     "PathStatus": "result",
+    "SegmentConfig": "config",
     "User": "query",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -11,7 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from multirecall.data.config import DataConfig
 from multirecall.errors import ConfigError
-from multirecall.validation import Count, Positive, StrictModel, validated
+from multirecall.validation import Count, Positive, StrictModel, nearest, validated
 
 FALLBACK = "fallback"
 
@@ -81,6 +82,16 @@ class FallbackConfig(StrictModel):
     """Settings of the retriever."""
 
 
+class SegmentConfig(StrictModel):
+    """Users with short histories, for whom some paths weigh otherwise."""
+
+    max_history: Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+    """Most events in the history that the request scores from; the first segment that has room is the user's."""
+
+    weights: dict[str, Positive]
+    """Weights in the fusion by path name, in place of the paths' own; > 0. Changes results."""
+
+
 class EngineConfig(StrictModel):
     """Everything that an engine is built from."""
 
@@ -112,6 +123,9 @@ class EngineConfig(StrictModel):
     fusion: FusionConfig = FusionConfig()
     fallback: FallbackConfig = FallbackConfig()
 
+    segments: tuple[SegmentConfig, ...] = ()
+    """Weights for users with short histories, shortest first; a user beyond them gets the paths' own weights."""
+
     @field_validator("paths")
     @classmethod
     def _paths_are_distinct(cls, paths: tuple[PathConfig, ...]) -> tuple[PathConfig, ...]:
@@ -124,6 +138,17 @@ class EngineConfig(StrictModel):
         if FALLBACK in names:
             raise ValueError(f"the name {FALLBACK!r} is taken by the fallback; give the path another name")
         return paths
+
+    @model_validator(mode="after")
+    def _segments_fit_the_paths(self) -> Self:
+        bounds = [segment.max_history for segment in self.segments]
+        if any(low >= high for low, high in pairwise(bounds)):
+            raise ValueError(f"segments: max_history must rise from one to the next, got {bounds}")
+        names = [path.name for path in self.paths]
+        unknown = sorted({name for segment in self.segments for name in segment.weights} - set(names))
+        if unknown:
+            raise ValueError(f"segments: no path is named {unknown[0]!r}; {nearest(unknown[0], names)}")
+        return self
 
     @property
     def uses_default_paths(self) -> bool:

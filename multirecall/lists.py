@@ -55,6 +55,13 @@ class RankedBatch:
         part = slice(self.offsets[user], self.offsets[user + 1])
         return RankedList(self.items[part], self.scores[part])
 
+    def taken(self, users: NDArray[np.integer]) -> RankedBatch:
+        """The lists of some users, by their positions (n,)."""
+        lengths = np.diff(self.offsets)[users]
+        offsets = offsets_of(lengths)
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[users] - offsets[:-1], lengths)
+        return RankedBatch(offsets, self.items[places], self.scores[places])
+
     @staticmethod
     def from_lists(lists: Sequence[RankedList]) -> RankedBatch:
         """Join lists, one for each user, in their order."""
@@ -97,6 +104,11 @@ class FusedList:
 
     def __len__(self) -> int:
         return self.items.size
+
+    @staticmethod
+    def empty(n_paths: int) -> FusedList:
+        """A list without candidates."""
+        return FusedList(np.empty(0, np.int32), np.empty(0, np.float64), np.empty((0, n_paths), np.int32))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,13 +25,17 @@ class Progress(Protocol):
         """Begin a task of `total` steps; inside the block, `advance(n)` or `advance(n, note)` reports `n` more done."""
 
 
+def unheard(steps: int, note: str = "") -> None:
+    """An `Advance` that tells nobody."""
+
+
 class Silent:
     """Reports nothing."""
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Advance]:
         """See `Progress.task`."""
-        yield lambda steps, note="": None
+        yield unheard
 
 
 SILENT: Progress = Silent()

@@ -66,3 +66,17 @@ def ndcg(retrieved: Sequence[int], relevant: set[int], k: int) -> float:
     """Binary NDCG@k with the ideal list of `min(k, |relevant|)` hits."""
     gain = sum(1 / math.log2(rank + 2) for rank, item in enumerate(retrieved[:k]) if item in relevant)
     return gain / sum(1 / math.log2(rank + 2) for rank in range(min(k, len(relevant))))
+
+
+def ranking_metrics(retrieved: Sequence[int], relevant: set[int], k: int) -> dict[str, float]:
+    """Every ranking metric at k, one line each."""
+    hits = [item in relevant for item in retrieved[:k]]
+    ranks = [rank for rank, hit in enumerate(hits, 1) if hit]
+    return {
+        "recall": len(ranks) / len(relevant),
+        "hit_rate": float(bool(ranks)),
+        "precision": len(ranks) / k,
+        "ndcg": ndcg(retrieved, relevant, k),
+        "mrr": 1 / ranks[0] if ranks else 0.0,
+        "map": sum(sum(hits[:rank]) / rank for rank in ranks) / len(relevant),
+    }

@@ -1,4 +1,4 @@
-"""The command line: `multirecall demo | fit | retrieve | evaluate | plugins | doctor`."""
+"""The command line: `multirecall demo | fit | retrieve | evaluate | tune | plugins | doctor`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from multirecall.cli.fit import fit
 from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
 from multirecall.cli.tables import console
+from multirecall.cli.tune import tune_command
 from multirecall.errors import MultirecallError
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app.command()(demo)
 app.command()(fit)
 app.command()(retrieve)
 app.command("evaluate")(evaluate_command)
+app.command("tune")(tune_command)
 app.command()(plugins)
 app.command()(doctor)
 

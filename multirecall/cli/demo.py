@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from multirecall.cli.options import Config, Threads, read_config
-from multirecall.cli.tables import console, describe, plain_table, quality_tables
+from multirecall.cli.tables import console, plain_table, quality_tables
 from multirecall.data import Dataset
 from multirecall.datasets import generate
 from multirecall.engine import Engine
@@ -52,7 +52,7 @@ def demo(
     screen.print()
     for table in quality_tables(report):
         screen.print(table)
-    screen.print(describe(report))
+    screen.print(f"{report.statement}.")
 
 
 def _show(screen: Console, engine: Engine, user: Any) -> None:

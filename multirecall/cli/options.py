@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,6 +23,16 @@ Seed = Annotated[int | None, typer.Option(help="Root of all randomness; override
 Threads = Annotated[int | None, typer.Option(help="Threads for fitting; overrides the config.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Seen = Annotated[bool, typer.Option("--seen", help="Items that the user has interacted with may be returned.")]
+
+Kind = Annotated[
+    Literal["time", "user-time", "last", "random"],
+    typer.Option(
+        "--split",
+        help="What is held out: the newest events of all, of each user, his last ones, or random items.",
+    ),
+]
+Fraction = Annotated[float, typer.Option(help="Share that is held out; not for `last`.")]
+Last = Annotated[int, typer.Option(help="Events of each user that `--split last` holds out.")]
 
 
 def read_config(file: Path | None, **overrides: Any) -> EngineConfig:

@@ -6,9 +6,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from multirecall.evaluation import Report
+from multirecall.evaluation import METRICS, Report, ValueReport
 
-SHORT = {"hit_rate": "hit", "precision": "prec"}
+SHORT = {"hit_rate": "hit", "precision": "prec", "long_tail": "long tail"}
+FORMATS = {"novelty": ".2f"}
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -22,25 +23,58 @@ def plain_table(*columns: str, title: str | None = None) -> Table:
 
 
 def quality_tables(report: Report) -> list[Table]:
-    """One table for each list length, a row for each path and the fused list."""
+    """For each list length what the lists find, and what they show; a row for each path and the fused list."""
     tables = []
     for column, k in enumerate(report.ks):
-        table = plain_table(f"at k = {k}")
+        found, shown = plain_table(f"at k = {k}"), plain_table(f"at k = {k}")
         for metric in next(iter(report.figures.values())):
+            table = found if metric in METRICS else shown
             table.add_column(SHORT.get(metric, metric), justify="right")
+        found.add_column("95 % of recall", justify="right")
         for name, figures in report.figures.items():
-            cells = (
-                f"{values[column]:.2f}" if metric == "novelty" else f"{values[column]:.4f}"
-                for metric, values in figures.items()
-            )
-            table.add_row(name, *cells, style="bold" if name == "fused" else None)
-        tables.append(table)
+            cells = {metric: f"{values[column]:{FORMATS.get(metric, '.4f')}}" for metric, values in figures.items()}
+            low, high = report.intervals[name]["recall"][column]
+            style = "bold" if name == "fused" else None
+            found.add_row(name, *(cells[metric] for metric in METRICS), f"{low:.3f}–{high:.3f}", style=style)
+            shown.add_row(name, *(cell for metric, cell in cells.items() if metric not in METRICS), style=style)
+        tables += [found, shown]
     return tables
 
 
-def describe(report: Report) -> str:
-    """What the figures were measured on, in one sentence."""
-    return (
-        f"{report.split}: {report.n_users:,} users ({report.n_unknown_users:,} not in the training log) with "
-        f"{report.n_targets:,} targets, of which {report.unreachable:.2%} are not in the training catalogue."
-    )
+def segment_table(report: Report) -> Table:
+    """Recall by segment of users at the largest k, a row for each path and the fused list."""
+    table = plain_table(f"recall at k = {report.ks[-1]}")
+    for segment in report.segments:
+        table.add_column(f"{segment.name}\n{segment.n_users:,} users", justify="right")
+    for name in report.figures:
+        cells = (f"{segment.figures[name]['recall'][-1]:.4f}" for segment in report.segments)
+        table.add_row(name, *cells, style="bold" if name == "fused" else None)
+    return table
+
+
+def value_table(worth: ValueReport) -> Table:
+    """What each path is worth, a row for each."""
+    table = plain_table(f"at k = {worth.k}")
+    for head in ("unique hits", "lost without it", "shapley", "ms", "ms per extra hit"):
+        table.add_column(head, justify="right")
+    for name, path in worth.paths.items():
+        table.add_row(
+            name,
+            f"{path.unique_hits:,}",
+            f"{path.loss.mean:.4f} ({path.loss.low:.3f}–{path.loss.high:.3f})",
+            f"{path.shapley:.4f}",
+            f"{path.ms:.3f}",
+            "–" if path.ms_per_extra_hit is None else f"{path.ms_per_extra_hit:.3f}",
+        )
+    table.add_row("fused", "", "", f"{worth.recall:.4f}", f"{worth.ms:.3f}", "", style="bold")
+    return table
+
+
+def overlap_table(worth: ValueReport) -> Table:
+    """Share of a row's first k that the column has as well."""
+    table = plain_table(f"share that is also in, first {worth.k}")
+    for name in worth.overlap:
+        table.add_column(name, justify="right")
+    for name, shares in worth.overlap.items():
+        table.add_row(name, *(f"{share:.2f}" for share in shares.values()))
+    return table

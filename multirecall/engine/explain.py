@@ -20,7 +20,7 @@ def explained(state: EngineState, query: Query, filters: Filters, item: int, k: 
     deadline = Deadline(None)
     outcomes = run_paths(state.paths, state.windows, query, deadline)
     lists = [one.ranked or RankedList.empty() for one in outcomes]
-    everything = state.fusion.fuse(lists, state.weights, state.quotas, state.data.n_items)
+    everything = state.fusion.fuse(lists, state.weights_for(query.history.size), state.quotas, state.data.n_items)
     first = FusedList(everything.items[:k], everything.scores[:k], everything.ranks[:k])
     final, n_refilled = refilled(state, query, first, k, deadline)
     barrier = _barrier(query, filters, item)

@@ -47,7 +47,6 @@ class Path:
     name: str
     retriever: Retriever
     quota: int
-    weight: float
     required: bool
     n_items: int
     clock: Clock
@@ -89,13 +88,12 @@ def new_path(
     name: str,
     retriever: Retriever,
     quota: int,
-    weight: float,
     required: bool,
     n_items: int,
     clock: Clock = time.perf_counter,
 ) -> Path:
     """A path with fresh guards."""
-    return Path(name, retriever, quota, weight, required, n_items, clock, Breaker(clock), Workers(name))
+    return Path(name, retriever, quota, required, n_items, clock, Breaker(clock), Workers(name))
 
 
 def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int) -> RankedList:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -87,6 +88,8 @@ class EngineState:
         windows: how many items each path is asked for.
         fusion: merges the paths' lists.
         fallback: fills a list that the paths leave short.
+        segments: the paths' weights by the most events of a history that they hold for, shortest first; the last
+            holds for all.
     """
 
     data: Dataset
@@ -94,16 +97,16 @@ class EngineState:
     windows: tuple[int, ...]
     fusion: Fusion
     fallback: Path
+    segments: tuple[tuple[float, list[float]], ...]
 
     @property
     def names(self) -> tuple[str, ...]:
         """The paths' names."""
         return tuple(path.name for path in self.paths)
 
-    @property
-    def weights(self) -> list[float]:
-        """The paths' weights."""
-        return [path.weight for path in self.paths]
+    def weights_for(self, history_length: int) -> list[float]:
+        """The paths' weights for a user with so many events."""
+        return next(weights for longest, weights in self.segments if history_length <= longest)
 
     @property
     def quotas(self) -> list[int]:
@@ -135,15 +138,22 @@ def assembled(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriev
                 raise CannotFit(f"paths[{number}] {config.name!r}: {fault}") from None
             _log.warning("path %r is left out: %s", config.name, fault)
             continue
-        paths.append(new_path(config.name, retriever, config.quota, config.weight, config.required, data.n_items))
+        paths.append(new_path(config.name, retriever, config.quota, config.required, data.n_items))
     windows = blueprint.fusion.windows([path.quota for path in paths])
     return EngineState(
         data,
         tuple(paths),
         tuple(min(window, data.n_items) for window in windows),
         blueprint.fusion,
-        new_path(FALLBACK, fallback, data.n_items, 1.0, False, data.n_items),
+        new_path(FALLBACK, fallback, data.n_items, False, data.n_items),
+        _segments(blueprint.config, [path.name for path in paths]),
     )
+
+
+def _segments(config: EngineConfig, names: list[str]) -> tuple[tuple[float, list[float]], ...]:
+    own = {path.name: path.weight for path in config.paths}
+    bounded = [(segment.max_history, own | segment.weights) for segment in config.segments]
+    return tuple((longest, [weights[name] for name in names]) for longest, weights in [*bounded, (math.inf, own)])
 
 
 def fitted(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineState:

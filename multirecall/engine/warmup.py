@@ -35,4 +35,5 @@ def warm_up(state: EngineState) -> None:
         deadline = Deadline(DEADLINE_MS)
         outcomes = run_paths(state.paths, state.windows, query, deadline)
         lists = [one.ranked or RankedList.empty() for one in outcomes]
-        refilled(state, query, state.fusion.fuse(lists, state.weights, state.quotas, 1), 2, deadline)
+        weights = state.weights_for(query.history.size)
+        refilled(state, query, state.fusion.fuse(lists, weights, state.quotas, 1), 2, deadline)

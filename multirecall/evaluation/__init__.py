@@ -1,17 +1,71 @@
 """Honest measuring: splits that do not leak, metrics at several k, reports per path and fused."""
 
-from multirecall.evaluation.metrics import METRICS, coverage, novelty, user_metrics
-from multirecall.evaluation.report import Report, evaluate
-from multirecall.evaluation.splits import Split, leave_last_out, time_split
+from multirecall.evaluation.bootstrap import Interval, interval, intervals
+from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metrics, coverage, exposure, gini, novelty
+from multirecall.evaluation.diversity import diversity, feature_rows, vector_rows
+from multirecall.evaluation.embeddings import EmbeddingHealth, embedding_health, embedding_map, similarity_plot
+from multirecall.evaluation.metrics import METRICS, user_metrics
+from multirecall.evaluation.page import page, write_page
+from multirecall.evaluation.report import Report, SegmentFigures, evaluate, scored
+from multirecall.evaluation.retrieved import Retrieved, latencies, retrieved
+from multirecall.evaluation.segments import Segment, history_lengths, history_segments
+from multirecall.evaluation.shapley import Shapley, shapley
+from multirecall.evaluation.splits import (
+    Split,
+    SplitKind,
+    given_split,
+    leave_last_n,
+    leave_last_out,
+    made_split,
+    random_split,
+    time_split,
+    user_time_split,
+)
+from multirecall.evaluation.value import PathValue, ValueReport, path_values
 
 __all__ = [
+    "CATALOGUE_METRICS",
     "METRICS",
+    "EmbeddingHealth",
+    "Interval",
+    "PathValue",
     "Report",
+    "Retrieved",
+    "Segment",
+    "SegmentFigures",
+    "Shapley",
     "Split",
+    "SplitKind",
+    "ValueReport",
+    "catalogue_metrics",
     "coverage",
+    "diversity",
+    "embedding_health",
+    "embedding_map",
     "evaluate",
+    "exposure",
+    "feature_rows",
+    "gini",
+    "given_split",
+    "history_lengths",
+    "history_segments",
+    "interval",
+    "intervals",
+    "latencies",
+    "leave_last_n",
     "leave_last_out",
+    "made_split",
     "novelty",
+    "page",
+    "path_values",
+    "random_split",
+    "retrieved",
+    "scored",
+    "shapley",
+    "similarity_plot",
     "time_split",
     "user_metrics",
+    "user_time_split",
+    "vector_rows",
+    "write_page",
 ]

@@ -7,6 +7,7 @@ With `h_r` 1 where the item at rank `r` (from 1) is one of the user's targets `T
 - `precision`: `Σ_{r≤k} h_r / k`.
 - `ndcg`: `Σ_{r≤k} h_r / log2(r + 1)`, divided by the same sum over the ideal list of `min(k, |T|)` hits.
 - `mrr`: `1 / r` of the first hit at `r ≤ k`, else 0.
+- `map`: `Σ_{r≤k} h_r · (Σ_{s≤r} h_s / r) / |T|`, as trec_eval's `map_cut`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
 
-METRICS = ("recall", "hit_rate", "precision", "ndcg", "mrr")
+METRICS = ("recall", "hit_rate", "precision", "ndcg", "mrr", "map")
 
 
 def user_metrics(
@@ -38,39 +39,24 @@ def user_metrics(
     return _user_metrics(offsets, items, target_offsets, targets, np.asarray(ks, np.int64))
 
 
-def coverage(offsets: NDArray[np.int64], items: NDArray[np.int32], n_items: int, k: int) -> float:
-    """The share of the catalogue that stands among the first `k` of at least one user."""
-    return np.unique(items[ranks(offsets) < k]).size / n_items
-
-
-def novelty(offsets: NDArray[np.int64], items: NDArray[np.int32], shares: NDArray[np.float64], k: int) -> float:
-    """Mean self-information, in bits, of the first `k`: `-log2` of the share of training users who chose the item."""
-    shown = items[ranks(offsets) < k]
-    return float(-np.log2(shares[shown]).mean()) if shown.size else 0.0
-
-
-def ranks(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The 0-based rank of every entry of a CSR of ranked lists."""
-    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
-
-
 @kernel
 def _user_metrics(offsets: Array, items: Array, target_offsets: Array, targets: Array, ks: Array) -> Array:
     n_users, longest = offsets.size - 1, ks[-1]
-    out = np.zeros((5, n_users, ks.size))
+    out = np.zeros((6, n_users, ks.size))
     discounts = 1.0 / np.log2(np.arange(2.0, longest + 2.0))
     ideal = np.cumsum(discounts)
     for user in range(n_users):
         own = targets[target_offsets[user] : target_offsets[user + 1]]
         ranked = items[offsets[user] : offsets[user + 1]]
-        hits, gain, first = 0, 0.0, 0.0
+        hits, gain, first, precisions = 0, 0.0, 0.0, 0.0
         rank = 0
         for column in range(ks.size):
             while rank < min(ks[column], ranked.size):
                 place = np.searchsorted(own, ranked[rank])
-                if place < own.size and own[place] == ranked[rank]:
+                if ranked[rank] >= 0 and place < own.size and own[place] == ranked[rank]:
                     hits += 1
                     gain += discounts[rank]
+                    precisions += hits / (rank + 1)
                     if first == 0.0:
                         first = 1.0 / (rank + 1)
                 rank += 1
@@ -79,4 +65,5 @@ def _user_metrics(offsets: Array, items: Array, target_offsets: Array, targets: 
             out[2, user, column] = hits / ks[column]
             out[3, user, column] = gain / ideal[min(ks[column], own.size) - 1]
             out[4, user, column] = first
+            out[5, user, column] = precisions / own.size
     return out

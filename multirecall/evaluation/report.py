@@ -8,18 +8,38 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from multirecall.data import Interactions
 from multirecall.engine import Engine
 from multirecall.errors import RequestError
-from multirecall.evaluation.metrics import METRICS, coverage, novelty, user_metrics
+from multirecall.evaluation.bootstrap import intervals
+from multirecall.evaluation.catalogue import (
+    CATALOGUE_METRICS,
+    catalogue_metrics,
+    choice_shares,
+    exposure,
+    long_tail,
+)
+from multirecall.evaluation.diversity import diversity, feature_rows
+from multirecall.evaluation.metrics import METRICS, user_metrics
+from multirecall.evaluation.retrieved import FUSED, Retrieved, retrieved
+from multirecall.evaluation.segments import history_lengths, history_segments
 from multirecall.evaluation.splits import Split
 from multirecall.lists import RankedBatch
 from multirecall.progress import SILENT, Progress
 
-FUSED = "fused"
-CHUNK = 500
-"""Users that are asked for together."""
+DIVERSITY = "diversity"
+Figures = dict[str, dict[str, list[float]]]
+"""By list (a path's name, or `fused`), then metric, then k."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFigures:
+    """Means over the test users of one segment."""
+
+    name: str
+    n_users: int
+    figures: Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +53,11 @@ class Report:
         n_unknown_users: test users that are not in the training log.
         unreachable: share of targets that the training catalogue does not have.
         ks: list lengths.
-        figures: by list (a path's name, or `fused`), then metric, then k as in `ks`.
+        figures: by list (a path's name, or `fused`), then metric, then k as in `ks`; `diversity` only where
+            items have features.
+        intervals: bounds [low, high] of each mean over users, in the same order: 95 % bootstrap intervals.
+        segments: the means over users by the length of their history.
+        statement: what the split left where, in words.
     """
 
     split: str
@@ -42,7 +66,10 @@ class Report:
     n_unknown_users: int
     unreachable: float
     ks: tuple[int, ...]
-    figures: dict[str, dict[str, list[float]]]
+    figures: Figures
+    intervals: dict[str, dict[str, list[list[float]]]]
+    segments: tuple[SegmentFigures, ...]
+    statement: str
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -57,45 +84,76 @@ def evaluate(engine: Engine, split: Split, ks: Sequence[int] = (20, 100), *, pro
     Raises:
         RequestError: the engine was not fitted on the training part, or a k is < 1.
     """
-    ks = tuple(sorted(set(ks)))
-    if not ks or ks[0] < 1:
-        raise RequestError(f"ks must be whole numbers > 0, got {list(ks)}")
-    if engine.data is not split.train:
-        raise RequestError("evaluate: the engine must be fitted on split.train, else it knows what it is asked for")
-    chunks: dict[str, list[RankedBatch]] = {name: [] for name in (*engine.paths, FUSED)}
-    with progress.task("evaluate: users", split.users.size) as advance:
-        for start in range(0, split.users.size, CHUNK):
-            users = split.users[start : start + CHUNK]
-            for name, batch in engine.path_lists(users, seen=split.seen).items():
-                chunks[name].append(batch)
-            fused = engine.retrieve_batch(users, ks[-1], seen=split.seen)
-            rows = engine.data.items.ids.rows(fused.ids)
-            chunks[FUSED].append(RankedBatch(fused.offsets, rows, fused.scores.astype(np.float32)))
-            advance(users.size)
-    shares = _shares(split.train.interactions)
+    ks = checked_ks(ks)
+    return scored(retrieved(engine, split, ks[-1], progress=progress), ks)
+
+
+def scored(lists: Retrieved, ks: Sequence[int]) -> Report:
+    """The report on lists that were retrieved before."""
+    split, ks = lists.split, checked_ks(ks)
+    batches = dict(lists.paths)
+    if lists.fused is not None:
+        batches[FUSED] = lists.fused
+    rows = feature_rows(split.train.items)
+    by_user = {name: _user_values(batch, split, ks, rows) for name, batch in batches.items()}
+    metrics = METRICS if rows is None else (*METRICS, DIVERSITY)
+    shares, tail = choice_shares(split.train.interactions), long_tail(split.train.interactions)
+    figures: Figures = {}
+    for name, batch in batches.items():
+        shown = exposure(batch.offsets, batch.items, split.train.n_items, ks)
+        figures[name] = _means(by_user[name], metrics) | {
+            metric: row.tolist()
+            for metric, row in zip(CATALOGUE_METRICS, catalogue_metrics(shown, shares, tail), strict=True)
+        }
+    lengths = history_lengths(split)
+    segments = []
+    for segment in history_segments(lengths):
+        members = segment.members(lengths)
+        means = {name: _means(values[:, members], metrics) for name, values in by_user.items()}
+        segments.append(SegmentFigures(str(segment), int(members.sum()), means))
     return Report(
         split=split.name,
         n_users=split.users.size,
         n_targets=split.targets.size,
         n_unknown_users=split.n_unknown_users,
         unreachable=split.unreachable,
-        ks=ks,
-        figures={name: _figures(RankedBatch.joined(parts), split, ks, shares) for name, parts in chunks.items()},
+        ks=tuple(ks),
+        figures=figures,
+        intervals=_bounds(by_user, metrics, len(ks)),
+        segments=tuple(segments),
+        statement=split.describe(),
     )
 
 
-def _figures(
-    lists: RankedBatch, split: Split, ks: tuple[int, ...], shares: NDArray[np.float64]
-) -> dict[str, list[float]]:
-    values = user_metrics(lists.offsets, lists.items, split.offsets, split.targets, ks).mean(axis=1)
-    figures = {metric: row.tolist() for metric, row in zip(METRICS, values, strict=True)}
-    figures["coverage"] = [coverage(lists.offsets, lists.items, split.train.n_items, k) for k in ks]
-    figures["novelty"] = [novelty(lists.offsets, lists.items, shares, k) for k in ks]
-    return figures
+def checked_ks(ks: Sequence[int]) -> tuple[int, ...]:
+    """List lengths in ascending order; raises `RequestError`."""
+    ks = tuple(sorted(set(ks)))
+    if not ks or ks[0] < 1:
+        raise RequestError(f"ks must be whole numbers > 0, got {list(ks)}")
+    return ks
 
 
-def _shares(log: Interactions) -> NDArray[np.float64]:
-    """The share of training users who chose each item; an item that nobody chose counts as chosen by one."""
-    pairs = np.bincount(log.matrix.indices, minlength=log.n_items)
-    active = max(int((np.diff(log.offsets) > 0).sum()), 1)
-    return np.maximum(pairs, 1) / active
+def _user_values(lists: RankedBatch, split: Split, ks: tuple[int, ...], rows: csr_array | None) -> NDArray[np.float64]:
+    """Every metric by user, float64 (n_metrics, n_users, n_ks)."""
+    values = user_metrics(lists.offsets, lists.items, split.offsets, split.targets, ks)
+    if rows is None:
+        return values
+    return np.concatenate([values, diversity(lists.offsets, lists.items, rows, ks)[None]])
+
+
+def _means(values: NDArray[np.float64], metrics: Sequence[str]) -> dict[str, list[float]]:
+    present = ~np.isnan(values)
+    means = np.where(present, values, 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+    return {metric: row.tolist() for metric, row in zip(metrics, means, strict=True)}
+
+
+def _bounds(
+    by_user: dict[str, NDArray[np.float64]], metrics: Sequence[str], n_ks: int
+) -> dict[str, dict[str, list[list[float]]]]:
+    """The bounds of every mean; all lists see the same resamples of users."""
+    columns = np.concatenate([np.moveaxis(values, 1, 0).reshape(values.shape[1], -1) for values in by_user.values()], 1)
+    bounds = intervals(columns).T.reshape(len(by_user), len(metrics), n_ks, 2)
+    return {
+        name: {metric: bounds[number, row].tolist() for row, metric in enumerate(metrics)}
+        for number, name in enumerate(by_user)
+    }

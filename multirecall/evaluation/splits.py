@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Dataset
-from multirecall.errors import DataError, RequestError
+from multirecall.errors import DataError, IdTypeError, RequestError
 from multirecall.lists import offsets_of
 
 
@@ -25,6 +25,10 @@ class Split:
         targets: item rows of `train`, int32, ascending within a user; -1 for an item that it does not have.
         seen: whether items that the user had before count as targets, and may be retrieved.
         n_unknown_users: test users that are not in the training log.
+        n_held_out: events that were left out of the training part.
+        n_repeats: pairs of a user and an item among these that are no targets, since the user had the item before.
+        concurrent: share of the events left out that are not newer than the whole training part, so that the
+            training part knows of their time; 0 in a split by time, None without timestamps.
     """
 
     name: str
@@ -34,11 +38,71 @@ class Split:
     targets: NDArray[np.int32]
     seen: bool
     n_unknown_users: int
+    n_held_out: int = 0
+    n_repeats: int = 0
+    concurrent: float | None = None
 
     @property
     def unreachable(self) -> float:
         """The share of targets that the training catalogue does not have; they stay in every denominator."""
         return float((self.targets < 0).mean())
+
+    def describe(self) -> str:
+        """What was left where, in one line."""
+        parts = [
+            f"{self.name}: {len(self.train.interactions):,} events train, {self.n_held_out:,} are left out",
+            f"{self.users.size:,} users ({self.n_unknown_users:,} not in the training log) with "
+            f"{self.targets.size:,} targets, of which {self.unreachable:.2%} are not in the training catalogue",
+        ]
+        if self.n_repeats:
+            parts.append(f"{self.n_repeats:,} repeats are no targets")
+        if self.concurrent is not None:
+            parts.append(f"{self.concurrent:.1%} of the events left out are not newer than the training part")
+        return "; ".join(parts)
+
+    def restricted(self, chosen: NDArray[np.integer], name: str) -> Split:
+        """The split for some of its test users, by ascending position."""
+        lengths = np.diff(self.offsets)[chosen]
+        offsets = offsets_of(lengths)
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
+        known = self.train.users.ids.rows(self.users[chosen])
+        active = np.append(np.diff(self.train.interactions.offsets) > 0, False)
+        return replace(
+            self,
+            name=name,
+            users=self.users[chosen],
+            offsets=offsets,
+            targets=self.targets[places],
+            n_unknown_users=int((~active[known]).sum()),
+        )
+
+
+SplitKind = Literal["time", "user-time", "last", "random"]
+"""The splits of one log, as they are called on the command line."""
+
+
+def made_split(
+    data: Dataset, kind: SplitKind, *, fraction: float = 0.1, last: int = 1, seen: bool = False, seed: int = 0
+) -> Split:
+    """The split of that kind; raises as its own function.
+
+    Args:
+        data: the whole log.
+        kind: `time_split`, `user_time_split`, `leave_last_n` or `random_split`.
+        fraction: share that is held out, in all but `last`.
+        last: events of each user that `last` holds out.
+        seen: whether items that the user had before count as targets; not for `random`, whose pairs are whole.
+        seed: of `random`.
+    """
+    if kind == "time":
+        return time_split(data, fraction, seen=seen)
+    if kind == "user-time":
+        return user_time_split(data, fraction, seen=seen)
+    if kind == "last":
+        return leave_last_n(data, last, seen=seen)
+    if seen:
+        raise RequestError("a random split holds out whole pairs of user and item, so nothing seen comes again")
+    return random_split(data, fraction, seed=seed)
 
 
 def time_split(data: Dataset, fraction: float = 0.1, *, seen: bool = False) -> Split:
@@ -50,8 +114,7 @@ def time_split(data: Dataset, fraction: float = 0.1, *, seen: bool = False) -> S
     Raises:
         DataError: the log has no timestamps, or one part would be empty.
     """
-    if not 0 < fraction < 1:
-        raise RequestError(f"fraction must be between 0 and 1, got {fraction}")
+    _check_fraction(fraction)
     log = data.interactions
     if log.times is None:
         raise DataError("a time split needs a column 'timestamp' in the log")
@@ -59,46 +122,161 @@ def time_split(data: Dataset, fraction: float = 0.1, *, seen: bool = False) -> S
     past = log.times < cut
     if past.all() or not past.any():
         raise DataError(f"a time split of {fraction:g} leaves one part empty: too many events share one time")
-    name = f"last {fraction:.0%} of events by time, {'all items' if seen else 'items new to the user'}"
-    return _split(name, data, past, seen)
+    return _split(f"last {fraction:.0%} of events by time", data, past, seen)
 
 
-def leave_last_out(data: Dataset, *, seen: bool = False) -> Split:
-    """The newest event of each user as test, everything before as training; users with one event only train.
+def user_time_split(data: Dataset, fraction: float = 0.2, *, seen: bool = False) -> Split:
+    """The newest `fraction` of each user's events as test, at least one and never all of them.
 
     Raises:
         DataError: the log has neither timestamps nor positions, or no user has two events.
     """
+    _check_fraction(fraction)
+    lengths = np.diff(data.interactions.offsets)
+    counts = np.minimum(np.maximum(np.round(lengths * fraction), 1), lengths - 1).astype(np.int64)
+    return _newest_of_each(data, counts, f"newest {fraction:.0%} of each user's events", seen)
+
+
+def leave_last_n(data: Dataset, n: int = 1, *, seen: bool = False) -> Split:
+    """The newest `n` events of each user as test, everything before as training; users with no more only train.
+
+    Raises:
+        DataError: the log has neither timestamps nor positions, or no user has more than `n` events.
+    """
+    if n < 1:
+        raise RequestError(f"leave-last-n: n must be a whole number > 0, got {n}")
+    lengths = np.diff(data.interactions.offsets)
+    name = "each user's last event" if n == 1 else f"each user's last {n} events"
+    return _newest_of_each(data, np.where(lengths > n, n, 0), name, seen)
+
+
+def leave_last_out(data: Dataset, *, seen: bool = False) -> Split:
+    """`leave_last_n` of one event."""
+    return leave_last_n(data, 1, seen=seen)
+
+
+def random_split(data: Dataset, fraction: float = 0.2, *, seed: int = 0) -> Split:
+    """A random `fraction` of each user's items as test, with all events of the pair; never all of them.
+
+    Raises:
+        DataError: no user has two items.
+    """
+    _check_fraction(fraction)
+    log = data.interactions
+    matrix = log.matrix
+    lengths = np.diff(matrix.indptr)
+    owners = np.repeat(np.arange(log.n_users), lengths)
+    order = np.lexsort((np.random.default_rng(seed).random(owners.size), owners))
+    places = np.arange(owners.size) - np.repeat(matrix.indptr[:-1], lengths)
+    drawn = order[places < np.minimum(np.round(lengths * fraction), lengths - 1)[owners]]
+    pairs = owners.astype(np.int64) * log.n_items + matrix.indices
+    past = ~np.isin(log.users.astype(np.int64) * log.n_items + log.items, pairs[drawn])
+    if past.all():
+        raise DataError(f"a random split of {fraction:g} leaves nothing out: no user has enough items; raise it")
+    return _split(f"random {fraction:.0%} of each user's items", data, past, seen=False)
+
+
+def given_split(train: Dataset, test: Dataset, *, seen: bool = False) -> Split:
+    """Two logs that somebody else has split.
+
+    Args:
+        train: the training part, with the catalogue.
+        test: what the users chose afterwards; only its interactions count.
+        seen: whether items that a user has in the training part count as targets.
+
+    Raises:
+        DataError: ids of the two logs differ in type, or no target is left.
+    """
+    users, items = test.users.ids.ids(), test.items.ids.ids()
+    try:
+        user_rows, item_rows = train.users.ids.rows(users), train.items.ids.rows(items)
+    except IdTypeError as fault:
+        raise DataError(f"given split: the ids of the two logs differ in type: {fault}") from None
+    log, past = test.interactions, train.interactions
+    known = user_rows[log.users].astype(np.int64)
+    had = np.unique(past.users.astype(np.int64) * train.n_items + past.items)
+    rows = item_rows[log.items]
+    repeated = np.isin(known * train.n_items + rows, had) & (known >= 0) & (rows >= 0)
+    concurrent = None
+    if past.now is not None and log.times is not None:
+        concurrent = float((log.times <= past.now).mean())
+    active = np.append(np.diff(past.offsets) > 0, False)
+    return _assembled(
+        "given files",
+        train,
+        users,
+        log.users.astype(np.int64) * test.n_items + log.items,
+        repeated & (not seen),
+        item_rows,
+        seen,
+        active[user_rows],
+        len(log),
+        concurrent,
+    )
+
+
+def _newest_of_each(data: Dataset, counts: NDArray[np.int64], name: str, seen: bool) -> Split:
     log = data.interactions
     if not log.ordered:
         raise DataError("leave-last-out needs a column 'timestamp' or 'position' in the log")
-    last = log.offsets[1:][np.diff(log.offsets) > 1] - 1
-    if not last.size:
-        raise DataError("leave-last-out needs users with at least two events")
-    past = np.ones(len(log), np.bool_)
-    past[last] = False
-    return _split(f"each user's last event, {'all items' if seen else 'items new to the user'}", data, past, seen)
+    if not (counts > 0).any():
+        raise DataError(f"{name}: needs users with at least two events, and more than are left out")
+    from_end = log.offsets[1:][log.users] - np.arange(len(log))
+    return _split(name, data, from_end > counts[log.users], seen)
 
 
 def _split(name: str, data: Dataset, past: NDArray[np.bool_], seen: bool) -> Split:
     log = data.interactions
     train = data.restricted(past)
-    pairs = np.unique(log.users[~past].astype(np.int64) * data.n_items + log.items[~past])
-    if not seen:
-        pairs = np.setdiff1d(pairs, np.unique(log.users[past].astype(np.int64) * data.n_items + log.items[past]))
-    if not pairs.size:
-        raise DataError("no user has a target that is new to him; pass seen=True")
-    owners, rows = np.divmod(pairs, data.n_items)
-    users, counts = np.unique(owners, return_counts=True)
-    targets = train.items.ids.rows(data.items.ids.ids(rows))
-    order = np.lexsort((targets, owners))
-    known = np.bincount(log.users[past], minlength=data.n_users) > 0
-    return Split(
+    pairs = log.users.astype(np.int64) * data.n_items + log.items
+    concurrent = None if log.times is None else float((log.times[~past] <= log.times[past].max()).mean())
+    return _assembled(
         name,
         train,
-        data.users.ids.ids(users),
-        offsets_of(counts),
-        targets[order],
+        data.users.ids.ids(),
+        pairs[~past],
+        np.isin(pairs[~past], pairs[past]) & (not seen),
+        train.items.ids.rows(data.items.ids.ids()),
         seen,
-        int((~known[users]).sum()),
+        np.bincount(log.users[past], minlength=data.n_users) > 0,
+        int((~past).sum()),
+        concurrent,
     )
+
+
+def _assembled(
+    name: str,
+    train: Dataset,
+    user_ids: NDArray[Any],
+    pairs: NDArray[np.int64],
+    dropped: NDArray[np.bool_],
+    train_rows: NDArray[np.int32],
+    seen: bool,
+    known: NDArray[np.bool_],
+    n_held_out: int,
+    concurrent: float | None,
+) -> Split:
+    """The split whose targets are `pairs` (user row · n_items + item row, repeated or not) without the dropped."""
+    kept = np.unique(pairs[~dropped])
+    if not kept.size:
+        raise DataError("no user has a target that is new to him; pass seen=True")
+    owners, rows = np.divmod(kept, train_rows.size)
+    users, counts = np.unique(owners, return_counts=True)
+    targets = train_rows[rows]
+    return Split(
+        name=f"{name}, {'all items' if seen else 'items new to the user'}",
+        train=train,
+        users=user_ids[users],
+        offsets=offsets_of(counts),
+        targets=targets[np.lexsort((targets, owners))],
+        seen=seen,
+        n_unknown_users=int((~known[users]).sum()),
+        n_held_out=n_held_out,
+        n_repeats=int(np.unique(pairs[dropped]).size),
+        concurrent=concurrent,
+    )
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction < 1:
+        raise RequestError(f"fraction must be between 0 and 1, got {fraction}")

@@ -117,6 +117,39 @@ def test_evaluate(options: list[str | Path], tmp_path: Path) -> None:
     assert "content" not in shown
 
 
+def test_evaluate_by_other_splits(options: list[str | Path], files: Path, tmp_path: Path) -> None:
+    (tmp_path / "engine.toml").write_text('[[paths]]\nretriever = "item_cf"\n[[paths]]\nretriever = "popularity"\n')
+    fast: list[str | Path] = ["--config", tmp_path / "engine.toml"]
+    shown, _ = run("evaluate", *options, *fast, "--split", "last", "--last", "2", "--value", "-k", "30")
+    for part in ("each user's last 2 events", "lost without it", "share that is also in", "heavy ("):
+        assert part in shown
+    log = pl.read_parquet(files / "interactions.parquet").sort("timestamp")
+    log[:6_000].write_parquet(tmp_path / "train.parquet")
+    log[6_000:].write_parquet(tmp_path / "test.parquet")
+    given: list[str | Path] = ["--interactions", tmp_path / "train.parquet", "--test", tmp_path / "test.parquet"]
+    report = json.loads(run("evaluate", *given, *fast, "--report", tmp_path / "page.html", "--json")[0])
+    assert report["split"] == "given files, items new to the user"
+    assert report["value"]["paths"].keys() == {"item_cf", "popularity"}
+    assert "<svg" in (tmp_path / "page.html").read_text()
+
+
+def test_tune(options: list[str | Path], tmp_path: Path) -> None:
+    (tmp_path / "engine.toml").write_text('[[paths]]\nretriever = "item_cf"\n[[paths]]\nretriever = "popularity"\n')
+    tuned = tmp_path / "tuned.toml"
+    size = ["-k", "20", "--trials", "40"]
+    arguments: list[str | Path] = ["--config", tmp_path / "engine.toml", *size, "--out", tuned, "--hold-out"]
+    shown, errors = run("tune", *options, *arguments, "--journal", tmp_path / "journal")
+    for part in ("second slice", "test", "gain over equal", "Kept: ", f"written to {tuned}"):
+        assert part in shown
+    assert errors == ""
+    assert tuned.read_text().startswith("# Fusion tuned towards recall@20; ")
+    evaluated, _ = run("evaluate", *options, "--config", tuned)
+    assert "at k = 100" in evaluated
+    again = json.loads(run("tune", *options, *arguments, "--journal", tmp_path / "journal", "--json")[0])
+    assert again["test"]["n_users"] > 30
+    assert again["verdict"] in ("tuned", "plain", "single")
+
+
 def test_demo() -> None:
     shown, errors = run("demo", "--users", "150", "--items", "200", "--interactions", "5000", "--show", "1")
     for part in (
@@ -172,10 +205,25 @@ def test_plugins_and_doctor(bundle: Path) -> None:
             "command line: threads: input",
         ),
         (["evaluate", "--interactions", "no.parquet", "--config", "no.toml"], "no.toml: cannot be read"),
+        (["evaluate", "--interactions", "LOG", "--split", "random", "--seen"], "nothing seen comes again"),
+        (["evaluate", "--interactions", "LOG", "--report", "none/x.html"], "--report: none is no folder"),
+        (["evaluate", "--interactions", "LOG", "--fraction", "2"], "fraction must be between 0 and 1, got 2.0"),
+        (["evaluate", "--interactions", "LOG", "--test", "no.parquet"], "interactions: no.parquet: no such file"),
+        (["tune", "--interactions", "LOG", "--out", "none/x.toml"], "--out: none is no folder"),
+        (["tune", "--interactions", "LOG", "--out", "x", "--metric", "recal"], "did you mean 'recall'"),
+        (
+            ["tune", "--interactions", "LOG", "--out", "x", "--split", "day"],
+            "split: input should be 'time', 'user-time'",
+        ),
+        (["tune", "--interactions", "LOG", "--out", "x", "--strategy", "rff"], "did you mean 'rrf'"),
+        (["tune", "--interactions", "LOG", "--out", "x", "--budget-ms", "-1"], "budget_ms: input should be greater"),
     ],
 )
-def test_mistakes_get_one_message_and_no_traceback(bundle: Path, arguments: list[str], message: str) -> None:
-    _, errors = run(*(str(bundle) if word == "BUNDLE" else word for word in arguments), fails=True)
+def test_mistakes_get_one_message_and_no_traceback(
+    bundle: Path, files: Path, arguments: list[str], message: str
+) -> None:
+    places = {"BUNDLE": str(bundle), "LOG": str(files / "interactions.parquet")}
+    _, errors = run(*(places.get(word, word) for word in arguments), fails=True)
     assert errors.startswith("error: ")
     assert message in errors
     assert "Traceback" not in errors

@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"data", "storage", "progress", "protocols"},
     {"registry", "config"},
     {"engine"},
-    {"evaluation", "datasets", "cli", "__main__"},
+    {"evaluation", "tuning", "datasets", "cli", "__main__"},
 ]
 ORDER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 PLUGIN_MAY = LAYERS[0] | LAYERS[1]
@@ -30,6 +30,8 @@ RESTRICTED = {
     "typer": {"cli"},
     "rich": {"cli", "progress"},
     "matplotlib": {"evaluation"},
+    "sklearn": {"evaluation"},
+    "tomli_w": {"tuning"},
     "pickle": set(),
 }
 EXCEPTIONS = {("result", "polars"): "to_polars imports it when it is called"}

@@ -1,0 +1,149 @@
+"""`multirecall tune`: from an untuned config and a log to a tuned config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from multirecall.cli.options import (
+    AsJson,
+    Config,
+    InteractionFiles,
+    ItemFiles,
+    Last,
+    Seed,
+    Seen,
+    Threads,
+    UserFiles,
+    read_config,
+    read_data,
+)
+from multirecall.cli.tables import console, plain_table
+from multirecall.errors import RequestError
+from multirecall.evaluation import made_split
+from multirecall.progress import terminal_progress
+from multirecall.tuning import (
+    Candidate,
+    Comparison,
+    Tuned,
+    TuningConfig,
+    measured,
+    natural_kind,
+    statement,
+    tune,
+    write_config,
+)
+from multirecall.validation import validated
+
+
+def tune_command(
+    interactions: InteractionFiles,
+    out: Annotated[Path, typer.Option(help="File of the tuned config (TOML).")],
+    items: ItemFiles = None,
+    users: UserFiles = None,
+    config: Config = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What is raised: recall, hit_rate, precision, ndcg, mrr or map.")
+    ] = None,
+    k: Annotated[int | None, typer.Option("-k", "--k", help="List length at which it is taken.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="time, user-time, last or random; default: what the log allows, in this order.")
+    ] = None,
+    fraction: Annotated[float | None, typer.Option(help="Share of the events that each slice holds.")] = None,
+    last: Last = 1,
+    seen: Seen = False,
+    search_users: Annotated[int | None, typer.Option(help="Most users that are searched on.")] = None,
+    confirm_users: Annotated[int | None, typer.Option(help="Most users that confirm.")] = None,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds that the paths of a request may take together.")
+    ] = None,
+    strategy: Annotated[list[str] | None, typer.Option(help="Fusion to choose from; repeat for several.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Most fusions that are scored.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Fusions without a gain before the search ends.")] = None,
+    segments: Annotated[bool, typer.Option(help="Try weights by length of history as well.")] = True,
+    journal: Annotated[Path | None, typer.Option(help="File of scores; a search that was stopped goes on.")] = None,
+    hold_out: Annotated[
+        bool, typer.Option("--hold-out", help="Keep a test part out of the tuning, and measure the outcome there.")
+    ] = False,
+    seed: Seed = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Gate the paths, search their fusion on one slice of the log, keep what holds up on a second, write the config."""
+    if not out.parent.is_dir():
+        raise RequestError(f"--out: {out.parent} is no folder; make it, or name another file")
+    start = read_config(config, seed=seed, threads=threads)
+    given: dict[str, Any] = {
+        "metric": metric,
+        "k": k,
+        "split": split,
+        "fraction": fraction,
+        "search_users": search_users,
+        "confirm_users": confirm_users,
+        "budget_ms": budget_ms,
+        "strategies": tuple(strategy) if strategy else None,
+        "trials": trials,
+        "patience": patience,
+    }
+    chosen = {key: value for key, value in given.items() if value is not None}
+    fixed = {"last": last, "seen": seen, "segments": segments, "seed": start.seed}
+    settings = validated(TuningConfig, chosen | fixed, "command line")
+    data = read_data(interactions, items, users, start)
+    test = None
+    if hold_out:
+        kind = settings.split or natural_kind(data)
+        test = made_split(data, kind, fraction=settings.fraction, last=last, seen=settings.seen, seed=settings.seed)
+    with terminal_progress() as progress:
+        tuned = tune(test.train if test else data, start, settings, journal=journal, progress=progress)
+        on_test = measured(tuned, start, test, progress=progress) if test else None
+    write_config(tuned, out)
+    if as_json:
+        typer.echo(json.dumps(tuned.to_dict() | {"test": on_test.to_dict() if on_test else None}))
+        return
+    screen = console()
+    screen.print(_gate_table(tuned))
+    screen.print(_fusion_table(tuned))
+    screen.print(_gain_table(tuned, on_test))
+    for line in statement(tuned):
+        screen.print(line)
+    screen.print(f"written to {out}")
+
+
+def _gate_table(tuned: Tuned) -> Table:
+    table = plain_table("gate", "lost without it", "95 %", "ms", "")
+    for step in tuned.gating.steps:
+        loss = step.loss
+        ms = tuned.ms[tuned.names.index(step.path)]
+        outcome = "stays" if step.kept else f"goes: {step.reason}"
+        table.add_row(step.path, f"{loss.mean:+.4f}", f"{loss.low:+.4f} … {loss.high:+.4f}", f"{ms:.3f}", outcome)
+    return table
+
+
+def _fusion_table(tuned: Tuned) -> Table:
+    table = plain_table("fusion", "strategy", "weight (quota) of each path")
+    for name, one in (("best path", tuned.single), ("equal weights", tuned.plain), ("found", tuned.found)):
+        table.add_row(name, _strategy(one), _paths(tuned, one))
+    return table
+
+
+def _gain_table(tuned: Tuned, on_test: Comparison | None) -> Table:
+    what = f"{tuned.settings.metric}@{tuned.settings.k}"
+    table = plain_table(what, "users", "best path", "equal weights", "tuned", "gain over equal", "gain over best path")
+    parts = [("searched", tuned.searched), ("second slice", tuned.confirmed)]
+    for name, on in [*parts, *([("test", on_test)] if on_test else [])]:
+        gains = (f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]" for gain in (on.over_plain, on.over_single))
+        means = (f"{one.mean:.4f}" for one in (on.single, on.plain, on.tuned))
+        table.add_row(name, f"{on.n_users:,}", *means, *gains)
+    return table
+
+
+def _strategy(one: Candidate) -> str:
+    return " ".join([one.strategy, *(f"{name}={value}" for name, value in one.params.items())])
+
+
+def _paths(tuned: Tuned, one: Candidate) -> str:
+    return ", ".join(f"{tuned.names[path]} {one.weights[path]:g} ({one.quotas[path]})" for path in one.chosen)

@@ -1,0 +1,106 @@
+"""What lists show of the catalogue: how much of it, how evenly, how well known.
+
+All figures of this file come from one count, `exposure`: how often each item stands in the first k of a list.
+With `e_i` that count of item `i`, `E` their sum and `s_i` the share of training users who chose the item:
+
+- `coverage`: share of items with `e_i > 0`.
+- `novelty`: `-Σ e_i log2(s_i) / E`, the mean self-information in bits (Zhou et al., PNAS 2010, equation 10).
+- `gini`: of `e` over the whole catalogue, 0 where all items are shown alike, towards 1 where one is.
+- `long_tail`: share of `E` on items outside the head, which is the most chosen items that together make
+  80 % of the training choices (Abdollahpouri et al., RecSys 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.data import Interactions
+from multirecall.kernels import Array, kernel
+
+CATALOGUE_METRICS = ("coverage", "novelty", "gini", "long_tail")
+HEAD = 0.8
+"""Share of the training choices that the most chosen items of the head make up."""
+
+
+def exposure(
+    offsets: NDArray[np.int64], items: NDArray[np.int32], n_items: int, ks: Sequence[int]
+) -> NDArray[np.int64]:
+    """How often each item stands in the first k of a list, int64 (n_ks, n_items); `ks` ascending."""
+    return _exposure(offsets, items, n_items, np.asarray(ks, np.int64))
+
+
+def catalogue_metrics(
+    counts: NDArray[np.int64], shares: NDArray[np.float64], tail: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """`CATALOGUE_METRICS` of `exposure`'s counts, float64 (4, n_ks).
+
+    Args:
+        counts: int64 (n_ks, n_items).
+        shares: share of training users who chose each item, > 0, (n_items,).
+        tail: the items of the long tail, (n_items,).
+    """
+    shown = np.maximum(counts.sum(axis=1), 1)
+    return np.stack(
+        [
+            (counts > 0).mean(axis=1),
+            counts @ -np.log2(shares) / shown,
+            [gini(row) for row in counts],
+            counts[:, tail].sum(axis=1) / shown,
+        ]
+    )
+
+
+def coverage(offsets: NDArray[np.int64], items: NDArray[np.int32], n_items: int, k: int) -> float:
+    """The share of the catalogue that stands among the first `k` of at least one user."""
+    return float((exposure(offsets, items, n_items, [k])[0] > 0).mean())
+
+
+def novelty(offsets: NDArray[np.int64], items: NDArray[np.int32], shares: NDArray[np.float64], k: int) -> float:
+    """Mean self-information, in bits, of the first `k`: `-log2` of the share of training users who chose the item."""
+    counts = exposure(offsets, items, shares.size, [k])[0]
+    return float(counts @ -np.log2(shares) / max(counts.sum(), 1))
+
+
+def gini(counts: NDArray[np.integer]) -> float:
+    """The Gini index of non-negative counts (n,): `Σ (2r - n - 1) c_r / (n Σ c)`, `c_r` the r-th smallest from 1."""
+    n, total = counts.size, counts.sum()
+    if not total:
+        return 0.0
+    return float((2.0 * np.arange(1, n + 1) - n - 1) @ np.sort(counts) / (n * total))
+
+
+def choice_shares(log: Interactions) -> NDArray[np.float64]:
+    """The share of training users who chose each item; an item that nobody chose counts as chosen by one."""
+    active = max(int((np.diff(log.offsets) > 0).sum()), 1)
+    return np.maximum(_choosers(log), 1) / active
+
+
+def long_tail(log: Interactions) -> NDArray[np.bool_]:
+    """The items outside the head, bool (n_items,)."""
+    choosers = _choosers(log)
+    order = np.argsort(-choosers, kind="stable")
+    before = np.cumsum(choosers[order]) - choosers[order]
+    tail = np.ones(log.n_items, np.bool_)
+    tail[order[before < HEAD * choosers.sum()]] = False
+    return tail
+
+
+def _choosers(log: Interactions) -> NDArray[np.int64]:
+    return np.bincount(log.matrix.indices, minlength=log.n_items)
+
+
+@kernel
+def _exposure(offsets: Array, items: Array, n_items: int, ks: Array) -> Array:
+    counts = np.zeros((ks.size, n_items), np.int64)
+    for user in range(offsets.size - 1):
+        start, column = offsets[user], 0
+        for entry in range(start, min(offsets[user + 1], start + ks[-1])):
+            while entry - start >= ks[column]:
+                column += 1
+            counts[column, items[entry]] += 1
+    for column in range(1, ks.size):
+        counts[column] += counts[column - 1]
+    return counts

@@ -1,0 +1,131 @@
+"""The plots of the evaluation, drawn with matplotlib, which is imported when the first one is drawn."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from multirecall.errors import RequestError
+from multirecall.evaluation.retrieved import FUSED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from multirecall.evaluation.value import ValueReport
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#7F7F7F")
+"""The colours of paths, told apart by colour-blind readers as well (Okabe & Ito), over and over for many paths."""
+
+FUSED_COLOUR = "#111111"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches.
+
+    Raises:
+        RequestError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rcParams
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise RequestError("plots need matplotlib: pip install 'multirecall[plots]'") from None
+    rcParams["svg.fonttype"] = "none"
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as an SVG element, to stand in a page."""
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def recall_curve(worth: ValueReport) -> Figure:
+    """Recall over the length of the list, by path and fused."""
+    figure = new_figure(7, 4.2)
+    axes = figure.subplots()
+    for name, colour in _colours(worth.curve).items():
+        width = 2.6 if name == FUSED else 1.6
+        axes.plot(worth.curve_ks, worth.curve[name], color=colour, linewidth=width, marker="o", ms=3.5, label=name)
+    axes.set_xscale("log")
+    axes.set_xticks(worth.curve_ks, [str(k) for k in worth.curve_ks])
+    axes.minorticks_off()
+    axes.set(xlabel="k", ylabel="Recall@k", ylim=(0, None))
+    _plain(axes)
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def overlap_map(worth: ValueReport) -> Figure:
+    """How much of one path's list another has as well."""
+    names = list(worth.overlap)
+    shares = np.array([list(row.values()) for row in worth.overlap.values()])
+    size = 1.8 + 0.62 * len(names)
+    figure = new_figure(size + 1.6, size)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*shares.shape):
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        axes.text(column, row, f"{shares[row, column]:.2f}", ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="… that stands in", ylabel=f"share of the first {worth.k} of …")
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    figure.colorbar(image, ax=axes, shrink=0.8)
+    return figure
+
+
+def latency_against_recall(worth: ValueReport) -> Figure:
+    """Each path, and the whole request, by what it takes and what it finds."""
+    points = {name: (path.ms, path.recall) for name, path in worth.paths.items()} | {FUSED: (worth.ms, worth.recall)}
+    figure = new_figure(7, 4.2)
+    axes = figure.subplots()
+    for name, colour in _colours(points).items():
+        ms, recall = points[name]
+        axes.scatter(ms, recall, s=70, color=colour, zorder=3)
+        axes.annotate(name, (ms, recall), xytext=(7, 5), textcoords="offset points", color=colour)
+    axes.set_xscale("log")
+    axes.margins(x=0.25, y=0.15)
+    axes.set(xlabel="milliseconds of a single request, median", ylabel=f"Recall@{worth.k}", ylim=(0, None))
+    _plain(axes)
+    return figure
+
+
+def shares_of_recall(worth: ValueReport) -> Figure:
+    """Each path's Shapley value, and what is lost without it, with its interval."""
+    names = list(worth.paths)
+    figure = new_figure(7, 1.2 + 0.62 * len(names))
+    axes = figure.subplots()
+    places = np.arange(len(names))[::-1]
+    paths = list(worth.paths.values())
+    axes.barh(places + 0.19, [path.shapley for path in paths], 0.36, color=COLOURS[0], label="Shapley value")
+    losses = np.array([path.loss.mean for path in paths])
+    errors = np.abs(np.array([[path.loss.low, path.loss.high] for path in paths]).T - losses)
+    axes.barh(places - 0.19, losses, 0.36, xerr=errors, color=COLOURS[1], label="lost without it", capsize=2)
+    axes.axvline(0, color="#444444", linewidth=0.8)
+    axes.set_yticks(places, names)
+    axes.set(xlabel=f"Recall@{worth.k}")
+    _plain(axes)
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def _colours(names: Mapping[str, object]) -> dict[str, str]:
+    return {
+        name: FUSED_COLOUR if name == FUSED else COLOURS[number % len(COLOURS)] for number, name in enumerate(names)
+    }
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

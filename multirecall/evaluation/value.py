@@ -1,0 +1,221 @@
+"""The path value report: what each path adds to the fused list, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.config import EngineConfig
+from multirecall.engine import Engine
+from multirecall.evaluation.bootstrap import Interval, interval
+from multirecall.evaluation.metrics import METRICS, user_metrics
+from multirecall.evaluation.retrieved import FUSED, Retrieved, latencies
+from multirecall.evaluation.segments import history_lengths
+from multirecall.evaluation.shapley import EXACT_UP_TO, ORDERS, shapley
+from multirecall.evaluation.splits import Split
+from multirecall.kernels import Array, kernel
+from multirecall.lists import FusedBatch, RankedBatch
+from multirecall.progress import SILENT, Progress
+from multirecall.registry import fusion_class
+from multirecall.validation import validated
+
+CURVE = (5, 10, 20, 50, 100, 200, 500)
+"""List lengths of the curve of recall over k."""
+
+VALUED_USERS = 2_000
+"""Most test users that the many fusions of the Shapley values run on; more are drawn from evenly."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathValue:
+    """What one path is worth, at the report's k.
+
+    Attributes:
+        recall: Recall of the path's own list.
+        hits: targets among the path's candidates (its whole list), over all users.
+        unique_hits: those that no other path has among its candidates.
+        loss: what the fused list loses in Recall without the path, with its 95 % bootstrap interval.
+        shapley: its Shapley value; those of all paths sum to the fused Recall.
+        ms: median milliseconds of a single request.
+        ms_per_extra_hit: `ms` by the hits among the fused k that a user loses without the path; None where he
+            loses none.
+    """
+
+    recall: float
+    hits: int
+    unique_hits: int
+    loss: Interval
+    shapley: float
+    ms: float
+    ms_per_extra_hit: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ValueReport:
+    """What the paths are worth to each other.
+
+    Attributes:
+        split: how the data were split.
+        k: list length of all figures.
+        n_users: test users that the figures are over.
+        recall: Recall@k of the fusion of all paths, without what the fallback refills.
+        paths: by path.
+        overlap: by path, then path: share of the first k of the one that stand among the first k of the other.
+        exact: whether the Shapley values are exact; else orders were drawn.
+        curve_ks: list lengths of `curve`.
+        curve: Recall over k, by path and for `fused`.
+        ms: median milliseconds of a whole request.
+    """
+
+    split: str
+    k: int
+    n_users: int
+    recall: float
+    paths: dict[str, PathValue]
+    overlap: dict[str, dict[str, float]]
+    exact: bool
+    curve_ks: tuple[int, ...]
+    curve: dict[str, list[float]]
+    ms: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return asdict(self)
+
+
+def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress = SILENT) -> ValueReport:
+    """The value report of the lists that `engine` gave for a split, fused over and over from memory.
+
+    Raises:
+        RequestError: as `Engine.retrieve`.
+    """
+    ms = latencies(engine, lists.split, k)
+    lists = thinned(lists, VALUED_USERS)
+    split, names = lists.split, tuple(lists.paths)
+    settings = {path.name: path for path in engine.config.paths}
+    quotas = [settings[name].quota for name in names]
+    strategy = engine.config.fusion
+    plugin = fusion_class(strategy.strategy)
+    fusion = plugin(validated(plugin.Config, strategy.params, f"fusion ({strategy.strategy})"))
+    parts = _by_segment(engine.config, lists)
+
+    def fused(players: Sequence[int], ks: Sequence[int]) -> NDArray[np.float64]:
+        """Recall of each user at each k under the fusion of some paths."""
+        values = np.zeros((split.users.size, len(ks)))
+        for users, part, weights in parts if players else ():
+            batches = [part.paths[names[player]] for player in players]
+            own = [weights[names[player]] for player in players]
+            merged = fusion.fuse_batch(batches, own, [quotas[player] for player in players], ks[-1])
+            values[users] = recalls(merged, part.split, ks)
+        return values
+
+    most = 2 ** len(names) if len(names) <= EXACT_UP_TO else 2 * ORDERS * len(names)
+    with progress.task("evaluate: subsets of paths", most) as advance:
+
+        def value(players: frozenset[int]) -> float:
+            advance(1)
+            return float(fused(sorted(players), [k]).mean())
+
+        worth = shapley(len(names), value)
+    curve_ks = tuple(sorted({*CURVE, k}))
+    everything = fused(range(len(names)), curve_ks)
+    whole = everything[:, curve_ks.index(k)]
+    hits, unique = hit_counts([lists.paths[name] for name in names], split)
+    paths = {}
+    for number, name in enumerate(names):
+        others = [other for other in range(len(names)) if other != number]
+        without = fused(others, [k])[:, 0]
+        extra = float(((whole - without) * np.diff(split.offsets)).mean())
+        paths[name] = PathValue(
+            recall=float(recalls(lists.paths[name], split, [k]).mean()),
+            hits=int(hits[number]),
+            unique_hits=int(unique[number]),
+            loss=interval(whole - without),
+            shapley=worth.values[number],
+            ms=ms[name],
+            ms_per_extra_hit=ms[name] / extra if extra > 0 else None,
+        )
+    curves = {name: recalls(batch, split, curve_ks) for name, batch in lists.paths.items()} | {FUSED: everything}
+    return ValueReport(
+        split=split.name,
+        k=k,
+        n_users=split.users.size,
+        recall=float(whole.mean()),
+        paths=paths,
+        overlap={a: {b: overlap(lists.paths[a], lists.paths[b], k) for b in names} for a in names},
+        exact=worth.exact,
+        curve_ks=curve_ks,
+        curve={name: values.mean(axis=0).tolist() for name, values in curves.items()},
+        ms=ms[FUSED],
+    )
+
+
+def thinned(lists: Retrieved, n_users: int) -> Retrieved:
+    """The lists of at most `n_users` test users, taken at even distances."""
+    split = lists.split
+    if split.users.size <= n_users:
+        return lists
+    chosen = np.linspace(0, split.users.size - 1, n_users).astype(np.int64)
+    return lists.restricted(chosen)
+
+
+def _by_segment(config: EngineConfig, lists: Retrieved) -> list[tuple[NDArray[np.int64], Retrieved, dict[str, float]]]:
+    """The users of each segment of the config by position, their lists, and the weights of the paths for them."""
+    own = {path.name: path.weight for path in config.paths}
+    bounds = [*(one.max_history for one in config.segments), np.inf]
+    weights = [*(own | one.weights for one in config.segments), own]
+    segment = np.searchsorted(bounds, history_lengths(lists.split))
+    groups = {number: np.flatnonzero(segment == number) for number in np.unique(segment).tolist()}
+    return [(users, lists.restricted(users), weights[number]) for number, users in groups.items()]
+
+
+def recalls(lists: RankedBatch | FusedBatch, split: Split, ks: Sequence[int]) -> NDArray[np.float64]:
+    """Recall of each user at each k, float64 (n_users, n_ks)."""
+    values = user_metrics(lists.offsets, lists.items, split.offsets, split.targets, ks)
+    by_user: NDArray[np.float64] = values[METRICS.index("recall")]
+    return by_user
+
+
+def overlap(first: RankedBatch, second: RankedBatch, k: int) -> float:
+    """Share of the first k of `first` that stand among the first k of `second`; mean over users with any."""
+    shares = _overlaps(first.offsets, first.items, second.offsets, second.items, k)
+    present = ~np.isnan(shares)
+    return float(shares[present].mean()) if present.any() else 0.0
+
+
+def hit_counts(batches: Sequence[RankedBatch], split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each path, its hits and those that no other path has, over whole lists and all users; int64 (n_paths,)."""
+    found = np.stack([_found(batch.offsets, batch.items, split.offsets, split.targets) for batch in batches])
+    return found.sum(axis=1), (found & (found.sum(axis=0) == 1)).sum(axis=1)
+
+
+@kernel
+def _overlaps(offsets_a: Array, items_a: Array, offsets_b: Array, items_b: Array, k: int) -> Array:
+    out = np.full(offsets_a.size - 1, np.nan)
+    for user in range(out.size):
+        a = items_a[offsets_a[user] : min(offsets_a[user + 1], offsets_a[user] + k)]
+        b = np.sort(items_b[offsets_b[user] : min(offsets_b[user + 1], offsets_b[user] + k)])
+        common = 0
+        for item in a:
+            place = np.searchsorted(b, item)
+            common += place < b.size and b[place] == item
+        if a.size:
+            out[user] = common / a.size
+    return out
+
+
+@kernel
+def _found(offsets: Array, items: Array, target_offsets: Array, targets: Array) -> Array:
+    found = np.zeros(targets.size, np.bool_)
+    for user in range(offsets.size - 1):
+        start = target_offsets[user]
+        own = targets[start : target_offsets[user + 1]]
+        for item in items[offsets[user] : offsets[user + 1]]:
+            place = np.searchsorted(own, item)
+            if place < own.size and own[place] == item:
+                found[start + place] = True
+    return found

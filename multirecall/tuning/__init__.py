@@ -1,0 +1,27 @@
+"""Tuning the fusion: gate paths, weigh them from memory, and keep what holds up on a second slice."""
+
+from multirecall.tuning.candidate import Candidate
+from multirecall.tuning.config import TuningConfig
+from multirecall.tuning.gate import GateStep, Gating
+from multirecall.tuning.guard import Comparison, SegmentTrial
+from multirecall.tuning.slices import Slices, natural_kind, slices
+from multirecall.tuning.tuner import Tuned, measured, tune
+from multirecall.tuning.written import config_text, statement, write_config
+
+__all__ = [
+    "Candidate",
+    "Comparison",
+    "GateStep",
+    "Gating",
+    "SegmentTrial",
+    "Slices",
+    "Tuned",
+    "TuningConfig",
+    "config_text",
+    "measured",
+    "natural_kind",
+    "slices",
+    "statement",
+    "tune",
+    "write_config",
+]

@@ -1,0 +1,77 @@
+"""One way of fusing: what the search moves and the config holds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from multirecall.config import EngineConfig, PathConfig, SegmentConfig
+from multirecall.protocols import Fusion
+from multirecall.registry import fusion_class
+from multirecall.validation import validated
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fusion of some paths.
+
+    Attributes:
+        strategy: name of the fusion plug-in.
+        params: its settings.
+        weights: of each path, 0 where it is gated.
+        quotas: of each path.
+        segments: most events of a history, and the weights up to there; shortest first.
+    """
+
+    strategy: str
+    params: dict[str, Any]
+    weights: tuple[float, ...]
+    quotas: tuple[int, ...]
+    segments: tuple[tuple[int, tuple[float, ...]], ...] = field(default=())
+
+    @property
+    def chosen(self) -> list[int]:
+        """The paths that are not gated."""
+        return [path for path, weight in enumerate(self.weights) if weight > 0]
+
+    @property
+    def key(self) -> str:
+        """The candidate as one line of text."""
+        own = self.chosen
+        parts = (self.strategy, self.params, own, [self.weights[p] for p in own], [self.quotas[p] for p in own])
+        return json.dumps([*parts, self.segments], sort_keys=True)
+
+    def fusion(self) -> Fusion:
+        """The plug-in with its settings."""
+        plugin = fusion_class(self.strategy)
+        return plugin(validated(plugin.Config, self.params, f"fusion ({self.strategy})"))
+
+    def applied(self, config: EngineConfig, names: tuple[str, ...]) -> EngineConfig:
+        """`config` with this fusion; a path that `names` does not hold is switched off.
+
+        Gated paths stay in it, switched off, so that the others keep their places and with them their seeds.
+        """
+        paths = []
+        for path in config.paths:
+            number = names.index(path.name) if path.name in names else -1
+            if number < 0 or not self.weights[number]:
+                paths.append(_changed(path, enabled=False))
+            else:
+                paths.append(_changed(path, weight=self.weights[number], quota=self.quotas[number]))
+        segments = tuple(
+            SegmentConfig(max_history=longest, weights={names[path]: weights[path] for path in self.chosen})
+            for longest, weights in self.segments
+        )
+        values = config.model_dump(exclude_unset=True) | {
+            "paths": [path.model_dump(exclude_unset=True) for path in paths],
+            "fusion": {"strategy": self.strategy} | ({"params": self.params} if self.params else {}),
+            "segments": [segment.model_dump() for segment in segments],
+        }
+        if not segments:
+            del values["segments"]
+        return validated(EngineConfig, values, "tune")
+
+
+def _changed(path: PathConfig, **values: Any) -> PathConfig:
+    return PathConfig.model_validate(path.model_dump(exclude_unset=True) | {"name": path.name} | values)

@@ -1,0 +1,136 @@
+"""The lists of all paths for a slice, held in memory, and what any fusion of them scores there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.config import EngineConfig, FusionConfig
+from multirecall.engine import Engine
+from multirecall.evaluation import METRICS, Split, history_lengths, latencies, retrieved, user_metrics
+from multirecall.lists import FusedBatch, RankedBatch
+from multirecall.progress import Progress
+from multirecall.tuning.candidate import Candidate
+
+Values = NDArray[np.float64]
+"""The metric of each user, (n_users,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What each path proposed to each user of a slice, once.
+
+    Attributes:
+        split: the slice.
+        names: the paths.
+        lists: each path's lists, as wide as its quota in the config, which is the widest that a fusion may ask for.
+        widths: these quotas, capped at the catalogue.
+        ms: median milliseconds of each path in single requests.
+        lengths: events of each user's history, int64 (n_users,).
+        metric: what `values` takes.
+        k: at which length.
+    """
+
+    split: Split
+    names: tuple[str, ...]
+    lists: tuple[RankedBatch, ...]
+    widths: tuple[int, ...]
+    ms: tuple[float, ...]
+    lengths: NDArray[np.int64]
+    metric: str
+    k: int
+
+    @classmethod
+    def of(cls, engine: Engine, split: Split, metric: str, k: int, progress: Progress) -> Memory:
+        """Ask every path of `engine`, which `opened` made and which was fitted on `split.train`, for every user.
+
+        Raises:
+            RequestError: it was fitted on something else.
+            PathError: a path fails.
+        """
+        lists = retrieved(engine, split, None, progress=progress).paths
+        names = tuple(lists)
+        ms = latencies(engine, split, k)
+        quotas = {path.name: path.quota for path in engine.config.paths}
+        return cls(
+            split,
+            names,
+            tuple(lists.values()),
+            tuple(min(quotas[name], split.train.n_items) for name in names),
+            tuple(ms[name] for name in names),
+            history_lengths(split),
+            metric,
+            k,
+        )
+
+    def values(self, candidate: Candidate) -> Values:
+        """The metric of each user under `candidate`, from memory."""
+        values = np.empty(self.split.users.size)
+        for users, fused in self.fused(candidate, self.k):
+            part = self.split if users.size == values.size else self.split.restricted(users, self.split.name)
+            scored = user_metrics(fused.offsets, fused.items, part.offsets, part.targets, [self.k])
+            values[users] = scored[METRICS.index(self.metric), :, 0]
+        return values
+
+    def fused(self, candidate: Candidate, k: int) -> Iterator[tuple[NDArray[np.int64], FusedBatch]]:
+        """What `Engine.retrieve` would fuse for each user, by segment: positions of users, and their lists."""
+        fusion, own = candidate.fusion(), candidate.chosen
+        quotas = [candidate.quotas[path] for path in own]
+        bounds = [*(longest for longest, _ in candidate.segments), np.inf]
+        by_segment = [*(weights for _, weights in candidate.segments), candidate.weights]
+        segment = np.searchsorted(bounds, self.lengths)
+        for number in np.unique(segment):
+            users = np.flatnonzero(segment == number)
+            lists = [self.lists[path] for path in own]
+            if users.size < self.lengths.size:
+                lists = [batch.taken(users) for batch in lists]
+            yield users, fusion.fuse_batch(lists, [by_segment[number][path] for path in own], quotas, k)
+
+    def narrowed(self, candidate: Candidate) -> Candidate:
+        """`candidate` with quotas cut alike until its fusion asks for no more than memory holds.
+
+        A fusion may ask for wider windows than its quotas (`Fusion.windows`), as a cascade does to refill.
+        """
+        own, fusion = candidate.chosen, candidate.fusion()
+        quotas = [candidate.quotas[path] for path in own]
+        while any(
+            window > self.widths[path] < self.split.train.n_items
+            for path, window in zip(own, fusion.windows(quotas), strict=True)
+        ):
+            quotas = [max(1, quota * 4 // 5) for quota in quotas]
+        narrow = dict(zip(own, quotas, strict=True))
+        return replace(candidate, quotas=tuple(narrow.get(p, quota) for p, quota in enumerate(candidate.quotas)))
+
+    def cost(self, candidate: Candidate) -> float:
+        """Milliseconds that the chosen paths take together."""
+        return sum(self.ms[path] for path in candidate.chosen)
+
+    def restricted(self, users: NDArray[np.integer]) -> Memory:
+        """The memory of some users, by ascending position."""
+        return replace(
+            self,
+            split=self.split.restricted(users, self.split.name),
+            lists=tuple(batch.taken(users) for batch in self.lists),
+            lengths=self.lengths[users],
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that a score depends on."""
+        digest = hashlib.sha256(f"{self.names} {self.metric} {self.k}".encode())
+        for batch in self.lists:
+            for array in (batch.offsets, batch.items, batch.scores):
+                digest.update(np.ascontiguousarray(array).data)
+        digest.update(np.ascontiguousarray(self.split.offsets).data)
+        digest.update(np.ascontiguousarray(self.split.targets).data)
+        return digest.hexdigest()
+
+
+def opened(config: EngineConfig) -> Engine:
+    """An engine with the paths of `config` whose fusion asks each for its whole quota and nothing behind it."""
+    values = config.model_dump(exclude_unset=True)
+    plain = {key: value for key, value in values.items() if key not in ("fusion", "segments")}
+    return Engine(EngineConfig.model_validate(plain | {"fusion": FusionConfig().model_dump()}))

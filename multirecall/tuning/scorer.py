@@ -1,0 +1,52 @@
+"""Scoring candidates one after the other, and knowing when to stop."""
+
+from __future__ import annotations
+
+from multirecall.progress import Advance
+from multirecall.tuning.candidate import Candidate
+from multirecall.tuning.config import TuningConfig
+from multirecall.tuning.journal import Journal
+from multirecall.tuning.memory import Memory
+
+LEAST_GAIN = 1e-6
+"""What counts as a gain; less is rounding."""
+
+
+class Scorer:
+    """The mean metric of candidates on one memory, and the best of them.
+
+    Attributes:
+        memory: what candidates are scored on.
+        best: the best candidate so far, or None.
+        best_score: its score.
+        n_scored: different candidates that were scored.
+        n_idle: how many of these since the last gain.
+    """
+
+    def __init__(self, memory: Memory, config: TuningConfig, journal: Journal, advance: Advance) -> None:
+        self.memory = memory
+        self.best: Candidate | None = None
+        self.best_score = float("-inf")
+        self.n_scored = self.n_idle = 0
+        self._met: set[str] = set()
+        self._config, self._journal, self._advance = config, journal, advance
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the search should end."""
+        return self.n_scored >= self._config.trials or self.n_idle >= self._config.patience
+
+    def score(self, candidate: Candidate) -> float:
+        """The candidate's mean metric; minus infinity where it has no path or is over the budget."""
+        budget = self._config.budget_ms
+        if not candidate.chosen or (budget is not None and self.memory.cost(candidate) > budget):
+            return float("-inf")
+        score = self._journal.score(candidate.key, lambda: float(self.memory.values(candidate).mean()))
+        if candidate.key not in self._met:
+            self._met.add(candidate.key)
+            self.n_scored += 1
+            self.n_idle += 1
+            self._advance(1, f"best {max(score, self.best_score):.4f}")
+        if score > self.best_score + LEAST_GAIN:
+            self.best, self.best_score, self.n_idle = candidate, score, 0
+        return score

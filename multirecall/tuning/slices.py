@@ -1,0 +1,77 @@
+"""The two slices that a fusion is tuned on: one to search, one to confirm.
+
+What makes a second slice honest depends on the split. Where users are split one by one (last events, random items),
+they are exchangeable: half of the users are searched on, the other half confirm, and one fit serves both. By time
+they are not: the next window differs from this one in what is on offer and in fashion, and a user's events in both
+are alike. There the slices are two windows that follow each other, the paths are fitted anew on everything before
+each, and what was found on the first must hold on the second, as it must when it is deployed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multirecall.data import Dataset
+from multirecall.errors import DataError
+from multirecall.evaluation import Split, SplitKind, made_split
+from multirecall.tuning.config import TuningConfig
+
+FEWEST = 30
+"""Users that a slice needs for its interval to mean anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """What is searched on, and what confirms; both may share their training part."""
+
+    search: Split
+    confirm: Split
+
+
+def slices(data: Dataset, config: TuningConfig) -> Slices:
+    """Hold two slices out of `data`.
+
+    Raises:
+        DataError: the log cannot be split so, or a slice has too few users.
+    """
+    kind = config.split or natural_kind(data)
+    rng = np.random.default_rng(config.seed)
+    held_out = _split(data, kind, config)
+    if kind == "time":
+        earlier = _split(held_out.train, kind, config)
+        pair = Slices(
+            _drawn(earlier, np.arange(earlier.users.size), config.search_users, rng, "the window before"),
+            _drawn(held_out, np.arange(held_out.users.size), config.confirm_users, rng, "the newest window"),
+        )
+    else:
+        order = rng.permutation(held_out.users.size)
+        first, second = np.array_split(order, 2)
+        pair = Slices(
+            _drawn(held_out, first, config.search_users, rng, "one half of the users"),
+            _drawn(held_out, second, config.confirm_users, rng, "the other half"),
+        )
+    for name, one in (("searched", pair.search), ("confirming", pair.confirm)):
+        if one.users.size < FEWEST:
+            raise DataError(
+                f"tune: the {name} slice ({one.name}) has {one.users.size} users, it needs {FEWEST}; "
+                "raise fraction, or choose another split"
+            )
+    return pair
+
+
+def natural_kind(data: Dataset) -> SplitKind:
+    """By time where the log has timestamps, by last event where it has positions, else at random."""
+    if data.interactions.times is not None:
+        return "time"
+    return "last" if data.interactions.ordered else "random"
+
+
+def _split(data: Dataset, kind: SplitKind, config: TuningConfig) -> Split:
+    return made_split(data, kind, fraction=config.fraction, last=config.last, seen=config.seen, seed=config.seed)
+
+
+def _drawn(split: Split, users: np.typing.NDArray[np.int64], most: int, rng: np.random.Generator, name: str) -> Split:
+    chosen = users if users.size <= most else rng.choice(users, most, replace=False)
+    return split.restricted(np.sort(chosen), f"{split.name}, {name}")

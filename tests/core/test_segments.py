@@ -1,0 +1,91 @@
+"""Weights for users with short histories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multirecall import Engine, EngineConfig, User
+from multirecall.errors import ConfigError
+from multirecall.testing import small_shop
+
+PATHS: list[dict[str, Any]] = [{"retriever": "item_cf"}, {"retriever": "popularity", "weight": 0.5}]
+SEGMENTS = [
+    {"max_history": 0, "weights": {"popularity": 3.0}},
+    {"max_history": 12, "weights": {"item_cf": 0.1}},
+]
+
+
+def engine(weights: dict[str, float] | None = None) -> Engine:
+    """With the segments above, or with one weight of each path for everybody."""
+    if weights is None:
+        return Engine(EngineConfig.model_validate({"paths": PATHS, "segments": SEGMENTS}))
+    return Engine(
+        EngineConfig.model_validate({"paths": [{**path, "weight": weights[path["retriever"]]} for path in PATHS]})
+    )
+
+
+def test_each_user_gets_the_weights_of_his_segment() -> None:
+    data = small_shop()
+    both = engine().fit(data)
+    lengths = {user: data.interactions.of_user(data.users.ids.row(user)) for user in data.users.ids.ids().tolist()}
+    alone = {
+        name: engine(weights).fit(data)
+        for name, weights in {
+            "new": {"item_cf": 1.0, "popularity": 3.0},
+            "short": {"item_cf": 0.1, "popularity": 0.5},
+            "long": {"item_cf": 1.0, "popularity": 0.5},
+        }.items()
+    }
+    met = set()
+    for user, part in lengths.items():
+        n = part.stop - part.start
+        segment = "new" if n == 0 else "short" if n <= 12 else "long"
+        met.add(segment)
+        expected = alone[segment].retrieve(user, 10)
+        found = both.retrieve(user, 10)
+        assert (found.ids.tolist(), found.scores.tolist()) == (expected.ids.tolist(), expected.scores.tolist())
+        assert both.explain(user, found.ids[0].item(), 10).score == found.scores[0]
+    assert met == {"new", "short", "long"}
+
+
+def test_batch_equals_one_by_one_across_segments() -> None:
+    data = small_shop()
+    both = engine().fit(data)
+    users = [*data.users.ids.ids().tolist(), User(history=[1, 3]), User()]
+    for user, found in zip(users, both.retrieve_batch(users, 10), strict=True):
+        alone = both.retrieve(user, 10)
+        assert found.ids.tolist() == alone.ids.tolist()
+        assert found.scores.tolist() == alone.scores.tolist()
+        assert found.ranks.tolist() == alone.ranks.tolist()
+    assert len(both.retrieve_batch([], 10)) == 0
+
+
+def test_segments_are_saved_with_the_engine(tmp_path: Path) -> None:
+    both = engine().fit(small_shop())
+    both.save(tmp_path / "bundle")
+    loaded = Engine.load(tmp_path / "bundle")
+    assert loaded.config.segments == both.config.segments
+    assert loaded.retrieve(3, 10).ids.tolist() == both.retrieve(3, 10).ids.tolist()
+
+
+PATH = '[[paths]]\nretriever = "item_cf"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[segments]]\nmax_history = 3\nweights = { item_fc = 1.0 }", "no path is named 'item_fc'; did you mean"),
+        ("[[segments]]\nmax_history = -1\nweights = {}", "segments[0].max_history: input should be greater than"),
+        ("[[segments]]\nmax_history = 1\nweights = { item_cf = 0.0 }", "segments[0].weights.item_cf: input should"),
+        ("[[segments]]\nmax_history = 2\nweights = {}\n" * 2, "max_history must rise from one to the next, got [2, 2]"),
+        ("[[segments]]\nmin_history = 2\nmax_history = 3\nweights = {}", "unknown key 'min_history'; did you mean"),
+    ],
+)
+def test_mistakes_in_segments_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "engine.toml").write_text(PATH + text)
+    with pytest.raises(ConfigError) as fault:
+        EngineConfig.from_toml(tmp_path / "engine.toml")
+    assert message in str(fault.value)

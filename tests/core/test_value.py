@@ -1,0 +1,156 @@
+"""What each path is worth."""
+
+from __future__ import annotations
+
+import json
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from multirecall import Engine, EngineConfig
+from multirecall.evaluation import ValueReport, evaluate, page, path_values, retrieved, scored, shapley, time_split
+from multirecall.evaluation.value import hit_counts, overlap
+from multirecall.lists import RankedBatch, RankedList
+from multirecall.testing import small_shop
+
+
+def by_orders(n: int, v: Any) -> list[float]:
+    """The definition: what each player adds, averaged over all orders."""
+    values = [0.0] * n
+    orders = list(permutations(range(n)))
+    for order in orders:
+        for place, player in enumerate(order):
+            before = frozenset(order[:place])
+            values[player] += (v(before | {player}) - (v(before) if before else 0.0)) / len(orders)
+    return values
+
+
+def worth(players: frozenset[int]) -> float:
+    """A game whose values depend on who is together."""
+    return float(np.sqrt(sum((player + 1) ** 2 for player in players)) + 0.3 * (players >= {0, 2}))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_shapley_values_are_the_mean_over_orders(n: int) -> None:
+    found = shapley(n, worth)
+    assert found.exact
+    assert found.values == pytest.approx(by_orders(n, worth))
+    assert sum(found.values) == pytest.approx(worth(frozenset(range(n))))
+
+
+def test_drawn_orders_come_near_and_keep_the_sum() -> None:
+    found = shapley(5, worth, exact_up_to=4, orders=200)
+    assert not found.exact
+    assert found.values == pytest.approx(by_orders(5, worth), abs=0.1)
+    assert sum(found.values) == pytest.approx(worth(frozenset(range(5))))
+    asked: list[frozenset[int]] = []
+    shapley(12, lambda players: asked.append(players) or 1.0, orders=4)  # type: ignore[func-returns-value]
+    assert len(asked) == len(set(asked)), "each subset is asked for once"
+
+
+def batch(*lists: list[int]) -> RankedBatch:
+    return RankedBatch.from_lists(
+        [RankedList(np.array(one, np.int32), -np.arange(len(one), dtype=np.float32)) for one in lists]
+    )
+
+
+def test_overlap_written_out() -> None:
+    first, second = batch([1, 2, 3, 4], [5], []), batch([4, 2], [6], [7])
+    assert overlap(first, second, 4) == (2 / 4 + 0) / 2, "a user without a list says nothing"
+    assert overlap(second, first, 2) == (1 / 2 + 0 + 0) / 3
+    assert overlap(batch([]), second, 2) == 0.0
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[Any, Any, ValueReport]:
+    split = time_split(small_shop(), 0.3)
+    config = {"paths": [{"retriever": name, "quota": 20} for name in ("item_cf", "content", "popularity")]}
+    engine = Engine(EngineConfig.model_validate(config)).fit(split.train)
+    lists = retrieved(engine, split, 10)
+    return engine, lists, path_values(engine, lists, 10)
+
+
+def test_hits_written_out() -> None:
+    split = time_split(small_shop(), 0.3)
+    split = split.restricted(np.array([np.diff(split.offsets).argmax()]), "the user with most targets")
+    own = split.targets.tolist()
+    free = [row for row in range(split.train.n_items) if row not in own]
+    assert len(own) >= 2
+    found, unique = hit_counts([batch([own[0], own[1], free[0]]), batch([own[1]]), batch([free[1]])], split)
+    assert found.tolist() == [2, 1, 0]
+    assert unique.tolist() == [1, 0, 0]
+
+
+def test_values_are_those_of_engines_without_the_path(measured: tuple[Any, Any, ValueReport]) -> None:
+    engine, lists, report = measured
+    split = lists.split
+    assert sum(path.shapley for path in report.paths.values()) == pytest.approx(report.recall)
+    assert report.exact
+    for name in engine.paths:
+        paths = [path.model_copy(update={"enabled": path.name != name}) for path in engine.config.paths]
+        without = Engine(engine.config.model_copy(update={"paths": tuple(paths)})).fit(split.train)
+        left = evaluate(without, split, [10]).figures["fused"]["recall"][0]
+        assert report.paths[name].loss.mean == pytest.approx(report.recall - left)
+        assert report.paths[name].loss.low <= report.paths[name].loss.mean <= report.paths[name].loss.high
+        assert report.paths[name].ms > 0
+    alone = evaluate(engine, split, [10]).figures
+    assert {name: path.recall for name, path in report.paths.items()} == {
+        name: pytest.approx(alone[name]["recall"][0]) for name in engine.paths
+    }
+    assert report.curve["fused"][report.curve_ks.index(10)] == pytest.approx(report.recall)
+    assert all(row[name] == 1.0 for name, row in report.overlap.items())
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_weights_of_segments_are_those_of_the_engine() -> None:
+    split = time_split(small_shop(), 0.3)
+    config = {
+        "paths": [{"retriever": name, "quota": 20} for name in ("item_cf", "popularity")],
+        "segments": [{"max_history": 12, "weights": {"popularity": 9.0}}],
+    }
+    engine = Engine(EngineConfig.model_validate(config)).fit(split.train)
+    report = path_values(engine, retrieved(engine, split, 10), 10)
+    assert report.recall == pytest.approx(evaluate(engine, split, [10]).figures["fused"]["recall"][0])
+    without = Engine(EngineConfig.model_validate({"paths": config["paths"]})).fit(split.train)
+    assert report.recall != pytest.approx(evaluate(without, split, [10]).figures["fused"]["recall"][0])
+
+
+def test_the_page_needs_nothing_beside_it(measured: tuple[Any, Any, ValueReport], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: multirecall[plots]")
+    _, lists, report = measured
+    text = page(scored(lists, [5, 10]), report)
+    assert text.count("<svg") == 4
+    for outside in ("<script", "<link", "<img", "@import", "src="):
+        assert outside not in text
+    for part in ("item_cf", "Overlap of the paths", "At k = 5", "Shapley", "events train", "fused"):
+        assert part in text
+    for svg in text.split("<svg")[1:]:
+        ElementTree.fromstring("<svg" + svg[: svg.index("</svg>") + 6])
+
+
+def test_names_are_escaped_in_the_page(measured: tuple[Any, Any, ValueReport]) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: multirecall[plots]")
+    engine, lists, _ = measured
+    report = scored(lists, [10])
+    odd = type(report)(**{**{name: getattr(report, name) for name in report.__slots__}, "statement": "a < b & c"})
+    assert "a &lt; b &amp; c" in page(odd, path_values(engine, lists, 10))
+
+
+def test_report_has_intervals_and_segments(measured: tuple[Any, Any, ValueReport]) -> None:
+    _, lists, _ = measured
+    report = scored(lists, [5, 10])
+    for name, figures in report.figures.items():
+        for metric, bounds in report.intervals[name].items():
+            for mean, (low, high) in zip(figures[metric], bounds, strict=True):
+                assert low <= mean + 1e-12
+                assert mean <= high + 1e-12
+    total = sum(segment.n_users for segment in report.segments)
+    assert total == report.n_users
+    mean = sum(one.n_users * one.figures["fused"]["recall"][1] for one in report.segments) / total
+    assert mean == pytest.approx(report.figures["fused"]["recall"][1])
+    assert report.figures["item_cf"].keys() >= {"diversity", "gini", "long_tail", "map"}
+    json.dumps(report.to_dict(), allow_nan=False)
