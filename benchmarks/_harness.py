@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
+
+from multirecall import Dataset, Engine
+from multirecall.progress import Progress
 
 RESULTS = Path(__file__).resolve().parent / "results"
 LIBRARIES = ("multirecall", "numba", "numpy", "polars", "scipy")
@@ -50,6 +54,35 @@ def write(name: str, figures: dict[str, Any]) -> Path:
     file = RESULTS / f"{name}.json"
     file.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n", encoding="utf-8")
     return file
+
+
+def fit_times(engine: Engine, data: Dataset, progress: Progress) -> dict[str, float]:
+    """Fit the engine; the CPU seconds of each path, and under `fused` of all of them with the rest."""
+    times, log = _FitTimes(), logging.getLogger("multirecall.engine")
+    level = log.level
+    log.addHandler(times)
+    log.setLevel(logging.INFO)
+    start = process_time()
+    try:
+        engine.fit(data, progress=progress)
+    finally:
+        log.removeHandler(times)
+        log.setLevel(level)
+    return {**times.by_path, "fused": process_time() - start}
+
+
+class _FitTimes(logging.Handler):
+    """The CPU time between the engine's message that a path is fitted and the one before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_path: dict[str, float] = {}
+        self.last = process_time()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.INFO and isinstance(record.args, tuple):
+            now = process_time()
+            self.by_path[str(record.args[0])], self.last = now - self.last, now
 
 
 def _cpu() -> str:

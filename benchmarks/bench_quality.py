@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated, Any
 
 import typer
 from _cases import CASES, chosen
-from _harness import write
+from _harness import fit_times, write
 
 from multirecall import Engine
-from multirecall.evaluation import METRICS, Retrieved, Split, retrieved, scored, user_metrics
+from multirecall.evaluation import METRICS, Retrieved, Split, latencies, retrieved, scored, user_metrics
 from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.progress import Progress, terminal_progress
 from multirecall.registry import FUSIONS, fusion_class, listings
@@ -42,9 +41,8 @@ def main(
 
 def measured(split: Split, config: Path | None, progress: Progress) -> dict[str, Any]:
     """The figures of one split."""
-    start = perf_counter()
-    engine = (Engine.from_toml(config) if config else Engine()).fit(split.train, progress=progress)
-    fit_s = perf_counter() - start
+    engine = Engine.from_toml(config) if config else Engine()
+    fit_cpu_s = fit_times(engine, split.train, progress)
     lists = retrieved(engine, split, KS[-1], progress=progress)
     return {
         "seen": split.seen,
@@ -53,7 +51,8 @@ def measured(split: Split, config: Path | None, progress: Progress) -> dict[str,
         "n_users": split.users.size,
         "n_targets": split.targets.size,
         "n_unknown_users": split.n_unknown_users,
-        "fit_s": fit_s,
+        "fit_cpu_s": fit_cpu_s,
+        "ms": latencies(engine, split, KS[-1]),
         "report": scored(lists, KS).to_dict(),
         "lists": recalls(engine, lists),
     }
@@ -81,7 +80,7 @@ def markdown(result: dict[str, Any]) -> str:
     """A Markdown table of a case: each path and the fused list, Recall with its interval."""
     report = result["report"]
     lines = [
-        f"**{result['case']}**: {result['statement']}; fitted in {result['fit_s']:.1f} s.",
+        f"**{result['case']}**: {result['statement']}; fitted in {result['fit_cpu_s']['fused']:.0f} CPU s.",
         "",
         "| list | " + " | ".join(f"{metric}@{k}" for metric, k in SHOWN) + " | 95 % of recall@20 |",
         "| --- |" + " ---: |" * (len(SHOWN) + 1),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,12 +12,12 @@ import numpy as np
 import torch
 import typer
 from _dssm import Dssm
-from _harness import write
+from _harness import fit_times, write
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from multirecall import Dataset, Engine
+from multirecall import Dataset, Engine, EngineConfig, PathConfig
 from multirecall.data import Interactions
 from multirecall.data.config import DataConfig
 from multirecall.data.table import Table
@@ -35,6 +34,12 @@ from multirecall.vocabulary import Vocabulary
 KS = (20, 100, 500)
 PEER: dict[str, Any] = {"batch": 4096, "epochs": 3, "negatives": 20}
 """The settings of torch-rechub's DSSM; its optimiser, learning rate and loss are the library's defaults."""
+
+SIX = (
+    PathConfig(retriever="two_tower", weight=2.0),
+    *(PathConfig(retriever=name) for name in ("item2vec", "node2vec", "item_cf", "content", "popularity")),
+)
+"""The paths that are compared; weights as the default engine has them."""
 
 DIM, WIDTH, HISTORY, TEMPERATURE = 64, 128, 50, 0.05
 
@@ -77,7 +82,7 @@ def speed(
 
 @app.command()
 def quality(data: Annotated[Path, typer.Option(help="Folder that holds the data sets, one folder each.")]) -> None:
-    """Recall of the default engine's paths and of the fused list, beside torch-rechub's DSSM on the same split."""
+    """Recall of six paths and of the fused list, beside torch-rechub's DSSM on the same split."""
     results = []
     with terminal_progress() as progress:
         for name, split in cases(data):
@@ -89,7 +94,7 @@ def quality(data: Annotated[Path, typer.Option(help="Folder that holds the data 
             for row, figures in lists.items():
                 recalls = "  ".join(f"R@{k} {value:.4f}" for k, value in zip(KS, figures["recall"], strict=True))
                 typer.echo(f"  {row:20} {recalls}  fitted in {figures['fit_cpu_s']:.0f} CPU s")
-    typer.echo(write("default_paths", {"ks": KS, "peer": {**PEER, "dim": DIM, "history": HISTORY}, "cases": results}))
+    typer.echo(write("six_paths", {"ks": KS, "peer": {**PEER, "dim": DIM, "history": HISTORY}, "cases": results}))
 
 
 def cases(folder: Path) -> Iterator[tuple[str, Split]]:
@@ -105,32 +110,11 @@ def cases(folder: Path) -> Iterator[tuple[str, Split]]:
 
 
 def found(split: Split, progress: Progress) -> dict[str, Any]:
-    """Recall of each path of the default engine and of the fused list, with the CPU seconds that fitting took."""
-    times = FitTimes()
-    log = logging.getLogger("multirecall.engine")
-    log.addHandler(times)
-    log.setLevel(logging.INFO)
-    start = process_time()
-    engine = Engine().fit(split.train, progress=progress)
-    times.by_path["fused"] = process_time() - start
-    log.removeHandler(times)
+    """Recall of each path and of the fused list, with the CPU seconds that fitting took."""
+    engine = Engine(EngineConfig(paths=SIX))
+    seconds = fit_times(engine, split.train, progress)
     figures = evaluate(engine, split, KS, progress=progress).figures
-    return {name: {"recall": one["recall"], "fit_cpu_s": times.by_path[name]} for name, one in figures.items()}
-
-
-class FitTimes(logging.Handler):
-    """The CPU time between one path's message that it is fitted and the next."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.by_path: dict[str, float] = {}
-        self.last = process_time()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Note a path's time."""
-        if record.levelno == logging.INFO and isinstance(record.args, tuple):
-            now = process_time()
-            self.by_path[str(record.args[0])], self.last = now - self.last, now
+    return {name: {"recall": one["recall"], "fit_cpu_s": seconds[name]} for name, one in figures.items()}
 
 
 def found_by_peer(split: Split) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def filled(text: str) -> str:
         "peers": "\n\n".join(
             (
                 peers(),
-                recalls("default_paths", "The six default paths beside torch-rechub's DSSM"),
+                recalls("six_paths", "The six default paths beside torch-rechub's DSSM"),
                 recalls("embeddings", "Embeddings beside their peers"),
             )
         ),
