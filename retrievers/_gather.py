@@ -27,7 +27,7 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class SparseRows:
-    """A sparse matrix by rows, such as neighbour lists (item × item) or postings (term × item), all ≥ 0.
+    """A sparse matrix by rows, such as neighbour lists (item × item) or postings (term × item).
 
     Attributes:
         offsets: int64 (n_rows + 1,).
@@ -196,7 +196,7 @@ def _take_touched(
 def _take_all(totals: Array, marks: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
     """The best of all columns, found among those that reach a bound which enough blocks are known to reach.
 
-    Sums are ≥ 0, so their bits order them as integers, whose maximum the compiler vectorises.
+    The bits of sums above 0 order them as integers, whose maximum the compiler vectorises; others are below 1.
     """
     bits = totals.view(np.int32)
     n_blocks = (bits.size + BLOCK - 1) // BLOCK
