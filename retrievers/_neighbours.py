@@ -56,7 +56,8 @@ def powers(sums: NDArray[Any], exponent: float) -> NDArray[np.float32]:
 class NeighbourRetriever(Retriever):
     """Scores an item by its similarity to the items of the history, summed with recency weights.
 
-    A subclass's `fit` sets `_neighbours` (item × item; what adds up to 0 or less is not proposed); its config has a `half_life` in items.
+    A subclass's `fit` sets `_neighbours` (item × item); what adds up to 0 or less is not proposed. Its config has a
+    `half_life` in items.
     """
 
     inline = True

@@ -28,14 +28,23 @@ def exact_weights(by_user: csr_array, regularisation: float) -> NDArray[np.float
     gram = np.zeros((n_items, n_items), np.float32)
     _add_gram(by_user.indptr, by_user.indices, by_user.data, gram)
     gram.flat[:: n_items + 1] += np.float32(regularisation)
-    factor, fault = spotrf(gram.T, lower=1, clean=0, overwrite_a=1)
-    if not fault:
-        factor, fault = spotri(factor, lower=1, overwrite_c=1)
-    if fault:
-        raise CannotFit(f"ease: the weights of the log are too large for regularisation = {regularisation:g}; raise it")
+    factor, _ = spotri(factored(gram, "ease"), lower=1, overwrite_c=1)
     inverse: NDArray[np.float32] = factor.T
     _to_weights(inverse)
     return inverse
+
+
+def factored(gram: NDArray[np.float32], plugin: str) -> NDArray[np.float32]:
+    """The Cholesky factor of a matrix of which the upper triangle is given; overwrites it, in Fortran's order.
+
+    Raises:
+        CannotFit: it is not positive definite in float32.
+    """
+    factor, fault = spotrf(gram.T, lower=1, clean=0, overwrite_a=1)
+    if fault:
+        raise CannotFit(f"{plugin}: the log's weights are too large for its regularisation; raise regularisation")
+    found: NDArray[np.float32] = factor
+    return found
 
 
 def sparse_weights(
