@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedList, offsets_of
@@ -56,6 +57,21 @@ class SparseRows:
             sums.marks,
             sums.touched,
             sums.size,
+        )
+
+    def affordable(self, rows: NDArray[np.int32], n_entries: int) -> int:
+        """How many of the first `rows` have `n_entries` entries or fewer together, but at least one."""
+        entries = np.cumsum(self.offsets[rows + 1] - self.offsets[rows])
+        return max(1, int(np.searchsorted(entries, n_entries, side="right")))
+
+    @classmethod
+    def of_matrix(cls, matrix: csr_array) -> SparseRows:
+        """The rows of a scipy matrix."""
+        return cls(
+            matrix.indptr.astype(np.int64),
+            matrix.indices.astype(np.int32),
+            matrix.data.astype(np.float32),
+            matrix.shape[1],
         )
 
     @classmethod

@@ -77,8 +77,7 @@ def sparse_weights(
         lambda start, stop: _regressions(start, stop, *arguments), n_items, threads, progress, "ease: weights"
     )
     by_target = csr_array((targets.values, targets.columns, targets.offsets), shape=(n_items, n_items))
-    by_source = by_target.T.tocsr()
-    return SparseRows(by_source.indptr.astype(np.int64), by_source.indices.astype(np.int32), by_source.data, n_items)
+    return SparseRows.of_matrix(by_target.T.tocsr())
 
 
 @kernel

@@ -55,8 +55,8 @@ class NextItem(Retriever):
 
         B = argmin Σ_t w_t ‖y_t - z_t B‖² + λ ‖B‖² = (Σ_t w_t z_tᵀ z_t + λI)⁻¹ Σ_t w_t z_tᵀ y_t
 
-    over all events `t`, where `y_t` is 1 at the item `x_t`. With one half-life it is the transition model of SLIST (Choi et
-    al., WWW 2021, "Session-aware Linear Item-Item Models", equation 13) with a future of one event.
+    over all events `t`, where `y_t` is 1 at the item `x_t`. With one half-life it is a transition model of SLIST (Choi
+    et al., WWW 2021, "Session-aware Linear Item-Item Models") with a future of one event.
     Needs the order of events.
     """
 
