@@ -37,8 +37,8 @@ class ALSConfig(PluginConfig):
     unobserved: Annotated[Positive, Field(le=1e6)] = 0.1
     """Weight of every pair of user and item, beside the weight of the pairs of the log. Changes results."""
 
-    regularisation: Annotated[Positive, Field(le=1e6)] = 0.03
-    """Penalty of a vector for each unit of its frequency to the power `frequency_exponent`. Changes results."""
+    regularisation: Annotated[Positive, Field(le=1e6)] = 10.0
+    """Mean penalty of a user's, and of an item's, vector, in interactions. Changes results."""
 
     frequency_exponent: Annotated[NonNegative, Field(le=2)] = 1.0
     """How much more the vectors of frequent users and items are penalised: 0 as much as others, 1 in proportion.
@@ -63,7 +63,7 @@ class ALS(Retriever):
     With `x_ui` the largest weight of user `u` on item `i`, `n_u = Σ_i x_ui` and `n_i = Σ_u x_ui`, the vectors minimise
 
         Σ_ui x_ui (w_u·h_i - 1)² + α Σ_ui (w_u·h_i)² + λ (Σ_u m_u ‖w_u‖² + Σ_i m_i ‖h_i‖²)
-        m_u = (n_u + α n_items)^ν,    m_i = (n_i + α n_users)^ν
+        m_u ∝ (n_u + α n_items)^ν,    m_i ∝ (n_i + α n_users)^ν,    each 1 in the mean
 
     (Hu, Koren & Volinsky, ICDM 2008, "Collaborative Filtering for Implicit Feedback Datasets", equation 3, in the form
     and with the frequency-scaled penalty of Rendle et al., RecSys 2022, "Revisiting the Performance of iALS on Item
@@ -77,6 +77,7 @@ class ALS(Retriever):
     config: ALSConfig
     _vectors: NDArray[np.float32]
     _gram: NDArray[np.float32]
+    _mean_scale: float
     _index: VectorIndex
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
@@ -93,7 +94,12 @@ class ALS(Retriever):
         users, items = (
             (scale * rng.standard_normal((n, config.dim))).astype(np.float32) for n in (data.n_users, data.n_items)
         )
-        sides = (by_user, items, self._penalties(by_user), users), (by_item, users, self._penalties(by_item), items)
+        user_scales, item_scales = self._scales(by_user), self._scales(by_item)
+        mean_scale = float(user_scales.mean())
+        sides = (
+            (by_user, items, self._penalties(user_scales, mean_scale), users),
+            (by_item, users, self._penalties(item_scales, float(item_scales.mean())), items),
+        )
         with (
             ThreadPoolExecutor(config.threads) as pool,
             progress.task("als: epochs", config.epochs) as advance,
@@ -106,7 +112,7 @@ class ALS(Retriever):
         index = build_index(
             warm, items[warm], "inner_product", config.index, rng=rng, threads=config.threads, progress=progress
         )
-        self._serve(items, index)
+        self._serve(items, index, mean_scale)
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
@@ -114,32 +120,37 @@ class ALS(Retriever):
         if not weights.any():
             return RankedList.empty()
         user = np.zeros(self.config.dim, np.float32)
-        penalty = self._penalty(weights.sum(keepdims=True, dtype=np.float64), len(self._vectors))[0]
-        conjugate_gradient(items, weights, self._vectors, self._gram, penalty, self.config.dim, user)
+        scale = self._scale(weights.sum(keepdims=True, dtype=np.float64), len(self._vectors))
+        penalty = self._penalties(scale, self._mean_scale)[0]
+        conjugate_gradient(items, weights, self._vectors, self._gram, penalty, 2 * self.config.dim, user)
         return self._index.search(user, quota, *query.filter)
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
-        write_component(folder / "vectors", {"vectors": self._vectors}, {})
+        write_component(folder / "vectors", {"vectors": self._vectors}, {"mean_scale": self._mean_scale})
         self._index.save(folder / "index")
 
     @classmethod
     def load(cls, config: ALSConfig, folder: Path, data: Dataset) -> Self:
         """See `Retriever.load`."""
         path = cls(config)
-        vectors = read_component(folder / "vectors")[0]["vectors"]
-        path._serve(vectors, load_index(folder / "index", config.index, threads=config.threads))
+        arrays, meta = read_component(folder / "vectors")
+        index = load_index(folder / "index", config.index, threads=config.threads)
+        path._serve(arrays["vectors"], index, meta["mean_scale"])
         return path
 
-    def _serve(self, vectors: NDArray[np.float32], index: VectorIndex) -> None:
-        self._vectors, self._index = vectors, index
+    def _serve(self, vectors: NDArray[np.float32], index: VectorIndex, mean_scale: float) -> None:
+        self._vectors, self._index, self._mean_scale = vectors, index, mean_scale
         self._gram = weighted_gram(vectors, self.config.unobserved)
 
-    def _penalties(self, matrix: csr_array) -> NDArray[np.float32]:
-        """The penalty of each row of `matrix`."""
-        return self._penalty(matrix.sum(axis=1), matrix.shape[1]).astype(np.float32)
+    def _penalties(self, scales: NDArray[np.float64], mean_scale: float) -> NDArray[np.float32]:
+        return (self.config.regularisation * scales / mean_scale).astype(np.float32)
 
-    def _penalty(self, frequency: NDArray[np.float64], n_others: int) -> NDArray[np.float64]:
+    def _scales(self, matrix: csr_array) -> NDArray[np.float64]:
+        """The frequency of each row of `matrix` to its power."""
+        return self._scale(matrix.sum(axis=1, dtype=np.float64), matrix.shape[1])
+
+    def _scale(self, frequencies: NDArray[np.float64], n_others: int) -> NDArray[np.float64]:
         config = self.config
-        scaled: NDArray[np.float64] = (frequency + config.unobserved * n_others) ** config.frequency_exponent
-        return config.regularisation * scaled
+        scales: NDArray[np.float64] = (frequencies + config.unobserved * n_others) ** config.frequency_exponent
+        return scales
