@@ -34,10 +34,10 @@ class ALSConfig(PluginConfig):
     epochs: Count = 15
     """Times that all users and all items are solved for. Changes results."""
 
-    unobserved: Annotated[Positive, Field(le=1e6)] = 0.1
+    unobserved: Annotated[Positive, Field(le=1e6)] = 0.03
     """Weight of every pair of user and item, beside the weight of the pairs of the log. Changes results."""
 
-    regularisation: Annotated[Positive, Field(le=1e6)] = 10.0
+    regularisation: Annotated[Positive, Field(le=1e6)] = 3.0
     """Mean penalty of a user's, and of an item's, vector, in interactions. Changes results."""
 
     frequency_exponent: Annotated[NonNegative, Field(le=2)] = 1.0
