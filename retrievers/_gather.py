@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedList, offsets_of
@@ -27,7 +28,7 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class SparseRows:
-    """A sparse matrix by rows, such as neighbour lists (item × item) or postings (term × item), all ≥ 0.
+    """A sparse matrix by rows, such as neighbour lists (item × item) or postings (term × item).
 
     Attributes:
         offsets: int64 (n_rows + 1,).
@@ -56,6 +57,21 @@ class SparseRows:
             sums.marks,
             sums.touched,
             sums.size,
+        )
+
+    def affordable(self, rows: NDArray[np.int32], n_entries: int) -> int:
+        """How many of the first `rows` have `n_entries` entries or fewer together, but at least one."""
+        entries = np.cumsum(self.offsets[rows + 1] - self.offsets[rows])
+        return max(1, int(np.searchsorted(entries, n_entries, side="right")))
+
+    @classmethod
+    def of_matrix(cls, matrix: csr_array) -> SparseRows:
+        """The rows of a scipy matrix."""
+        return cls(
+            matrix.indptr.astype(np.int64),
+            matrix.indices.astype(np.int32),
+            matrix.data.astype(np.float32),
+            matrix.shape[1],
         )
 
     @classmethod
@@ -196,7 +212,7 @@ def _take_touched(
 def _take_all(totals: Array, marks: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
     """The best of all columns, found among those that reach a bound which enough blocks are known to reach.
 
-    Sums are ≥ 0, so their bits order them as integers, whose maximum the compiler vectorises.
+    The bits of sums above 0 order them as integers, whose maximum the compiler vectorises; others are below 1.
     """
     bits = totals.view(np.int32)
     n_blocks = (bits.size + BLOCK - 1) // BLOCK

@@ -35,8 +35,10 @@ def nearest_neighbours(vectors: NDArray[np.float32], n_neighbours: int, progress
     parts = []
     with progress.task(task, n) as advance:
         for start in range(0, n, block):
-            parts.append(_best(units[start : start + block] @ units.T, start, n_neighbours))
-            advance(min(block, n - start))
+            similarities = units[start : start + block] @ units.T
+            np.fill_diagonal(similarities[:, start:], np.nan)
+            parts.append(best_columns(similarities, n_neighbours))
+            advance(len(similarities))
     return SparseRows.of_parts(parts, n)
 
 
@@ -58,20 +60,23 @@ def _approximate(vectors: NDArray[np.float32], n_neighbours: int, progress: Prog
 
 
 @kernel
-def _best(similarities: Array, start: int, n_neighbours: int) -> tuple[Array, Array, Array]:
-    """The best columns of each row of a block that begins at row `start`, without the row itself."""
-    n_rows, n_columns = similarities.shape
+def best_columns(scores: Array, n_best: int) -> tuple[Array, Array, Array]:
+    """The best columns of each row of `scores`, float32 (n_rows, n_columns), whose score is above 0.
+
+    Returns:
+        How many each row has, and the columns and scores of all rows, best first within a row.
+    """
+    n_rows, n_columns = scores.shape
     columns = np.arange(n_columns).astype(np.int32)
     lengths = np.zeros(n_rows, np.int64)
-    items = np.empty(n_rows * min(n_neighbours, n_columns), np.int32)
-    scores = np.empty(items.size, np.float32)
+    items = np.empty(n_rows * min(n_best, n_columns), np.int32)
+    values = np.empty(items.size, np.float32)
     filled = 0
     for row in range(n_rows):
-        similarities[row, start + row] = np.nan
-        best, values = top_k(columns, similarities[row], n_neighbours)
+        best, best_values = top_k(columns, scores[row], n_best)
         for position in range(best.size):
-            if values[position] > 0.0:
-                items[filled], scores[filled] = best[position], values[position]
+            if best_values[position] > 0.0:
+                items[filled], values[filled] = best[position], best_values[position]
                 filled += 1
                 lengths[row] += 1
-    return lengths, items[:filled], scores[:filled]
+    return lengths, items[:filled], values[:filled]

@@ -59,8 +59,7 @@ class Postings:
         sums = Sums(self.profiles.n_columns)
         self.profiles.add(items, weights, sums)
         terms, term_weights = sums.top(n_terms)
-        postings = np.cumsum(self.impacts.offsets[terms + 1] - self.impacts.offsets[terms])
-        n_kept = max(1, int(np.searchsorted(postings, n_postings, side="right")))
+        n_kept = self.impacts.affordable(terms, n_postings)
         return terms[:n_kept], term_weights[:n_kept]
 
 

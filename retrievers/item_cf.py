@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from multirecall.data import Dataset
-from multirecall.kernels import Array, kernel
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
-from multirecall.topk import top_k
 from multirecall.validation import Count, NonNegative, Positive
 
-from ._gather import SparseRows
-from ._neighbours import NeighbourRetriever
-
-BLOCK = 256
-"""Source items that one task of the fit handles."""
-
-
-Exponent = Annotated[NonNegative, Field(le=3)]
+from ._cooccurrence import cooccurring
+from ._neighbours import Exponent, NeighbourRetriever
 
 
 class ItemCFConfig(PluginConfig):
@@ -70,96 +60,15 @@ class ItemCF(NeighbourRetriever):
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Count co-occurrences, keep each item's best neighbours. Memory: those, and O(n_items) a thread."""
-        by_user = data.interactions.matrix
-        by_item = by_user.tocsc()
-        n_items = data.n_items
-        user_sums = by_user.sum(axis=1)
-        item_sums = by_user.power(2).sum(axis=0)
-        arguments = (
-            by_user.indptr.astype(np.int64),
-            by_user.indices.astype(np.int32),
-            by_user.data,
-            by_item.indptr.astype(np.int64),
-            by_item.indices.astype(np.int32),
-            by_item.data,
-            _power(user_sums, -self.config.user_exponent),
-            _power(item_sums, self.config.source_exponent),
-            _power(item_sums, self.config.target_exponent),
-            self.config.shrinkage ** (self.config.source_exponent + self.config.target_exponent),
-            self.config.neighbours,
+        config = self.config
+        self._neighbours = cooccurring(
+            data.interactions.matrix,
+            user_exponent=config.user_exponent,
+            source_exponent=config.source_exponent,
+            target_exponent=config.target_exponent,
+            shrinkage=config.shrinkage,
+            n_neighbours=config.neighbours,
+            threads=config.threads,
+            progress=progress,
+            task="item_cf: neighbours",
         )
-        starts = range(0, n_items, BLOCK)
-        blocks = []
-        with (
-            ThreadPoolExecutor(self.config.threads) as pool,
-            progress.task("item_cf: neighbours", n_items) as advance,
-        ):
-            for block in pool.map(lambda start: _neighbours(start, min(start + BLOCK, n_items), *arguments), starts):
-                blocks.append(block)
-                advance(block[0].size)
-        self._neighbours = SparseRows.of_parts(blocks, n_items)
-
-
-def _power(sums: NDArray[np.float64], exponent: float) -> NDArray[np.float32]:
-    """`sums ** exponent` as float32, 0 where the sum is 0."""
-    powers = np.zeros(sums.size)
-    np.power(sums, exponent, out=powers, where=sums > 0)
-    return powers.astype(np.float32)
-
-
-@kernel
-def _neighbours(
-    start: int,
-    stop: int,
-    user_offsets: Array,
-    user_items: Array,
-    user_values: Array,
-    item_offsets: Array,
-    item_users: Array,
-    item_values: Array,
-    user_factors: Array,
-    source_powers: Array,
-    target_powers: Array,
-    shrinkage: float,
-    n_neighbours: int,
-) -> tuple[Array, Array, Array]:
-    """The best neighbours of the source items `start … stop - 1`: their counts, items and similarities."""
-    n_items = item_offsets.size - 1
-    sums = np.zeros(n_items, np.float32)
-    touched = np.empty(n_items, np.int32)
-    lengths = np.zeros(stop - start, np.int64)
-    capacity = 0
-    for source in range(start, stop):
-        reach = 0
-        for entry in range(item_offsets[source], item_offsets[source + 1]):
-            user = item_users[entry]
-            reach += user_offsets[user + 1] - user_offsets[user]
-        capacity += min(reach, n_neighbours)
-    items = np.empty(capacity, np.int32)
-    scores = np.empty(capacity, np.float32)
-    filled = 0
-    for source in range(start, stop):
-        size = 0
-        for entry in range(item_offsets[source], item_offsets[source + 1]):
-            user = item_users[entry]
-            factor = item_values[entry] * user_factors[user]
-            for pair in range(user_offsets[user], user_offsets[user + 1]):
-                target = user_items[pair]
-                addend = factor * user_values[pair]
-                if addend > 0.0:
-                    if sums[target] == 0.0:
-                        touched[size] = target
-                        size += 1
-                    sums[target] += addend
-        similarities = np.empty(size, np.float32)
-        for position in range(size):
-            target = touched[position]
-            divisor = source_powers[source] * target_powers[target] + shrinkage
-            similarities[position] = np.nan if target == source else np.float32(sums[target] / divisor)
-            sums[target] = 0.0
-        best, best_similarities = top_k(touched[:size], similarities, n_neighbours)
-        lengths[source - start] = best.size
-        items[filled : filled + best.size] = best
-        scores[filled : filled + best.size] = best_similarities
-        filled += best.size
-    return lengths, items[:filled], scores[:filled]

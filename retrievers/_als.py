@@ -1,0 +1,122 @@
+"""Alternating least squares for implicit feedback: kernels, and the loop over them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from multirecall.kernels import Array, fast_kernel
+
+BLOCK = 512
+"""Rows that one task solves."""
+
+
+def half_step(
+    matrix: csr_array,
+    fixed: NDArray[np.float32],
+    penalties: NDArray[np.float32],
+    unobserved: float,
+    solved: NDArray[np.float32],
+    steps: int,
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Improve `solved` (m, dim) in place by `steps` of conjugate gradient, for `fixed` (n, dim) and `matrix` (m, n)."""
+    gram = weighted_gram(fixed, unobserved)
+    arrays = matrix.indptr, matrix.indices, matrix.data
+
+    def solve(start: int) -> None:
+        _solve_rows(start, min(start + BLOCK, len(solved)), *arrays, fixed, gram, penalties, steps, solved)
+
+    for _ in pool.map(solve, range(0, len(solved), BLOCK)):
+        pass
+
+
+def weighted_gram(vectors: NDArray[np.float32], unobserved: float) -> NDArray[np.float32]:
+    """`unobserved · VᵀV`, float32 (dim, dim)."""
+    gram: NDArray[np.float32] = np.float32(unobserved) * (vectors.T @ vectors)
+    return gram
+
+
+@fast_kernel
+def conjugate_gradient(
+    items: Array, weights: Array, vectors: Array, gram: Array, penalty: float, steps: int, solution: Array
+) -> None:
+    """Solve `(gram + Σ_i w_i v_i v_iᵀ + penalty · I) x = Σ_i w_i v_i` from `solution`, in place.
+
+    Ends after `steps`, or once the residual is a 10⁻⁵ of the right-hand side. All float32.
+    """
+    dim = solution.size
+    residual = np.zeros(dim, np.float32)
+    _apply(items, weights, vectors, gram, penalty, solution, residual)
+    scale = np.float32(0.0)
+    right = np.zeros(dim, np.float32)
+    for position in range(items.size):
+        weight, vector = weights[position], vectors[items[position]]
+        for entry in range(dim):
+            right[entry] += weight * vector[entry]
+    for entry in range(dim):
+        scale += right[entry] * right[entry]
+        residual[entry] = right[entry] - residual[entry]
+    direction = residual.copy()
+    applied = np.empty(dim, np.float32)
+    error = _dot(residual, residual)
+    for _ in range(steps):
+        if error <= np.float32(1e-10) * scale:
+            break
+        _apply(items, weights, vectors, gram, penalty, direction, applied)
+        length = error / _dot(direction, applied)
+        for entry in range(dim):
+            solution[entry] += length * direction[entry]
+            residual[entry] -= length * applied[entry]
+        before, error = error, _dot(residual, residual)
+        for entry in range(dim):
+            direction[entry] = residual[entry] + error / before * direction[entry]
+
+
+@fast_kernel
+def _dot(left: Array, right: Array) -> Any:
+    total = np.float32(0.0)
+    for entry in range(left.size):
+        total += left[entry] * right[entry]
+    return total
+
+
+@fast_kernel
+def _apply(
+    items: Array, weights: Array, vectors: Array, gram: Array, penalty: float, vector: Array, out: Array
+) -> None:
+    """`out = (gram + Σ_i w_i v_i v_iᵀ + penalty · I) vector`."""
+    dim = vector.size
+    for entry in range(dim):
+        out[entry] = np.float32(penalty) * vector[entry]
+    for row in range(dim):
+        factor, line = vector[row], gram[row]
+        for entry in range(dim):
+            out[entry] += factor * line[entry]
+    for position in range(items.size):
+        other = vectors[items[position]]
+        factor = weights[position] * _dot(other, vector)
+        for entry in range(dim):
+            out[entry] += factor * other[entry]
+
+
+@fast_kernel
+def _solve_rows(
+    start: int,
+    stop: int,
+    offsets: Array,
+    columns: Array,
+    values: Array,
+    fixed: Array,
+    gram: Array,
+    penalties: Array,
+    steps: int,
+    solved: Array,
+) -> None:
+    for row in range(start, stop):
+        part = slice(offsets[row], offsets[row + 1])
+        conjugate_gradient(columns[part], values[part], fixed, gram, penalties[row], steps, solved[row])

@@ -1,0 +1,108 @@
+"""Each item's neighbours by normalised co-occurrence."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from multirecall.kernels import Array, kernel
+from multirecall.progress import Progress
+from multirecall.topk import top_k
+
+from ._gather import SparseRows
+from ._neighbours import in_blocks, powers
+
+
+def cooccurring(
+    by_user: csr_array,
+    *,
+    user_exponent: float,
+    source_exponent: float,
+    target_exponent: float,
+    shrinkage: float,
+    n_neighbours: int,
+    threads: int,
+    progress: Progress,
+    task: str,
+) -> SparseRows:
+    """For each item its `n_neighbours` others of largest similarity, which is above 0.
+
+    With `x_ui` the entries of `by_user` (users × items, ≥ 0), `n_u = Σ_i x_ui` and `n_i = Σ_u x_ui²`:
+    `S[s → t] = Σ_u (x_us · x_ut / n_u^g) / (n_s^a · n_t^b + shrinkage^(a + b))`, with the exponents g of the user,
+    a of the source and b of the target.
+    """
+    by_item = by_user.tocsc()
+    item_sums = by_user.power(2).sum(axis=0)
+    arguments = (
+        by_user.indptr.astype(np.int64),
+        by_user.indices.astype(np.int32),
+        by_user.data,
+        by_item.indptr.astype(np.int64),
+        by_item.indices.astype(np.int32),
+        by_item.data,
+        powers(by_user.sum(axis=1), -user_exponent),
+        powers(item_sums, source_exponent),
+        powers(item_sums, target_exponent),
+        shrinkage ** (source_exponent + target_exponent),
+        n_neighbours,
+    )
+    n_items = by_user.shape[1]
+    return in_blocks(lambda start, stop: _neighbours(start, stop, *arguments), n_items, threads, progress, task)
+
+
+@kernel
+def _neighbours(
+    start: int,
+    stop: int,
+    user_offsets: Array,
+    user_items: Array,
+    user_values: Array,
+    item_offsets: Array,
+    item_users: Array,
+    item_values: Array,
+    user_factors: Array,
+    source_powers: Array,
+    target_powers: Array,
+    shrinkage: float,
+    n_neighbours: int,
+) -> tuple[Array, Array, Array]:
+    """The best neighbours of the source items `start … stop - 1`: their counts, items and similarities."""
+    n_items = item_offsets.size - 1
+    sums = np.zeros(n_items, np.float32)
+    touched = np.empty(n_items, np.int32)
+    lengths = np.zeros(stop - start, np.int64)
+    capacity = 0
+    for source in range(start, stop):
+        reach = 0
+        for entry in range(item_offsets[source], item_offsets[source + 1]):
+            user = item_users[entry]
+            reach += user_offsets[user + 1] - user_offsets[user]
+        capacity += min(reach, n_neighbours)
+    items = np.empty(capacity, np.int32)
+    scores = np.empty(capacity, np.float32)
+    filled = 0
+    for source in range(start, stop):
+        size = 0
+        for entry in range(item_offsets[source], item_offsets[source + 1]):
+            user = item_users[entry]
+            factor = item_values[entry] * user_factors[user]
+            for pair in range(user_offsets[user], user_offsets[user + 1]):
+                target = user_items[pair]
+                addend = factor * user_values[pair]
+                if addend > 0.0:
+                    if sums[target] == 0.0:
+                        touched[size] = target
+                        size += 1
+                    sums[target] += addend
+        similarities = np.empty(size, np.float32)
+        for position in range(size):
+            target = touched[position]
+            divisor = source_powers[source] * target_powers[target] + shrinkage
+            similarities[position] = np.nan if target == source else np.float32(sums[target] / divisor)
+            sums[target] = 0.0
+        best, best_similarities = top_k(touched[:size], similarities, n_neighbours)
+        lengths[source - start] = best.size
+        items[filled : filled + best.size] = best
+        scores[filled : filled + best.size] = best_similarities
+        filled += best.size
+    return lengths, items[:filled], scores[:filled]

@@ -1,0 +1,156 @@
+"""ALS: matrix factorisation for implicit feedback, with the user folded in at request time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import csr_array
+
+from multirecall.data import Dataset
+from multirecall.errors import CannotFit
+from multirecall.lists import RankedList
+from multirecall.progress import Progress
+from multirecall.protocols import PluginConfig, Retriever
+from multirecall.query import Query
+from multirecall.storage import read_component, write_component
+from multirecall.validation import Count, NonNegative, Positive
+
+from ._als import conjugate_gradient, half_step, weighted_gram
+from ._index import IndexConfig, VectorIndex, build_index, load_index
+from ._recency import recent
+
+
+class ALSConfig(PluginConfig):
+    """Settings of `als`. Tune `unobserved` and `regularisation` first, then raise `dim`."""
+
+    dim: Annotated[Count, Field(le=4_096)] = 64
+    """Length of a vector; more fits better with enough regularisation. Changes results."""
+
+    epochs: Count = 15
+    """Times that all users and all items are solved for. Changes results."""
+
+    unobserved: Annotated[Positive, Field(le=1e6)] = 0.03
+    """Weight of every pair of user and item, beside the weight of the pairs of the log. Changes results."""
+
+    regularisation: Annotated[Positive, Field(le=1e6)] = 3.0
+    """Mean penalty of a user's, and of an item's, vector, in interactions. Changes results."""
+
+    frequency_exponent: Annotated[NonNegative, Field(le=2)] = 1.0
+    """How much more the vectors of frequent users and items are penalised: 0 as much as others, 1 in proportion.
+    Changes results."""
+
+    steps: Count = 3
+    """Steps of conjugate gradient in each of those. Changes results a little."""
+
+    half_life: Positive | None = 20.0
+    """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
+
+    threads: Count = 1
+    """Threads of the fit. Speed only."""
+
+    index: IndexConfig = IndexConfig()
+    """The index over the item vectors."""
+
+
+class ALS(Retriever):
+    """Scores an item by the inner product of its vector and that of the user, folded in from the history.
+
+    With `x_ui` the largest weight of user `u` on item `i`, `n_u = Σ_i x_ui` and `n_i = Σ_u x_ui`, the vectors minimise
+
+        Σ_ui x_ui (w_u·h_i - 1)² + α Σ_ui (w_u·h_i)² + λ (Σ_u m_u ‖w_u‖² + Σ_i m_i ‖h_i‖²)
+        m_u ∝ (n_u + α n_items)^ν,    m_i ∝ (n_i + α n_users)^ν,    each 1 in the mean
+
+    (Hu, Koren & Volinsky, ICDM 2008, "Collaborative Filtering for Implicit Feedback Datasets", equation 3, in the form
+    and with the frequency-scaled penalty of Rendle et al., RecSys 2022, "Revisiting the Performance of iALS on Item
+    Recommendation Benchmarks"). Each half of an epoch takes a few steps of conjugate gradient (Takács et al., RecSys
+    2011). A request solves for its user alone, so new events and visitors need no fit.
+    """
+
+    Config: ClassVar[type[PluginConfig]] = ALSConfig
+    inline = True
+    filters = True
+    config: ALSConfig
+    _vectors: NDArray[np.float32]
+    _gram: NDArray[np.float32]
+    _mean_scale: float
+    _index: VectorIndex
+
+    def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
+        """Alternate between users and items. Memory: the log twice, and the vectors.
+
+        Raises:
+            CannotFit: no interaction has a weight above 0.
+        """
+        config, by_user = self.config, data.interactions.matrix
+        if not by_user.data.any():
+            raise CannotFit("als: no interaction weighs more than 0; raise the weights, or leave the path out")
+        by_item = by_user.T.tocsr()
+        scale = 1.0 / np.sqrt(config.dim)
+        users, items = (
+            (scale * rng.standard_normal((n, config.dim))).astype(np.float32) for n in (data.n_users, data.n_items)
+        )
+        user_scales, item_scales = self._scales(by_user), self._scales(by_item)
+        mean_scale = float(user_scales.mean())
+        sides = (
+            (by_user, items, self._penalties(user_scales, mean_scale), users),
+            (by_item, users, self._penalties(item_scales, float(item_scales.mean())), items),
+        )
+        with (
+            ThreadPoolExecutor(config.threads) as pool,
+            progress.task("als: epochs", config.epochs) as advance,
+        ):
+            for _ in range(config.epochs):
+                for matrix, fixed, penalties, solved in sides:
+                    half_step(matrix, fixed, penalties, config.unobserved, solved, config.steps, pool)
+                advance(1)
+        warm = np.flatnonzero(by_item.sum(axis=1) > 0).astype(np.int32)
+        index = build_index(
+            warm, items[warm], "inner_product", config.index, rng=rng, threads=config.threads, progress=progress
+        )
+        self._serve(items, index, mean_scale)
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        """See `Retriever.retrieve`."""
+        items, weights = recent(query, None, self.config.half_life)
+        if not weights.any():
+            return RankedList.empty()
+        user = np.zeros(self.config.dim, np.float32)
+        scale = self._scale(weights.sum(keepdims=True, dtype=np.float64), len(self._vectors))
+        penalty = self._penalties(scale, self._mean_scale)[0]
+        conjugate_gradient(items, weights, self._vectors, self._gram, penalty, 2 * self.config.dim, user)
+        return self._index.search(user, quota, *query.filter)
+
+    def save(self, folder: Path) -> None:
+        """See `Retriever.save`."""
+        write_component(folder / "vectors", {"vectors": self._vectors}, {"mean_scale": self._mean_scale})
+        self._index.save(folder / "index")
+
+    @classmethod
+    def load(cls, config: ALSConfig, folder: Path, data: Dataset) -> Self:
+        """See `Retriever.load`."""
+        path = cls(config)
+        arrays, meta = read_component(folder / "vectors")
+        index = load_index(folder / "index", config.index, threads=config.threads)
+        path._serve(arrays["vectors"], index, meta["mean_scale"])
+        return path
+
+    def _serve(self, vectors: NDArray[np.float32], index: VectorIndex, mean_scale: float) -> None:
+        self._vectors, self._index, self._mean_scale = vectors, index, mean_scale
+        self._gram = weighted_gram(vectors, self.config.unobserved)
+
+    def _penalties(self, scales: NDArray[np.float64], mean_scale: float) -> NDArray[np.float32]:
+        return (self.config.regularisation * scales / mean_scale).astype(np.float32)
+
+    def _scales(self, matrix: csr_array) -> NDArray[np.float64]:
+        """The frequency of each row of `matrix` to its power."""
+        return self._scale(matrix.sum(axis=1, dtype=np.float64), matrix.shape[1])
+
+    def _scale(self, frequencies: NDArray[np.float64], n_others: int) -> NDArray[np.float64]:
+        config = self.config
+        scales: NDArray[np.float64] = (frequencies + config.unobserved * n_others) ** config.frequency_exponent
+        return scales

@@ -1,0 +1,90 @@
+"""EASE: each item as a linear function of the others, in closed form."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from multirecall.data import Dataset
+from multirecall.errors import CannotFit
+from multirecall.progress import Progress
+from multirecall.protocols import PluginConfig
+from multirecall.validation import Count, Positive
+
+from ._dense import DenseRows
+from ._neighbours import NeighbourRetriever
+from ._ridge import exact_weights, sparse_weights
+
+EXACT_BYTES = 4
+"""Of each pair of items, float32."""
+
+SPARSE_BYTES = 24
+"""Of each neighbour of each item, while the rows of targets are turned into rows of sources."""
+
+
+class EASEConfig(PluginConfig):
+    """Settings of `ease`."""
+
+    form: Literal["auto", "exact", "sparse"] = "auto"
+    """`exact`: every item explains every other. `sparse`: an item is explained by its strongest neighbours alone.
+    `auto`: exact where that fits `memory_bytes`. Changes results."""
+
+    regularisation: Annotated[Positive, Field(le=1e12)] = 100.0
+    """Ridge penalty, in interactions: 10 to 50 suit sparse logs, 100 to 1000 dense ones. Changes results."""
+
+    neighbours: Annotated[Count, Field(le=1_000)] = 100
+    """Items that explain an item in the sparse form; the time of the fit grows with the square. Changes results."""
+
+    half_life: Positive | None = 10.0
+    """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
+
+    memory_bytes: Annotated[int, Field(strict=True, gt=0)] = 2 * 2**30
+    """Most memory of the weights: 4 bytes a pair of items in the exact form, 24 bytes a neighbour while the sparse
+    form is fitted, 8 afterwards. Changes results where `form` is `auto`."""
+
+    threads: Count = 1
+    """Threads of the sparse form's fit; the exact form uses those of the linear algebra library. Speed only."""
+
+
+class EASE(NeighbourRetriever):
+    """Scores an item by a linear function of the history, whose weights reconstruct every item from the others.
+
+    With `X` the users × items matrix of largest event weights and the penalty `λ` (Steck, WWW 2019,
+    "Embarrassingly Shallow Autoencoders for Sparse Data", equation 8):
+
+        B = argmin ‖X - X B‖² + λ ‖B‖²  with  diag(B) = 0;    P = (XᵀX + λI)⁻¹,  B_st = -P_st / P_tt
+
+    The sparse form solves the same regression for each target on its `neighbours` items of largest cosine alone; with
+    all items as neighbours it is the exact one. A half-life weighs the history's row, so that newer items say more.
+    """
+
+    Config: ClassVar[type[PluginConfig]] = EASEConfig
+    config: EASEConfig
+
+    def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
+        """Solve for the weights: `n_items³` operations in the exact form, `n_items · neighbours³` in the sparse one.
+
+        Raises:
+            CannotFit: the weights need more than `memory_bytes`.
+        """
+        config, n_items = self.config, data.n_items
+        exact_bytes = EXACT_BYTES * n_items**2
+        if config.form == "exact" or (config.form == "auto" and exact_bytes <= config.memory_bytes):
+            self._check(exact_bytes, n_items, "set form to 'sparse'")
+            with progress.task("ease: weights", 1) as advance:
+                self._neighbours = DenseRows(exact_weights(data.interactions.matrix, config.regularisation))
+                advance(1)
+            return
+        self._check(SPARSE_BYTES * n_items * min(config.neighbours, n_items), n_items, "lower neighbours")
+        self._neighbours = sparse_weights(
+            data.interactions.matrix, config.regularisation, config.neighbours, config.threads, progress
+        )
+
+    def _check(self, needed: int, n_items: int, otherwise: str) -> None:
+        if needed > self.config.memory_bytes:
+            raise CannotFit(
+                f"ease: the weights of {n_items:,} items need {needed:,} bytes, more than memory_bytes = "
+                f"{self.config.memory_bytes:,}; raise memory_bytes, or {otherwise}"
+            )

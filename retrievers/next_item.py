@@ -1,0 +1,189 @@
+"""The next item as a linear function of the history at several speeds of forgetting, in closed form."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.linalg.lapack import spotrs
+
+from multirecall.data import Dataset
+from multirecall.errors import CannotFit
+from multirecall.kernels import Array, kernel
+from multirecall.lists import RankedList
+from multirecall.progress import Progress
+from multirecall.protocols import PluginConfig, Retriever
+from multirecall.query import Query
+from multirecall.storage import read_component, write_component
+from multirecall.validation import Positive
+
+from ._dense import DenseRows
+from ._gather import Sums
+from ._ridge import factored
+
+REACH = 10
+"""Half-lives after which an event no longer counts; it would weigh less than 0.1 %."""
+
+
+class NextItemConfig(PluginConfig):
+    """Settings of `next_item`."""
+
+    half_lives: Annotated[tuple[Annotated[Positive, Field(le=10_000)], ...], Field(min_length=1, max_length=8)] = (
+        1.5,
+        15.0,
+    )
+    """For each speed the events after which an event weighs half. Each has weights of its own, so a short one
+    beside a long one learns what follows at once and what follows in the long run. Changes results, and memory."""
+
+    regularisation: Annotated[Positive, Field(le=1e12)] = 500.0
+    """Ridge penalty, in events: more for few or noisy ones. Changes results."""
+
+    memory_bytes: Annotated[int, Field(strict=True, gt=0)] = 2 * 2**30
+    """Most memory of the fit: 4 bytes for each pair of inputs, and of an input and an item, where every item is an
+    input at every speed. A log that needs more is refused."""
+
+
+class NextItem(Retriever):
+    """Scores an item by a linear function that was fitted to tell the next event from those before it.
+
+    Before event `t` of a user, input `(k, s)` is `z_t[k, s] = Σ_{p < t, x_p = s} w_p · 2^(-(t - 1 - p) / h_k)` with the
+    items `x_p`, the event weights `w_p` and the half-lives `h_k`. The weights are those of the ridge regression
+
+        B = argmin Σ_t w_t ‖y_t - z_t B‖² + λ ‖B‖² = (Σ_t w_t z_tᵀ z_t + λI)⁻¹ Σ_t w_t z_tᵀ y_t
+
+    over all events `t`, where `y_t` is 1 at the item `x_t`. With one half-life it is a transition model of SLIST (Choi
+    et al., WWW 2021, "Session-aware Linear Item-Item Models") with a future of one event.
+    Needs the order of events.
+    """
+
+    Config: ClassVar[type[PluginConfig]] = NextItemConfig
+    inline = True
+    filters = True
+    config: NextItemConfig
+    _weights: DenseRows
+
+    def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
+        """Solve for the weights: `(n_speeds · n_items)³ / 3` multiplications.
+
+        Raises:
+            CannotFit: the log has no order, or the fit needs more than `memory_bytes`.
+        """
+        log, n_items = data.interactions, data.n_items
+        if not log.ordered:
+            raise CannotFit(
+                "next_item: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
+            )
+        n_inputs = n_items * len(self.config.half_lives)
+        self._check_memory(n_items, n_inputs)
+        gram = np.zeros((n_inputs, n_inputs), np.float32)
+        products = np.zeros((n_items, n_inputs), np.float32)
+        with progress.task("next_item: weights", 2) as advance:
+            _accumulate(log.offsets, log.items, log.weights, self._rates(), self._reaches(), n_items, gram, products)
+            gram.flat[:: n_inputs + 1] += np.float32(self.config.regularisation)
+            advance(1)
+            solution, _ = spotrs(factored(gram, "next_item"), products.T, lower=1, overwrite_b=1)
+            advance(1)
+        self._weights = DenseRows(np.ascontiguousarray(solution))
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        """See `Retriever.retrieve`."""
+        n_items = self._weights.n_columns
+        sums = Sums(n_items)
+        self._weights.add(*_inputs(query.history, query.weights, self._rates(), self._reaches(), n_items), sums)
+        return sums.top_for(query, quota)
+
+    def save(self, folder: Path) -> None:
+        """See `Retriever.save`."""
+        write_component(folder, self._weights.arrays(), {})
+
+    @classmethod
+    def load(cls, config: NextItemConfig, folder: Path, data: Dataset) -> Self:
+        """See `Retriever.load`."""
+        path = cls(config)
+        path._weights = DenseRows(read_component(folder)[0]["dense"])
+        return path
+
+    def _rates(self) -> NDArray[np.float64]:
+        """The factor of each speed for one event's age."""
+        return np.exp2(-1.0 / np.array(self.config.half_lives))
+
+    def _reaches(self) -> NDArray[np.int64]:
+        """Events that each speed looks back."""
+        return np.array([math.ceil(REACH * half_life) for half_life in self.config.half_lives])
+
+    def _check_memory(self, n_items: int, n_inputs: int) -> None:
+        needed = 4 * n_inputs * (n_inputs + n_items)
+        if needed > self.config.memory_bytes:
+            raise CannotFit(
+                f"next_item: the fit of {n_items:,} items at {len(self.config.half_lives)} speeds needs {needed:,} "
+                f"bytes, more than memory_bytes = {self.config.memory_bytes:,}; raise memory_bytes, name fewer "
+                "half_lives, or take the path 'sequence'"
+            )
+
+
+@kernel
+def _accumulate(
+    offsets: Array,
+    items: Array,
+    weights: Array,
+    rates: Array,
+    reaches: Array,
+    n_items: int,
+    gram: Array,
+    products: Array,
+) -> None:
+    """Add `Σ_t w_t z_tᵀ z_t` to the upper triangle of `gram` and `Σ_t w_t y_tᵀ z_t` to `products`.
+
+    A pair of events `p ≤ q` stands in every later `z_t`: with `Z_q = Σ_{t > q} w_t (r_i r_j)^(t - 1 - q)`, which is
+    `w_(q+1) + r_i r_j Z_(q+1)`, it adds `w_p w_q r_i^(q - p) Z_q` to the entry of (i, x_p) and (j, x_q).
+    """
+    n_speeds = rates.size
+    rest = np.empty((n_speeds, n_speeds))
+    for user in range(offsets.size - 1):
+        rest[:] = 0.0
+        start, stop = offsets[user], offsets[user + 1]
+        for newer in range(stop - 1, start - 1, -1):
+            for i in range(n_speeds):
+                weight = np.float64(weights[newer])
+                for older in range(newer, max(start, newer - reaches[i]) - 1, -1):
+                    left = i * n_items + items[older]
+                    share = weight * weights[older]
+                    for j in range(n_speeds):
+                        if older == newer and j < i:
+                            continue
+                        right = j * n_items + items[newer]
+                        addend = share * rest[i, j]
+                        if left == right and older != newer:
+                            addend *= 2.0
+                        gram[min(left, right), max(left, right)] += addend
+                    weight *= rates[i]
+            for i in range(n_speeds):
+                weight = np.float64(weights[newer])
+                for older in range(newer - 1, max(start, newer - reaches[i]) - 1, -1):
+                    products[items[newer], i * n_items + items[older]] += weight * weights[older]
+                    weight *= rates[i]
+                for j in range(n_speeds):
+                    rest[i, j] = weights[newer] + rates[i] * rates[j] * rest[i, j]
+
+
+@kernel
+def _inputs(history: Array, weights: Array, rates: Array, reaches: Array, n_items: int) -> tuple[Array, Array]:
+    """The inputs of a history that are not 0, and their values; one that several events share stands several times."""
+    size = 0
+    for reach in reaches:
+        size += min(reach, history.size)
+    rows = np.empty(size, np.int32)
+    values = np.empty(size, np.float32)
+    place = 0
+    for speed in range(rates.size):
+        decay = 1.0
+        for event in range(history.size - 1, max(-1, history.size - 1 - reaches[speed]), -1):
+            rows[place] = speed * n_items + history[event]
+            values[place] = decay * weights[event]
+            decay *= rates[speed]
+            place += 1
+    return rows, values

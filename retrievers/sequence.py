@@ -1,0 +1,163 @@
+"""Directed transitions: what tends to come soon after the newest items of a history."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from multirecall.data import Dataset
+from multirecall.errors import CannotFit
+from multirecall.kernels import Array, kernel
+from multirecall.progress import Progress
+from multirecall.protocols import PluginConfig
+from multirecall.topk import top_k
+from multirecall.validation import Count, NonNegative, Positive
+
+from ._neighbours import Exponent, NeighbourRetriever, in_blocks, powers
+
+
+class SequenceConfig(PluginConfig):
+    """Settings of `sequence`."""
+
+    window: Annotated[Count, Field(le=1_000)] = 10
+    """Most events from an item to one that is counted as following it. Changes results, and the time of the fit."""
+
+    gap_decay: Annotated[Positive, Field(le=1)] = 0.85
+    """Factor on a pair for each event between its two; 1: all pairs of the window count alike. Changes results."""
+
+    backward: Annotated[NonNegative, Field(le=1)] = 0.1
+    """How much a pair counts against its direction: 0 not at all, 1 as much as along it. Changes results."""
+
+    source_exponent: Exponent = 0.3
+    """How much the popularity of the history's item divides. Changes results."""
+
+    target_exponent: Exponent = 0.3
+    """How much the popularity of the proposed item divides; more gives rarer items. Changes results."""
+
+    neighbours: Count = 500
+    """Most items kept that follow an item; memory is 8 bytes for each. Changes results."""
+
+    half_life: Positive | None = 2.0
+    """Items after which an item of the history weighs half; None: all weigh alike. 2 suits the next item, more a
+    longer horizon. Changes results."""
+
+    threads: Count = 1
+    """Threads of the fit. Speed only."""
+
+
+class Sequence(NeighbourRetriever):
+    """Scores an item by how often it came soon after the items of the history, summed with recency weights.
+
+    With `x_p` the item and `w_p` the weight of event `p` of a user, `n_i = Σ_{x_p = i} w_p`, the window `W`, the gap
+    decay `d` and the share `β` that counts backward:
+
+        S[s → t] = C_st / (n_s^a · n_t^b),    C_st = F_st + β · F_ts
+        F_st = Σ_users Σ_{0 < q - p ≤ W} w_p · w_q · d^(q - p - 1) · [x_p = s, x_q = t]
+
+    A first-order Markov chain (Rendle et al., WWW 2010, equation 4, unfactorised) that also looks past the next
+    event, with popularity exponents in place of its normalisation. Needs the order of events.
+    """
+
+    Config: ClassVar[type[PluginConfig]] = SequenceConfig
+    config: SequenceConfig
+
+    def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
+        """Count transitions, keep each item's best. Memory: those, the log twice, and O(n_items) a thread.
+
+        Raises:
+            CannotFit: the log has no order.
+        """
+        log = data.interactions
+        if not log.ordered:
+            raise CannotFit(
+                "sequence: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
+            )
+        config = self.config
+        popularity = np.bincount(log.items, log.weights, data.n_items)
+        arguments = (
+            log.items,
+            log.users,
+            log.weights,
+            np.argsort(log.items, kind="stable"),
+            np.append(0, np.cumsum(np.bincount(log.items, minlength=data.n_items))),
+            (config.gap_decay ** np.arange(config.window)).astype(np.float32),
+            config.backward,
+            powers(popularity, -config.source_exponent),
+            powers(popularity, -config.target_exponent),
+            config.neighbours,
+        )
+        self._neighbours = in_blocks(
+            lambda start, stop: _followers(start, stop, *arguments),
+            data.n_items,
+            config.threads,
+            progress,
+            "sequence: transitions",
+        )
+
+
+@kernel
+def _followers(
+    start: int,
+    stop: int,
+    items: Array,
+    users: Array,
+    weights: Array,
+    order: Array,
+    offsets: Array,
+    decays: Array,
+    backward: float,
+    source_factors: Array,
+    target_factors: Array,
+    n_neighbours: int,
+) -> tuple[Array, Array, Array]:
+    """The best followers of the source items `start … stop - 1`: their counts, items and scores.
+
+    Args:
+        start, stop: the source items.
+        items, users, weights: the events, a user's in order.
+        order, offsets: the events of item `i` are `order[offsets[i]:offsets[i + 1]]`.
+        decays: float32 (window,), what a pair counts by its gap, from 1.
+        backward: what a pair counts against its direction.
+        source_factors, target_factors: float32 (n_items,).
+        n_neighbours: most followers kept of an item.
+    """
+    n_items = offsets.size - 1
+    sums = np.zeros(n_items, np.float32)
+    touched = np.empty(n_items, np.int32)
+    lengths = np.zeros(stop - start, np.int64)
+    capacity = 0
+    for source in range(start, stop):
+        capacity += min(2 * decays.size * (offsets[source + 1] - offsets[source]), min(n_neighbours, n_items))
+    found = np.empty(capacity, np.int32)
+    scores = np.empty(capacity, np.float32)
+    filled = 0
+    for source in range(start, stop):
+        size = 0
+        for entry in range(offsets[source], offsets[source + 1]):
+            event = order[entry]
+            for step in range(-decays.size, decays.size + 1):
+                other = event + step
+                if step == 0 or other < 0 or other >= items.size or users[other] != users[event]:
+                    continue
+                addend = weights[event] * weights[other] * decays[abs(step) - 1]
+                if step < 0:
+                    addend *= backward
+                if addend > 0.0:
+                    target = items[other]
+                    if sums[target] == 0.0:
+                        touched[size] = target
+                        size += 1
+                    sums[target] += addend
+        values = np.empty(size, np.float32)
+        for position in range(size):
+            target = touched[position]
+            values[position] = sums[target] * source_factors[source] * target_factors[target]
+            sums[target] = 0.0
+        best, best_scores = top_k(touched[:size], values, n_neighbours)
+        lengths[source - start] = best.size
+        found[filled : filled + best.size] = best
+        scores[filled : filled + best.size] = best_scores
+        filled += best.size
+    return lengths, found[:filled], scores[:filled]

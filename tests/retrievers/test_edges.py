@@ -1,0 +1,67 @@
+"""Logs at the edge of what a collaborative retriever can learn from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from multirecall.data import Dataset
+from multirecall.errors import CannotFit
+from multirecall.progress import SILENT
+from multirecall.registry import retriever_class
+from multirecall.testing.retriever import queries
+
+RETRIEVERS = ("als", "ease", "graph_filter", "next_item", "sequence", "user_cf")
+
+
+def log(users: list[int], items: list[int], weight: float = 1.0) -> Dataset:
+    frame = pl.DataFrame({"user_id": users, "item_id": items, "position": range(len(users))})
+    return Dataset.from_frames(frame.with_columns(weight=pl.lit(weight)))
+
+
+LOGS = {
+    "one event": log([1], [7]),
+    "one item": log([1, 2, 3, 3], [7, 7, 7, 7]),
+    "one user": log([1, 1, 1], [7, 8, 9]),
+    "nothing shared": log([1, 2, 3], [7, 8, 9]),
+}
+
+WEIGHTLESS = log([1, 1, 2, 2], [7, 8, 7, 9], weight=0.0)
+
+
+def fitted(name: str, data: Dataset, **params: Any) -> Any:
+    plugin = retriever_class(name)
+    path = plugin(plugin.Config.model_validate(params))
+    path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
+    return path
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+@pytest.mark.parametrize("data", LOGS.values(), ids=LOGS.keys())
+def test_smallest_logs_are_served(name: str, data: Dataset) -> None:
+    path = fitted(name, data)
+    for query in queries(data):
+        ranked = path.retrieve(query, 10)
+        assert np.isfinite(ranked.scores).all()
+        assert np.isin(ranked.items, np.arange(data.n_items)).all()
+
+
+@pytest.mark.parametrize("name", ["als", "graph_filter", "user_cf"])
+def test_log_without_any_weight_is_refused(name: str) -> None:
+    with pytest.raises(CannotFit, match=f"{name}: no interaction weighs more than 0; raise the weights"):
+        fitted(name, WEIGHTLESS)
+
+
+@pytest.mark.parametrize("name", ["ease", "next_item", "sequence"])
+def test_log_without_any_weight_proposes_nothing(name: str) -> None:
+    path = fitted(name, WEIGHTLESS)
+    assert all(len(path.retrieve(query, 10)) == 0 for query in queries(WEIGHTLESS))
+
+
+def test_sparse_ease_on_items_alone() -> None:
+    data = LOGS["nothing shared"]
+    path = fitted("ease", data, form="sparse")
+    assert all(len(path.retrieve(query, 10)) == 0 for query in queries(data))
