@@ -47,7 +47,8 @@ def conjugate_gradient(
 ) -> None:
     """Solve `(gram + Σ_i w_i v_i v_iᵀ + penalty · I) x = Σ_i w_i v_i` from `solution`, in place.
 
-    Ends after `steps`, or once the residual is a 10⁻⁵ of the right-hand side. All float32.
+    Ends after `steps`, or once the residual is a 10⁻⁵ of the right-hand side; where that is 0, so is the solution.
+    All float32.
     """
     dim = solution.size
     residual = np.zeros(dim, np.float32)
@@ -61,6 +62,9 @@ def conjugate_gradient(
     for entry in range(dim):
         scale += right[entry] * right[entry]
         residual[entry] = right[entry] - residual[entry]
+    if scale == np.float32(0.0):
+        solution[:] = 0.0
+        return
     direction = residual.copy()
     applied = np.empty(dim, np.float32)
     error = _dot(residual, residual)
@@ -68,7 +72,10 @@ def conjugate_gradient(
         if error <= np.float32(1e-10) * scale:
             break
         _apply(items, weights, vectors, gram, penalty, direction, applied)
-        length = error / _dot(direction, applied)
+        curvature = _dot(direction, applied)
+        if not curvature > np.float32(0.0):
+            break
+        length = error / curvature
         for entry in range(dim):
             solution[entry] += length * direction[entry]
             residual[entry] -= length * applied[entry]

@@ -68,6 +68,20 @@ def test_half_step_equals_the_dense_solution() -> None:
         np.testing.assert_allclose(users[user], expected, atol=1e-4)
 
 
+def test_rows_without_entries_become_zero() -> None:
+    """However many half-steps they go through, and from values whose squares underflow too."""
+    matrix = weighted_shop().interactions.matrix
+    matrix.data[: matrix.indptr[1]] = 0.0
+    rng = np.random.default_rng(0)
+    items = rng.standard_normal((matrix.shape[1], 4)).astype(np.float32)
+    users = np.full((matrix.shape[0], 4), 1e-30, np.float32)
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(3):
+            half_step(matrix, items, np.ones(matrix.shape[0], np.float32), 0.3, users, 3, pool)
+    assert not users[0].any()
+    assert np.isfinite(users).all()
+
+
 def penalties(x: np.typing.NDArray[np.float64], config: ALSConfig) -> Any:
     """The penalty of each row, `regularisation` in the mean."""
     scales = (x.sum(axis=1) + config.unobserved * x.shape[1]) ** config.frequency_exponent
