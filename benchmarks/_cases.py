@@ -12,18 +12,33 @@ import typer
 from multirecall import Dataset
 from multirecall.evaluation import Split, SplitKind, given_split, leave_last_out, time_split
 
+CONFIGS = Path(__file__).resolve().parent / "configs"
+
 ML_1M_LEAST = 5
 """ml-1m without items that have fewer interactions: the 3,416 films of the published leave-last-out figures."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A data set, how it is split, and how a tuner should hold out slices of its training part."""
+    """A data set, how it is split, how a tuner holds out slices of its training part, and what it raises from where."""
 
     name: str
     split: Callable[[Path], Split]
     tuned_by: SplitKind
+    start: str
+    metric: str = "recall"
+    k: int = 20
     seen: bool = False
+
+    @property
+    def untuned(self) -> Path:
+        """The config that tuning starts from."""
+        return CONFIGS / "untuned" / f"{self.start}.toml"
+
+    @property
+    def tuned(self) -> Path:
+        """The config that tuning has written."""
+        return CONFIGS / f"{self.name}.toml"
 
 
 def chosen(names: list[str] | None) -> list[Case]:
@@ -54,11 +69,17 @@ def _amazon_cds(data: Path) -> Split:
 CASES: dict[str, Case] = {
     case.name: case
     for case in (
-        Case("ml-1m-last", _ml_1m_last, "last"),
-        Case("ml-1m-time", lambda data: time_split(_tables(data / "ml-1m")), "time"),
-        Case("amazon-cds", _amazon_cds, "random"),
-        Case("amazon-beauty", lambda data: leave_last_out(_tables(data / "amazon-beauty")), "last"),
-        Case("online-retail-new", lambda data: time_split(_tables(data / "online-retail")), "time"),
-        Case("online-retail-all", lambda data: time_split(_tables(data / "online-retail"), seen=True), "time", True),
+        Case("ml-1m-last", _ml_1m_last, "last", "next", "ndcg", 10),
+        Case("ml-1m-time", lambda data: time_split(_tables(data / "ml-1m")), "time", "while"),
+        Case("amazon-cds", _amazon_cds, "random", "pairs"),
+        Case("amazon-beauty", lambda data: leave_last_out(_tables(data / "amazon-beauty")), "last", "beauty"),
+        Case("online-retail-new", lambda data: time_split(_tables(data / "online-retail")), "time", "while"),
+        Case(
+            "online-retail-all",
+            lambda data: time_split(_tables(data / "online-retail"), seen=True),
+            "time",
+            "while",
+            seen=True,
+        ),
     )
 }

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 from _cases import CASES, Case, chosen
-from _harness import RESULTS, write
+from _harness import write
 
 from multirecall import EngineConfig, MultirecallError
 from multirecall.cli.tune import tune_command
 from multirecall.evaluation import Interval
 from multirecall.progress import Progress, terminal_progress
-from multirecall.tuning import TuningConfig, config_text, measured, tune
+from multirecall.tuning import TuningConfig, measured, tune, write_config
 
 
 def cases(
@@ -23,55 +23,59 @@ def cases(
     case: Annotated[
         list[str] | None, typer.Option(help=f"Repeat for several; default: all of {', '.join(CASES)}.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration file to start from.")] = None,
-    metric: Annotated[str, typer.Option(help="What is raised.")] = "recall",
-    k: Annotated[int, typer.Option("-k", "--k", help="List length at which it is taken.")] = 20,
-    out: Annotated[str, typer.Option(help="Name of the result files in benchmarks/results.")] = "tuning",
 ) -> None:
     """Tune on the training part of each case and compare best path, equal weights and what was kept on its test part.
 
-    Slices are held out of the training part alone; the test part is looked at once, by what was kept.
+    Slices are held out of the training part alone; the test part is looked at once, by what was kept. Begins with the
+    case's config in `configs/untuned`, and writes the tuned one into `configs`.
     """
-    start = EngineConfig.from_toml(config) if config else EngineConfig()
-    results = []
     with terminal_progress() as progress:
         for one in chosen(case):
-            results.append(tuned_case(one, data, start, metric, k, progress))
-            (RESULTS / f"{out}-{one.name}.toml").write_text(results[-1].pop("toml"), encoding="utf-8")
-            typer.echo(markdown([results[-1]]))
-            write(out, {"metric": metric, "k": k, "config": config.name if config else "default", "cases": results})
-    (RESULTS / f"{out}.md").write_text(markdown(results) + "\n", encoding="utf-8")
+            result = tuned_case(one, data, EngineConfig.from_toml(one.untuned), progress)
+            typer.echo(markdown([result]))
+            write(f"tuning-{one.name}", result)
 
 
-def tuned_case(one: Case, data: Path, start: EngineConfig, metric: str, k: int, progress: Progress) -> dict[str, Any]:
-    """Tune on the training part of a case, and measure on its test part."""
-    settings = TuningConfig(metric=metric, k=k, split=one.tuned_by, seen=one.seen)
+def tuned_case(one: Case, data: Path, start: EngineConfig, progress: Progress) -> dict[str, Any]:
+    """Tune on the training part of a case, write the config, and measure on the test part."""
+    settings = TuningConfig(metric=one.metric, k=one.k, split=one.tuned_by, seen=one.seen)
     split = one.split(data)
     began = perf_counter()
     tuned = tune(split.train, start, settings, progress=progress)
     tune_s = perf_counter() - began
+    write_config(tuned, one.tuned)
     return {
         "case": one.name,
+        "metric": f"{one.metric}@{one.k}",
         "statement": split.describe(),
         "tune_s": tune_s,
         "tuned": tuned.to_dict(),
         "test": measured(tuned, start, split, progress=progress).to_dict(),
-        "toml": config_text(tuned),
     }
 
 
 def markdown(results: list[dict[str, Any]]) -> str:
     """A Markdown table: a row for each case, with 95 % intervals."""
     lines = [
-        "| case | users | best path | which | equal weights | kept | which | over equal weights | over best path |",
-        "| --- | ---: | ---: | --- | ---: | ---: | --- | ---: | ---: |",
+        "| case | metric | users | best path | which | equal weights | kept | which | over equal weights | over best path |",
+        "| --- | --- | ---: | ---: | --- | ---: | ---: | --- | ---: | ---: |",
     ]
     for one in results:
         test, tuned = one["test"], one["tuned"]
         single = tuned["names"][[weight > 0 for weight in tuned["single"]["weights"]].index(True)]
         means = [Interval(**test[name]) for name in ("single", "plain", "tuned")]
         gains = [Interval(**test[name]) for name in ("over_plain", "over_single")]
-        cells = [one["case"], f"{test['n_users']:,}", means[0], single, means[1], means[2], tuned["verdict"], *gains]
+        cells = [
+            one["case"],
+            one["metric"],
+            f"{test['n_users']:,}",
+            means[0],
+            single,
+            means[1],
+            means[2],
+            tuned["verdict"],
+            *gains,
+        ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
