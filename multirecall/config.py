@@ -117,6 +117,9 @@ class EngineConfig(StrictModel):
         PathConfig(retriever="item_cf"),
         PathConfig(retriever="content"),
         PathConfig(retriever="popularity"),
+        PathConfig(retriever="next_item"),
+        PathConfig(retriever="ease"),
+        PathConfig(retriever="als"),
     )
     """The paths, in order. The default leaves out a path that the log cannot feed."""
 

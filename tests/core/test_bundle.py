@@ -54,7 +54,8 @@ def test_loaded_engine_answers_the_same(engine: Engine, saved: Path) -> None:
 
 def test_default_engine_remembers_what_it_left_out(tmp_path: Path) -> None:
     Engine().fit(small_shop(features=False)).save(tmp_path / "bundle")
-    assert Engine.load(tmp_path / "bundle").paths == ("two_tower", "item2vec", "node2vec", "item_cf", "popularity")
+    expected = ("two_tower", "item2vec", "node2vec", "item_cf", "popularity", "next_item", "ease", "als")
+    assert Engine.load(tmp_path / "bundle").paths == expected
 
 
 def test_saving_again_adds_a_version_and_keeps_the_one_before(engine: Engine, saved: Path) -> None:

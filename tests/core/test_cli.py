@@ -40,7 +40,7 @@ def options(files: Path) -> list[str | Path]:
 def bundle(files: Path, options: list[str | Path]) -> Path:
     _, errors = run("fit", *options, "--out", files / "bundle")
     assert "8,000 interactions" in errors
-    assert "two_tower, item2vec, node2vec, item_cf, content, popularity fitted" in errors
+    assert "two_tower, item2vec, node2vec, item_cf, content, popularity, next_item, ease, als fitted" in errors
     assert "saved to" in errors
     return files / "bundle"
 
@@ -56,6 +56,9 @@ def test_from_log_to_json(bundle: Path) -> None:
         "node2vec": "ok",
         "content": "ok",
         "popularity": "ok",
+        "next_item": "ok",
+        "ease": "ok",
+        "als": "ok",
     }
     assert (answer["n_refilled"], answer["shortfall"]) == (0, 0)
 
@@ -109,6 +112,9 @@ def test_evaluate(options: list[str | Path], tmp_path: Path) -> None:
         "item_cf",
         "content",
         "popularity",
+        "next_item",
+        "ease",
+        "als",
         "fused",
     }
     shown, _ = run("evaluate", *options, "--config", tmp_path / "engine.toml", "--seen")
@@ -182,9 +188,9 @@ def test_plugins_and_doctor(bundle: Path) -> None:
         "usable of",
         "extra test",
         "whole; ",
-        "paths two_tower, item2vec, node2vec, item_cf, content, popularity",
+        "paths two_tower, item2vec, node2vec, item_cf, content, popularity, next_item, ease, als",
     ):
-        assert part in report
+        assert part in " ".join(report.split())
 
 
 @pytest.mark.parametrize(

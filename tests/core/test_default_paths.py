@@ -14,7 +14,17 @@ def test_each_path_finds_relevant_items_that_no_other_finds() -> None:
     split = time_split(Dataset.from_frames(log.interactions, log.items, log.users))
     engine = Engine().fit(split.train)
     lists = engine.path_lists(split.users)
-    assert list(lists) == ["two_tower", "item2vec", "node2vec", "item_cf", "content", "popularity"]
+    assert list(lists) == [
+        "two_tower",
+        "item2vec",
+        "node2vec",
+        "item_cf",
+        "content",
+        "popularity",
+        "next_item",
+        "ease",
+        "als",
+    ]
     hits: dict[str, set[tuple[int, int]]] = {path: set() for path in lists}
     for path, batch in lists.items():
         for user in range(split.users.size):

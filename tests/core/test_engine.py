@@ -285,10 +285,13 @@ def test_not_fitted_and_closed() -> None:
 def test_default_engine_serves_any_log(ids: str, timestamps: bool, caplog: pytest.LogCaptureFixture) -> None:
     data = small_shop(ids, timestamps, features=False)
     engine = Engine().fit(data)
-    assert engine.paths == ("two_tower", "item2vec", "node2vec", "item_cf", "popularity")
-    assert caplog.messages == [
-        "path 'content' is left out: content: the data have no item features; pass an item table, or leave the path out"
-    ]
+    fed = ["two_tower", "item2vec", "node2vec", "item_cf", "popularity", "next_item", "ease", "als"]
+    unfed = {"content": "the data have no item features; pass an item table, or leave the path out"}
+    if not timestamps:
+        fed.remove("next_item")
+        unfed["next_item"] = "the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
+    assert list(engine.paths) == fed
+    assert caplog.messages == [f"path {path!r} is left out: {path}: {why}" for path, why in unfed.items()]
     assert len(engine.retrieve(data.users.ids.ids()[0].item(), 20)) == 20
 
 
@@ -303,7 +306,7 @@ def test_smallest_log_there_is() -> None:
 def test_log_without_any_weight() -> None:
     log = pl.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 2, 3], "weight": [0.0, 0.0, 0.0]})
     engine = Engine().fit(Dataset.from_frames(log))
-    assert engine.paths == ("item2vec", "item_cf", "popularity")
+    assert engine.paths == ("item2vec", "item_cf", "popularity", "ease")
     assert engine.retrieve(1, 3).ids.tolist() == [3]
 
 
