@@ -19,32 +19,56 @@ def result(name: str) -> dict[str, Any]:
 
 
 def quality() -> str:
-    """Recall by list, a column for each data set and k."""
+    """Recall of the default engine by list, a column for each case and k."""
     figures = result("quality")
-    cases = figures["cases"]
-    ks = (20, 100)
-    head = ["list", *(f"{title(case)}: R@{k}" for case in cases for k in ks)]
+    cases, ks = figures["cases"], (20, 100)
+    head = ["list", *(f"{case['case']}: R@{k}" for case in cases for k in ks)]
     rows = []
-    for name in dict.fromkeys(name for case in cases for name in case["lists"]):
-        cells = [
-            f"{case['lists'][name][figures['ks'].index(k)]:.4f}" if name in case["lists"] else "–"
-            for case in cases
-            for k in ks
-        ]
-        rows.append([f"`{name}`" if not name.startswith("fused") else name, *cells])
-    notes = "; ".join(
-        f"{title(case)}: {case['n_users']:,} users, "
-        f"{case['n_targets']:,} targets, {case['n_unknown_users']:,} users unknown, fitted in {case['fit_s']:.1f} s"
-        for case in cases
-    )
+    for name in dict.fromkeys(name for case in cases for name in (*case["report"]["figures"], *case["lists"])):
+        cells = []
+        for case in cases:
+            own = case["report"]["figures"].get(name, {}).get("recall") or case["lists"].get(name)
+            cells += [f"{own[figures['ks'].index(k)]:.4f}" if own else "–" for k in ks]
+        rows.append([f"{name}, equal weights" if name.startswith("fused by") else name, *cells])
+    notes = "; ".join(f"{case['case']}: {case['statement']}" for case in cases)
     return f"{table(head, rows)}\n\n{notes}."
 
 
-def title(case: dict[str, Any]) -> str:
-    """A case in a few words."""
-    if "case" in case:
-        return str(case["case"])
-    return f"{case['data']}, {'repeats count' if case['seen'] else 'new items'}"
+def costs() -> str:
+    """What each path takes on one case, and what it finds alone."""
+    figures = result("paths")
+    case = figures["cases"][0]
+    lists, ks = case["report"]["figures"], figures["ks"]
+    rows = [
+        [
+            f"`{name}`" if name != "fused" else "fused, equal weights",
+            *(f"{own['recall'][ks.index(k)]:.4f}" for k in (20, 100)),
+            f"{case['fit_cpu_s'][name]:.1f}",
+            f"{case['ms'][name]:.2f}",
+        ]
+        for name, own in lists.items()
+    ]
+    head = ["retriever", "R@20", "R@100", "fit, CPU s", "request, ms"]
+    return f"On {case['case']} ({case['statement']}), 500 candidates, one thread:\n\n{table(head, rows)}"
+
+
+def tuned() -> str:
+    """Best path, equal weights and what the tuner kept, on test parts that it never saw."""
+    head = ["case", "metric", "users", "best path alone", "equal weights", "kept", "gain over the best path"]
+    rows = []
+    for file in sorted(RESULTS.glob("tuning-*.json")):
+        one = result(file.stem)
+        test, search = one["test"], one["tuned"]
+        best = search["names"][[weight > 0 for weight in search["single"]["weights"]].index(True)]
+        cells = [_between(test[name]) for name in ("single", "plain", "tuned", "over_single")]
+        cells[0] += f" {best}"
+        cells[2] += f" {search['verdict']}"
+        rows.append([one["case"], one["metric"], f"{test['n_users']:,}", *cells])
+    return table(head, rows)
+
+
+def _between(interval: dict[str, float]) -> str:
+    return f"{interval['mean']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]"
 
 
 def speed() -> str:
@@ -129,10 +153,12 @@ def filled(text: str) -> str:
     """The README with the parts between its markers written anew."""
     parts = {
         "quality": quality(),
+        "costs": costs(),
+        "tuned": tuned(),
         "peers": "\n\n".join(
             (
                 peers(),
-                recalls("six_paths", "The six default paths beside torch-rechub's DSSM"),
+                recalls("six_paths", "Six paths beside torch-rechub's DSSM"),
                 recalls("embeddings", "Embeddings beside their peers"),
             )
         ),

@@ -15,6 +15,7 @@ from multirecall.errors import ConfigError
 from multirecall.validation import Count, Positive, StrictModel, nearest, validated
 
 FALLBACK = "fallback"
+FUSED = "fused"
 
 
 def _plain(params: dict[str, Any]) -> dict[str, Any]:
@@ -138,8 +139,9 @@ class EngineConfig(StrictModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two paths are named {twice[0]!r}; give one of them another name")
-        if FALLBACK in names:
-            raise ValueError(f"the name {FALLBACK!r} is taken by the fallback; give the path another name")
+        for taken, by in ((FALLBACK, "the fallback"), (FUSED, "the fused list")):
+            if taken in names:
+                raise ValueError(f"the name {taken!r} is taken by {by}; give the path another name")
         return paths
 
     @model_validator(mode="after")

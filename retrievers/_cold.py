@@ -18,16 +18,18 @@ K1, B = 1.2, 0.75
 MOST_TERMS, MOST_POSTINGS = 64, 50_000
 
 
-def with_cold_items(vectors: NDArray[np.float32], data: Dataset, n_similar: int) -> NDArray[np.float32]:
-    """`vectors` (n_items, dim), in which an item without interactions has the mean of its like.
+def with_cold_items(
+    vectors: NDArray[np.float32], data: Dataset, n_similar: int, learnt: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """`vectors` (n_items, dim), in which an item that is not `learnt`, by default one without events, has its like's.
 
-    That is the mean of the unit vectors of the `n_similar` items with interactions that share the heaviest terms
+    That is the mean of the unit vectors of the `n_similar` learnt items that share the heaviest terms
     with it, weighted by BM25, times the average length of vectors. It stays a zero vector where there are no
     features, or none in common.
     """
-    warm = np.bincount(data.interactions.items, minlength=data.n_items) > 0
+    warm = np.bincount(data.interactions.items, minlength=data.n_items) > 0 if learnt is None else learnt
     filled = np.where(warm[:, None], vectors, np.float32(0.0))
-    if warm.all() or not n_similar or not data.items.features:
+    if warm.all() or not warm.any() or not n_similar or not data.items.features:
         return filled
     index = _indexed(data)
     units = unit_rows(filled) * np.linalg.norm(filled[warm], axis=1).mean()

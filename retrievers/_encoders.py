@@ -127,7 +127,7 @@ class Net(nn.Module):
         self.linear = nn.ModuleList(
             nn.Linear(before, after) for before, after in zip((n_in, *widths), (*widths, dim), strict=True)
         )
-        norms = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+        norms = {"none": nn.Identity, "batch": _BatchNorm, "layer": nn.LayerNorm}
         self.norms = nn.ModuleList(norms[norm](width) for width in widths)
         self.between = nn.Sequential(
             nn.GELU(approximate="tanh") if activation == "gelu" else MODULES[activation](), nn.Dropout(dropout)
@@ -157,6 +157,18 @@ class Net(nn.Module):
                 weight, bias = weight * factor, (bias - _array(norm.running_mean)) * factor + _array(norm.bias)
             layers.append(Layer(weight, bias, gain, shift))
         return Mlp(layers, self.activation)
+
+
+class _BatchNorm(nn.BatchNorm1d):
+    """Batch norm that takes the running statistics for a batch of one, which has no spread of its own."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The normalised values, (B, width)."""
+        if len(values) > 1:
+            return super().forward(values)
+        return functional.batch_norm(
+            values, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+        )
 
 
 def _array(tensor: Tensor) -> Vectors:

@@ -22,6 +22,9 @@ MISSING, UNSEEN, FIRST = 0, 1, 2
 EXTREME = 4.0
 """Standard deviations at which a standardised number is cut."""
 
+LARGEST = 1e150
+"""A number beyond it counts as it: the squares of larger ones overflow."""
+
 SECONDS_PER_YEAR, SECONDS_PER_WEEK = 31_556_952, 604_800
 
 Tokens = tuple[list[int], list[float]]
@@ -56,7 +59,7 @@ class Field:
         if isinstance(feature, Text):
             return cls("text", FIRST + text_buckets, 0.0, 1.0, {})
         if isinstance(feature, Numeric):
-            present = feature.values[~np.isnan(feature.values)]
+            present = np.clip(feature.values[~np.isnan(feature.values)], -LARGEST, LARGEST)
             mean, deviation = (float(present.mean()), float(present.std())) if present.size else (0.0, 0.0)
             size = FIRST + (5 if feature.kind == "datetime" else 1)
             return cls(feature.kind, size, mean, deviation or 1.0, {})

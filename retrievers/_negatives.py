@@ -26,7 +26,7 @@ class NegativesConfig(StrictModel):
     frequency: Draws = 0
     """Items drawn in proportion to `count ** alpha`."""
 
-    alpha: NonNegative = 0.75
+    alpha: Annotated[NonNegative, Field(le=10)] = 0.75
     """The exponent of that; 0 is uniform, 1 follows the log."""
 
     hard: Draws = 0

@@ -42,7 +42,7 @@ def factored(gram: NDArray[np.float32], plugin: str) -> NDArray[np.float32]:
     """
     factor, fault = spotrf(gram.T, lower=1, clean=0, overwrite_a=1)
     if fault:
-        raise CannotFit(f"{plugin}: the log's weights are too large for its regularisation; raise regularisation")
+        raise CannotFit(f"{plugin}: regularisation is too small for the log's weights; raise it")
     found: NDArray[np.float32] = factor
     return found
 
@@ -50,7 +50,11 @@ def factored(gram: NDArray[np.float32], plugin: str) -> NDArray[np.float32]:
 def sparse_weights(
     by_user: csr_array, regularisation: float, n_neighbours: int, threads: int, progress: Progress
 ) -> SparseRows:
-    """The weights by source and target, where a target has weights of its `n_neighbours` most similar items only."""
+    """The weights by source and target, where a target has weights of its `n_neighbours` most similar items only.
+
+    Raises:
+        CannotFit: a regression is not positive definite in float32.
+    """
     similar = cooccurring(
         by_user,
         user_exponent=0.0,
@@ -76,6 +80,8 @@ def sparse_weights(
     targets = in_blocks(
         lambda start, stop: _regressions(start, stop, *arguments), n_items, threads, progress, "ease: weights"
     )
+    if not np.isfinite(targets.values).all():
+        raise CannotFit("ease: regularisation is too small for the log's weights; raise it")
     by_target = csr_array((targets.values, targets.columns, targets.offsets), shape=(n_items, n_items))
     return SparseRows.of_matrix(by_target.T.tocsr())
 

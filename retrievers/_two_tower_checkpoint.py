@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.errors import BundleError, ConfigError
-from multirecall.storage import read_component, verified_manifest, write_component, write_manifest
+from multirecall.storage import MANIFEST, read_component, verified_manifest, write_component, write_manifest
 
 from ._two_tower_config import TwoTowerConfig
 from ._two_tower_data import TrainingData
@@ -23,24 +24,36 @@ SPEED_ONLY = {"checkpoint", "threads", "device", "precision", "index"}
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder that holds the state of a training after an epoch.
+    """A folder for the state of one training after an epoch; each training has one of its own.
 
     Attributes:
-        folder: where; `folder.new` beside it is being written.
-        fingerprint: of the data and the settings that the state belongs to.
+        folder: where; a folder of the same name and `.new` beside it is being written.
     """
 
     folder: Path
-    fingerprint: str
 
     @classmethod
-    def of(cls, folder: str, data: TrainingData, config: TwoTowerConfig) -> Self:
-        """The checkpoint of a training on `data` with `config`."""
+    def of(cls, parent: str, data: TrainingData, config: TwoTowerConfig, rng: np.random.Generator) -> Self:
+        """The checkpoint below `parent` of a training on `data` with `config` that begins in the state of `rng`.
+
+        Raises:
+            ConfigError: `parent` is not a folder, or cannot be made.
+        """
         digest = hashlib.sha256(config.model_dump_json(exclude=SPEED_ONLY).encode())
+        meta = data.user_profile.meta(), data.item_profile.meta(), data.log.ordered, rng.bit_generator.state
+        digest.update(json.dumps(meta, sort_keys=True).encode())
         log = data.log
-        for array in (log.users, log.items, log.weights, data.users.tokens, data.items.tokens, data.held_out):
+        for array in (log.users, log.items, log.weights, data.held_out, data.held_out_gaps):
             digest.update(np.ascontiguousarray(array).data)
-        return cls(Path(folder), digest.hexdigest())
+        for bags in (data.users, data.items):
+            for array in (bags.offsets, bags.tokens, bags.weights):
+                digest.update(np.ascontiguousarray(array).data)
+        folder = Path(parent) / f"two-tower-{digest.hexdigest()[:16]}"
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise ConfigError(f"two_tower: checkpoint {parent!r} is no folder ({fault.strerror}); name one") from None
+        return cls(folder)
 
     def write(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
         """Replace what the folder holds; a crash leaves the old or the new state.
@@ -48,13 +61,12 @@ class Checkpoint:
         Raises:
             BundleError: the folder cannot be written.
         """
-        fresh = self.folder.with_name(f"{self.folder.name}.new")
         try:
-            shutil.rmtree(fresh, ignore_errors=True)
-            write_component(fresh, arrays, {**meta, "fingerprint": self.fingerprint})
-            write_manifest(fresh, {})
+            shutil.rmtree(self._fresh, ignore_errors=True)
+            write_component(self._fresh, arrays, meta)
+            write_manifest(self._fresh, {})
             shutil.rmtree(self.folder, ignore_errors=True)
-            fresh.rename(self.folder)
+            self._fresh.rename(self.folder)
         except OSError as fault:
             raise BundleError(f"checkpoint {self.folder}: cannot be written ({fault}); check the disk") from None
 
@@ -63,21 +75,14 @@ class Checkpoint:
 
         Raises:
             BundleError: a file is damaged.
-            ConfigError: it belongs to other data or settings.
         """
-        found = next(
-            (one for one in (self.folder, self.folder.with_name(f"{self.folder.name}.new")) if _whole(one)), None
-        )
-        if found is None:
-            return None
-        verified_manifest(found)
-        arrays, meta = read_component(found)
-        if meta.get("fingerprint") != self.fingerprint:
-            raise ConfigError(
-                f"two_tower: checkpoint {str(self.folder)!r} belongs to other data or settings; name another folder"
-            )
-        return {name: np.array(array) for name, array in arrays.items()}, meta
+        for found in (self.folder, self._fresh):
+            if (found / MANIFEST).exists():
+                verified_manifest(found)
+                arrays, meta = read_component(found)
+                return {name: np.array(array) for name, array in arrays.items()}, meta
+        return None
 
-
-def _whole(folder: Path) -> bool:
-    return (folder / "manifest.json").exists()
+    @property
+    def _fresh(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.new")

@@ -18,6 +18,9 @@ LossName = Literal["softmax", "infonce", "bpr", "bce", "triplet"]
 Chance = Annotated[float, Field(strict=True, ge=0, lt=1)]
 """A probability below 1."""
 
+HalfLife = Annotated[Positive, Field(ge=0.01, le=1e6)]
+"""Events after which an event weighs half."""
+
 
 class TwoTowerConfig(PluginConfig):
     """Settings of `two_tower`."""
@@ -53,7 +56,7 @@ class TwoTowerConfig(PluginConfig):
     history: Count = 50
     """Events of the history that the user tower reads, the newest. Changes results and speed."""
 
-    half_lives: tuple[Positive, ...] = (2.0, 20.0)
+    half_lives: Annotated[tuple[HalfLife, ...], Field(min_length=1, max_length=8)] = (2.0, 20.0)
     """The history is pooled once for each, with events weighing half after so many newer ones. Changes results."""
 
     horizon: Count = 30
@@ -63,7 +66,7 @@ class TwoTowerConfig(PluginConfig):
     loss: LossName = "softmax"
     """What is minimised: see `multirecall/retrievers/_losses.py`. Changes results."""
 
-    temperature: Positive = 0.05
+    temperature: Annotated[Positive, Field(ge=1e-3, le=1e3)] = 0.05
     """Cosines are divided by it. Changes results."""
 
     learn_temperature: bool = False
@@ -92,13 +95,13 @@ class TwoTowerConfig(PluginConfig):
     """Users, at most a tenth of them, whose last event is held out to measure that recall; 0: none, and training
     does not stop early. Changes results."""
 
-    learning_rate: Positive = 5e-3
+    learning_rate: Annotated[Positive, Field(le=10)] = 5e-3
     """The highest, after the warm-up; it then falls to 0 along a cosine. Changes results."""
 
     warm_up: Chance = 0.05
     """Share of the steps in which the rate rises. Changes results."""
 
-    weight_decay: NonNegative = 0.0
+    weight_decay: Annotated[NonNegative, Field(le=1)] = 0.0
     """Of AdamW. Changes results."""
 
     clip: Positive = 1.0
@@ -115,7 +118,8 @@ class TwoTowerConfig(PluginConfig):
     """Threads of the training. Speed; with 1, results are reproducible to the bit."""
 
     checkpoint: str | None = None
-    """Folder for a checkpoint after each epoch; a fit of the same data and settings goes on from it. Speed only."""
+    """Folder for a checkpoint after each epoch, below which each training has a folder of its own; a fit of the same
+    data with the same settings and seed goes on from there. Speed only."""
 
     index: IndexConfig = IndexConfig()
     """The index over the item vectors."""

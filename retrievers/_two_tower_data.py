@@ -85,6 +85,12 @@ class TrainingData:
         """The histories of training examples, which end up to `horizon` events before their targets."""
         return windows_before(self.log, examples, _gaps(examples.size, horizon, rng), length)
 
+    def in_histories(self) -> NDArray[np.bool_]:
+        """Which items stand with a weight above 0 in a history that an example may have, bool (n_items,)."""
+        log = self.log
+        beside = np.diff(log.users, append=-1) == 0 if log.ordered else np.diff(log.offsets)[log.users] > 1
+        return np.bincount(log.items[beside & (log.weights > 0)], minlength=log.n_items) > 0
+
     def held_out_histories(self, part: slice, length: int) -> Windows:
         """The histories of a part of the held-out events."""
         return windows_before(self.whole, self.held_out[part], self.held_out_gaps[part], length)

@@ -51,8 +51,8 @@ def trained(data: TrainingData, config: TwoTowerConfig, rng: np.random.Generator
     """Train until the epochs are over or recall on held-out events no longer grows, and keep the best state.
 
     Raises:
-        ConfigError: the device is not there, or the checkpoint is of other data or settings.
-        DataError: the loss or the gradient is no longer finite.
+        ConfigError: the device is not there, or the checkpoint is no folder.
+        DataError: the loss, its gradient or the model is no longer finite.
         BundleError: the checkpoint cannot be read or written.
     """
     device = _device(config)
@@ -78,7 +78,7 @@ class _Training:
     def run(self, progress: Progress) -> None:
         """All epochs that are left, with a checkpoint after each."""
         folder = self.config.checkpoint
-        checkpoint = None if folder is None else Checkpoint.of(folder, self.data, self.config)
+        checkpoint = None if folder is None else Checkpoint.of(folder, self.data, self.config, self.rng)
         if checkpoint is not None and (found := checkpoint.read()):
             self.restore(*found)
         with progress.task("two_tower: batches", self.steps * self.epochs) as advance:
@@ -94,6 +94,8 @@ class _Training:
         """The best state, ready to serve."""
         model = self.model
         model.load(self.best)
+        if not all(torch.isfinite(value).all() for value in self.best.values()):
+            raise DataError("two_tower: the trained model is not finite; lower learning_rate")
         return TrainedTowers(
             {name: table.values.cpu().numpy() for name, table in model.tables.items()},
             model.user_net.exported(),
@@ -127,8 +129,7 @@ class _Training:
         config, data = self.config, self.data
         mined = self.model.item_vectors() if config.negatives.hard else None
         order = self.rng.permutation(data.examples)
-        for number in range(self.steps):
-            events = order[number * config.batch : (number + 1) * config.batch]
+        for number, events in enumerate(np.array_split(order, self.steps)):
             batch = Batch(
                 data.log.users[events],
                 data.histories(events, config.horizon, config.history, self.rng),

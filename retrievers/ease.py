@@ -67,8 +67,10 @@ class EASE(NeighbourRetriever):
         """Solve for the weights: `n_items³` operations in the exact form, `n_items · neighbours³` in the sparse one.
 
         Raises:
-            CannotFit: the weights need more than `memory_bytes`.
+            CannotFit: the weights need more than `memory_bytes`, or no interaction weighs more than 0.
         """
+        if not data.interactions.weights.any():
+            raise CannotFit("ease: no interaction weighs more than 0; raise the weights, or leave the path out")
         config, n_items = self.config, data.n_items
         exact_bytes = EXACT_BYTES * n_items**2
         if config.form == "exact" or (config.form == "auto" and exact_bytes <= config.memory_bytes):

@@ -70,13 +70,15 @@ class NextItem(Retriever):
         """Solve for the weights: `(n_speeds · n_items)³ / 3` multiplications.
 
         Raises:
-            CannotFit: the log has no order, or the fit needs more than `memory_bytes`.
+            CannotFit: the log has no order or no weight above 0, or the fit needs more than `memory_bytes`.
         """
         log, n_items = data.interactions, data.n_items
         if not log.ordered:
             raise CannotFit(
                 "next_item: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
             )
+        if not data.interactions.weights.any():
+            raise CannotFit("next_item: no interaction weighs more than 0; raise the weights, or leave the path out")
         n_inputs = n_items * len(self.config.half_lives)
         self._check_memory(n_items, n_inputs)
         gram = np.zeros((n_inputs, n_inputs), np.float32)
@@ -86,6 +88,7 @@ class NextItem(Retriever):
             gram.flat[:: n_inputs + 1] += np.float32(self.config.regularisation)
             advance(1)
             solution, _ = spotrs(factored(gram, "next_item"), products.T, lower=1, overwrite_b=1)
+            del gram
             advance(1)
         self._weights = DenseRows(np.ascontiguousarray(solution))
 

@@ -67,13 +67,15 @@ class Sequence(NeighbourRetriever):
         """Count transitions, keep each item's best. Memory: those, the log twice, and O(n_items) a thread.
 
         Raises:
-            CannotFit: the log has no order.
+            CannotFit: the log has no order, or no interaction weighs more than 0.
         """
         log = data.interactions
         if not log.ordered:
             raise CannotFit(
                 "sequence: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
             )
+        if not data.interactions.weights.any():
+            raise CannotFit("sequence: no interaction weighs more than 0; raise the weights, or leave the path out")
         config = self.config
         popularity = np.bincount(log.items, log.weights, data.n_items)
         arguments = (

@@ -24,7 +24,7 @@ from ._two_tower_config import TwoTowerConfig
 from ._two_tower_data import TrainingData
 
 N_SIMILAR = 10
-"""Items of like features whose mean embedding an item without interactions has in histories."""
+"""Items of like features whose mean embedding an item has that no training history held."""
 
 
 class TwoTower(Retriever):
@@ -57,7 +57,7 @@ class TwoTower(Retriever):
         towers = trained(training, self.config, rng, progress)
         self._users = Tower(training.user_profile, towers.tables["users"], towers.user_net)
         self._items = Tower(training.item_profile, towers.tables["items"], towers.item_net)
-        self._history = with_cold_items(towers.tables["history"], data, N_SIMILAR)
+        self._history = with_cold_items(towers.tables["history"], data, N_SIMILAR, training.in_histories())
         self.recalls = towers.recalls
         rows = np.arange(data.n_items, dtype=np.int32)
         self._index = build_index(

@@ -20,14 +20,23 @@ from multirecall.cli.options import (
     Seen,
     Threads,
     UserFiles,
+    check_file,
     read_config,
     read_data,
 )
 from multirecall.cli.tables import console, overlap_table, quality_tables, segment_table, value_table
 from multirecall.data import Dataset
 from multirecall.engine import Engine
-from multirecall.errors import RequestError
-from multirecall.evaluation import given_split, made_split, path_values, retrieved, scored, write_page
+from multirecall.evaluation import (
+    checked_ks,
+    given_split,
+    made_split,
+    path_values,
+    require_plots,
+    retrieved,
+    scored,
+    write_page,
+)
 from multirecall.progress import terminal_progress
 
 
@@ -53,15 +62,16 @@ def evaluate_command(
     as_json: AsJson = False,
 ) -> None:
     """Fit on one part of a log, ask for the users of the other part, score each path and the fused list."""
-    if report is not None and not report.parent.is_dir():
-        raise RequestError(f"--report: {report.parent} is no folder; make it, or name another file")
+    ks = checked_ks(k or [20, 100])
+    if report is not None:
+        check_file(report, "--report")
+        require_plots()
     engine = Engine(read_config(config, seed=seed, threads=threads))
     data = read_data(interactions, items, users, engine.config)
     if test:
         parts = given_split(data, Dataset.load(test, config=engine.config.data), seen=seen)
     else:
         parts = made_split(data, split, fraction=fraction, last=last, seen=seen, seed=engine.config.seed)
-    ks = k or [20, 100]
     with terminal_progress() as progress:
         engine.fit(parts.train, progress=progress)
         lists = retrieved(engine, parts, max(ks), progress=progress)

@@ -62,3 +62,15 @@ def json_option(text: str | None, name: str) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise RequestError(f'--{name}: {text!r} is no JSON object; write e.g. \'{{"field": ["value"]}}\'')
     return value
+
+
+def check_file(file: Path, option: str) -> None:
+    """Refuse a file that could not be written in the end.
+
+    Raises:
+        RequestError: its folder does not exist, or it is a folder itself.
+    """
+    if not file.parent.is_dir():
+        raise RequestError(f"{option}: {file.parent} is no folder; make it, or name another file")
+    if file.is_dir():
+        raise RequestError(f"{option}: {file} is a folder; name a file in it")

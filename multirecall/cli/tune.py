@@ -19,11 +19,11 @@ from multirecall.cli.options import (
     Seen,
     Threads,
     UserFiles,
+    check_file,
     read_config,
     read_data,
 )
 from multirecall.cli.tables import console, plain_table
-from multirecall.errors import RequestError
 from multirecall.evaluation import made_split
 from multirecall.progress import terminal_progress
 from multirecall.tuning import (
@@ -74,8 +74,9 @@ def tune_command(
     as_json: AsJson = False,
 ) -> None:
     """Gate the paths, search their fusion on one slice of the log, keep what holds up on a second, write the config."""
-    if not out.parent.is_dir():
-        raise RequestError(f"--out: {out.parent} is no folder; make it, or name another file")
+    check_file(out, "--out")
+    if journal is not None:
+        check_file(journal, "--journal")
     start = read_config(config, seed=seed, threads=threads)
     given: dict[str, Any] = {
         "metric": metric,

@@ -4,9 +4,10 @@ from multirecall.evaluation.bootstrap import Interval, interval, intervals
 from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metrics, coverage, exposure, gini, novelty
 from multirecall.evaluation.diversity import diversity, feature_rows, vector_rows
 from multirecall.evaluation.embeddings import EmbeddingHealth, embedding_health, embedding_map, similarity_plot
+from multirecall.evaluation.figures import require_plots
 from multirecall.evaluation.metrics import METRICS, user_metrics
 from multirecall.evaluation.page import page, write_page
-from multirecall.evaluation.report import Report, SegmentFigures, evaluate, scored
+from multirecall.evaluation.report import Report, SegmentFigures, checked_ks, evaluate, scored
 from multirecall.evaluation.retrieved import Retrieved, latencies, retrieved
 from multirecall.evaluation.segments import Segment, history_lengths, history_segments
 from multirecall.evaluation.shapley import Shapley, shapley
@@ -38,6 +39,7 @@ __all__ = [
     "SplitKind",
     "ValueReport",
     "catalogue_metrics",
+    "checked_ks",
     "coverage",
     "diversity",
     "embedding_health",
@@ -59,6 +61,7 @@ __all__ = [
     "page",
     "path_values",
     "random_split",
+    "require_plots",
     "retrieved",
     "scored",
     "shapley",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ PAIRS = 100_000
 
 MAPPED = 5_000
 """Most vectors that a map shows; more are drawn from."""
+
+Method = Literal["pca", "tsne"]
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 BINS = np.linspace(-1.0, 1.0, 41)
@@ -68,7 +70,7 @@ def embedding_health(vectors: NDArray[np.floating], *, seed: int = 0) -> Embeddi
     _check(vectors)
     finite = np.isfinite(vectors).all(axis=1)
     whole = vectors[finite].astype(np.float64)
-    norms = np.linalg.norm(whole, axis=1)
+    norms = _norms(whole)
     units = whole[norms > 0] / norms[norms > 0, None]
     if len(units) < 2:
         raise RequestError("embeddings: fewer than two vectors are finite and not zero; there is nothing to compare")
@@ -116,7 +118,7 @@ def embedding_map(
     categories: Sequence[Any] | NDArray[Any],
     file: Path,
     *,
-    method: Literal["pca", "tsne"] = "pca",
+    method: Method = "pca",
     seed: int = 0,
 ) -> None:
     """Draw vectors (n, dim) on a plane, coloured by category, into `file` (.png, .svg or .pdf).
@@ -133,10 +135,12 @@ def embedding_map(
         RequestError: the arrays do not fit, a library is missing, or the file cannot be written.
     """
     _check(vectors)
+    if method not in get_args(Method):
+        raise RequestError(f"embeddings: method {method!r} is unknown; choose one of {', '.join(get_args(Method))}")
     labels = np.array([str(one) for one in categories])
     if len(labels) != len(vectors):
         raise RequestError(f"embeddings: {len(vectors)} vectors and {len(labels)} categories; pass one for each")
-    norms = np.linalg.norm(np.where(np.isfinite(vectors), vectors, 0.0), axis=1)
+    norms = _norms(np.where(np.isfinite(vectors), vectors, 0.0).astype(np.float64))
     usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & (norms > 0))
     if usable.size < 3:
         raise RequestError("embeddings: fewer than three vectors are finite and not zero; there is nothing to map")
@@ -154,10 +158,21 @@ def embedding_map(
     )
     for name, colour in zip(shown, COLOURS, strict=False):
         own = points[labels == name]
-        axes.scatter(own[:, 0], own[:, 1], s=7, color=colour, label=name, linewidths=0)
-    axes.legend(frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
+        shown_as = f"\u200b{name}"  # matplotlib leaves out labels that begin with an underscore
+        axes.scatter(own[:, 0], own[:, 1], s=7, color=colour, label=shown_as, linewidths=0)
+    legend = axes.legend(frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     axes.set_axis_off()
     _saved(figure, file)
+
+
+def _norms(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The Euclidean norm of each row, by its largest entry first, so that no square overflows."""
+    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0.0)
+    scaled = np.divide(vectors, largest, out=np.zeros_like(vectors), where=largest > 0)
+    norms: NDArray[np.float64] = largest[:, 0] * np.linalg.norm(scaled, axis=1)
+    return norms
 
 
 def _check(vectors: NDArray[np.floating]) -> None:

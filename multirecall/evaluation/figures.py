@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from multirecall.config import FUSED
 from multirecall.errors import RequestError
-from multirecall.evaluation.retrieved import FUSED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,17 +24,22 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8
 FUSED_COLOUR = "#111111"
 
 
+def require_plots() -> None:
+    """Raise `RequestError` where matplotlib is not installed."""
+    if find_spec("matplotlib") is None:
+        raise RequestError("plots need matplotlib: pip install 'multirecall[plots]'")
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of so many inches.
 
     Raises:
         RequestError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rcParams
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise RequestError("plots need matplotlib: pip install 'multirecall[plots]'") from None
+    require_plots()
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
     rcParams["svg.fonttype"] = "none"
     return Figure(figsize=(width, height), layout="constrained")
 

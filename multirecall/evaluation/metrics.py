@@ -41,7 +41,9 @@ def user_metrics(
 
 @kernel
 def _user_metrics(offsets: Array, items: Array, target_offsets: Array, targets: Array, ks: Array) -> Array:
-    n_users, longest = offsets.size - 1, ks[-1]
+    n_users, longest = offsets.size - 1, 1
+    for user in range(n_users):
+        longest = max(longest, offsets[user + 1] - offsets[user], target_offsets[user + 1] - target_offsets[user])
     out = np.zeros((6, n_users, ks.size))
     discounts = 1.0 / np.log2(np.arange(2.0, longest + 2.0))
     ideal = np.cumsum(discounts)

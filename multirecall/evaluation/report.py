@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from multirecall.config import FUSED
 from multirecall.engine import Engine
 from multirecall.errors import RequestError
 from multirecall.evaluation.bootstrap import intervals
@@ -22,7 +23,7 @@ from multirecall.evaluation.catalogue import (
 )
 from multirecall.evaluation.diversity import diversity, feature_rows
 from multirecall.evaluation.metrics import METRICS, user_metrics
-from multirecall.evaluation.retrieved import FUSED, Retrieved, retrieved
+from multirecall.evaluation.retrieved import Retrieved, retrieved
 from multirecall.evaluation.segments import history_lengths, history_segments
 from multirecall.evaluation.splits import Split
 from multirecall.lists import RankedBatch
@@ -127,10 +128,9 @@ def scored(lists: Retrieved, ks: Sequence[int]) -> Report:
 
 def checked_ks(ks: Sequence[int]) -> tuple[int, ...]:
     """List lengths in ascending order; raises `RequestError`."""
-    ks = tuple(sorted(set(ks)))
-    if not ks or ks[0] < 1:
-        raise RequestError(f"ks must be whole numbers > 0, got {list(ks)}")
-    return ks
+    if not ks or not all(isinstance(k, int) and 0 < k < 2**31 for k in ks):
+        raise RequestError(f"k must be a whole number > 0 and < 2**31, got {list(ks)}")
+    return tuple(sorted(set(ks)))
 
 
 def _user_values(lists: RankedBatch, split: Split, ks: tuple[int, ...], rows: csr_array | None) -> NDArray[np.float64]:

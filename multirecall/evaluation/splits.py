@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +100,8 @@ def made_split(
         return user_time_split(data, fraction, seen=seen)
     if kind == "last":
         return leave_last_n(data, last, seen=seen)
+    if kind != "random":
+        raise RequestError(f"split: got {kind!r}; choose one of {', '.join(get_args(SplitKind))}")
     if seen:
         raise RequestError("a random split holds out whole pairs of user and item, so nothing seen comes again")
     return random_split(data, fraction, seed=seed)
@@ -118,7 +120,7 @@ def time_split(data: Dataset, fraction: float = 0.1, *, seen: bool = False) -> S
     log = data.interactions
     if log.times is None:
         raise DataError("a time split needs a column 'timestamp' in the log")
-    cut = np.sort(log.times)[int(len(log) * (1 - fraction))]
+    cut = np.sort(log.times)[min(int(len(log) * (1 - fraction)), len(log) - 1)]
     past = log.times < cut
     if past.all() or not past.any():
         raise DataError(f"a time split of {fraction:g} leaves one part empty: too many events share one time")
@@ -143,7 +145,7 @@ def leave_last_n(data: Dataset, n: int = 1, *, seen: bool = False) -> Split:
     Raises:
         DataError: the log has neither timestamps nor positions, or no user has more than `n` events.
     """
-    if n < 1:
+    if not isinstance(n, int) or n < 1:
         raise RequestError(f"leave-last-n: n must be a whole number > 0, got {n}")
     lengths = np.diff(data.interactions.offsets)
     name = "each user's last event" if n == 1 else f"each user's last {n} events"
@@ -218,7 +220,7 @@ def given_split(train: Dataset, test: Dataset, *, seen: bool = False) -> Split:
 def _newest_of_each(data: Dataset, counts: NDArray[np.int64], name: str, seen: bool) -> Split:
     log = data.interactions
     if not log.ordered:
-        raise DataError("leave-last-out needs a column 'timestamp' or 'position' in the log")
+        raise DataError(f"a split by {name} needs a column 'timestamp' or 'position' in the log")
     if not (counts > 0).any():
         raise DataError(f"{name}: needs users with at least two events, and more than are left out")
     from_end = log.offsets[1:][log.users] - np.arange(len(log))
@@ -278,5 +280,5 @@ def _assembled(
 
 
 def _check_fraction(fraction: float) -> None:
-    if not 0 < fraction < 1:
-        raise RequestError(f"fraction must be between 0 and 1, got {fraction}")
+    if not isinstance(fraction, int | float) or not 0 < fraction < 1:
+        raise RequestError(f"fraction must be a number between 0 and 1, got {fraction!r}")

@@ -45,7 +45,7 @@ class TuningConfig(StrictModel):
     """Fusion plug-ins to choose from; none named: all that are installed."""
 
     trials: Count = 2_000
-    """Most fusions that are scored."""
+    """Most fusions that are scored, once each strategy under each of its settings was."""
 
     patience: Count = 150
     """The search ends after so many fusions without a gain."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,6 @@ class Journal:
         """
         self._scores: dict[str, float] = {}
         self._file = file
-        self.n_found = 0
         if file is None:
             return
         head = {"format": FORMAT, "fingerprint": fingerprint}
@@ -46,18 +46,17 @@ class Journal:
                     lines.write(json.dumps([key, self._scores[key]]) + "\n")
         return self._scores[key]
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._scores
-
     def _read(self, file: Path, head: dict[str, object]) -> None:
-        first, *lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        text = file.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]  # the last line may have been cut off
         try:
+            first, *lines = whole.decode().splitlines()
             if json.loads(first) != head:
                 raise RequestError(
                     f"journal {file}: belongs to other data, paths or settings; remove it, or name another file"
                 )
-            whole = [line for line in lines if line.endswith("]")]  # the last one may have been cut off
-            self._scores = dict(map(json.loads, whole))
+            self._scores = {str(key): float(score) for key, score in map(json.loads, lines)}
         except (ValueError, TypeError):
             raise RequestError(f"journal {file}: is no journal of a search; name another file") from None
-        self.n_found = len(self._scores)
+        if len(whole) < len(text):
+            os.truncate(file, len(whole))

@@ -8,6 +8,7 @@ from typing import Any
 
 from multirecall.config import EngineConfig
 from multirecall.data import Dataset
+from multirecall.errors import RequestError
 from multirecall.evaluation import Split
 from multirecall.progress import SILENT, Progress
 from multirecall.tuning.ascent import climbed, searched
@@ -137,6 +138,8 @@ def measured(tuned: Tuned, start: EngineConfig, split: Split, *, progress: Progr
     """
     engine = opened(start).fit(split.train, progress=progress)
     memory = Memory.of(engine, split, tuned.settings.metric, tuned.settings.k, progress)
+    if memory.names != tuned.names:
+        raise RequestError(f"measured: the paths {tuned.names} were tuned, but {memory.names} could be fitted here")
     return compared(memory, tuned.single, tuned.plain, tuned.kept, tuned.settings)
 
 
@@ -149,7 +152,23 @@ def _remembered(
     search = Memory.of(engine, first, settings.metric, settings.k, progress)
     if second.train is not first.train:
         engine = opened(config).fit(second.train, progress=progress)
-    return search, Memory.of(engine, second, settings.metric, settings.k, progress)
+    confirm = Memory.of(engine, second, settings.metric, settings.k, progress)
+    _check_paths(search, confirm.names)
+    return search, confirm
+
+
+def _check_paths(search: Memory, names: tuple[str, ...]) -> None:
+    """Refuse parts of which a path could be fitted on one only, as one that a larger catalogue rules out.
+
+    Raises:
+        RequestError: there is one.
+    """
+    odd = sorted({*search.names} ^ {*names})
+    if odd:
+        raise RequestError(
+            f"tune: path {odd[0]!r} can be fitted on one part of the log, but not on another; name the paths in a "
+            "config, without it"
+        )
 
 
 def _with_quotas(scorer: Scorer, plain: Candidate) -> tuple[Candidate, bool]:

@@ -35,7 +35,14 @@ def write_config(tuned: Tuned, file: Path) -> None:
 
 
 def config_text(tuned: Tuned) -> str:
-    """The config as TOML under its comment."""
+    """The config as TOML under its comment; raises `RequestError` where a path's setting is None."""
+    for path in tuned.config.paths:
+        for name, value in path.params.items():
+            if value is None:
+                raise RequestError(
+                    f"paths {path.name!r}: {name} is None, which TOML cannot say; give a number, for a half-life a "
+                    "very large one"
+                )
     comment = "\n".join(f"# {line}".rstrip() for line in statement(tuned))
     return f"{comment}\n\n{tomli_w.dumps(tuned.config.model_dump(exclude_unset=True, exclude_none=True))}"
 

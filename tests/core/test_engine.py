@@ -306,7 +306,7 @@ def test_smallest_log_there_is() -> None:
 def test_log_without_any_weight() -> None:
     log = pl.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 2, 3], "weight": [0.0, 0.0, 0.0]})
     engine = Engine().fit(Dataset.from_frames(log))
-    assert engine.paths == ("item2vec", "item_cf", "popularity", "ease")
+    assert engine.paths == ("item2vec", "item_cf", "popularity")
     assert engine.retrieve(1, 3).ids.tolist() == [3]
 
 

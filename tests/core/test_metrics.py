@@ -194,3 +194,10 @@ def test_paired_columns_see_the_same_resamples() -> None:
     bounds = intervals(np.concatenate([values, values + 1.0, np.where(values > 0, values, np.nan)], axis=1))
     assert bounds[:, 1].tolist() == pytest.approx((bounds[:, 0] + 1).tolist())
     assert (bounds[:, 2] > 0).all(), "absent values are left out, not counted as 0"
+
+
+def test_a_huge_k_needs_no_room_of_its_own() -> None:
+    offsets, items = np.array([0, 2]), np.array([3, 1], np.int32)
+    values = user_metrics(offsets, items, np.array([0, 1]), np.array([1], np.int32), [2, 2**31 - 1])
+    assert values[METRICS.index("recall"), 0].tolist() == [1, 1]
+    assert values[METRICS.index("ndcg"), 0, 1] == values[METRICS.index("ndcg"), 0, 0]

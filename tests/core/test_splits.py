@@ -152,7 +152,7 @@ def test_splits_that_cannot_be() -> None:
         leave_last_n(data, 0)
     with pytest.raises(DataError, match="needs users with at least two events"):
         leave_last_n(data, 9)
-    with pytest.raises(RequestError, match="fraction must be between 0 and 1"):
+    with pytest.raises(RequestError, match="fraction must be a number between 0 and 1"):
         random_split(data, 1.5)
     with pytest.raises(DataError, match="leaves nothing out"):
         random_split(data, 0.01)
@@ -211,3 +211,20 @@ def test_where_the_future_is_chance_only_a_leak_beats_chance(plugins: Any) -> No
         low, high = report.intervals[name]["recall"][0]
         assert low - 0.01 <= chance <= high + 0.01, f"{name} knows something that it cannot"
     assert report.intervals["peeking"]["recall"][0][0] > 5 * chance, "the check would not see a leak"
+
+
+@pytest.mark.parametrize("fraction", ["0.1", 0, 1])
+def test_odd_fractions_are_refused(fraction: Any) -> None:
+    with pytest.raises(RequestError, match="fraction must be a number between 0 and 1"):
+        time_split(small_shop(), fraction)
+
+
+def test_the_least_fraction_holds_out_the_newest_event() -> None:
+    assert time_split(small_shop(), 1e-17, seen=True).n_held_out == 1
+
+
+def test_odd_kinds_and_counts_are_refused() -> None:
+    with pytest.raises(RequestError, match="choose one of time, user-time, last, random"):
+        made_split(small_shop(), "bogus")  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match=r"whole number > 0, got 1\.5"):
+        leave_last_n(small_shop(), 1.5)  # type: ignore[arg-type]

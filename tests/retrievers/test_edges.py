@@ -49,16 +49,18 @@ def test_smallest_logs_are_served(name: str, data: Dataset) -> None:
         assert np.isin(ranked.items, np.arange(data.n_items)).all()
 
 
-@pytest.mark.parametrize("name", ["als", "graph_filter", "user_cf"])
+@pytest.mark.parametrize("name", RETRIEVERS)
 def test_log_without_any_weight_is_refused(name: str) -> None:
     with pytest.raises(CannotFit, match=f"{name}: no interaction weighs more than 0; raise the weights"):
         fitted(name, WEIGHTLESS)
 
 
-@pytest.mark.parametrize("name", ["ease", "next_item", "sequence"])
-def test_log_without_any_weight_proposes_nothing(name: str) -> None:
-    path = fitted(name, WEIGHTLESS)
-    assert all(len(path.retrieve(query, 10)) == 0 for query in queries(WEIGHTLESS))
+def test_sparse_ease_refuses_what_float32_cannot_solve() -> None:
+    users, items = np.indices((50, 4)).reshape(2, -1)
+    alike = log(users.tolist(), items.tolist(), weight=1e6)
+    for form in ("exact", "sparse"):
+        with pytest.raises(CannotFit, match="regularisation is too small for the log's weights; raise it"):
+            fitted("ease", alike, form=form)
 
 
 def test_sparse_ease_on_items_alone() -> None:

@@ -259,16 +259,47 @@ def test_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, monkeypatc
         assert first.scores.tolist() == second.scores.tolist()
 
 
-def test_a_checkpoint_of_other_settings_or_damaged_is_refused(tmp_path: Path) -> None:
+def test_each_training_has_a_checkpoint_of_its_own(tmp_path: Path) -> None:
+    """Other settings, features or seeds neither go on from it nor touch it, nor anything else in the folder."""
     data = small_shop()
-    folder = tmp_path / "state"
-    fitted(data, checkpoint=str(folder))
-    with pytest.raises(ConfigError, match="other data or settings"):
-        fitted(data, checkpoint=str(folder), dim=4)
-    file = folder / "torch-random.npy"
+    (tmp_path / "precious.txt").write_text("mine")
+    fitted(data, checkpoint=str(tmp_path))
+    fitted(data, checkpoint=str(tmp_path), dim=4)
+    fitted(data, checkpoint=str(tmp_path), seed=1)
+    fitted(small_shop(features=False), checkpoint=str(tmp_path))
+    assert len(list(tmp_path.glob("two-tower-*"))) == 4
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    fitted(small_shop(), checkpoint=str(tmp_path))
+    (file,) = tmp_path.glob("two-tower-*/torch-random.npy")
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(BundleError, match="torch-random"):
-        fitted(data, checkpoint=str(folder))
+        fitted(small_shop(), checkpoint=str(tmp_path))
+
+
+def test_a_checkpoint_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is no folder"):
+        fitted(small_shop(), checkpoint=str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("batch", [1, 233])
+def test_batch_norm_bears_a_batch_of_one(batch: int) -> None:
+    data = small_shop(features=False)
+    path = fitted(data, norm="batch", item_widths=(4,), batch=batch, epochs=1)
+    assert len(path.retrieve(queries(data)[0], 5)) == 5
+
+
+def test_an_item_that_no_history_held_has_the_place_of_its_like() -> None:
+    """Item 9 stands last in the only history that has it, so its own embedding was never learnt."""
+    frame = pl.DataFrame({"user_id": [1, 1, 1, 2, 2], "item_id": [7, 8, 9, 7, 8], "position": [1, 2, 3, 1, 2]})
+    items = pl.DataFrame({"item_id": [7, 8, 9], "kind": ["a", "b", "a"]})
+    path = fitted(Dataset.from_frames(frame, items))
+    like, other, _ = path._history
+    assert path._history[2] @ like > 0.99 * np.linalg.norm(path._history[2]) * np.linalg.norm(like)
+    assert not np.allclose(path._history[2], other)
 
 
 def test_divergence_names_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
