@@ -1,7 +1,7 @@
 """Honest measuring: splits that do not leak, metrics at several k, reports per path and fused."""
 
 from multirecall.evaluation.bootstrap import Interval, interval, intervals
-from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metrics, coverage, exposure, gini, novelty
+from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metrics, exposure, gini
 from multirecall.evaluation.diversity import diversity, feature_rows, vector_rows
 from multirecall.evaluation.embeddings import EmbeddingHealth, embedding_health, embedding_map, similarity_plot
 from multirecall.evaluation.figures import require_plots
@@ -40,7 +40,6 @@ __all__ = [
     "ValueReport",
     "catalogue_metrics",
     "checked_ks",
-    "coverage",
     "diversity",
     "embedding_health",
     "embedding_map",
@@ -57,7 +56,6 @@ __all__ = [
     "leave_last_n",
     "leave_last_out",
     "made_split",
-    "novelty",
     "page",
     "path_values",
     "random_split",

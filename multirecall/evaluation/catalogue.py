@@ -53,17 +53,6 @@ def catalogue_metrics(
     )
 
 
-def coverage(offsets: NDArray[np.int64], items: NDArray[np.int32], n_items: int, k: int) -> float:
-    """The share of the catalogue that stands among the first `k` of at least one user."""
-    return float((exposure(offsets, items, n_items, [k])[0] > 0).mean())
-
-
-def novelty(offsets: NDArray[np.int64], items: NDArray[np.int32], shares: NDArray[np.float64], k: int) -> float:
-    """Mean self-information, in bits, of the first `k`: `-log2` of the share of training users who chose the item."""
-    counts = exposure(offsets, items, shares.size, [k])[0]
-    return float(counts @ -np.log2(shares) / max(counts.sum(), 1))
-
-
 def gini(counts: NDArray[np.integer]) -> float:
     """The Gini index of non-negative counts (n,): `Σ (2r - n - 1) c_r / (n Σ c)`, `c_r` the r-th smallest from 1."""
     n, total = counts.size, counts.sum()

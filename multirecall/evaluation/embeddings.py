@@ -135,6 +135,8 @@ def embedding_map(
         RequestError: the arrays do not fit, a library is missing, or the file cannot be written.
     """
     _check(vectors)
+    if vectors.shape[1] < 2:
+        raise RequestError("embeddings: the vectors have one dimension; a map needs two or more")
     if method not in get_args(Method):
         raise RequestError(f"embeddings: method {method!r} is unknown; choose one of {', '.join(get_args(Method))}")
     labels = np.array([str(one) for one in categories])

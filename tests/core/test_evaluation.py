@@ -10,12 +10,13 @@ import pytest
 from multirecall import Dataset, Engine, EngineConfig
 from multirecall.errors import DataError, RequestError
 from multirecall.evaluation import (
+    CATALOGUE_METRICS,
     METRICS,
     Split,
-    coverage,
+    catalogue_metrics,
     evaluate,
+    exposure,
     leave_last_out,
-    novelty,
     time_split,
     user_metrics,
 )
@@ -48,10 +49,10 @@ def test_ndcg_equals_the_loop() -> None:
 
 def test_coverage_and_novelty_written_out() -> None:
     offsets, items = np.array([0, 2, 4]), np.array([0, 1, 0, 3], np.int32)
-    assert coverage(offsets, items, 5, 1) == 1 / 5
-    assert coverage(offsets, items, 5, 2) == 3 / 5
-    shares = np.array([0.5, 0.25, 1.0, 1.0])
-    assert novelty(offsets, items, shares, 2) == pytest.approx((1 + 2 + 1 + 0) / 4)
+    shares = np.array([0.5, 0.25, 1.0, 1.0, 1.0])
+    shown = catalogue_metrics(exposure(offsets, items, 5, [1, 2]), shares, np.zeros(5, np.bool_))
+    assert shown[CATALOGUE_METRICS.index("coverage")].tolist() == [1 / 5, 3 / 5]
+    assert shown[CATALOGUE_METRICS.index("novelty"), 1] == pytest.approx((1 + 2 + 1 + 0) / 4)
 
 
 LOG = pl.DataFrame(
@@ -139,7 +140,7 @@ def test_splits_that_cannot_be() -> None:
         time_split(Dataset.from_frames(LOG.drop("timestamp")))
     with pytest.raises(DataError, match="leaves one part empty"):
         time_split(Dataset.from_frames(LOG.with_columns(timestamp=1)))
-    with pytest.raises(RequestError, match="fraction must be between 0 and 1"):
+    with pytest.raises(RequestError, match="fraction must be a number between 0 and 1"):
         time_split(Dataset.from_frames(LOG), 1.0)
     with pytest.raises(DataError, match="pass seen=True"):
         time_split(Dataset.from_frames(LOG.with_columns(item_id=7, user_id=1)), 0.3)
