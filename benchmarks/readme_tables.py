@@ -67,6 +67,19 @@ def tuned() -> str:
     return table(head, rows)
 
 
+def published() -> str:
+    """Figures of the configs for splits that others have published on, path by path."""
+    shown = (("recall", 20), ("ndcg", 20), ("hit_rate", 10), ("ndcg", 10), ("recall", 100))
+    rows = []
+    for file in sorted(RESULTS.glob("quality-*.json")):
+        figures = result(file.stem)
+        for case in figures["cases"]:
+            for name, own in case["report"]["figures"].items():
+                cells = [f"{own[metric][figures['ks'].index(k)]:.4f}" for metric, k in shown]
+                rows.append([case["case"], name, *cells])
+    return table(["case", "list", *(f"{metric}@{k}" for metric, k in shown)], rows)
+
+
 def _between(interval: dict[str, float]) -> str:
     return f"{interval['mean']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]"
 
@@ -155,6 +168,7 @@ def filled(text: str) -> str:
         "quality": quality(),
         "costs": costs(),
         "tuned": tuned(),
+        "published": published(),
         "peers": "\n\n".join(
             (
                 peers(),
