@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 import pytest
+from worlds import weighted_shop
 
 from multirecall.data import Dataset
 from multirecall.progress import SILENT
@@ -25,12 +25,6 @@ def fitted(data: Dataset, **params: object) -> UserCF:
     path = UserCF(UserCFConfig.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     return path
-
-
-def weighted_shop() -> Dataset:
-    rng = np.random.default_rng(3)
-    frame = pl.DataFrame({"user_id": rng.integers(0, 25, 300), "item_id": rng.integers(0, 30, 300)})
-    return Dataset.from_frames(frame.with_columns(weight=pl.Series(rng.choice([0.0, 1.0, 2.0, 5.0], 300))))
 
 
 def textbook(data: Dataset, history: dict[int, float], config: UserCFConfig) -> dict[int, float]:
