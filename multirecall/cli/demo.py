@@ -61,10 +61,9 @@ def _show(screen: Console, engine: Engine, user: Any) -> None:
     newest = [_name(data, row) for row in events[::-1][:SHOWN]]
     screen.print(f"User {user}, newest first: {'; '.join(newest) or 'no history'}")
     lists = {path: ranked[0].items[:SHOWN] for path, ranked in engine.path_lists([user]).items()}
-    screen.print("What each path proposes:")
-    table = plain_table(*lists)
-    for position in range(max(map(len, lists.values()))):
-        table.add_row(*(_name(data, rows[position]) if position < len(rows) else "" for rows in lists.values()))
+    table = plain_table("path", "proposes first")
+    for path, rows in lists.items():
+        table.add_row(path, "; ".join(_name(data, row) for row in rows) or "–")
     screen.print(table)
     screen.print("What the fused list becomes, and the rank of each item in each path:")
     table = plain_table("item")

@@ -160,7 +160,7 @@ def test_demo() -> None:
     shown, errors = run("demo", "--users", "150", "--items", "200", "--interactions", "5000", "--show", "1")
     for part in (
         "A made-up shop: 5,000 events",
-        "What each path proposes",
+        "proposes first",
         "What the fused list becomes",
         "at k = 100",
     ):
