@@ -22,7 +22,8 @@ class Vocabulary:
     """A bijection between external ids and int32 rows 0 … n-1.
 
     Immutable. The ids of a fit are sorted, so that rows do not depend on input order; ids that join later
-    are appended behind them, and nothing is ever renumbered. Ids keep the dtype of the caller's column: some integer type, or text.
+    are appended behind them, and nothing is ever renumbered. Ids keep the dtype of the caller's column: some
+    integer type, or text.
 
     Attributes:
         dtype: an integer type or fixed-width text that holds every id; it widens where an id that joins needs it.

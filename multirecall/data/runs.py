@@ -71,7 +71,9 @@ class Runs:
         while runs.later:
             runs = runs._folded()
         log = runs.base
-        return log if (log.n_users, log.n_items) == (n_users, n_items) else replace(log, n_users=n_users, n_items=n_items)
+        return (
+            log if (log.n_users, log.n_items) == (n_users, n_items) else replace(log, n_users=n_users, n_items=n_items)
+        )
 
     def _folded(self) -> Runs:
         """The same log with the first of the later runs in the base."""

@@ -41,7 +41,7 @@ class Table:
 
     @cached_property
     def listed(self) -> NDArray[np.bool_]:
-        """bool (n,), whether the row stood in the caller's feature table (and not only in the log)."""
+        """Whether the row stood in the caller's feature table (and not only in the log), bool (n,)."""
         missing = len(self) - self.stored_listed.size
         return np.append(self.stored_listed, np.zeros(missing, np.bool_)) if missing else self.stored_listed
 
