@@ -57,7 +57,7 @@ def _with_events(data: Dataset, frame: pl.DataFrame) -> Changes:
         events.users,
         events.items,
         times,
-        log.decayed(events),
+        log.decayed(events.weights, times),
         log.fading(data.now),
         touched=np.arange(len(data.items), len(items), dtype=np.int32),
     )

@@ -63,6 +63,8 @@ class Source:
         Raises:
             DataError: it has no column of the caller's name.
         """
+        if not columns:
+            return self
         for ours, theirs in columns.items():
             if theirs not in self.frame.columns:
                 raise DataError(
