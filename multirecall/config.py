@@ -108,6 +108,9 @@ class EngineConfig(StrictModel):
     deadline_ms: Annotated[Positive, Field(lt=1e9)] | None = None
     """Milliseconds after which a request goes on without the paths that are not done; None: no limit."""
 
+    cache_size: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
+    """Answers of `retrieve` that are kept for the same request on the same data; 0: none. Speed only."""
+
     data: DataConfig = DataConfig()
     """How the log is read; pass it to `Dataset.load(..., config=...)`."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 from multirecall.config import EngineConfig
 from multirecall.data import Dataset
 from multirecall.engine import bundle
+from multirecall.engine.cache import ResultCache
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.explain import explained
 from multirecall.engine.export import write_candidates
 from multirecall.engine.fuse import fused_lists
+from multirecall.engine.health import CacheHealth, Health, health_of
 from multirecall.engine.refill import refilled
 from multirecall.engine.request import listed, read_filters, read_queries, read_query
 from multirecall.engine.runner import run_batch, run_paths
@@ -50,6 +53,7 @@ class Engine:
         self.config = config or EngineConfig()
         self._blueprint = Blueprint.of(self.config)
         self._state: EngineState | None = None
+        self._cache = ResultCache(self.config.cache_size) if self.config.cache_size else None
 
     @classmethod
     def from_toml(cls, file: str | Path) -> Self:
@@ -102,29 +106,18 @@ class Engine:
             seen: whether items that the user has interacted with may be returned.
             deadline_ms: go on without the paths that have not answered by then; default: the config's.
 
+        With `cache_size`, an equal request on the same data gets the answer kept, status included, whose arrays are
+        read-only; the deadline makes no difference.
+
         Raises:
             RequestError: an unusable argument.
             IdTypeError: an id of the wrong type.
             PathError: a required path failed, or all did.
             NotFitted: the engine has nothing to serve.
         """
-        state = self._current()
-        k, deadline = self._size(k), self._deadline(deadline_ms)
-        query = read_query(state.data, user, read_filters(state.data, exclude, where, seen))
-        outcomes = run_paths(state.paths, state.windows, query, deadline)
-        lists = [one.ranked or RankedList.empty() for one in outcomes]
-        weights = state.weights_for(query.history.size)
-        fused = state.fusion.fuse(lists, weights, state.quotas, min(k, state.data.n_items))
-        final, n_refilled = refilled(state, query, fused, k, deadline)
-        return Candidates(
-            ids=state.data.items.ids.ids(final.items),
-            scores=final.scores,
-            ranks=final.ranks,
-            paths=state.names,
-            status={path.name: one.status for path, one in zip(state.paths, outcomes, strict=True)},
-            n_refilled=n_refilled,
-            shortfall=k - len(final),
-        )
+        state, k, deadline = self._current(), self._size(k), self._deadline(deadline_ms)
+        ask = partial(_answered, state, user, k, exclude, where, seen, deadline)
+        return ask() if self._cache is None else self._cache.answer(state, (user, k, exclude, where, seen), ask)
 
     def retrieve_batch(
         self,
@@ -228,6 +221,15 @@ class Engine:
         filters = read_filters(state.data, exclude, where, seen)
         return explained(state, read_query(state.data, user, filters), filters, row, k)
 
+    def health(self) -> Health:
+        """How the paths, the cache and what is served fare at this moment; cheap enough to be scraped.
+
+        Raises:
+            NotFitted: nothing is served yet.
+        """
+        cache = CacheHealth() if self._cache is None else self._cache.health
+        return health_of(self._current(), self.config, cache)
+
     def save(self, folder: str | Path) -> None:
         """Save into a bundle, which is made, or gets a new version; the one before is kept.
 
@@ -282,11 +284,10 @@ class Engine:
 
     def _serve(self, state: EngineState) -> None:
         """Compile the kernels of the request path, then let requests see the state."""
-        try:
-            warm_up(state)
-        except PathError as fault:
-            _log.warning("the first request failed: %s", fault)
+        warm_up(state)
         replaced, self._state = self._state, state
+        if self._cache is not None:
+            self._cache.clear()
         if replaced is not None:
             replaced.close()
 
@@ -303,3 +304,30 @@ class Engine:
         if isinstance(deadline_ms, bool) or not isinstance(deadline_ms, int | float) or not 0 < deadline_ms < 1e9:
             raise RequestError(f"deadline_ms must be a number of milliseconds between 0 and 1e9, got {deadline_ms!r}")
         return Deadline(float(deadline_ms))
+
+
+def _answered(
+    state: EngineState,
+    user: Id | User,
+    k: int,
+    exclude: Iterable[Id] | None,
+    where: Mapping[str, Any] | None,
+    seen: bool,
+    deadline: Deadline,
+) -> Candidates:
+    """The flow of a request, from its arguments to the candidates."""
+    query = read_query(state.data, user, read_filters(state.data, exclude, where, seen))
+    outcomes = run_paths(state.paths, state.windows, query, deadline)
+    lists = [one.ranked or RankedList.empty() for one in outcomes]
+    weights = state.weights_for(query.history.size)
+    fused = state.fusion.fuse(lists, weights, state.quotas, min(k, state.data.n_items))
+    final, n_refilled = refilled(state, query, fused, k, deadline)
+    return Candidates(
+        ids=state.data.items.ids.ids(final.items),
+        scores=final.scores,
+        ranks=final.ranks,
+        paths=state.names,
+        status={path.name: one.status for path, one in zip(state.paths, outcomes, strict=True)},
+        n_refilled=n_refilled,
+        shortfall=k - len(final),
+    )

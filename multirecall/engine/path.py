@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from multirecall.query import Query
 from multirecall.result import PathStatus, State
 
 L = TypeVar("L", RankedList, RankedBatch)
+
+LONGEST_MESSAGE = 500
+"""Characters of a fault that a status keeps."""
 
 
 class Garbage(Exception):  # noqa: N818
@@ -62,26 +66,56 @@ class Path:
         return self._isolated(lambda: eligible_windows(self.retriever, queries, window, self.n_items))
 
     def crashed(self, fault: BaseException) -> Outcome[RankedList]:
-        """The outcome of a call that ended its worker thread's task."""
-        return Outcome(None, "failed", 0.0, f"{type(fault).__name__}: {fault}")
+        """The outcome of a call that could not begin, or that ended its worker thread's task."""
+        return Outcome(None, "failed", 0.0, fault_text(fault))
+
+    def admitted(self) -> int | None:
+        """A ticket for one call, or None where the path is not to be called now."""
+        return None if self.workers.clogged else self.breaker.admit()
+
+    def noted(self, ticket: int, outcome: Outcome[L]) -> Outcome[L]:
+        """Let the breaker know how a call ended."""
+        self.breaker.record(ticket, outcome.state, outcome.detail)
+        return outcome
 
     def skipped(self) -> Outcome[Any]:
         """The outcome of a call that is not made."""
-        why = "abandoned calls still run" if self.workers.clogged else "it failed several times in a row"
-        return Outcome(None, "skipped", 0.0, f"not called, since {why}")
+        self.breaker.count("skipped")
+        return Outcome(None, "skipped", 0.0, f"not called {self._refusal()}")
 
-    def noted(self, outcome: Outcome[L]) -> Outcome[L]:
-        """Let the breaker know how a call ended."""
-        self.breaker.record(succeeded=outcome.state == "ok")
-        return outcome
+    def out_of_time(self, ms: float) -> Outcome[Any]:
+        """The outcome of a call that is not made because the request has no time left; no fault of the path's."""
+        self.breaker.count("late")
+        return Outcome(None, "late", ms, "the deadline had passed before its turn")
+
+    def _refusal(self) -> str:
+        tally = self.breaker.tally
+        if self.workers.clogged:
+            why = f"while {self.workers.abandoned} abandoned calls still run"
+        elif tally.state == "half_open":
+            why = "while a single call tries whether it answers again"
+        else:
+            why = f"after {tally.failures} failures in a row; tried again in {tally.retry_in_s or 0.0:.1f} s"
+        return f"{why}; last fault: {tally.last_fault}"
 
     def _isolated(self, ask: Callable[[], L]) -> Outcome[L]:
         start = self.clock()
         try:
             ranked = ask()
-        except Exception as fault:  # noqa: BLE001 - the one place where a path is isolated
-            return Outcome(None, "failed", (self.clock() - start) * 1e3, f"{type(fault).__name__}: {fault}")
+        except BaseException as fault:
+            if isinstance(fault, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # whoever sits at the keyboard means the program, not the path
+            return Outcome(None, "failed", (self.clock() - start) * 1e3, fault_text(fault))
         return Outcome(ranked, "ok", (self.clock() - start) * 1e3)
+
+
+def fault_text(fault: BaseException) -> str:
+    """Type and message of an exception, cut to a length that fits a status."""
+    try:
+        message = str(fault)
+    except Exception:  # noqa: BLE001 - it comes from a plug-in, and may be broken as well
+        message = "its message cannot be read"
+    return f"{type(fault).__name__}: {message[:LONGEST_MESSAGE]}"
 
 
 def new_path(
@@ -106,7 +140,7 @@ def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int
     """
     window = quota
     while True:
-        ranked = _checked(retriever.retrieve(query, window), n_items)
+        ranked = _checked(_own_list(retriever.retrieve(query, window)), window, n_items)
         kept = _eligible(retriever, ranked, query)
         if len(kept) >= quota or len(ranked) < window or window >= n_items:
             return kept.head(quota)
@@ -119,12 +153,10 @@ def eligible_windows(retriever: Retriever, queries: Sequence[Query], quota: int,
     pending = list(range(len(queries)))
     window = quota
     while pending:
-        batch = retriever.retrieve_batch([queries[user] for user in pending], window)
-        if not isinstance(batch, RankedBatch) or len(batch) != len(pending):
-            raise Garbage(f"it returned no RankedBatch of {len(pending)} users")
+        batch = _own_batch(retriever.retrieve_batch([queries[user] for user in pending], window), len(pending))
         short = []
         for position, user in enumerate(pending):
-            ranked = _checked(batch[position], n_items)
+            ranked = _checked(batch[position], window, n_items)
             lists[user] = _eligible(retriever, ranked, queries[user]).head(quota)
             if len(lists[user]) < quota and len(ranked) >= window and window < n_items:
                 short.append(user)
@@ -133,11 +165,38 @@ def eligible_windows(retriever: Retriever, queries: Sequence[Query], quota: int,
     return RankedBatch.from_lists(lists)
 
 
-def _checked(ranked: RankedList, n_items: int) -> RankedList:
+def _own_list(answer: Any) -> Any:
+    """A copy, which another call of the retriever cannot write into once it has been checked."""
+    if (
+        isinstance(answer, RankedList)
+        and isinstance(answer.items, np.ndarray)
+        and isinstance(answer.scores, np.ndarray)
+    ):
+        return RankedList(np.array(answer.items), np.array(answer.scores))
+    return answer
+
+
+def _own_batch(answer: Any, n_users: int) -> RankedBatch:
+    """The same for several users, whose offsets are checked as well."""
+    if not isinstance(answer, RankedBatch):
+        raise Garbage(f"it returned garbage: it is a {type(answer).__name__}, not a RankedBatch")
+    parts = [np.array(part) for part in (answer.offsets, answer.items, answer.scores)]
+    offsets = parts[0]
+    if offsets.dtype != np.int64 or offsets.shape != (n_users + 1,):
+        raise Garbage(f"it returned garbage: its offsets are not int64 ({n_users + 1},)")
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or any(part.shape != (offsets[-1],) for part in parts[1:]):
+        raise Garbage("it returned garbage: its offsets do not fit its items and scores")
+    return RankedBatch(*parts)
+
+
+def _checked(ranked: Any, window: int, n_items: int) -> RankedList:
     fault = fault_of(ranked, n_items)
+    if fault is None and len(ranked) > window:
+        fault = f"it has {len(ranked)} items, {window} were asked for"
     if fault:
         raise Garbage(f"it returned garbage: {fault}")
-    return ranked
+    checked: RankedList = ranked
+    return checked
 
 
 def _eligible(retriever: Retriever, ranked: RankedList, query: Query) -> RankedList:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from time import perf_counter
 from typing import Any
 
@@ -90,6 +91,8 @@ class EngineState:
         fallback: fills a list that the paths leave short.
         segments: the paths' weights by the most events of a history that they hold for, shortest first; the last
             holds for all.
+        version: rises with each state that is made in the process, by `dataclasses.replace` as well; what is kept
+            of a state's answers is kept under it.
     """
 
     data: Dataset
@@ -98,6 +101,7 @@ class EngineState:
     fusion: Fusion
     fallback: Path
     segments: tuple[tuple[float, list[float]], ...]
+    version: int = field(init=False, default_factory=count(1).__next__)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -17,9 +14,8 @@ import numpy as np
 import pytest
 
 from multirecall import Engine, EngineConfig
-from multirecall.engine.breaker import FAILURES_TO_OPEN, SECONDS_OPEN, Breaker
+from multirecall.engine.breaker import FAILURES_TO_OPEN
 from multirecall.engine.path import eligible_window, eligible_windows
-from multirecall.engine.workers import MOST_ABANDONED, MOST_THREADS, Workers
 from multirecall.errors import PathError
 from multirecall.progress import SILENT
 from multirecall.protocols import PluginConfig
@@ -67,7 +63,7 @@ def test_garbage_is_a_failure(misfits: None, kind: str) -> None:
     fitted = engine({"retriever": "garbage", "params": {"kind": kind}})
     for result in (fitted.retrieve(1), fitted.retrieve_batch([1, 2])[0]):
         assert result.status["garbage"].state == "failed"
-        assert "garbage" in (result.status["garbage"].detail or "") or "no RankedBatch" in str(result.status["garbage"])
+        assert "it returned garbage" in str(result.status["garbage"].detail)
         assert len(result) == 5
 
 
@@ -127,52 +123,6 @@ def test_path_that_is_always_late_is_no_longer_called(misfits: None, closed_gate
     assert states.count("late") <= FAILURES_TO_OPEN
 
 
-def test_abandoned_calls_are_counted_until_they_return() -> None:
-    workers: Workers[int] = Workers("test")
-    gate, entered = threading.Event(), threading.Semaphore(0)
-
-    def hang() -> int:
-        entered.release()
-        gate.wait(60)
-        return 1
-
-    calls = [workers.submit(hang, lambda _: 0) for _ in range(MOST_ABANDONED)]
-    for _ in calls:
-        assert entered.acquire(timeout=BOUND_S)
-    for number, call in enumerate(calls):
-        assert workers.clogged == (number == MOST_ABANDONED)
-        workers.abandon(call)
-    assert workers.clogged
-    gate.set()
-    for call in calls:
-        assert call.result(BOUND_S) == 1
-    assert not workers.clogged
-    workers.close()
-
-
-def test_calls_that_never_began_are_cancelled_not_abandoned() -> None:
-    workers: Workers[int] = Workers("test")
-    gate, entered = threading.Event(), threading.Semaphore(0)
-    ran = threading.Event()
-
-    def hang() -> int:
-        entered.release()
-        gate.wait(60)
-        return 1
-
-    running = [workers.submit(hang, lambda _: 0) for _ in range(MOST_THREADS)]
-    for _ in running:
-        assert entered.acquire(timeout=BOUND_S)
-    queued = [workers.submit(lambda: int(ran.set() is None), lambda _: 0) for _ in range(10)]  # type: ignore[func-returns-value]
-    for call in queued:
-        workers.abandon(call)
-    assert not workers.clogged
-    gate.set()
-    assert [call.result(BOUND_S) for call in running] == [1] * MOST_THREADS
-    workers.close()
-    assert not ran.is_set()
-
-
 def test_whatever_a_worker_raises_reaches_the_request(misfits: None) -> None:
     result = engine({"retriever": "exits"}).retrieve(1)
     assert result.status["exits"].state == "failed"
@@ -224,47 +174,8 @@ def test_failing_path_is_no_longer_called(misfits: None) -> None:
     states = [fitted.retrieve(1).status["raises"] for _ in range(FAILURES_TO_OPEN + 2)]
     assert states[0].state == "failed"
     assert states[-1].state == "skipped"
-    assert states[-1].detail == "not called, since it failed several times in a row"
-
-
-def test_breaker_opens_half_opens_and_closes() -> None:
-    now = [0.0]
-    breaker = Breaker(lambda: now[0])
-    for _ in range(FAILURES_TO_OPEN):
-        assert breaker.allows()
-        breaker.record(succeeded=False)
-    assert not breaker.allows()
-    now[0] += SECONDS_OPEN
-    assert breaker.allows(), "one call is let through"
-    assert not breaker.allows(), "only one"
-    breaker.record(succeeded=False)
-    assert not breaker.allows()
-    now[0] += SECONDS_OPEN
-    assert breaker.allows()
-    breaker.record(succeeded=True)
-    assert breaker.allows()
-    assert breaker.allows()
-
-
-def test_one_success_resets_the_count() -> None:
-    breaker = Breaker(lambda: 0.0)
-    for _ in range(3):
-        for _ in range(FAILURES_TO_OPEN - 1):
-            breaker.record(succeeded=False)
-        breaker.record(succeeded=True)
-    assert breaker.allows()
-
-
-def test_workers_end_when_closed() -> None:
-    workers: Workers[int] = Workers("closed")
-    assert workers.submit(lambda: 7, lambda _: 0).result(BOUND_S) == 7
-    threads = [thread for thread in threading.enumerate() if thread.name == "multirecall-closed"]
-    assert threads
-    assert all(thread.daemon for thread in threads)
-    workers.close()
-    for thread in threads:
-        thread.join(BOUND_S)
-        assert not thread.is_alive()
+    assert str(states[-1].detail).startswith("not called after 5 failures in a row; tried again in ")
+    assert str(states[-1].detail).endswith("last fault: RuntimeError: out of order")
 
 
 def rows(n_items: int = 65) -> faulty.Rows:
@@ -297,21 +208,3 @@ def test_batch_asks_again_only_for_those_who_lack() -> None:
     batch = eligible_windows(path, [query(range(0)), query(range(10))], 4, 65)
     assert [batch[user].items.tolist() for user in range(2)] == [[0, 1, 2, 3], [10, 11, 12, 13]]
     assert path.asked == [4, 4, 8, 16]
-
-
-def test_process_exits_while_a_path_hangs() -> None:
-    script = """
-        import threading
-        from multirecall.engine.workers import Workers
-        begun = threading.Event()
-        def hang():
-            begun.set()
-            threading.Event().wait()
-        Workers("hung").submit(hang, print)
-        begun.wait(10)
-        print("leaving")
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "leaving\n")
