@@ -87,12 +87,6 @@ class Blocks(Rows):
         return super().retrieve(query, quota)
 
 
-class InlineBlocks(Blocks):
-    """The same on the caller's thread."""
-
-    inline = True
-
-
 class UnreadableError(Exception):
     """Cannot even say what it is."""
 

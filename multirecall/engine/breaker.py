@@ -55,15 +55,7 @@ class Breaker:
     def admit(self) -> int | None:
         """A ticket for a call of the path, or None where it is not to be called now."""
         ticket = self._changes  # read before the state: at worst the ticket is out of date
-        if self._state == "closed":
-            return ticket
-        with self._lock:
-            if self._state == "closed":
-                return self._changes
-            if self._clock() < self._retry_at:
-                return None
-            self._turn("half_open", LOST_PROBE_S)
-            return self._changes
+        return ticket if self._state == "closed" else self._admit_probe()
 
     def record(self, ticket: int, state: State, fault: str | None = None) -> None:
         """Take note of how an admitted call ended."""
@@ -108,6 +100,14 @@ class Breaker:
             closed = self._state == "closed"
             left = None if closed else max(0.0, self._retry_at - self._clock())
             return Tally(self._state, self._failures, dict(self._counts), self._fault, left)
+
+    def _admit_probe(self) -> int | None:
+        with self._lock:
+            if self._state != "closed":
+                if self._clock() < self._retry_at:
+                    return None
+                self._turn("half_open", LOST_PROBE_S)
+            return self._changes
 
     def _turn(self, state: BreakerState, seconds: float) -> None:
         self._state = state

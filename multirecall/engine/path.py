@@ -180,13 +180,14 @@ def _own_batch(answer: Any, n_users: int) -> RankedBatch:
     """The same for several users, whose offsets are checked as well."""
     if not isinstance(answer, RankedBatch):
         raise Garbage(f"it returned garbage: it is a {type(answer).__name__}, not a RankedBatch")
-    parts = [np.array(part) for part in (answer.offsets, answer.items, answer.scores)]
-    offsets = parts[0]
+    if not all(isinstance(part, np.ndarray) for part in (answer.offsets, answer.items, answer.scores)):
+        raise Garbage("it returned garbage: its offsets, items and scores are not all arrays")
+    offsets, items, scores = np.array(answer.offsets), np.array(answer.items), np.array(answer.scores)
     if offsets.dtype != np.int64 or offsets.shape != (n_users + 1,):
         raise Garbage(f"it returned garbage: its offsets are not int64 ({n_users + 1},)")
-    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or any(part.shape != (offsets[-1],) for part in parts[1:]):
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or not items.shape == scores.shape == (offsets[-1],):
         raise Garbage("it returned garbage: its offsets do not fit its items and scores")
-    return RankedBatch(*parts)
+    return RankedBatch(offsets, items, scores)
 
 
 def _checked(ranked: Any, window: int, n_items: int) -> RankedList:

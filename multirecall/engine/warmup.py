@@ -15,7 +15,7 @@ from multirecall.lists import RankedList
 from multirecall.query import User
 
 DEADLINE_MS = 10_000.0
-"""A path that hangs holds up the start no longer than this: one that was late once is not asked again."""
+"""A path that hangs holds up the start no longer than this: whoever is unwell once is not asked again."""
 
 _log = logging.getLogger("multirecall.engine")
 
@@ -33,19 +33,22 @@ def warm_up(state: EngineState) -> None:
         User(state.data.users.ids.ids(np.array([busiest]))[0].item()),
     )
     filters = read_filters(state.data, None, {}, seen=False)
-    awake = dict(zip(state.names, zip(state.paths, state.windows, strict=True), strict=True))
-    fallback_deadline = Deadline(2 * DEADLINE_MS)
+    asked = list(zip((*state.paths, state.fallback), (*state.windows, 1), strict=True))
+    unwell: set[str] = set()
     for user in users:
         query = read_query(state.data, user, filters)
-        paths, windows = [path for path, _ in awake.values()], [window for _, window in awake.values()]
-        outcomes = dict(zip(awake, ask_paths(paths, windows, query, Deadline(DEADLINE_MS)), strict=True))
-        for name, outcome in outcomes.items():
+        lists = [RankedList.empty()] * len(asked)
+        for number, (path, window) in enumerate(asked):
+            if path.name in unwell:
+                continue
+            # one by one, so that none loses its turn because another had to be compiled
+            (outcome,) = ask_paths([path], [window], query, Deadline(DEADLINE_MS))
             if outcome.ranked is None:
-                _log.warning("path %r %s when it was first asked: %s", name, outcome.state, outcome.detail)
-            if outcome.state == "late":
-                del awake[name]
-        lists = [(outcomes[name].ranked if name in outcomes else None) or RankedList.empty() for name in state.names]
-        weights = state.weights_for(query.history.size)
-        refilled(state, query, state.fusion.fuse(lists, weights, state.quotas, 1), 2, fallback_deadline)
-    for path in (*state.paths, state.fallback):
+                _log.warning("path %r %s when it was first asked: %s", path.name, outcome.state, outcome.detail)
+                unwell.add(path.name)
+            else:
+                lists[number] = outcome.ranked
+        fused = state.fusion.fuse(lists[:-1], state.weights_for(query.history.size), state.quotas, 1)
+        refilled(state, query, fused, 2, Deadline(0.0 if state.fallback.name in unwell else DEADLINE_MS))
+    for path, _ in asked:
         path.breaker.reset()

@@ -22,11 +22,15 @@ def admitted(breaker: Breaker) -> int:
     return ticket
 
 
+def state_of(breaker: Breaker) -> str:
+    return breaker.tally.state
+
+
 def opened(clock: Clock) -> Breaker:
     breaker = Breaker(clock)
     for _ in range(FAILURES_TO_OPEN):
         breaker.record(admitted(breaker), "failed", "broken")
-    assert breaker.tally.state == "open"
+    assert state_of(breaker) == "open"
     return breaker
 
 
@@ -36,10 +40,10 @@ def test_opens_half_opens_and_closes() -> None:
     assert breaker.admit() is None
     clock.now += FIRST_RETRY_S
     probe = admitted(breaker)
-    assert breaker.tally.state == "half_open"
+    assert state_of(breaker) == "half_open"
     assert breaker.admit() is None, "only one at a time"
     breaker.record(probe, "ok")
-    assert breaker.tally.state == "closed"
+    assert state_of(breaker) == "closed"
     assert breaker.tally.failures == 0
     assert breaker.tally.retry_in_s is None
     admitted(breaker)
@@ -49,7 +53,7 @@ def test_opens_half_opens_and_closes() -> None:
 def test_lateness_opens_it_as_failure_does() -> None:
     breaker = Breaker(Clock())
     for state in ("late", "failed", "late", "failed", "late"):
-        breaker.record(admitted(breaker), state, f"it was {state}")  # type: ignore[arg-type]
+        breaker.record(admitted(breaker), state, f"it was {state}")
     assert breaker.admit() is None
     assert breaker.failed_by == "late"
     assert breaker.tally.last_fault == "it was late"
@@ -92,9 +96,9 @@ def test_probe_that_never_returns_does_not_block_recovery() -> None:
     clock.now += 0.5
     other = admitted(breaker)
     breaker.record(lost, "late")
-    assert breaker.tally.state == "half_open", "the lost probe no longer speaks for the path"
+    assert state_of(breaker) == "half_open", "the lost probe no longer speaks for the path"
     breaker.record(other, "ok")
-    assert breaker.tally.state == "closed"
+    assert state_of(breaker) == "closed"
 
 
 def test_straggler_is_not_taken_for_the_probe() -> None:
@@ -104,13 +108,13 @@ def test_straggler_is_not_taken_for_the_probe() -> None:
     for _ in range(FAILURES_TO_OPEN):
         breaker.record(admitted(breaker), "failed")
     breaker.record(other, "ok")
-    assert breaker.tally.state == "open"
+    assert state_of(breaker) == "open"
     clock.now += FIRST_RETRY_S
     probe = admitted(breaker)
     breaker.record(straggler, "failed")
-    assert breaker.tally.state == "half_open"
+    assert state_of(breaker) == "half_open"
     breaker.record(probe, "ok")
-    assert breaker.tally.state == "closed"
+    assert state_of(breaker) == "closed"
     assert breaker.tally.counts == {"ok": 2, "late": 0, "failed": FAILURES_TO_OPEN + 1, "skipped": 0}
 
 

@@ -85,12 +85,14 @@ def test_deadline_makes_no_difference(cached: Engine) -> None:
 
 
 DISTINCT: list[Any] = [
-    None, True, False, 1, 0, 1.0, "1", b"1", "", "True", "None", np.int64(1), np.int32(1), np.float64(1.0), np.bool_(True),
-    np.str_("1"), (), [], {}, set(), [1], (1,), {1}, [[1]], [1, 2], [2, 1], ["1, 2"], ["1", "2"], "[1]", [True], ["[1]"], [[], []],
-    {"a": 1}, {"a": [1]}, {"a": {"b": 1}}, {"a": 1, "b": 2}, [("a", 1)], date(2024, 1, 1), datetime(2024, 1, 1),
-    datetime(2024, 1, 1, tzinfo=UTC), np.array([1]), np.array([1], np.int32), np.array([[1]]), np.array([1.0]), np.array(["1"]),
-    np.array(["1"], object), np.array([1], object), User(), User(1), User("1"), User(history=[]), User(features={"a": 1}),
-    User(terms={"a": 1}),
+    None, True, False, 1, 0, 1.0, "1", b"1", "", "True", "None", "[1]", "1, 2",
+    np.int64(1), np.int32(1), np.float64(1.0), np.bool_(True), np.str_("1"),
+    (), [], {}, set(), [1], (1,), {1}, [[1]], [1, 2], [2, 1], ["1, 2"], ["1", "2"], [True], ["[1]"], [[], []],
+    {"a": 1}, {"a": [1]}, {"a": {"b": 1}}, {"a": 1, "b": 2}, [("a", 1)],
+    date(2024, 1, 1), datetime(2024, 1, 1), datetime(2024, 1, 1, tzinfo=UTC),
+    np.array([1]), np.array([1], np.int32), np.array([[1]]), np.array([1.0]), np.array(["1"]),
+    np.array(["1"], object), np.array([1], object),
+    User(), User(1), User("1"), User(history=[]), User(features={"a": 1}), User(terms={"a": 1}),
 ]  # fmt: skip
 
 
@@ -218,9 +220,8 @@ def test_many_threads_share_a_cache(cached: Engine, plain: Engine) -> None:
     wrong: list[int] = []
 
     def ask(seed: int) -> None:
-        for user in np.random.default_rng(seed).integers(0, 12, 100).tolist():
-            if small.retrieve(user).ids.tolist() != expected[user]:
-                wrong.append(user)
+        users = np.random.default_rng(seed).integers(0, 12, 100).tolist()
+        wrong.extend(user for user in users if small.retrieve(user).ids.tolist() != expected[user])
 
     threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(6)]
     for thread in threads:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from multirecall import Engine, EngineConfig
+from multirecall.engine import breaker
 from multirecall.engine.breaker import FAILURES_TO_OPEN
 from multirecall.engine.path import eligible_window, eligible_windows
 from multirecall.errors import PathError
@@ -32,9 +33,11 @@ def engine(*paths: dict[str, Any], **changed: Any) -> Engine:
 
 
 @pytest.fixture
-def misfits(plugins: Callable[..., None]) -> None:
+def misfits(plugins: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plug-ins that misbehave; a breaker that has opened stays open however slow the machine."""
+    monkeypatch.setattr(breaker, "FIRST_RETRY_S", 1000.0)
     plugins(
-        raises="faulty:Raises", blocks="faulty:Blocks", inline_blocks="faulty:InlineBlocks", garbage="faulty:Garbage",
+        raises="faulty:Raises", blocks="faulty:Blocks", garbage="faulty:Garbage",
         rows="faulty:Rows", exits="faulty:Exits", leaks="faulty:Leaks", shuffled="faulty:Shuffled",
     )  # fmt: skip
 
@@ -82,10 +85,10 @@ def test_late_path_is_left_behind(misfits: None, closed_gate: threading.Event) -
     fitted = engine({"retriever": "blocks"})
     closed_gate.clear()
     start = time.perf_counter()
-    result = fitted.retrieve(1, deadline_ms=20)
+    result = fitted.retrieve(1, deadline_ms=300)
     assert time.perf_counter() - start < BOUND_S
     assert result.status["blocks"].state == "late"
-    assert result.status["blocks"].detail == "no answer within 20 ms"
+    assert result.status["blocks"].detail == "no answer within 300 ms"
     assert result.status["item_cf"].state == "ok"
     assert len(result) == 5
 
@@ -96,16 +99,6 @@ def test_late_paths_alone_still_deliver_from_the_fallback(misfits: None, closed_
     closed_gate.clear()
     result = fitted.retrieve(1, deadline_ms=20)
     assert (len(result), result.n_refilled) == (5, 5)
-
-
-def test_inline_path_does_not_begin_after_the_deadline(misfits: None, closed_gate: threading.Event) -> None:
-    fitted = engine({"retriever": "inline_blocks"})
-    closed_gate.clear()
-    threading.Timer(0.05, closed_gate.set).start()
-    result = fitted.retrieve(1, deadline_ms=1)
-    assert result.status["inline_blocks"].state == "ok", "code on the caller's thread cannot be interrupted"
-    assert result.status["item_cf"].state == "late"
-    assert result.status["item_cf"].detail == "the deadline had passed before its turn"
 
 
 def test_worker_answers_when_it_is_in_time(misfits: None, closed_gate: threading.Event) -> None:
