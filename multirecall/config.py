@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from multirecall.data.config import DataConfig
 from multirecall.errors import ConfigError
+from multirecall.storage import json_digest
 from multirecall.validation import Count, Positive, StrictModel, nearest, validated
 
 FALLBACK = "fallback"
@@ -177,3 +178,8 @@ class EngineConfig(StrictModel):
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
             raise ConfigError(f"{file}: is not TOML: {fault}") from None
         return validated(cls, values, str(file))
+
+
+def config_hash(config: EngineConfig) -> str:
+    """SHA-256 of a config with its defaults, in hexadecimal: equal configs have equal hashes."""
+    return json_digest(config.model_dump(mode="json"))

@@ -236,16 +236,18 @@ class Engine:
         Raises:
             BundleError: the folder holds something else, or cannot be written.
         """
-        bundle.save(self._current(), self.config, Path(folder))
+        state, place = self._current(), Path(folder)
+        with bundle.claim(place):
+            bundle.save(state, self.config, place, data_version=0, journal_seq=0)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """The engine that was saved, after every file has been verified.
+    def load(cls, folder: str | Path, version: str | None = None) -> Self:
+        """The engine that was saved, after every file has been verified; by default the current version.
 
         Raises:
             BundleError: not a bundle, damaged, or of a newer format.
         """
-        config, state = bundle.load(Path(folder))
+        config, state, _ = bundle.load(Path(folder), version)
         engine = cls(config)
         engine._serve(state)
         return engine
