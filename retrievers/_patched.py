@@ -55,8 +55,11 @@ class PatchedRows:
         return cls(base, *NOTHING, np.empty(0, np.int32), np.zeros(1, np.int64), lengths, base.n_columns, 0)
 
     @classmethod
-    def of_matrix(cls, matrix: csr_array) -> PatchedRows:
-        """The rows of a scipy matrix whose columns ascend within a row."""
+    def sorted(cls, rows: SparseRows) -> PatchedRows:
+        """The same of rows whose columns stand in any order."""
+        shape = rows.offsets.size - 1, rows.n_columns
+        matrix = csr_array((rows.values, rows.columns, rows.offsets), shape=shape, copy=True)
+        matrix.sort_indices()
         return cls.of(SparseRows.of_matrix(matrix))
 
     @property

@@ -24,6 +24,7 @@ from multirecall.validation import Positive
 from ._dense import DenseRows
 from ._gather import Sums
 from ._ridge import factored
+from ._weights import require_weight
 
 REACH = 10
 """Half-lives after which an event no longer counts; it would weigh less than 0.1 %."""
@@ -77,8 +78,7 @@ class NextItem(Retriever):
             raise CannotFit(
                 "next_item: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
             )
-        if not data.interactions.weights.any():
-            raise CannotFit("next_item: no interaction weighs more than 0; raise the weights, or leave the path out")
+        require_weight(data, "next_item")
         n_inputs = n_items * len(self.config.half_lives)
         self._check_memory(n_items, n_inputs)
         gram = np.zeros((n_inputs, n_inputs), np.float32)

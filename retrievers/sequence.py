@@ -16,6 +16,7 @@ from multirecall.topk import top_k
 from multirecall.validation import Count, NonNegative, Positive
 
 from ._neighbours import Exponent, NeighbourRetriever, in_blocks, powers
+from ._weights import require_weight
 
 
 class SequenceConfig(PluginConfig):
@@ -74,8 +75,7 @@ class Sequence(NeighbourRetriever):
             raise CannotFit(
                 "sequence: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
             )
-        if not data.interactions.weights.any():
-            raise CannotFit("sequence: no interaction weighs more than 0; raise the weights, or leave the path out")
+        require_weight(data, "sequence")
         config = self.config
         popularity = np.bincount(log.items, log.weights, data.n_items)
         arguments = (
