@@ -69,6 +69,8 @@ class ALS(Retriever):
     and with the frequency-scaled penalty of Rendle et al., RecSys 2022, "Revisiting the Performance of iALS on Item
     Recommendation Benchmarks"). Each half of an epoch takes a few steps of conjugate gradient (Takács et al., RecSys
     2011). A request solves for its user alone, so new events and visitors need no fit.
+
+    Live: histories; item vectors stay as fitted, so items that join later are neither proposed nor counted.
     """
 
     Config: ClassVar[type[PluginConfig]] = ALSConfig

@@ -59,6 +59,8 @@ class EASE(NeighbourRetriever):
 
     The sparse form solves the same regression for each target on its `neighbours` items of largest cosine alone; with
     all items as neighbours it is the exact one. A half-life weighs the history's row, so that newer items say more.
+
+    Live: histories; weights, and the items that have any, stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = EASEConfig

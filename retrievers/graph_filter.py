@@ -58,6 +58,8 @@ class GraphFilter(NeighbourRetriever):
         S[s → t] = n_s^-a · (V Vᵀ + φ RᵀR)_st · n_t^b
 
     summed over the history. Each item keeps its largest entries, so that a request costs what neighbour lists cost.
+
+    Live: histories; the graph and its items stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = GraphFilterConfig

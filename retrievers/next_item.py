@@ -59,6 +59,8 @@ class NextItem(Retriever):
     over all events `t`, where `y_t` is 1 at the item `x_t`. With one half-life it is a transition model of SLIST (Choi
     et al., WWW 2021, "Session-aware Linear Item-Item Models") with a future of one event.
     Needs the order of events.
+
+    Live: histories; weights, and the items that have any, stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = NextItemConfig

@@ -59,6 +59,8 @@ class Sequence(NeighbourRetriever):
 
     A first-order Markov chain (Rendle et al., WWW 2010, equation 4, unfactorised) that also looks past the next
     event, with popularity exponents in place of its normalisation. Needs the order of events.
+
+    Live: histories; transitions, and the items that have any, stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = SequenceConfig

@@ -17,7 +17,7 @@ from multirecall.lists import RankedList
 from multirecall.progress import SILENT
 from multirecall.protocols import Retriever
 from multirecall.query import Query
-from multirecall.testing.worlds import LiveShop, live_changes, small_shop
+from multirecall.testing.worlds import FIELDS, LiveShop, joined, live_changes, small_shop
 
 QUOTA = 15
 
@@ -140,10 +140,10 @@ class RetrieverContract:
     def test_live_names_what_it_takes(self) -> None:
         assert self.retriever.live <= {"interactions", "items"}
 
-    @pytest.mark.parametrize(("timestamps", "features"), [(True, True), (False, False)])
-    def test_takes_live_changes(self, timestamps: bool, features: bool, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("timestamps", "fields"), [(True, FIELDS), (False, ())])
+    def test_takes_live_changes(self, timestamps: bool, fields: tuple[str, ...], tmp_path: Path) -> None:
         """Lists stay valid, those of the former state stay as they were, and a bundle holds the changes."""
-        shop = LiveShop(timestamps=timestamps, features=features)
+        shop = LiveShop(timestamps=timestamps, fields=fields)
         path, former = self.fit_live(shop), shop.data
         for number, change in enumerate(live_changes(shop)):
             asked = queries(former)
@@ -175,6 +175,18 @@ class RetrieverContract:
             refitted = self.fit(change.data)
             for query in queries(change.data):
                 self.assert_close(path.retrieve(query, QUOTA), refitted.retrieve(query, QUOTA))
+
+    def test_live_changes_at_once_equal_those_in_turn_if_promised(self) -> None:
+        if not self.exact_live:
+            pytest.skip("it promises no such thing")
+        shop = LiveShop()
+        at_once = in_turn = self.fit_live(shop)
+        changes = live_changes(shop)
+        for change in changes:
+            in_turn = in_turn.with_changes(change)
+        at_once = at_once.with_changes(joined(changes))
+        for query in queries(shop.data):
+            self.assert_close(at_once.retrieve(query, QUOTA), in_turn.retrieve(query, QUOTA))
 
     def fit_live(self, shop: LiveShop) -> Retriever:
         """The retriever, fitted on what the shop holds; skips one that takes no live changes or not these data."""

@@ -70,6 +70,9 @@ def checkerboard(size: int = 24) -> Dataset:
     return Dataset.from_frames(pl.DataFrame({"user_id": users[chosen], "item_id": items[chosen]}), kinds)
 
 
+FIELDS = ("group", "tags", "title", "price", "arrival")
+
+
 @dataclass(frozen=True)
 class Change:
     """A live change, as `Retriever.with_changes` gets it."""
@@ -90,14 +93,14 @@ class LiveShop:
 
     Attributes:
         data: what it holds by now.
-        features: whether its items and users have any.
+        fields: the item features; without any, users have none either.
     """
 
-    def __init__(self, *, timestamps: bool = True, features: bool = True) -> None:
+    def __init__(self, *, timestamps: bool = True, fields: Sequence[str] = FIELDS) -> None:
         self._log, self._catalogue, self._people = _frames(timestamps)
         weights = np.random.default_rng(5).choice([0.0, 1.0, 2.0, 2.5], self._log.height)
         self._log = self._log.with_columns(weight=pl.Series(weights))
-        self.features = features
+        self.fields = tuple(fields)
         self.data = self._dataset()
 
     def interact(self, users: ArrayLike, items: ArrayLike, weights: ArrayLike = 1.0, days: ArrayLike = 1.0) -> Change:
@@ -127,9 +130,9 @@ class LiveShop:
         return Change(self.data, touched=np.unique(np.asarray(items, np.int32)))
 
     def _dataset(self) -> Dataset:
-        if not self.features:
+        if not self.fields:
             return Dataset.from_frames(self._log)
-        return Dataset.from_frames(self._log, self._catalogue, self._people)
+        return Dataset.from_frames(self._log, self._catalogue.select("item_id", *self.fields), self._people)
 
 
 def live_changes(shop: LiveShop) -> list[Change]:
@@ -138,12 +141,25 @@ def live_changes(shop: LiveShop) -> list[Change]:
     changes = [
         shop.interact([3, 3, 3, 8, 0], [4, 4, 7, 59, 2], [1.0, 5.0, 0.0, 2.0, 1.0], [9.0, 2.0, -400.0, 4.0, 0.5])
     ]
-    if shop.features:
+    if shop.fields:
         changes.append(shop.describe([item, item + 1], group="even", tags=["red"], title="red item"))
     items = [shop.data.n_items, item - 1, 2, shop.data.n_items - 1, shop.data.n_items, 12]
     changes.append(shop.interact([user, user + 1, user, 5, user + 1, 4], items, [1.0, 2.0, 1.0, 3.0, 1.0, 0.0], 11.0))
-    if shop.features:
+    if shop.fields:
         changes.append(shop.describe([10, item - 1, item + 1], group="odd", title="blue thing"))
     changes.append(Change(shop.data, removed=np.array([12, item], np.int32)))
     changes.append(Change(shop.data, revived=np.array([12], np.int32)))
     return changes
+
+
+def joined(changes: Sequence[Change]) -> Change:
+    """Several changes as one."""
+    times = [change.times for change in changes if change.times is not None]
+    return Change(
+        changes[-1].data,
+        np.concatenate([change.users for change in changes]),
+        np.concatenate([change.items for change in changes]),
+        np.concatenate(times) if times else None,
+        np.concatenate([change.weights for change in changes]),
+        touched=np.unique(np.concatenate([change.touched for change in changes])),
+    )
