@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -21,17 +22,30 @@ class Vocabulary:
     """A bijection between external ids and int32 rows 0 … n-1.
 
     Immutable. The ids of a fit are sorted, so that rows do not depend on input order; ids that join later
-    are appended behind them. Ids keep the dtype of the caller's column: some integer type, or text.
+    are appended behind them, and nothing is ever renumbered. Ids keep the dtype of the caller's column: some
+    integer type, or text.
+
+    Attributes:
+        dtype: an integer type or fixed-width text that holds every id; it widens where an id that joins needs it.
+        holds_text: whether ids are str rather than int.
+        what: names the ids in errors.
     """
 
-    __slots__ = ("_base", "_tail", "_tail_rows", "what")
+    __slots__ = ("_base", "_tail", "_tail_rows", "_tail_sorted", "dtype", "holds_text", "what")
 
     def __init__(self, ids: NDArray[Any], what: str = "id") -> None:
-        """Take `ids` (n,), sorted and unique, of an integer or text dtype; `what` names them in errors."""
+        """Take unique `ids` (n,), of an integer or text dtype, in the order of their rows.
+
+        Those of a fit come sorted; from the first on that does not, they count as joined later.
+        """
+        falls = np.flatnonzero(ids[1:] <= ids[:-1])
+        n_sorted = int(falls[0]) + 1 if falls.size else ids.size
         self.what = what
-        self._base = ids
-        self._tail = ids[:0]
-        self._tail_rows: dict[Id, int] = {}
+        self.dtype: np.dtype[Any] = ids.dtype
+        self.holds_text = ids.dtype.kind == "U"
+        self._base, self._tail = ids[:n_sorted], ids[n_sorted:]
+        order = np.argsort(self._tail)
+        self._tail_sorted, self._tail_rows = self._tail[order], (order + n_sorted).astype(np.int32)
 
     @classmethod
     def of(cls, ids: Iterable[Id] | NDArray[Any], what: str = "id") -> Vocabulary:
@@ -44,26 +58,34 @@ class Vocabulary:
         return cls(np.unique(_as_ids(ids, what)), what)
 
     def extended(self, ids: Iterable[Id] | NDArray[Any]) -> Vocabulary:
-        """A vocabulary that also holds those of `ids` that are new, appended in the order given."""
+        """A vocabulary that also holds those of `ids` that are new, appended in the order given.
+
+        The sorted ids of the fit are shared; the cost is that of the ids that ever joined.
+
+        Raises:
+            IdTypeError: an id is of the wrong type, or no integer type holds all ids.
+        """
         values = self._checked(ids)
-        fresh = list(dict.fromkeys(values[self.rows(values) < 0].tolist()))
-        joined = Vocabulary(self._base, self.what)
-        joined._tail = np.concatenate([self._tail, np.array(fresh, dtype=None if fresh else self.dtype)])
-        joined._tail_rows = self._tail_rows | {value: len(self) + i for i, value in enumerate(fresh)}
-        return joined
+        fresh, first = np.unique(values[self.rows(values) < 0], return_index=True)
+        if not fresh.size:
+            return self
+        dtype = self._wide_enough(fresh)
+        fresh, order = fresh.astype(dtype), np.argsort(first)
+        rows = np.empty(fresh.size, np.int32)
+        rows[order] = np.arange(len(self), len(self) + fresh.size)
+        tail_sorted = self._tail_sorted.astype(dtype, copy=False)
+        places = tail_sorted.searchsorted(fresh)
+        longer = copy(self)
+        if not len(self):
+            longer._base, longer.holds_text = fresh[:0], dtype.kind == "U"
+        longer._tail = np.concatenate([self._tail.astype(dtype, copy=False), fresh[order]])
+        longer._tail_sorted = np.insert(tail_sorted, places, fresh)
+        longer._tail_rows = np.insert(self._tail_rows, places, rows)
+        longer.dtype = dtype
+        return longer
 
     def __len__(self) -> int:
         return self._base.size + self._tail.size
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of the ids: an integer type or fixed-width text."""
-        return self._base.dtype
-
-    @property
-    def holds_text(self) -> bool:
-        """Whether ids are str rather than int."""
-        return self.dtype.kind == "U"
 
     def rows(self, ids: Iterable[Id] | NDArray[Any]) -> NDArray[np.int32]:
         """The rows of `ids`, int32 (n,), -1 for an unknown one.
@@ -72,27 +94,38 @@ class Vocabulary:
             IdTypeError: an id is of the wrong type; "7" is not 7.
         """
         values = self._checked(ids)
-        if not len(self):
-            return np.full(values.size, -1, np.int32)
-        known = _castable(values, self.dtype)
-        wanted = np.where(known, values, values.dtype.type(0)).astype(self.dtype)
-        places = np.minimum(self._base.searchsorted(wanted), max(self._base.size - 1, 0))
-        found = known & (self._base[places] == wanted) if self._base.size else np.zeros(values.size, np.bool_)
-        rows = np.where(found, places, -1).astype(np.int32)
-        if self._tail_rows:
-            for position in np.flatnonzero(~found):
-                rows[position] = self._tail_rows.get(values[position].item(), -1)
+        rows = _places(self._base, values)
+        if self._tail.size:
+            left = np.flatnonzero(rows < 0)
+            places = _places(self._tail_sorted, values[left])
+            rows[left] = np.where(places < 0, -1, self._tail_rows[places])
         return rows
 
     def row(self, id_: Id) -> int:
-        """The row of one id, -1 when unknown."""
-        return int(self.rows((id_,))[0])
+        """The row of one id, -1 when unknown; raises as `rows`."""
+        if not len(self) or not _is_plain(id_, self.holds_text):
+            return int(self.rows((id_,))[0])
+        place = _place(self._base, id_)
+        if place >= 0 or not self._tail.size:
+            return place
+        place = _place(self._tail_sorted, id_)
+        return place if place < 0 else self._tail_rows.item(place)
 
     def ids(self, rows: NDArray[np.integer] | slice = slice(None)) -> NDArray[Any]:
         """The external ids of `rows` (all rows by default), in their dtype."""
         if not self._tail.size:
             return self._base[rows]
-        return np.concatenate([self._base, self._tail])[rows]
+        asked = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows)
+        late = asked >= self._base.size
+        ids = np.empty(asked.shape, self.dtype)
+        ids[~late] = self._base[asked[~late]]
+        ids[late] = self._tail[asked[late] - self._base.size]
+        return ids
+
+    def id(self, row: int) -> Id:
+        """The external id of one row."""
+        value: Id = (self._base[row] if row < self._base.size else self._tail[row - self._base.size]).item()
+        return value
 
     def parse(self, text: str) -> Id:
         """The id that `text` spells, for callers that only have text, such as a command line.
@@ -113,6 +146,20 @@ class Vocabulary:
             has, wants = ("str", "int") if values.dtype.kind == "U" else ("int", "str")
             raise IdTypeError(f"{self.what} ids are {wants}, got {values[0].item()!r} ({has}): pass {wants} ids")
         return values
+
+    def _wide_enough(self, fresh: NDArray[Any]) -> np.dtype[Any]:
+        """The dtype for the ids and `fresh`, which is sorted: that of the ids wherever it can be."""
+        if not len(self):
+            return fresh.dtype
+        if self.holds_text:
+            return np.promote_types(self.dtype, fresh.dtype)
+        ends = [ids.item(end) for ids in (self._base, self._tail_sorted, fresh) if ids.size for end in (0, -1)]
+        lowest, highest = min(ends), max(ends)
+        for dtype in (self.dtype, np.dtype(np.int64), np.dtype(np.uint64)):
+            bounds = np.iinfo(dtype)
+            if bounds.min <= lowest and highest <= bounds.max:
+                return dtype
+        raise IdTypeError(f"{self.what} ids {lowest} and {highest} do not fit one integer type: pass such ids as str")
 
 
 def _as_ids(ids: Iterable[Id] | NDArray[Any], what: str) -> NDArray[Any]:
@@ -143,6 +190,38 @@ def _as_text(values: list[str], what: str) -> NDArray[np.str_]:
                 f"shorten ids to {MAX_ID_CHARACTERS} characters, for instance by hashing them"
             )
     return np.array(values, dtype=np.str_)
+
+
+def _is_plain(id_: Id, holds_text: bool) -> bool:
+    """Whether `id_` can be looked up without further checks."""
+    if holds_text:
+        return isinstance(id_, str) and len(id_) <= MAX_ID_CHARACTERS and "\0" not in id_
+    return type(id_) is int
+
+
+def _place(known: NDArray[Any], id_: Id) -> int:
+    """Where one id stands in sorted ids, -1 for nowhere."""
+    if not known.size:
+        return -1
+    if isinstance(id_, int):
+        if not known.item(0) <= id_ <= known.item(-1):
+            return -1
+        place = int(known.searchsorted(known.dtype.type(id_)))
+    else:
+        if len(id_) > known.dtype.itemsize // 4:
+            return -1
+        place = int(known.searchsorted(id_))
+    return place if place < known.size and known.item(place) == id_ else -1
+
+
+def _places(known: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int32]:
+    """Where ids stand in sorted ids, int32 (n,), -1 for nowhere."""
+    if not known.size:
+        return np.full(values.size, -1, np.int32)
+    castable = _castable(values, known.dtype)
+    wanted = np.where(castable, values, values.dtype.type(0)).astype(known.dtype)
+    places = np.minimum(known.searchsorted(wanted), known.size - 1)
+    return np.where(castable & (known[places] == wanted), places, -1).astype(np.int32)
 
 
 def _castable(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.bool_]:

@@ -1,19 +1,26 @@
 """Interaction logs and feature tables, checked and turned into arrays."""
 
+from multirecall.data.changes import Change, ChangeKind, Changes
 from multirecall.data.config import DataConfig, Kind
 from multirecall.data.dataset import Dataset
 from multirecall.data.features import Categorical, Feature, Numeric, Tags, Text
 from multirecall.data.interactions import Interactions
+from multirecall.data.runs import History, Runs
 from multirecall.data.table import Table
 
 __all__ = [
     "Categorical",
+    "Change",
+    "ChangeKind",
+    "Changes",
     "DataConfig",
     "Dataset",
     "Feature",
+    "History",
     "Interactions",
     "Kind",
     "Numeric",
+    "Runs",
     "Table",
     "Tags",
     "Text",

@@ -5,47 +5,53 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+from multirecall.data.applying import applied
+from multirecall.data.build import Parts, build
+from multirecall.data.changes import Change, ChangeKind, Changes
 from multirecall.data.config import Column, DataConfig, Kind
-from multirecall.data.inference import feature
 from multirecall.data.interactions import Interactions
-from multirecall.data.log import ids, read_log
-from multirecall.data.source import Source, read, wrap
+from multirecall.data.reading import read_change
+from multirecall.data.runs import History, Runs
+from multirecall.data.source import read, wrap
 from multirecall.data.table import Table
-from multirecall.errors import ConfigError, DataError
+from multirecall.errors import ConfigError
 from multirecall.storage import read_component, write_component
-from multirecall.validation import nearest, validated
-from multirecall.vocabulary import Vocabulary
+from multirecall.validation import validated
 
-MICROSECONDS = 1_000_000
 _log = logging.getLogger("multirecall.data")
 
 Files = str | Path | Sequence[str | Path]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Dataset:
     """An interaction log with its item and user tables.
 
+    Immutable: a live change gives another dataset, which shares what has not changed. Rows are appended and
+    never renumbered, but by `refreshed`.
+
     Attributes:
-        interactions: the events.
+        log: the events, those of a load and those that came later.
         items: every item of the log and of the item table.
         users: every user of the log and of the user table.
         config: how it was read.
         notes: what the reader should know about the data, each said once in the log of `multirecall.data`.
+        removed: bool (n_items,), the items that are not to be retrieved; None where none is.
     """
 
-    interactions: Interactions
+    log: Runs
     items: Table
     users: Table
     config: DataConfig
     notes: tuple[str, ...] = ()
+    removed: NDArray[np.bool_] | None = None
 
     @classmethod
     def load(
@@ -77,12 +83,13 @@ class Dataset:
             ConfigError: an option is of the wrong type, or given beside `config`.
         """
         settings = _settings(config, columns, kinds, event_weights, half_life_days)
-        return _build(
+        parts = build(
             read(interactions, "interactions"),
             None if items is None else read(items, "items"),
             None if users is None else read(users, "users"),
             settings,
         )
+        return _assembled(parts, settings)
 
     @classmethod
     def from_frames(
@@ -99,12 +106,13 @@ class Dataset:
     ) -> Dataset:
         """The same from polars, pandas or pyarrow frames."""
         settings = _settings(config, columns, kinds, event_weights, half_life_days)
-        return _build(
+        parts = build(
             wrap(interactions, "interactions"),
             None if items is None else wrap(items, "items"),
             None if users is None else wrap(users, "users"),
             settings,
         )
+        return _assembled(parts, settings)
 
     @property
     def n_items(self) -> int:
@@ -116,33 +124,110 @@ class Dataset:
         """Users of the log and of the user table."""
         return len(self.users)
 
+    @property
+    def n_events(self) -> int:
+        """Events of the log, later ones included."""
+        return len(self.log)
+
+    @cached_property
+    def n_live(self) -> int:
+        """Items that are not removed."""
+        return self.n_items if self.removed is None else self.n_items - int(self.removed.sum())
+
+    @property
+    def now(self) -> int | None:
+        """Epoch seconds of the newest event, or None without timestamps."""
+        return self.log.now
+
+    @cached_property
+    def interactions(self) -> Interactions:
+        """All events as one log; after live changes it is merged when it is first asked for."""
+        return self.log.whole(self.n_users, self.n_items)
+
+    def history(self, user: int) -> History:
+        """The events of user row `user`, oldest first, as a load of all events would have them; -1: none."""
+        return self.log.history(user)
+
+    def read_change(self, kind: ChangeKind, frame: Any) -> Change:
+        """A live change of this dataset, fully checked.
+
+        Args:
+            kind: `add_interactions`, `add_items`, `update_items` or `remove_items`.
+            frame: polars, pandas or pyarrow, or a list of mappings from column to value; for `remove_items` also
+                a list of ids. Events have the columns of the log; a missing `weight` is 1. Items have `item_id`
+                and fields of the item table; a field that is not given stays, a null in it is stored.
+
+        Raises:
+            DataError: names column, row, value and remedy.
+            IdTypeError: an id of the wrong type.
+        """
+        return read_change(self, kind, frame)
+
+    def with_change(self, change: Change) -> tuple[Dataset, Changes]:
+        """The dataset after a change, and what it did. Fails for no change that this dataset or a kin has read.
+
+        Unknown users and items of events join. An item that is added again is updated and, if it was removed,
+        revived; updates and events do not revive.
+        """
+        for note in change.notes:
+            if note not in self.notes:
+                _log.warning(note)
+        changes = applied(self, change)
+        return changes.data, changes
+
+    def refreshed(self) -> Dataset:
+        """What a load of all the data would give: rows in the order of ids, categories in theirs, one log.
+
+        Removed items keep a row, since their events still tell of others.
+        """
+        log = self.interactions
+        user_order, item_order = np.argsort(self.users.ids.ids()), np.argsort(self.items.ids.ids())
+        users, items = _inverse(user_order)[log.users], _inverse(item_order)[log.items]
+        sorted_log = replace(log, users=users, items=items).at(np.argsort(users, kind="stable"))
+        return replace(
+            self,
+            log=replace(self.log, base=sorted_log, later=()),
+            items=self.items.refreshed(item_order),
+            users=self.users.refreshed(user_order),
+            removed=None if self.removed is None or not self.removed.any() else self.removed[item_order],
+        )
+
     def restricted(self, events: NDArray[np.bool_]) -> Dataset:
-        """The dataset as if only the marked events, bool (n,), had happened.
+        """The dataset as if only the marked events of `interactions`, bool (n,), had happened.
 
         Users and items that then stand neither in the log nor in the caller's tables are gone, and rows are
         numbered anew, in the same order.
         """
         log = self.interactions
-        users, items = log.users[events], log.items[events]
-        user_rows = np.flatnonzero(_occurs(users, self.n_users) | self.users.listed)
-        item_rows = np.flatnonzero(_occurs(items, self.n_items) | self.items.listed)
-        kept = Interactions(
-            np.searchsorted(user_rows, users).astype(np.int32),
-            np.searchsorted(item_rows, items).astype(np.int32),
-            None if log.times is None else log.times[events],
-            log.weights[events],
-            user_rows.size,
-            item_rows.size,
-            log.ordered,
+        kept = log.at(events)
+        user_rows = np.flatnonzero(_occurs(kept.users, self.n_users) | self.users.listed)
+        item_rows = np.flatnonzero(_occurs(kept.items, self.n_items) | self.items.listed)
+        kept = replace(
+            kept,
+            users=np.searchsorted(user_rows, kept.users).astype(np.int32),
+            items=np.searchsorted(item_rows, kept.items).astype(np.int32),
+            n_users=user_rows.size,
+            n_items=item_rows.size,
         )
-        return replace(self, interactions=kept, items=self.items.take(item_rows), users=self.users.take(user_rows))
+        return replace(
+            self,
+            log=Runs(kept, (), self.config.half_life_days),
+            items=self.items.take(item_rows),
+            users=self.users.take(user_rows),
+            removed=None if self.removed is None else self.removed[item_rows],
+        )
 
     def save(self, folder: Path) -> None:
-        """Write the dataset into `folder`."""
+        """Write the dataset into `folder`; rows stay as they are."""
         log = self.interactions
-        arrays: dict[str, NDArray[Any]] = {"users": log.users, "items": log.items, "weights": log.weights}
-        if log.times is not None:
-            arrays["times"] = log.times
+        columns: dict[str, NDArray[Any] | None] = {
+            "users": log.users,
+            "items": log.items,
+            "weights": log.weights,
+            "times": log.times,
+        }
+        columns |= {"micros": log.micros, "positions": log.positions, "removed": self.removed}
+        arrays = {name: column for name, column in columns.items() if column is not None}
         meta = {"config": self.config.model_dump(), "notes": self.notes, "ordered": log.ordered}
         write_component(folder / "interactions", arrays, meta)
         self.items.save(folder / "items")
@@ -161,8 +246,12 @@ class Dataset:
             len(users),
             len(items),
             meta["ordered"],
+            arrays.get("micros"),
+            arrays.get("positions"),
         )
-        return cls(log, items, users, DataConfig.model_validate(meta["config"]), tuple(meta["notes"]))
+        config = DataConfig.model_validate(meta["config"])
+        runs = Runs(log, (), config.half_life_days)
+        return cls(runs, items, users, config, tuple(meta["notes"]), arrays.get("removed"))
 
 
 def _settings(config: DataConfig | None, *options: Any) -> DataConfig:
@@ -177,106 +266,19 @@ def _settings(config: DataConfig | None, *options: Any) -> DataConfig:
     return config
 
 
-def _build(log_source: Source, item_source: Source | None, user_source: Source | None, config: DataConfig) -> Dataset:
-    notes: list[str] = []
-    log = read_log(log_source, config, notes)
-    items = _table(item_source, "item", log["item_id"], log_source, config, notes)
-    users = _table(user_source, "user", log["user_id"], log_source, config, notes)
-    unknown = config.kinds.keys() - items.features.keys() - users.features.keys()
-    if unknown:
-        known = [*items.features, *users.features]
-        raise DataError(f"kinds: no table has a column {min(unknown)!r}; {nearest(min(unknown), known)}")
-    for note in notes:
-        _log.warning(note)
-    return Dataset(_interactions(log, users, items, config), items, users, config, tuple(notes))
-
-
-def _table(
-    source: Source | None,
-    what: Literal["item", "user"],
-    log_ids: pl.Series,
-    log_source: Source,
-    config: DataConfig,
-    notes: list[str],
-) -> Table:
-    """The table of all ids of the log and of `source`, with the features of `source`."""
-    column: Column = "item_id" if what == "item" else "user_id"
-    if source is None:
-        vocabulary = _vocabulary(log_ids.unique(), what)
-        return Table(vocabulary, {}, np.zeros(len(vocabulary), np.bool_))
-    theirs = config.columns.get(column, column)
-    if theirs != column and theirs in source.frame.columns:
-        source = source.renamed({column: theirs})
-    source.require(column)
-    table_ids = ids(source, column)
-    if (table_ids.dtype == pl.String) != (log_ids.dtype == pl.String):
-        raise DataError(
-            f"{source.name}: column {column!r} is {table_ids.dtype}, but in {log_source.name} it is {log_ids.dtype}; "
-            "cast one of them, so that both are integers or both text"
-        )
-    repeated = ~table_ids.is_first_distinct()
-    source.refuse(column, repeated, "{value} stands in the table twice; keep one row for each " + what)
-    distinct = log_ids.unique()
-    vocabulary = _vocabulary(_joined(distinct, table_ids).unique(), what)
-    rows = np.full(len(vocabulary), -1, np.int64)
-    rows[vocabulary.rows(table_ids.to_numpy())] = np.arange(table_ids.len())
-    missing = int((rows < 0).sum())
-    if missing:
-        notes.append(f"{source.name}: {missing:,} of the log's {distinct.len():,} {what}s are not in the {what} table")
-    fields = [name for name in source.frame.columns if name != column]
-    features = {name: feature(source, name, config.kinds.get(name)).take(rows) for name in fields}
-    return Table(vocabulary, features, rows >= 0)
-
-
-def _vocabulary(distinct: pl.Series, what: str) -> Vocabulary:
-    return Vocabulary.of(distinct.to_numpy(), what)
-
-
-def _joined(first: pl.Series, second: pl.Series) -> pl.Series:
-    """Two id columns as one; integers of different types meet in 64 bits, never in a float."""
-    if first.dtype != second.dtype:
-        signed = first.dtype.is_signed_integer() or second.dtype.is_signed_integer()
-        common = pl.Int64 if signed else pl.UInt64
-        first, second = first.cast(common, strict=False), second.cast(common, strict=False)
-        if first.null_count() or second.null_count():
-            raise DataError(f"ids of {first.name!r} in the log and its table do not fit one integer type; use text")
-    return pl.concat([first, second])
-
-
-def _interactions(log: pl.DataFrame, users: Table, items: Table, config: DataConfig) -> Interactions:
-    order = [name for name in ("timestamp", "position") if name in log.columns]
-    columns = log.with_columns(
-        user_id=_rows(log["user_id"], users.ids),
-        item_id=_rows(log["item_id"], items.ids),
-    )
-    for key in (*reversed(order), "user_id"):  # stable sorts by one key each: three times as fast as one by all
-        columns = columns.sort(key, maintain_order=True)
-    weights = columns["weight"].to_numpy() if "weight" in columns.columns else np.ones(columns.height)
-    times = columns["timestamp"].to_numpy() // MICROSECONDS if "timestamp" in columns.columns else None
-    interactions = Interactions(
-        columns["user_id"].to_numpy(),
-        columns["item_id"].to_numpy(),
-        times,
-        weights.astype(np.float32),
-        len(users),
-        len(items),
-        ordered=bool(order),
-    )
-    if config.half_life_days is None:
-        return interactions
-    if times is None:
-        raise DataError("half_life_days needs a column 'timestamp' in the log; add one, or leave the decay out")
-    return replace(interactions, weights=(weights * interactions.decay(config.half_life_days)).astype(np.float32))
-
-
-def _rows(values: pl.Series, vocabulary: Vocabulary) -> pl.Series:
-    """The rows of a column of ids that the vocabulary holds, Int32."""
-    known = pl.Series(vocabulary.ids())
-    if values.dtype == pl.String:
-        return values.cast(pl.Enum(known)).to_physical().cast(pl.Int32)
-    rows = pl.Series(np.arange(len(vocabulary), dtype=np.int32))
-    return values.cast(known.dtype).replace_strict(known, rows, return_dtype=pl.Int32)
-
-
 def _occurs(rows: NDArray[np.int32], n: int) -> NDArray[np.bool_]:
     return np.bincount(rows, minlength=n) > 0
+
+
+def _inverse(order: NDArray[np.integer]) -> NDArray[np.int32]:
+    """Where each row stands in `order`."""
+    places = np.empty(order.size, np.int32)
+    places[order] = np.arange(order.size, dtype=np.int32)
+    return places
+
+
+def _assembled(parts: Parts, config: DataConfig) -> Dataset:
+    for note in parts.notes:
+        _log.warning(note)
+    log = Runs(parts.interactions, (), config.half_life_days)
+    return Dataset(log, parts.items, parts.users, config, tuple(parts.notes))

@@ -27,11 +27,24 @@ class Categorical:
     def value(self, row: int) -> Any:
         """The category of a row, or None."""
         code = self.codes[row]
-        return None if code < 0 else self.categories.ids()[code].item()
+        return None if code < 0 else self.categories.id(code)
+
+    def __len__(self) -> int:
+        return self.codes.size
 
     def take(self, rows: NDArray[np.integer]) -> Categorical:
         """The column for other rows; -1 gives null."""
         return Categorical(np.append(self.codes, np.int32(-1))[rows], self.categories)
+
+    def joined(self, other: Categorical) -> Categorical:
+        """The column with the rows of `other` behind its own; new categories are appended."""
+        categories, theirs = _joined(self.categories, other.categories)
+        return Categorical(np.concatenate([self.codes, theirs[other.codes]]), categories)
+
+    def rebuilt(self) -> Categorical:
+        """The column with the categories that it has use for, sorted."""
+        categories, codes = _rebuilt(self.categories, self.codes)
+        return Categorical(codes, categories)
 
     def arrays(self) -> Arrays:
         """What `feature_of` rebuilds the column from."""
@@ -52,10 +65,24 @@ class Tags:
         codes = self.codes[self.offsets[row] : self.offsets[row + 1]]
         return self.categories.ids(codes).tolist() or None
 
+    def __len__(self) -> int:
+        return self.offsets.size - 1
+
     def take(self, rows: NDArray[np.integer]) -> Tags:
         """The column for other rows; -1 gives an empty list."""
         offsets, places = taken_runs(self.offsets, rows)
         return Tags(offsets, self.codes[places], self.categories)
+
+    def joined(self, other: Tags) -> Tags:
+        """The column with the rows of `other` behind its own; new categories are appended."""
+        categories, theirs = _joined(self.categories, other.categories)
+        codes = np.concatenate([self.codes, theirs[other.codes]])
+        return Tags(_joined_offsets(self.offsets, other.offsets), codes, categories)
+
+    def rebuilt(self) -> Tags:
+        """The column with the categories that it has use for, sorted."""
+        categories, codes = _rebuilt(self.categories, self.codes)
+        return Tags(self.offsets, codes, categories)
 
     def arrays(self) -> Arrays:
         """What `feature_of` rebuilds the column from."""
@@ -74,9 +101,20 @@ class Numeric:
         value = self.values[row].item()
         return None if np.isnan(value) else value
 
+    def __len__(self) -> int:
+        return self.values.size
+
     def take(self, rows: NDArray[np.integer]) -> Numeric:
         """The column for other rows; -1 gives null."""
         return Numeric(np.append(self.values, np.nan)[rows], self.kind)
+
+    def joined(self, other: Numeric) -> Numeric:
+        """The column with the rows of `other` behind its own."""
+        return Numeric(np.concatenate([self.values, other.values]), self.kind)
+
+    def rebuilt(self) -> Numeric:
+        """The column itself."""
+        return self
 
     def arrays(self) -> Arrays:
         """What `feature_of` rebuilds the column from."""
@@ -102,6 +140,9 @@ class Text:
         """The text of a row, or None when it is empty."""
         return self.data[self.offsets[row] : self.offsets[row + 1]].tobytes().decode() or None
 
+    def __len__(self) -> int:
+        return self.offsets.size - 1
+
     def strings(self) -> list[str]:
         """All texts, (n,)."""
         data, bounds = self.data.tobytes(), self.offsets.tolist()
@@ -111,6 +152,14 @@ class Text:
         """The column for other rows; -1 gives an empty text."""
         offsets, places = taken_runs(self.offsets, rows)
         return Text(offsets, self.data[places])
+
+    def joined(self, other: Text) -> Text:
+        """The column with the rows of `other` behind its own."""
+        return Text(_joined_offsets(self.offsets, other.offsets), np.concatenate([self.data, other.data]))
+
+    def rebuilt(self) -> Text:
+        """The column itself."""
+        return self
 
     def arrays(self) -> Arrays:
         """What `feature_of` rebuilds the column from."""
@@ -132,6 +181,41 @@ def feature_of(kind: str, field: str, arrays: Mapping[str, NDArray[Any]]) -> Fea
     if kind == "list":
         return Tags(arrays["offsets"], arrays["codes"], categories)
     return Categorical(arrays["codes"], categories)
+
+
+def padded(feature: Feature, n: int) -> Feature:
+    """The column with nulls behind its rows, `n` rows in all."""
+    own = np.arange(n)
+    return feature if len(feature) == n else feature.take(np.where(own < len(feature), own, -1))
+
+
+def replaced(feature: Feature, rows: NDArray[np.integer], values: Feature) -> Feature:
+    """The column in which `rows` have those of `values`, a column of the same kind."""
+    taken = np.arange(len(feature))
+    taken[rows] = len(feature) + np.arange(rows.size)
+    joined: Feature = feature.joined(values)  # type: ignore[arg-type]
+    return joined.take(taken)
+
+
+def _joined(own: Vocabulary, other: Vocabulary) -> tuple[Vocabulary, NDArray[np.int32]]:
+    """The categories of both, and the code in them of each of `other`, with -1 behind for null."""
+    ids = other.ids()
+    joined = own.extended(ids)
+    return joined, np.append(joined.rows(ids), np.int32(-1))
+
+
+def _rebuilt(categories: Vocabulary, codes: NDArray[np.int32]) -> tuple[Vocabulary, NDArray[np.int32]]:
+    """The categories that `codes` use, sorted, and the codes in them."""
+    used = np.unique(codes[codes >= 0])
+    ids = categories.ids(used)
+    rebuilt = Vocabulary.of(ids, categories.what)
+    lookup = np.full(len(categories) + 1, -1, np.int32)
+    lookup[used] = rebuilt.rows(ids)
+    return rebuilt, lookup[codes]
+
+
+def _joined_offsets(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([first, first[-1] + second[1:]])
 
 
 def taken_runs(offsets: NDArray[np.int64], rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ class Interactions:
         n_users: users of the data, with or without events.
         n_items: items of the data, with or without events.
         ordered: whether the log has times or positions, so that a user's events have an order.
+        micros: microseconds within the second, int32 (n,), or None where all times are whole seconds.
+        positions: int64 (n,), or None where the log has no positions.
     """
 
     users: NDArray[np.int32]
@@ -35,6 +38,8 @@ class Interactions:
     n_users: int
     n_items: int
     ordered: bool
+    micros: NDArray[np.int32] | None = None
+    positions: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return self.users.size
@@ -52,6 +57,27 @@ class Interactions:
     def of_user(self, user: int) -> slice:
         """Where the events of user row `user` stand, oldest first; nowhere for an unknown user (-1)."""
         return slice(0, 0) if user < 0 else slice(int(self.offsets[user]), int(self.offsets[user + 1]))
+
+    def at(self, events: slice | NDArray[np.integer] | NDArray[np.bool_]) -> Interactions:
+        """Some of the events, in the order that `events` has them in; they must come sorted."""
+
+        def chosen(column: NDArray[Any] | None) -> Any:
+            return None if column is None else column[events]
+
+        return replace(
+            self,
+            users=self.users[events],
+            items=self.items[events],
+            times=chosen(self.times),
+            weights=self.weights[events],
+            micros=chosen(self.micros),
+            positions=chosen(self.positions),
+        )
+
+    @property
+    def order(self) -> list[NDArray[np.integer]]:
+        """The columns by which a user's events are sorted, the first first; events equal in all keep input order."""
+        return [column for column in (self.times, self.micros, self.positions) if column is not None]
 
     def decay(self, half_life_days: float | None) -> NDArray[np.float64]:
         """`0.5 ** (age / half_life)` of each event, (n,); ones without timestamps or half-life."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import polars as pl
 
 from multirecall.data.config import Column, DataConfig
+from multirecall.data.interactions import Interactions
 from multirecall.data.source import TEXTS, Source
 from multirecall.errors import DataError
+from multirecall.validation import nearest
 from multirecall.vocabulary import MAX_ID_CHARACTERS
 
 COLUMNS = ("user_id", "item_id", "timestamp", "position", "weight", "event")
@@ -18,6 +22,9 @@ LARGEST_EPOCH_SECONDS = 1e11
 
 LARGEST_WEIGHT = 1e9
 """float32 sums of squares of larger ones would overflow."""
+
+LARGEST_POSITION = 2**53
+"""Above it a Float64 skips whole numbers."""
 
 INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 
@@ -32,21 +39,61 @@ def read_log(source: Source, config: DataConfig, notes: list[str]) -> pl.DataFra
     Raises:
         DataError: names file, column, row and remedy.
     """
-    present, mapped = source.frame.columns, config.columns
+    source = _renamed(source, config.columns)
+    source.require("user_id", "item_id")
+    if source.frame.is_empty():
+        raise DataError(f"{source.name}: the interaction log is empty; it needs at least one row")
+    _name_ignored(source, COLUMNS, notes)
+    return _parsed(source, config, COLUMNS, notes)
+
+
+def read_events(source: Source, config: DataConfig, log: Interactions, notes: list[str]) -> pl.DataFrame:
+    """Checked events that join `log`, in input order, in the form of `read_log`.
+
+    Columns have the caller's names or ours. Where the log has positions beside timestamps, an event without one
+    comes last among those of its time.
+
+    Raises:
+        DataError: names file, column, row and remedy.
+    """
+    theirs = source.frame.columns
+    source = _renamed(source, {ours: name for ours, name in config.columns.items() if name in theirs})
+    by_time, by_position = log.times is not None, log.positions is not None
+    needed = ["user_id", "item_id", "timestamp"] if by_time else ["user_id", "item_id"]
+    for column in [*needed, "position"] if by_position and not by_time else needed:
+        if column not in source.frame.columns:
+            name = config.columns.get(column, column)  # type: ignore[call-overload]
+            raise DataError(f"{source.name}: column {name!r} is missing, which the log has; {nearest(name, theirs)}")
+    absent = {"timestamp": not by_time, "position": not by_position}
+    used = tuple(column for column in COLUMNS if not absent.get(column, False))
+    _name_ignored(source, used, notes)
+    events = _parsed(source, config, used, [])
+    if by_position and "position" not in events.columns:
+        events = events.with_columns(position=pl.lit(LARGEST_POSITION, pl.Int64))
+    return events
+
+
+def _renamed(source: Source, mapped: Mapping[Column, str]) -> Source:
+    present = source.frame.columns
     aliases: dict[Column, str] = {
         ours: alias
         for alias, ours in ALIASES.items()
         if alias in present and ours not in present and ours not in mapped and alias not in mapped.values()
     }
-    source = source.renamed({**mapped, **aliases})
-    source.require("user_id", "item_id")
-    if source.frame.is_empty():
-        raise DataError(f"{source.name}: the interaction log is empty; it needs at least one row")
-    ignored = [column for column in source.frame.columns if column not in COLUMNS]
+    return source.renamed({**mapped, **aliases})
+
+
+def _name_ignored(source: Source, used: Sequence[str], notes: list[str]) -> None:
+    ignored = [column for column in source.frame.columns if column not in used]
     if ignored:
         notes.append(f"{source.name}: columns not used: {', '.join(ignored)}")
+
+
+def _parsed(source: Source, config: DataConfig, used: Sequence[str], notes: list[str]) -> pl.DataFrame:
     parsers = {"user_id": ids, "item_id": ids, "timestamp": times, "position": _positions, "weight": _weights}
-    columns = {name: parse(source, name) for name, parse in parsers.items() if name in source.frame.columns}
+    columns = {
+        name: parse(source, name) for name, parse in parsers.items() if name in source.frame.columns and name in used
+    }
     factor = _event_factor(source, config, notes)
     if factor is not None:
         columns["weight"] = (factor * columns["weight"] if "weight" in columns else factor).alias("weight")
@@ -125,7 +172,7 @@ TIME_FORMATS = (*ZONED_FORMATS, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 
 def _positions(source: Source, column: str) -> pl.Series:
     values = source.numbers(column, POSITION_REMEDY)
-    whole = values.is_finite() & (values == values.floor())
+    whole = values.is_finite() & (values == values.floor()) & (values.abs() <= LARGEST_POSITION)
     source.refuse(column, ~whole.fill_null(False), "{value} is no whole number; " + POSITION_REMEDY)
     return values.cast(pl.Int64)
 

@@ -154,6 +154,29 @@ def wrap(frame: Any, what: str) -> Source:
     return Source(converted, ((what, converted.height),))
 
 
+def wrap_rows(rows: Sequence[Any], what: str) -> Source:
+    """Rows of the caller, each a mapping from column to value, as a source; a missing value is null.
+
+    Raises:
+        DataError: a row is no mapping, or values of a column differ in type.
+    """
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise DataError(
+                f"{what}: row {number} (the first is 0): got {row!r}; pass mappings from column to value, or a frame"
+            )
+    try:
+        frame = pl.DataFrame([dict(row) for row in rows], infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as fault:
+        raise DataError(f"{what}: the rows make no columns ({fault}); give each column values of one type") from None
+    return Source(frame, ((what, frame.height),))
+
+
+def is_frame(value: Any) -> bool:
+    """Whether `value` is a polars, pandas or Arrow frame, and no list or column."""
+    return isinstance(value, pl.LazyFrame) or hasattr(value, "columns") or hasattr(value, "column_names")
+
+
 def _read_file(file: str, what: str) -> pl.DataFrame:
     kind = FORMATS.get(Path(file).suffix.lower())
     if kind is None:

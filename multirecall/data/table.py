@@ -3,49 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data.features import Feature, feature_of
+from multirecall.data.features import Feature, feature_of, padded, replaced
 from multirecall.storage import read_component, write_component
-from multirecall.vocabulary import Vocabulary
+from multirecall.vocabulary import Id, Vocabulary
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """Ids with their rows, and feature columns over those rows.
 
     Attributes:
         ids: the vocabulary.
-        features: columns by field name, each over all rows.
-        listed: bool (n,), whether the row stood in the caller's feature table (and not only in the log).
+        stored: columns by field name over the first rows; rows that joined behind them are null.
+        stored_listed: bool, over the first rows: whether the row stood in the caller's feature table (and not only
+            in the log).
     """
 
     ids: Vocabulary
-    features: Mapping[str, Feature]
-    listed: NDArray[np.bool_]
+    stored: Mapping[str, Feature]
+    stored_listed: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @cached_property
+    def features(self) -> Mapping[str, Feature]:
+        """Columns by field name, each over all rows."""
+        return {field: padded(feature, len(self)) for field, feature in self.stored.items()}
+
+    @cached_property
+    def listed(self) -> NDArray[np.bool_]:
+        """Whether the row stood in the caller's feature table (and not only in the log), bool (n,)."""
+        missing = len(self) - self.stored_listed.size
+        return np.append(self.stored_listed, np.zeros(missing, np.bool_)) if missing else self.stored_listed
+
     def values(self, row: int) -> dict[str, Any]:
         """The features of a row by field name, without those that are null; of no row (-1): none."""
-        if row < 0:
+        if not 0 <= row < self.stored_listed.size:
             return {}
-        values = {field: feature.value(row) for field, feature in self.features.items()}
+        values = {field: feature.value(row) for field, feature in self.stored.items()}
         return {field: value for field, value in values.items() if value is not None}
 
     def take(self, rows: NDArray[np.integer]) -> Table:
-        """The table of some rows, in ascending order."""
+        """The table of some rows, in the order given."""
         return Table(
             Vocabulary(self.ids.ids(rows), self.ids.what),
             {field: feature.take(rows) for field, feature in self.features.items()},
             self.listed[rows],
         )
+
+    def extended(self, ids: NDArray[Any] | list[Id]) -> Table:
+        """The table with those of `ids` that are new behind the others, their features null; copies no feature."""
+        longer = self.ids.extended(ids)
+        return self if longer is self.ids else replace(self, ids=longer)
+
+    def replaced(self, rows: NDArray[np.integer], values: Mapping[str, Feature]) -> Table:
+        """The table in which `rows` are listed and have the features `values`; fields not named stay."""
+        listed = self.listed.copy()
+        listed[rows] = True
+        changed = {field: replaced(self.features[field], rows, feature) for field, feature in values.items()}
+        return Table(self.ids, {**self.features, **changed}, listed)
+
+    def refreshed(self, order: NDArray[np.integer]) -> Table:
+        """The table with its rows in `order`, that of their ids, and only the categories that it has use for."""
+        taken = self.take(order)
+        return replace(taken, stored={field: feature.rebuilt() for field, feature in taken.stored.items()})
 
     def save(self, folder: Path) -> None:
         """Write the table into `folder`."""

@@ -1,0 +1,102 @@
+"""Live changes: what a caller wants changed, as a record that survives a crash, and what it did to a dataset."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from multirecall.data.log import INTEGERS
+from multirecall.errors import BundleError
+
+if TYPE_CHECKING:
+    from multirecall.data.dataset import Dataset
+
+ChangeKind = Literal["add_interactions", "add_items", "update_items", "remove_items"]
+MAGIC = b"multirecall change 1"
+ID_COLUMNS = {"add_interactions": ("user_id", "item_id")}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """One live change, checked and in external ids, so that it holds in every state of an engine.
+
+    Attributes:
+        kind: what is done.
+        frame: `user_id, item_id` and, where the log has them, `timestamp` (Int64 epoch microseconds), `position`
+            (Int64), `weight` (Float64, event weights applied); or `item_id` with feature columns; or `item_id`.
+        notes: what the caller should know about the frame; not kept in bytes.
+    """
+
+    kind: ChangeKind
+    frame: pl.DataFrame
+    notes: tuple[str, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """The change as a line with its kind and CRC-32, and an Arrow IPC stream."""
+        stream = BytesIO()
+        self.frame.write_ipc_stream(stream)
+        body = stream.getvalue()
+        return b"%s %s %08x\n%s" % (MAGIC, self.kind.encode(), zlib.crc32(body), body)
+
+    @classmethod
+    def of_bytes(cls, payload: bytes) -> Change:
+        """The change that `to_bytes` wrote.
+
+        Raises:
+            BundleError: it is no change, or damaged.
+        """
+        head, _, body = payload.partition(b"\n")
+        kind, _, checksum = head.removeprefix(MAGIC + b" ").decode("ascii", "replace").partition(" ")
+        if not head.startswith(MAGIC) or kind not in get_args(ChangeKind):
+            raise BundleError(
+                f"a live change begins with {head[:60]!r}, which is none; restore the journal from a copy"
+            )
+        if checksum != f"{zlib.crc32(body):08x}":
+            raise BundleError(f"a live change ({kind}) differs from its checksum; restore the journal from a copy")
+        try:
+            frame = pl.read_ipc_stream(BytesIO(body))
+        except (pl.exceptions.PolarsError, OSError, ValueError) as fault:
+            raise BundleError(
+                f"a live change ({kind}) cannot be read ({fault}); restore the journal from a copy"
+            ) from None
+        for column in ID_COLUMNS.get(kind, ("item_id",)):
+            if column not in frame.columns or frame[column].dtype not in (*INTEGERS, pl.String):
+                raise BundleError(f"a live change ({kind}) has no column {column!r}; restore the journal from a copy")
+        return cls(kind, frame)  # type: ignore[arg-type]
+
+
+def _no_rows() -> NDArray[np.int32]:
+    return np.empty(0, np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """What a change did.
+
+    Attributes:
+        data: the dataset after it.
+        users: user row of each new event in order of arrival, int32 (n,).
+        items: item rows, int32 (n,).
+        times: epoch seconds, int64 (n,), or None where the log has no timestamps.
+        weights: float32 (n,), decayed to `data.now`.
+        fading: the factor by which what was decayed to the former `now` must be multiplied; 1 without half-life.
+        touched: item rows that are new or were given features, int32, ascending.
+        removed: item rows that are no longer retrievable, int32, ascending.
+        revived: item rows that were removed and are retrievable again, int32, ascending.
+    """
+
+    data: Dataset
+    users: NDArray[np.int32] = field(default_factory=_no_rows)
+    items: NDArray[np.int32] = field(default_factory=_no_rows)
+    times: NDArray[np.int64] | None = None
+    weights: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    fading: float = 1.0
+    touched: NDArray[np.int32] = field(default_factory=_no_rows)
+    removed: NDArray[np.int32] = field(default_factory=_no_rows)
+    revived: NDArray[np.int32] = field(default_factory=_no_rows)

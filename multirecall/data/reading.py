@@ -1,0 +1,136 @@
+"""From the frame of a caller to a live change: all checks, so that applying it cannot fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import polars as pl
+
+from multirecall.data.changes import Change, ChangeKind
+from multirecall.data.features import Categorical, Feature, Tags
+from multirecall.data.inference import feature
+from multirecall.data.log import ids, read_events
+from multirecall.data.source import Source, is_frame, wrap, wrap_rows
+from multirecall.errors import DataError, IdTypeError
+from multirecall.validation import nearest
+from multirecall.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from multirecall.data.dataset import Dataset
+
+NAMED = 5
+"""So many unknown ids does an error name."""
+
+
+def read_change(data: Dataset, kind: ChangeKind, frame: Any) -> Change:
+    """The change of that kind to `data`.
+
+    Raises:
+        DataError: names the kind of change, column, row and remedy.
+        IdTypeError: ids of the wrong type.
+    """
+    if kind not in get_args(ChangeKind):
+        raise DataError(f"change {kind!r}: {nearest(str(kind), get_args(ChangeKind))}")
+    if kind == "remove_items" and not is_frame(frame):
+        return Change(kind, _listed(data, frame))
+    source = wrap_rows(frame, kind) if isinstance(frame, list | tuple) else wrap(frame, kind)
+    if source.frame.is_empty():
+        return Change(kind, pl.DataFrame(schema={"user_id": pl.Int64, "item_id": pl.Int64}))
+    if kind == "add_interactions":
+        return _events(data, source)
+    return Change(kind, _items(data, source, kind))
+
+
+def _events(data: Dataset, source: Source) -> Change:
+    notes: list[str] = []
+    frame = read_events(source, data.config, data.log.base, notes)
+    _check_type(source, frame["user_id"], data.users.ids)
+    _check_type(source, frame["item_id"], data.items.ids)
+    return Change("add_interactions", frame, tuple(notes))
+
+
+def _items(data: Dataset, source: Source, kind: ChangeKind) -> pl.DataFrame:
+    theirs = data.config.columns.get("item_id", "item_id")
+    if theirs in source.frame.columns:
+        source = source.renamed({"item_id": theirs})
+    source.require("item_id")
+    item_ids = ids(source, "item_id")
+    _check_type(source, item_ids, data.items.ids)
+    if kind == "remove_items":
+        _check_known(kind, item_ids.to_numpy(), data.items.ids)
+        return item_ids.unique(maintain_order=True).to_frame()
+    repeated = ~item_ids.is_first_distinct()
+    source.refuse("item_id", repeated, "{value} stands in the frame twice; keep one row for each item")
+    if kind == "update_items":
+        _check_known(kind, item_ids.to_numpy(), data.items.ids)
+    fields = data.items.stored
+    for field in source.frame.columns:
+        if field != "item_id" and field not in fields:
+            raise DataError(f"{source.name}: the item table has no field {field!r}; {nearest(field, fields)}")
+    columns = [_coerced(source, field, fields[field]) for field in source.frame.columns if field != "item_id"]
+    return pl.DataFrame([item_ids, *columns])
+
+
+def _listed(data: Dataset, given: Any) -> pl.DataFrame:
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise DataError(f"remove_items: got {given!r}; pass a list of ids")
+    known = data.items.ids
+    listed = list(given.tolist() if isinstance(given, np.ndarray) else given)
+    rows = known.rows(listed)
+    _check_known("remove_items", np.array(listed, dtype=object), known)
+    return pl.DataFrame({"item_id": pl.Series(known.ids(np.unique(rows)))})
+
+
+def _check_known(kind: ChangeKind, item_ids: Any, known: Vocabulary) -> None:
+    unknown = np.flatnonzero(known.rows(item_ids) < 0)
+    if unknown.size:
+        named = ", ".join(repr(item_ids[place]) for place in unknown[:NAMED].tolist())
+        others = f" and {unknown.size - NAMED:,} more" if unknown.size > NAMED else ""
+        remedy = "add_items adds new ones" if kind == "update_items" else "leave them out"
+        raise DataError(f"{kind}: the catalogue has no item {named}{others}; {remedy}")
+
+
+def _check_type(source: Source, given: pl.Series, known: Vocabulary) -> None:
+    """Refuse ids that could not join `known`."""
+    is_text = given.dtype == pl.String
+    if is_text != known.holds_text:
+        has, wants = ("str", "int") if is_text else ("int", "str")
+        place = source.place(given.name, 0)
+        raise IdTypeError(f"{place}: {known.what} ids are {wants}, got {given[0]!r} ({has}): pass {wants} ids")
+    if pl.UInt64 in (given.dtype, pl.Series(known.ids(slice(0, 0))).dtype):
+        known.extended(given.to_numpy())
+
+
+def _coerced(source: Source, field: str, like: Feature) -> pl.Series:
+    """A feature column in the form in which a change keeps it, of the kind of the table's column."""
+    if source.frame[field].dtype == pl.Null:
+        source = replace(source, frame=source.frame.with_columns(pl.col(field).cast(FORMS[like.kind])))
+    read = feature(source, field, like.kind)
+    values = [read.value(row) for row in range(len(read))]
+    form = FORMS[like.kind]
+    if not isinstance(read, Categorical | Tags) or not isinstance(like, Categorical | Tags):
+        return pl.Series(field, values, dtype=form)
+    theirs, ours = read.categories, like.categories
+    if ours.holds_text or not len(ours):
+        return pl.Series(field, values).cast(form)
+    if theirs.holds_text and len(theirs):
+        row = next(row for row, value in enumerate(values) if value is not None)
+        raise DataError(
+            f"{source.place(field, row)}: {values[row]!r} is text, but the categories of this field are integers; "
+            "cast the column to integers"
+        )
+    whole = pl.UInt64() if theirs.dtype == np.uint64 else pl.Int64()
+    return pl.Series(field, values, dtype=pl.List(whole) if like.kind == "list" else whole)
+
+
+FORMS: dict[str, pl.DataType] = {
+    "categorical": pl.String(),
+    "list": pl.List(pl.String()),
+    "number": pl.Float64(),
+    "datetime": pl.Float64(),
+    "text": pl.String(),
+}
+"""The column type in which a change keeps each kind of feature; integer categories stay integers."""

@@ -1,0 +1,170 @@
+"""A log that grows: the events of a fit and, behind them, a few sorted runs of later ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.data.interactions import SECONDS_PER_DAY, Interactions
+
+GROWTH = 32
+"""Each run has at least this many times the events of the next; only speed. So an event is copied at most about
+this often for each run that it passes through, and a history is looked up in few runs."""
+
+
+class History(NamedTuple):
+    """The interactions of a user, oldest first.
+
+    Attributes:
+        items: item rows, int32 (n,).
+        weights: float32 (n,), decayed to the newest event of the log.
+        times: epoch seconds, int64 (n,), or None where the log has no timestamps.
+    """
+
+    items: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    times: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A log to which events are added without a sort of the whole: a log-structured merge (O'Neil et al. 1996).
+
+    Attributes:
+        base: the events of a load, with weights as of its newest event.
+        later: sorted runs of events that came after, oldest arrivals first, each far shorter than the one before;
+            their weights are not decayed. Events that are equal in user, time and position keep the order of arrival.
+        half_life_days: see `DataConfig`.
+    """
+
+    base: Interactions
+    later: tuple[Interactions, ...] = ()
+    half_life_days: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.base) + sum(map(len, self.later))
+
+    @cached_property
+    def now(self) -> int | None:
+        """Epoch seconds of the newest event, or None without timestamps."""
+        return max((run.now for run in (self.base, *self.later) if run.now is not None), default=None)
+
+    def joined(self, run: Interactions) -> Runs:
+        """The log with a sorted run of new events; runs that have become too alike in size are merged."""
+        later = [*self.later, run]
+        while len(later) > 1 and len(later[-2]) < GROWTH * len(later[-1]):
+            later[-2:] = [_merged(*later[-2:])]
+        runs = replace(self, later=tuple(later))
+        if len(self.base) >= GROWTH * len(later[0]):
+            return runs
+        folded = runs._folded()
+        _ = folded.base.offsets  # made here, so that no request waits for them
+        return folded
+
+    def whole(self, n_users: int, n_items: int) -> Interactions:
+        """All events as one log of so many users and items."""
+        runs = self
+        while runs.later:
+            runs = runs._folded()
+        log = runs.base
+        return (
+            log if (log.n_users, log.n_items) == (n_users, n_items) else replace(log, n_users=n_users, n_items=n_items)
+        )
+
+    def _folded(self) -> Runs:
+        """The same log with the first of the later runs in the base."""
+        pair = replace(self, later=self.later[:1])
+        base = replace(pair.base, weights=pair._faded(pair.base.weights))
+        run = replace(pair.later[0], weights=pair.decayed(pair.later[0]))
+        return replace(self, base=_merged(base, run), later=self.later[1:])
+
+    def history(self, user: int) -> History:
+        """The events of user row `user`, in the order of a load of all events; none for an unknown user (-1)."""
+        stored = self.base.of_user(user) if user < self.base.n_users else slice(0, 0)
+        pieces = [(run, found) for run in self.later if (found := _of_user(run, user)) is not None]
+        items, times = self.base.items[stored], None if self.base.times is None else self.base.times[stored]
+        weights = self._faded(self.base.weights[stored])
+        if not pieces:
+            return History(items, weights, times)
+        parts = [_with_micros(run.at(events)) for run, events in [(self.base, stored), *pieces]]
+        joined = [np.concatenate(columns) for columns in zip(*(part.order for part in parts), strict=True)]
+        order = np.lexsort(joined[::-1]) if joined else slice(None)
+        later = [self.decayed(part) for part in parts[1:]]
+        return History(
+            np.concatenate([part.items for part in parts])[order],
+            np.concatenate([weights, *later])[order],
+            joined[0][order] if times is not None else None,
+        )
+
+    def decayed(self, run: Interactions) -> NDArray[np.float32]:
+        """The weights of a run that are not decayed, as of the newest event of the log."""
+        if self.half_life_days is None or run.times is None or self.now is None:
+            return run.weights
+        return _scaled(run.weights, np.exp2((run.times - self.now) / (self.half_life_days * SECONDS_PER_DAY)))
+
+    def fading(self, since: int | None) -> float:
+        """The factor on every weight as of time `since`, for what it is as of the newest event."""
+        if self.half_life_days is None or self.now is None or since is None:
+            return 1.0
+        return float(np.exp2((since - self.now) / (self.half_life_days * SECONDS_PER_DAY)))
+
+    def _faded(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        factor = self.fading(self.base.now)
+        return weights if factor == 1.0 else _scaled(weights, factor)
+
+
+def _merged(first: Interactions, second: Interactions) -> Interactions:
+    """Two sorted logs as one; where events are equal in user, time and position, those of `first` stand first."""
+    if first.micros is not None or (second.micros is not None and second.micros.any()):
+        first, second = _with_micros(first), _with_micros(second)
+    else:
+        first, second = replace(first, micros=None), replace(second, micros=None)
+    places = _places(first, second)
+
+    def merge(name: str) -> Any:
+        columns = getattr(first, name), getattr(second, name)
+        return None if columns[0] is None else np.insert(columns[0], places, columns[1])
+
+    names = ("users", "items", "times", "weights", "micros", "positions")
+    return replace(second, **{name: merge(name) for name in names})
+
+
+def _places(first: Interactions, second: Interactions) -> NDArray[np.int64]:
+    """Where in `first` each event of `second` belongs, behind its equals: one bisection for all of them."""
+    low = first.users.searchsorted(second.users, "left")
+    high = first.users.searchsorted(second.users, "right")
+    if not first.order:
+        return high
+    while (unsettled := low < high).any():
+        middle = (low + high) // 2
+        at = np.minimum(middle, len(first) - 1)
+        is_later = np.zeros(len(second), np.bool_)
+        for old, new in zip(first.order[::-1], second.order[::-1], strict=True):
+            is_later = (old[at] > new) | ((old[at] == new) & is_later)
+        low = np.where(unsettled & ~is_later, middle + 1, low)
+        high = np.where(unsettled & is_later, middle, high)
+    return low
+
+
+def _of_user(run: Interactions, user: int) -> slice | None:
+    """Where the events of a user stand in a run, which has no offsets over all users."""
+    start = int(run.users.searchsorted(np.int32(user)))
+    if start == len(run) or run.users[start] != user:
+        return None
+    return slice(start, int(run.users.searchsorted(np.int32(user), "right")))
+
+
+def _with_micros(log: Interactions) -> Interactions:
+    if log.times is None or log.micros is not None:
+        return log
+    return replace(log, micros=np.zeros(len(log), np.int32))
+
+
+def _scaled(weights: NDArray[np.float32], factors: float | NDArray[np.float64]) -> NDArray[np.float32]:
+    """Weights times factors, rounded once."""
+    scaled: NDArray[np.float32] = (weights.astype(np.float64) * factors).astype(np.float32)
+    return scaled
