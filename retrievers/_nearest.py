@@ -59,6 +59,50 @@ def _approximate(vectors: NDArray[np.float32], n_neighbours: int, progress: Prog
     return SparseRows.of_parts(parts, n)
 
 
+def joining(
+    rows: NDArray[np.int32], units: NDArray[np.float32], lists: SparseRows, n_neighbours: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """The entries of neighbour lists that items bring with them: their own lists, and their places in those of others.
+
+    An item stands in another's list where its cosine is above that list's lowest, which is not put out.
+
+    Args:
+        rows: the items, distinct.
+        units: float32 (n_items, dim), unit or zero vectors of all items.
+        lists: the lists of the other items; they have no entries of `rows`.
+        n_neighbours: when a list is full.
+
+    Returns:
+        Rows, columns and cosines of the entries.
+    """
+    bounds = np.zeros(len(units), np.float32)
+    lowest = _lowest(lists.offsets, lists.values, n_neighbours)
+    bounds[: lowest.size] = lowest
+    bounds[rows] = np.inf
+    block = max(1, BLOCK_BYTES // (4 * max(len(units), 1)))
+    entries = [(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))]
+    for start in range(0, rows.size, block):
+        own = rows[start : start + block]
+        similarities = units[own] @ units.T
+        similarities[np.arange(own.size), own] = np.nan
+        lengths, near, scores = best_columns(similarities, n_neighbours)
+        entries.append((np.repeat(own, lengths), near, scores))
+        columns, others = np.nonzero(similarities > bounds)
+        entries.append((others.astype(np.int32), own[columns], similarities[columns, others]))
+    every_row, every_column, values = (np.concatenate(part) for part in zip(*entries, strict=True))
+    return every_row, every_column, values
+
+
+@kernel
+def _lowest(offsets: Array, values: Array, n_neighbours: int) -> Array:
+    """The lowest value of each list that is full, 0 of the others."""
+    lowest = np.zeros(offsets.size - 1, np.float32)
+    for row in range(lowest.size):
+        if offsets[row + 1] - offsets[row] >= n_neighbours:
+            lowest[row] = values[offsets[row] : offsets[row + 1]].min()
+    return lowest
+
+
 @kernel
 def best_columns(scores: Array, n_best: int) -> tuple[Array, Array, Array]:
     """The best columns of each row of `scores`, float32 (n_rows, n_columns), whose score is above 0.
