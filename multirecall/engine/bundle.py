@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -13,7 +14,9 @@ from uuid import uuid4
 
 from multirecall.config import FALLBACK, EngineConfig, config_hash
 from multirecall.data import Dataset
+from multirecall.engine.journal import JournalReader
 from multirecall.engine.lock import LOCK, WriterLock
+from multirecall.engine.path import Path as PathOfEngine
 from multirecall.engine.state import Blueprint, EngineState, Part, assembled
 from multirecall.engine.versions import (
     CURRENT,
@@ -43,7 +46,7 @@ from multirecall.validation import validated
 
 LIBRARIES = ("hnswlib", "numba", "numpy", "polars", "pydantic", "scipy", "torch")
 
-__all__ = ["Version", "claim", "load", "rollback", "save", "verify", "versions"]
+__all__ = ["Version", "claim", "journal_end", "load", "pointed", "rollback", "save", "verify", "versions"]
 
 T = TypeVar("T")
 
@@ -63,7 +66,7 @@ def claim(folder: Path) -> WriterLock:
     return WriterLock(folder)
 
 
-def save(state: EngineState, config: EngineConfig, folder: Path, *, data_version: int, journal_seq: int) -> Version:
+def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
     """Write a new version beside the others, then let `CURRENT` name it; the newest whole one before is kept.
 
     The caller holds the bundle's lock, see `claim`. What a save that was killed has left behind is removed.
@@ -72,8 +75,6 @@ def save(state: EngineState, config: EngineConfig, folder: Path, *, data_version
         state: what is saved.
         config: what it was built from.
         folder: the bundle.
-        data_version: the engine's number of this state of the data.
-        journal_seq: the last change of the journal that the state contains.
 
     Raises:
         BundleError: the folder cannot be written; the versions before are as they were.
@@ -96,9 +97,10 @@ def save(state: EngineState, config: EngineConfig, folder: Path, *, data_version
             },
             "config": config.model_dump(exclude_unset=True),
             "config_hash": config_hash(config),
-            "data_version": data_version,
-            "journal_seq": journal_seq,
+            "data_version": state.data_version,
+            "journal_seq": state.journal_seq,
             "paths": state.names,
+            "knows": {path.name: _knowledge(path) for path in (*state.paths, state.fallback)},
         }
         publish(folder, name, lambda draft: _write(state, draft, payload))
         for old in older if before else ():
@@ -107,6 +109,12 @@ def save(state: EngineState, config: EngineConfig, folder: Path, *, data_version
         return headline(folder, name, current=True)
     except OSError as fault:
         raise unwritable(folder, fault) from None
+
+
+def journal_end(folder: Path) -> int:
+    """The number of the newest change in the bundle's journal, 0 where there is neither; raises `BundleError`."""
+    known = headlines(folder, None)
+    return JournalReader(folder, known[-1].bundle).last if known else 0
 
 
 def load(folder: Path, version: str | None = None) -> tuple[EngineConfig, EngineState, Version]:
@@ -128,7 +136,7 @@ def load(folder: Path, version: str | None = None) -> tuple[EngineConfig, Engine
 
 
 def _loaded(folder: Path, name: str) -> tuple[EngineConfig, EngineState, Version]:
-    verified(folder, name)
+    knows = verified(folder, name)["knows"]
     version = headline(folder, name, current=is_current(folder, name))
     config = validated(EngineConfig, version.config, str(folder / name))
     blueprint = Blueprint.of(config)
@@ -144,7 +152,25 @@ def _loaded(folder: Path, name: str) -> tuple[EngineConfig, EngineState, Version
 
         place, part = own / FALLBACK, blueprint.fallback
         fallback = _opened(place, lambda: part.plugin.load(part.settings, place, data))
-        return config, assembled(blueprint, data, open_part, fallback), version
+        state = assembled(blueprint, data, open_part, fallback)
+        state = replace(
+            state,
+            paths=tuple(_reminded(path, knows[path.name], data) for path in state.paths),
+            fallback=_reminded(state.fallback, knows[FALLBACK], data),
+            data_version=version.data_version,
+            journal_seq=version.journal_seq,
+        )
+        return config, state, version
+
+
+def _knowledge(path: PathOfEngine) -> dict[str, Any]:
+    """How much of the data a path's retriever has heard of."""
+    return {"items": path.n_items, "users": path.n_users, "stale": path.stale}
+
+
+def _reminded(path: PathOfEngine, knows: dict[str, Any], data: Dataset) -> PathOfEngine:
+    behind = knows["items"] < data.n_items or knows["users"] < data.n_users
+    return replace(path, n_items=knows["items"], n_users=knows["users"], stale=knows["stale"], behind=behind)
 
 
 def _opened(place: Path, load_it: Callable[[], T]) -> T:

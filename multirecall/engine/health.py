@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from multirecall.config import EngineConfig
+from multirecall.config import EngineConfig, config_hash
 from multirecall.engine.breaker import BreakerState
 from multirecall.engine.path import Path
 from multirecall.engine.state import EngineState
@@ -26,6 +24,7 @@ class PathHealth:
         abandoned: calls on its worker threads that run although nobody waits for them any more.
         last_fault: what went wrong last, or None.
         retry_in_s: seconds until a call may try again, or None while the breaker is closed.
+        stale: why it takes no live changes until the next refit, or None.
     """
 
     breaker: BreakerState
@@ -38,6 +37,7 @@ class PathHealth:
     abandoned: int
     last_fault: str | None
     retry_in_s: float | None
+    stale: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +62,46 @@ class CacheHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """How the bundle fares that an engine lives in.
+
+    Attributes:
+        folder: where it is.
+        version: the version that was loaded or saved last.
+        held: whether this engine is its writer; its first live change makes it that.
+        journal_seq: number of the last change of its journal that is served.
+        unsaved: changes in the journal that the version does not hold, and that a load replays.
+    """
+
+    folder: str
+    version: str
+    held: bool
+    journal_seq: int
+    unsaved: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefitHealth:
+    """How `refresh` fares: whether a refit runs, how many have been served, and what went wrong in the last one."""
+
+    running: bool = False
+    served: int = 0
+    last_fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How an engine fares.
 
     Attributes:
         config_hash: names the config.
-        data_version: rises with every change of what is served, within one process.
-        n_items, n_users, n_events: sizes of what is served.
+        data_version: rises with every change of the data and every refit, from process to process.
+        n_items, n_users, n_events: sizes of what is served; removed items are not counted.
         paths: the paths by name.
         fallback: the fallback.
         cache: the result cache.
+        store: the bundle that the engine lives in, or None if it was never saved.
+        refit: the last `refresh`.
     """
 
     config_hash: str
@@ -82,6 +112,8 @@ class Health:
     paths: Mapping[str, PathHealth]
     fallback: PathHealth
     cache: CacheHealth
+    store: StoreHealth | None
+    refit: RefitHealth
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain dictionaries, numbers and text, ready for JSON."""
@@ -90,24 +122,22 @@ class Health:
         return figures
 
 
-def health_of(state: EngineState, config: EngineConfig, cache: CacheHealth) -> Health:
+def health_of(
+    state: EngineState, config: EngineConfig, cache: CacheHealth, store: StoreHealth | None, refit: RefitHealth
+) -> Health:
     """The figures of this moment; those of one path belong together."""
     return Health(
         config_hash(config),
-        state.version,
-        state.data.n_items,
-        len(state.data.users),
-        len(state.data.interactions),
+        state.data_version,
+        state.data.n_live,
+        state.data.n_users,
+        state.data.n_events,
         {path.name: _of_path(path) for path in state.paths},
         _of_path(state.fallback),
         cache,
+        store,
+        refit,
     )
-
-
-def config_hash(config: EngineConfig) -> str:
-    """16 hexadecimal digits of SHA-256 over the config, defaults included."""
-    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _of_path(path: Path) -> PathHealth:
@@ -120,4 +150,5 @@ def _of_path(path: Path) -> PathHealth:
         abandoned=path.workers.abandoned,
         last_fault=tally.last_fault,
         retry_in_s=tally.retry_in_s,
+        stale=path.stale,
     )

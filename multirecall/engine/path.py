@@ -13,6 +13,7 @@ import numpy as np
 from multirecall.engine.breaker import Breaker
 from multirecall.engine.check import fault_of
 from multirecall.engine.deadline import Clock
+from multirecall.engine.known import known_part
 from multirecall.engine.workers import Workers
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.protocols import Retriever
@@ -46,24 +47,43 @@ class Outcome(Generic[L]):
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A fitted retriever with its part in the fusion and its guards."""
+    """A fitted retriever with its part in the fusion and its guards.
+
+    Attributes:
+        name: its name.
+        retriever: the retriever.
+        quota: most candidates that it contributes.
+        required: whether a request fails without it.
+        n_items: item rows that the retriever knows; of those that joined later it never hears.
+        n_users: user rows that it knows.
+        clock: seconds.
+        breaker: keeps a failing path from being called.
+        workers: the threads that it runs on, unless inline.
+        behind: whether there are rows that the retriever does not know.
+        stale: why it takes no live changes any more, or None.
+    """
 
     name: str
     retriever: Retriever
     quota: int
     required: bool
     n_items: int
+    n_users: int
     clock: Clock
     breaker: Breaker
     workers: Workers[Outcome[RankedList]]
+    behind: bool = False
+    stale: str | None = None
 
     def answer(self, query: Query, window: int) -> Outcome[RankedList]:
         """Ask for one user's first `window` eligible items; whatever the retriever raises becomes a status."""
-        return self._isolated(lambda: eligible_window(self.retriever, query, window, self.n_items))
+        known = self._known(query)
+        return self._isolated(lambda: eligible_window(self.retriever, known, window, self.n_items))
 
     def answer_batch(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
         """The same for several users."""
-        return self._isolated(lambda: eligible_windows(self.retriever, queries, window, self.n_items))
+        known = [self._known(query) for query in queries]
+        return self._isolated(lambda: eligible_windows(self.retriever, known, window, self.n_items))
 
     def crashed(self, fault: BaseException) -> Outcome[RankedList]:
         """The outcome of a call that could not begin, or that ended its worker thread's task."""
@@ -98,6 +118,9 @@ class Path:
             why = f"after {tally.failures} failures in a row; tried again in {tally.retry_in_s or 0.0:.1f} s"
         return f"{why}; last fault: {tally.last_fault}"
 
+    def _known(self, query: Query) -> Query:
+        return known_part(query, self.n_items, self.n_users) if self.behind else query
+
     def _isolated(self, ask: Callable[[], L]) -> Outcome[L]:
         start = self.clock()
         try:
@@ -124,10 +147,11 @@ def new_path(
     quota: int,
     required: bool,
     n_items: int,
+    n_users: int,
     clock: Clock = time.perf_counter,
 ) -> Path:
     """A path with fresh guards."""
-    return Path(name, retriever, quota, required, n_items, clock, Breaker(clock), Workers(name))
+    return Path(name, retriever, quota, required, n_items, n_users, clock, Breaker(clock), Workers(name))
 
 
 def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int) -> RankedList:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Dataset, Table
+from multirecall.engine.state import EngineState
 from multirecall.engine.where import allowed_by, known_field, plain_value
 from multirecall.errors import RequestError
 from multirecall.query import Query, User
@@ -19,24 +20,28 @@ from multirecall.vocabulary import Id
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The filters of a request, in rows: what no user of it may get."""
+    """The filters of a request, in rows: what no user of it may get. Removed items are not allowed."""
 
     exclude: NDArray[np.int32]
     allowed: NDArray[np.bool_] | None
     seen: bool
 
 
-def read_filters(data: Dataset, exclude: Iterable[Id] | None, where: Mapping[str, Any] | None, seen: bool) -> Filters:
+def read_filters(
+    state: EngineState, exclude: Iterable[Id] | None, where: Mapping[str, Any] | None, seen: bool
+) -> Filters:
     """Check and translate the filters. Excluded ids that the catalogue does not have are passed over.
 
     Raises:
         RequestError: an unusable filter.
         IdTypeError: an id of the wrong type.
     """
-    rows = NO_ROWS
+    items, rows, allowed = state.data.items, NO_ROWS, state.allowed
     if exclude is not None:
-        rows = _known(data.items.ids.rows(listed(exclude, "exclude")))
-    return Filters(rows, None if where is None else allowed_by(where, data.items), seen)
+        rows = _known(items.ids.rows(listed(exclude, "exclude")))
+    if where is not None:
+        allowed = allowed_by(where, items) if allowed is None else allowed_by(where, items) & allowed
+    return Filters(rows, allowed, seen)
 
 
 def read_queries(data: Dataset, users: Sequence[Id | User], filters: Filters) -> list[Query]:
@@ -53,14 +58,12 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
     """
     asked = user if isinstance(user, User) else User(user)
     row = -1 if asked.id is None else data.users.ids.row(asked.id)
-    log = data.interactions
-    stored = log.of_user(row)
+    stored = data.history(row)
     seen = [filters.exclude]
     if not filters.seen:
-        seen.append(log.items[stored])
+        seen.append(stored.items)
     if asked.history is None:
-        history, weights = log.items[stored], log.weights[stored]
-        times = None if log.times is None else log.times[stored]
+        history, weights, times = stored
     else:
         history, times = _known(data.items.ids.rows(listed(asked.history, "history"))), None
         weights = np.ones(history.size, np.float32)
@@ -71,12 +74,12 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
         history=history,
         weights=weights,
         times=times,
-        ordered=log.ordered or asked.history is not None,
+        ordered=data.log.base.ordered or asked.history is not None,
         features=_features(data, row, asked.features),
         terms=_terms(data, asked.terms),
         exclude=np.unique(np.concatenate(seen)),
         allowed=filters.allowed,
-        now=log.now,
+        now=data.now,
     )
 
 

@@ -219,7 +219,7 @@ def way_out(folder: Path, damaged: str | None = None) -> str:
         return ""
     return (
         f". Version {whole} is whole: open it with Engine.load({str(folder)!r}, version={whole!r}), "
-        f"or make it the current one with multirecall.engine.bundle.rollback"
+        f"or make it the current one with Engine.rollback({str(folder)!r}, {whole!r})"
     )
 
 

@@ -25,14 +25,14 @@ def warm_up(state: EngineState) -> None:
 
     What goes wrong is logged and counts for nothing: the requests begin with every path closed and nothing counted.
     """
-    log = state.data.interactions
+    log = state.data.log.base
     busiest = int(np.diff(log.offsets).argmax())
     users = (
         User(),
         User(history=state.data.items.ids.ids(log.items[:1])),
         User(state.data.users.ids.ids(np.array([busiest]))[0].item()),
     )
-    filters = read_filters(state.data, None, {}, seen=False)
+    filters = read_filters(state, None, {}, seen=False)
     asked = list(zip((*state.paths, state.fallback), (*state.windows, 1), strict=True))
     unwell: set[str] = set()
     for user in users:
