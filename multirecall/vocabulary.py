@@ -168,7 +168,7 @@ def _as_ids(ids: Iterable[Id] | NDArray[Any], what: str) -> NDArray[Any]:
         return ids
     values = list(ids)
     if not values:
-        return np.empty(0, np.int64)
+        return np.empty(0, np.str_ if isinstance(ids, np.ndarray) and ids.dtype.kind in "UO" else np.int64)
     if all(isinstance(value, str) for value in values):
         return _as_text(values, what)
     for value in values:

@@ -114,7 +114,7 @@ def _coerced(source: Source, field: str, like: Feature) -> pl.Series:
     if not isinstance(read, Categorical | Tags) or not isinstance(like, Categorical | Tags):
         return pl.Series(field, values, dtype=form)
     theirs, ours = read.categories, like.categories
-    if ours.holds_text or not len(ours):
+    if ours.holds_text:
         return pl.Series(field, values).cast(form)
     if theirs.holds_text and len(theirs):
         row = next(row for row, value in enumerate(values) if value is not None)

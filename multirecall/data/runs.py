@@ -15,6 +15,9 @@ GROWTH = 32
 """Each run has at least this many times the events of the next; only speed. So an event is copied at most about
 this often for each run that it passes through, and a history is looked up in few runs."""
 
+LARGEST_EXPONENT = 1000
+"""A factor stays finite, so that a weight that has faded to 0 stays 0."""
+
 
 class History(NamedTuple):
     """The interactions of a user, oldest first.
@@ -78,7 +81,7 @@ class Runs:
     def _folded(self) -> Runs:
         """The same log with the first of the later runs in the base."""
         pair = replace(self, later=self.later[:1])
-        base = replace(pair.base, weights=pair._faded(pair.base.weights))
+        base = replace(pair.base, weights=pair.faded(pair.base.weights, pair.base.now))
         run = replace(pair.later[0], weights=pair.decayed(pair.later[0]))
         return replace(self, base=_merged(base, run), later=self.later[1:])
 
@@ -87,7 +90,7 @@ class Runs:
         stored = self.base.of_user(user) if user < self.base.n_users else slice(0, 0)
         pieces = [(run, found) for run in self.later if (found := _of_user(run, user)) is not None]
         items, times = self.base.items[stored], None if self.base.times is None else self.base.times[stored]
-        weights = self._faded(self.base.weights[stored])
+        weights = self.faded(self.base.weights[stored], self.base.now)
         if not pieces:
             return History(items, weights, times)
         parts = [_with_micros(run.at(events)) for run, events in [(self.base, stored), *pieces]]
@@ -110,10 +113,12 @@ class Runs:
         """The factor on every weight as of time `since`, for what it is as of the newest event."""
         if self.half_life_days is None or self.now is None or since is None:
             return 1.0
-        return float(np.exp2((since - self.now) / (self.half_life_days * SECONDS_PER_DAY)))
+        halvings = (self.now - since) / (self.half_life_days * SECONDS_PER_DAY)
+        return float(np.exp2(-max(halvings, -LARGEST_EXPONENT)))
 
-    def _faded(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
-        factor = self.fading(self.base.now)
+    def faded(self, weights: NDArray[np.float32], since: int | None) -> NDArray[np.float32]:
+        """Weights as of time `since`, as of the newest event."""
+        factor = self.fading(since)
         return weights if factor == 1.0 else _scaled(weights, factor)
 
 

@@ -165,11 +165,27 @@ def wrap_rows(rows: Sequence[Any], what: str) -> Source:
             raise DataError(
                 f"{what}: row {number} (the first is 0): got {row!r}; pass mappings from column to value, or a frame"
             )
+    _refuse_mixed(rows, what)
     try:
         frame = pl.DataFrame([dict(row) for row in rows], infer_schema_length=None)
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as fault:
         raise DataError(f"{what}: the rows make no columns ({fault}); give each column values of one type") from None
     return Source(frame, ((what, frame.height),))
+
+
+def _refuse_mixed(rows: Sequence[Mapping[str, Any]], what: str) -> None:
+    """Refuse text or truth values beside others in a column: polars would turn 7 into "7"."""
+    first: dict[str, Any] = {}
+    for number, row in enumerate(rows):
+        for column, value in row.items():
+            if value is None:
+                continue
+            before = first.setdefault(column, value)
+            if any(isinstance(value, kind) != isinstance(before, kind) for kind in (str, bool)):
+                raise DataError(
+                    f"{what}: column {column!r}, row {number} (the first is 0): {value!r} is {type(value).__name__}, "
+                    f"but {before!r} before it is {type(before).__name__}; give the column values of one type"
+                )
 
 
 def is_frame(value: Any) -> bool:
