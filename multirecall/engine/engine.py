@@ -19,7 +19,7 @@ from multirecall.engine.deadline import Deadline
 from multirecall.engine.explain import explained
 from multirecall.engine.export import write_candidates
 from multirecall.engine.fuse import fused_lists
-from multirecall.engine.health import CacheHealth, Health, health_of
+from multirecall.engine.health import CacheHealth, Health, config_hash, health_of
 from multirecall.engine.refill import refilled
 from multirecall.engine.request import listed, read_filters, read_queries, read_query
 from multirecall.engine.runner import run_batch, run_paths
@@ -51,6 +51,7 @@ class Engine:
         if not isinstance(config, EngineConfig | None):
             raise ConfigError(f"Engine: got a {type(config).__name__}; pass an EngineConfig, or use Engine.from_toml")
         self.config = config or EngineConfig()
+        self._config_hash = config_hash(self.config)
         self._blueprint = Blueprint.of(self.config)
         self._state: EngineState | None = None
         self._cache = ResultCache(self.config.cache_size) if self.config.cache_size else None
@@ -228,7 +229,7 @@ class Engine:
             NotFitted: nothing is served yet.
         """
         cache = CacheHealth() if self._cache is None else self._cache.health
-        return health_of(self._current(), self.config, cache)
+        return health_of(self._current(), self._config_hash, cache)
 
     def save(self, folder: str | Path) -> None:
         """Save into a bundle, which is made, or gets a new version; the one before is kept.

@@ -90,10 +90,10 @@ class Health:
         return figures
 
 
-def health_of(state: EngineState, config: EngineConfig, cache: CacheHealth) -> Health:
-    """The figures of this moment; those of one path belong together."""
+def health_of(state: EngineState, config: str, cache: CacheHealth) -> Health:
+    """The figures of this moment, those of one path from one; `config` is the config's hash."""
     return Health(
-        config_hash(config),
+        config,
         state.version,
         state.data.n_items,
         len(state.data.users),
