@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.config import EngineConfig
+from multirecall.config import EngineConfig, config_hash
 from multirecall.data import ChangeKind, Dataset
 from multirecall.engine import bundle
 from multirecall.engine.cache import ResultCache
@@ -56,6 +56,7 @@ class Engine:
         if not isinstance(config, EngineConfig | None):
             raise ConfigError(f"Engine: got a {type(config).__name__}; pass an EngineConfig, or use Engine.from_toml")
         self.config = config or EngineConfig()
+        self._config_hash = config_hash(self.config)
         self._blueprint = Blueprint.of(self.config)
         self._state: EngineState | None = None
         self._cache = ResultCache(self.config.cache_size) if self.config.cache_size else None
@@ -281,8 +282,8 @@ class Engine:
             NotFitted: nothing is served yet.
         """
         cache = CacheHealth() if self._cache is None else self._cache.health
-        state = self._current()
-        return health_of(state, self.config, cache, self._writer.store_health(state), self._writer.refit_health)
+        state, writer = self._current(), self._writer
+        return health_of(state, self._config_hash, cache, writer.store_health(state), writer.refit_health)
 
     def save(self, folder: str | Path) -> None:
         """Save as a new version of a bundle, which is made if there is none; the version before is kept.

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from multirecall.config import EngineConfig, config_hash
 from multirecall.engine.breaker import BreakerState
 from multirecall.engine.path import Path
 from multirecall.engine.state import EngineState
@@ -123,11 +122,11 @@ class Health:
 
 
 def health_of(
-    state: EngineState, config: EngineConfig, cache: CacheHealth, store: StoreHealth | None, refit: RefitHealth
+    state: EngineState, config_hash: str, cache: CacheHealth, store: StoreHealth | None, refit: RefitHealth
 ) -> Health:
-    """The figures of this moment; those of one path belong together."""
+    """The figures of this moment, those of one path from one."""
     return Health(
-        config_hash(config),
+        config_hash,
         state.data_version,
         state.data.n_live,
         state.data.n_users,

@@ -42,13 +42,13 @@ def ask_paths(
     Workers start first, inline paths run while they work, then what is left of the deadline is waited for.
     """
     asked = list(zip(paths, windows, strict=True))
-    calls = {path.name: _begun(path, query, window) for path, window in asked if not path.retriever.inline}
+    calls = {path.name: _begun(path, query, window, deadline) for path, window in asked if not path.retriever.inline}
     try:
         done = {path.name: _inline(path, query, window, deadline) for path, window in asked if path.retriever.inline}
         return [done.get(path.name) or _collected(path, calls[path.name], deadline) for path in paths]
     except KeyboardInterrupt:
         for path in paths:
-            _given_up(path, calls.get(path.name))
+            _give_up(path, calls.get(path.name))
         raise
 
 
@@ -63,32 +63,34 @@ def run_fallback(path: Path, window: int, query: Query, deadline: Deadline) -> O
     """Ask the fallback: inline it always runs, since it is what delivers when the paths are late."""
     if path.retriever.inline:
         return _inline(path, query, window, Deadline(None))
-    return _collected(path, _begun(path, query, window), deadline)
+    return _collected(path, _begun(path, query, window, deadline), deadline)
 
 
-def _begun(path: Path, query: Query, window: int) -> Call | None:
+def _begun(path: Path, query: Query, window: int, deadline: Deadline) -> Call | Outcome[RankedList]:
+    if deadline.passed:
+        return path.out_of_time(deadline.elapsed_ms)
     ticket = path.admitted()
     if ticket is None:
-        return None
+        return path.skipped()
     return Call(path.workers.submit(partial(path.answer, query, window), path.crashed), ticket)
 
 
-def _collected(path: Path, call: Call | None, deadline: Deadline) -> Outcome[RankedList]:
-    if call is None:
-        return path.skipped()
+def _collected(path: Path, begun: Call | Outcome[RankedList], deadline: Deadline) -> Outcome[RankedList]:
+    if isinstance(begun, Outcome):
+        return begun
     try:
-        return path.noted(call.ticket, call.answer.result(deadline.left_s))
+        return path.noted(begun.ticket, begun.answer.result(deadline.left_s))
     except TimeoutError:
-        path.workers.abandon(call.answer)
+        path.workers.abandon(begun.answer)
         late: Outcome[RankedList] = Outcome(
             None, "late", deadline.elapsed_ms, f"no answer within {deadline.limit_ms:g} ms"
         )
-        return path.noted(call.ticket, late)
+        return path.noted(begun.ticket, late)
 
 
-def _given_up(path: Path, call: Call | None) -> None:
-    if call is not None and not call.answer.done():
-        path.workers.abandon(call.answer)
+def _give_up(path: Path, begun: Call | Outcome[RankedList] | None) -> None:
+    if isinstance(begun, Call) and not begun.answer.done():
+        path.workers.abandon(begun.answer)
 
 
 def _inline(path: Path, query: Query, window: int, deadline: Deadline) -> Outcome[RankedList]:
