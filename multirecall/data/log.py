@@ -19,6 +19,9 @@ LARGEST_EPOCH_SECONDS = 1e11
 LARGEST_WEIGHT = 1e9
 """float32 sums of squares of larger ones would overflow."""
 
+LARGEST_POSITION = 2**53
+"""Above it a Float64 skips whole numbers."""
+
 INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 
 
@@ -82,7 +85,7 @@ def times(source: Source, column: str) -> pl.Series:
     values = source.frame[column]
     source.refuse(column, values.is_null(), "the timestamp is null; fill it or drop the row")
     if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
-        return values.cast(pl.Datetime("us")).to_physical().cast(pl.Int64)
+        return moments(source, column, values)
     if values.dtype in TEXTS:
         parsed = parsed_times(values.cast(pl.String))
         source.refuse(column, parsed.is_null(), "{value} is no time; write epoch seconds or ISO 8601, " + ISO_EXAMPLE)
@@ -102,6 +105,27 @@ def times(source: Source, column: str) -> pl.Series:
     if values.dtype.is_integer():
         return values.cast(pl.Int64) * 1_000_000
     return (seconds * 1e6).round().cast(pl.Int64)
+
+
+def moments(source: Source, column: str, values: pl.Series) -> pl.Series:
+    """Dates or datetimes as Int64 epoch microseconds, null where they are.
+
+    Raises:
+        DataError: one is thousands of years away, which polars can neither show nor convert.
+    """
+    per_second = 1 / 86_400 if values.dtype == pl.Date else TICKS[values.dtype.time_unit]  # type: ignore[attr-defined]
+    seconds = values.to_physical().cast(pl.Float64) / per_second
+    row = source.first(column, seconds.abs() > LARGEST_EPOCH_SECONDS)
+    if row is not None:
+        raise DataError(
+            f"{source.place(column, row)}: the time is {seconds[row]:.6g} s from 1970, past the year 5138; "
+            "mend the cell, or use null for a missing value"
+        )
+    return values.cast(pl.Datetime("us")).to_physical().cast(pl.Int64)
+
+
+TICKS = {"ms": 1e3, "us": 1e6, "ns": 1e9}
+"""Ticks of a datetime column in a second."""
 
 
 def parsed_times(texts: pl.Series) -> pl.Series:
@@ -125,7 +149,7 @@ TIME_FORMATS = (*ZONED_FORMATS, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 
 def _positions(source: Source, column: str) -> pl.Series:
     values = source.numbers(column, POSITION_REMEDY)
-    whole = values.is_finite() & (values == values.floor())
+    whole = values.is_finite() & (values == values.floor()) & (values.abs() <= LARGEST_POSITION)
     source.refuse(column, ~whole.fill_null(False), "{value} is no whole number; " + POSITION_REMEDY)
     return values.cast(pl.Int64)
 
