@@ -175,7 +175,7 @@ class EngineConfig(StrictModel):
             values = tomllib.loads(Path(file).read_text(encoding="utf-8"))
         except OSError as fault:
             raise ConfigError(f"{file}: cannot be read ({fault.strerror}); check the path") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
             raise ConfigError(f"{file}: is not TOML: {fault}") from None
         return validated(cls, values, str(file))
 

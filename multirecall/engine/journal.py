@@ -102,7 +102,8 @@ class JournalReader:
                 query = "SELECT seq, payload, sha256 FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
                 rows = db.execute(query, (seq, PER_READ)).fetchall()
             finally:
-                db.execute("ROLLBACK")
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
             for number, payload, sha256 in rows:
                 if (
                     number != seq + 1
@@ -127,7 +128,7 @@ class JournalReader:
         [(owner, pruned)] = db.execute("SELECT owner, pruned FROM identity").fetchall()
         if owner != self.owner:
             raise BundleError(f"{self.file}: belongs to another bundle; {REMEDY}")
-        first, last = db.execute("SELECT min(seq), max(seq) FROM changes").fetchone()
+        first, last = db.execute("SELECT (SELECT min(seq) FROM changes), (SELECT max(seq) FROM changes)").fetchone()
         last = pruned if last is None else last
         if noted is None and last and self._head.read() is None:
             raise BundleError(f"{self._head.file}: is missing; {REMEDY}")
