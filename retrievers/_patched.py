@@ -133,6 +133,11 @@ class PatchedRows:
         offsets = offsets_of(np.bincount(rows[keep], minlength=self.n_rows))
         return PatchedRows.of(SparseRows(offsets, whole.columns[keep], whole.values[keep], self.n_columns))
 
+    def scaled(self, factor: float) -> PatchedRows:
+        """The matrix times `factor`, joined."""
+        whole = self.joined()
+        return PatchedRows.of(replace(whole, values=whole.values * np.float32(factor)))
+
     def joined(self) -> SparseRows:
         """Base and patch as one."""
         if not self.places.size and self.n_rows == self.base.offsets.size - 1:
