@@ -96,7 +96,7 @@ class UserCF(Retriever):
         with progress.task("user_cf: index", 1) as advance:
             self._users_of = PatchedRows.of(SparseRows.of_matrix(matrix.T.tocsr()))
             self._items_of = PatchedRows.of(SparseRows.of_matrix(matrix))
-            self._weigh(matrix.sum(axis=1, dtype=np.float64), matrix.sum(axis=0, dtype=np.float64), 1.0)
+            self._weigh(self._items_of.sums(), self._users_of.sums(), 1.0)
             advance(1)
 
     def with_changes(self, changes: Changes) -> Self:
@@ -160,7 +160,7 @@ class UserCF(Retriever):
         """The same with every stored weight multiplied, and nothing left to multiply by."""
         path = type(self)(self.config)
         path._users_of, path._items_of = self._users_of.scaled(factor), self._items_of.scaled(factor)
-        path._weigh(self._user_sums * factor, self._item_sums * factor, 1.0)
+        path._weigh(path._items_of.sums(), path._users_of.sums(), 1.0)
         return path
 
     def _weigh(self, user_sums: NDArray[np.float64], item_sums: NDArray[np.float64], fade: float) -> None:
