@@ -5,41 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multirecall.lists import FusedBatch, FusedList, RankedBatch, RankedList
 from multirecall.validation import StrictModel
 
 if TYPE_CHECKING:
-    from multirecall.data import Dataset
+    from multirecall.data import Changes, Dataset
     from multirecall.progress import Progress
     from multirecall.query import Query
-
-
-class Changes(Protocol):
-    """What a live change did."""
-
-    @property
-    def data(self) -> Dataset: ...
-    @property
-    def users(self) -> NDArray[np.int32]: ...
-    @property
-    def items(self) -> NDArray[np.int32]: ...
-    @property
-    def times(self) -> NDArray[np.int64] | None: ...
-    @property
-    def weights(self) -> NDArray[np.float32]: ...
-    @property
-    def fading(self) -> float: ...
-    @property
-    def touched(self) -> NDArray[np.int32]: ...
-    @property
-    def removed(self) -> NDArray[np.int32]: ...
-    @property
-    def revived(self) -> NDArray[np.int32]: ...
 
 
 class PluginConfig(StrictModel):

@@ -133,6 +133,16 @@ class PatchedRows:
         offsets = offsets_of(np.bincount(rows[keep], minlength=self.n_rows))
         return PatchedRows.of(SparseRows(offsets, whole.columns[keep], whole.values[keep], self.n_columns))
 
+    def sums(self) -> NDArray[np.float64]:
+        """The sum of each row, (n_rows,)."""
+        values = self.joined().values
+        return np.bincount(np.repeat(np.arange(self.n_rows), self.lengths), values, self.n_rows).astype(np.float64)
+
+    def scaled(self, factor: float) -> PatchedRows:
+        """The matrix times `factor`, joined."""
+        whole = self.joined()
+        return PatchedRows.of(replace(whole, values=whole.values * np.float32(factor)))
+
     def joined(self) -> SparseRows:
         """Base and patch as one."""
         if not self.places.size and self.n_rows == self.base.offsets.size - 1:

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar, Self
 import numpy as np
 from pydantic import Field
 
-from multirecall.data import Dataset
+from multirecall.data import Changes, Dataset
 from multirecall.progress import Progress
-from multirecall.protocols import Changes, PluginConfig
+from multirecall.protocols import PluginConfig
 from multirecall.storage import read_component, write_component
 from multirecall.validation import Count, NonNegative, Positive
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from multirecall.data import Dataset
+from multirecall.data import Changes, Dataset
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import Changes, PluginConfig, Retriever
+from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.topk import top_eligible

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from multirecall.data import Categorical, Dataset
+from multirecall.data import Categorical, Changes, Dataset
 from multirecall.data.interactions import decay
 from multirecall.errors import CannotFit
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import Changes, PluginConfig, Retriever
+from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.topk import NO_ROWS, is_eligible, precedes

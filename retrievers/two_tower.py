@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data import Dataset
+from multirecall.data import Changes, Dataset
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import Changes, Retriever
+from multirecall.protocols import Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data import Dataset
+from multirecall.data import Changes, Dataset
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import Changes, PluginConfig, Retriever
+from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.validation import Count, Positive
@@ -22,6 +23,9 @@ from ._neighbours import Exponent, powers
 from ._patched import PatchedRows
 from ._recency import recent
 from ._weights import weighted_matrix
+
+LEAST_FADE = 1e-9
+"""Stored weights are multiplied by what they have faded to before float32 can no longer hold new ones beside them."""
 
 
 class UserCFConfig(PluginConfig):
@@ -77,6 +81,8 @@ class UserCF(Retriever):
     _item_sums: NDArray[np.float64]
     _activity: NDArray[np.float32]
     _popularity: NDArray[np.float32]
+    _fade: float
+    """What a stored weight is multiplied by, since in a log with a half-life all weights shrink as time goes on."""
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Build the index and its transpose. Memory: 16 bytes a pair of user and item.
@@ -90,18 +96,22 @@ class UserCF(Retriever):
         with progress.task("user_cf: index", 1) as advance:
             self._users_of = PatchedRows.of(SparseRows.of_matrix(matrix.T.tocsr()))
             self._items_of = PatchedRows.of(SparseRows.of_matrix(matrix))
-            self._weigh(matrix.sum(axis=1, dtype=np.float64), matrix.sum(axis=0, dtype=np.float64))
+            self._weigh(self._items_of.sums(), self._users_of.sums(), 1.0)
             advance(1)
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; O(events) and, for the sums, O(users + items)."""
+        fade = self._fade * changes.fading
+        if fade < LEAST_FADE:
+            return self._faded(fade).with_changes(replace(changes, fading=1.0))
         n_users, n_items = changes.data.n_users, changes.data.n_items
-        users, items, weights = _pairs(changes)
+        users, items, weights = _pairs(changes, fade)
         before = self._items_of.at(users, items)
         grown = ~(weights <= before)
         users, items, weights, before = users[grown], items[grown], weights[grown], before[grown]
         gains = weights.astype(np.float64) - np.nan_to_num(before)
         path = type(self)(self.config)
+        path._fade = fade
         path._items_of = self._items_of.patched(users, items, weights, n_users, n_items)
         path._users_of = self._users_of.patched(items, users, weights, n_items, n_users)
         path._user_sums, path._activity = _added(
@@ -125,6 +135,7 @@ class UserCF(Retriever):
         if users.size:
             n_read = self._items_of.affordable(users, config.entries)
             shares = (similarities[:n_read] / similarities[0]) ** np.float32(config.similarity_exponent)
+            shares *= np.float32(self._fade ** (1 - config.target_exponent))
             self._items_of.add(users[:n_read], shares, sums)
             _scale(sums, self._popularity)
         return sums.top_for(query, quota)
@@ -133,19 +144,27 @@ class UserCF(Retriever):
         """See `Retriever.save`."""
         write_component(folder / "users_of", self._users_of.arrays(), {})
         write_component(folder / "items_of", self._items_of.arrays(), {})
-        write_component(folder / "sums", {"users": self._user_sums, "items": self._item_sums}, {})
+        write_component(folder / "sums", {"users": self._user_sums, "items": self._item_sums}, {"fade": self._fade})
 
     @classmethod
     def load(cls, config: UserCFConfig, folder: Path, data: Dataset) -> Self:
         """See `Retriever.load`."""
         path = cls(config)
-        sums, _ = read_component(folder / "sums")
+        sums, meta = read_component(folder / "sums")
         path._users_of = PatchedRows.of_arrays(read_component(folder / "users_of")[0], sums["users"].size)
         path._items_of = PatchedRows.of_arrays(read_component(folder / "items_of")[0], sums["items"].size)
-        path._weigh(sums["users"], sums["items"])
+        path._weigh(sums["users"], sums["items"], meta["fade"])
         return path
 
-    def _weigh(self, user_sums: NDArray[np.float64], item_sums: NDArray[np.float64]) -> None:
+    def _faded(self, factor: float) -> Self:
+        """The same with every stored weight multiplied, and nothing left to multiply by."""
+        path = type(self)(self.config)
+        path._users_of, path._items_of = self._users_of.scaled(factor), self._items_of.scaled(factor)
+        path._weigh(path._items_of.sums(), path._users_of.sums(), 1.0)
+        return path
+
+    def _weigh(self, user_sums: NDArray[np.float64], item_sums: NDArray[np.float64], fade: float) -> None:
+        self._fade = fade
         self._user_sums, self._item_sums = user_sums, item_sums
         self._activity = powers(user_sums, -self.config.user_exponent)
         self._popularity = powers(item_sums, -self.config.target_exponent)
@@ -159,12 +178,12 @@ class UserCF(Retriever):
         return rarity
 
 
-def _pairs(changes: Changes) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-    """The distinct pairs of user and item among the new events, with their largest weight."""
+def _pairs(changes: Changes, fade: float) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """The distinct pairs of user and item among the new events, with their largest weight over `fade`."""
     places = changes.users.astype(np.int64) << 32 | changes.items
     distinct, starts = np.unique(places, return_inverse=True)
     weights = np.zeros(distinct.size, np.float32)
-    np.maximum.at(weights, starts, changes.weights)
+    np.maximum.at(weights, starts, (changes.weights / fade).astype(np.float32))
     return (distinct >> 32).astype(np.int32), (distinct & 0xFFFFFFFF).astype(np.int32), weights
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -11,8 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from multirecall.data import Dataset
-from multirecall.topk import NO_ROWS
+from multirecall.data import ChangeKind, Changes, Dataset
 
 
 @cache
@@ -73,89 +71,72 @@ def checkerboard(size: int = 24) -> Dataset:
 FIELDS = ("group", "tags", "title", "price", "arrival")
 
 
-@dataclass(frozen=True)
-class Change:
-    """A live change, as `Retriever.with_changes` gets it."""
-
-    data: Dataset
-    users: NDArray[np.int32] = field(default_factory=lambda: NO_ROWS)
-    items: NDArray[np.int32] = field(default_factory=lambda: NO_ROWS)
-    times: NDArray[np.int64] | None = None
-    weights: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    fading: float = 1.0
-    touched: NDArray[np.int32] = field(default_factory=lambda: NO_ROWS)
-    removed: NDArray[np.int32] = field(default_factory=lambda: NO_ROWS)
-    revived: NDArray[np.int32] = field(default_factory=lambda: NO_ROWS)
-
-
 class LiveShop:
     """`small_shop` with event weights, 0 among them, that takes live changes; ids are rows.
 
+    Args:
+        timestamps: whether the log has times.
+        fields: the item features; without any, users have none either.
+        half_life_days: as in `Dataset.from_frames`.
+
     Attributes:
         data: what it holds by now.
-        fields: the item features; without any, users have none either.
     """
 
-    def __init__(self, *, timestamps: bool = True, fields: Sequence[str] = FIELDS) -> None:
-        self._log, self._catalogue, self._people = _frames(timestamps)
-        weights = np.random.default_rng(5).choice([0.0, 1.0, 2.0, 2.5], self._log.height)
-        self._log = self._log.with_columns(weight=pl.Series(weights))
-        self.fields = tuple(fields)
-        self.data = self._dataset()
+    def __init__(
+        self, *, timestamps: bool = True, fields: Sequence[str] = FIELDS, half_life_days: float | None = None
+    ) -> None:
+        log, catalogue, people = _frames(timestamps)
+        weights = np.random.default_rng(5).choice([0.0, 1.0, 2.0, 2.5], log.height)
+        log = log.with_columns(weight=pl.Series(weights))
+        tables = (catalogue.select("item_id", *fields), people) if fields else ()
+        self.data = Dataset.from_frames(log, *tables, half_life_days=half_life_days)
 
-    def interact(self, users: ArrayLike, items: ArrayLike, weights: ArrayLike = 1.0, days: ArrayLike = 1.0) -> Change:
-        """Add events, `days` after the newest of `small_shop`; the next unknown ids join."""
-        rows, columns = np.asarray(users, np.int32), np.asarray(items, np.int32)
-        events = pl.DataFrame({"user_id": rows, "item_id": columns})
-        if "timestamp" in self._log.columns:
-            times = 1_707_776_000 + (np.broadcast_to(days, rows.shape) * 86_400.0).astype(np.int64)
-            events = events.with_columns(timestamp=pl.Series(times))
-        each = np.broadcast_to(np.asarray(weights, np.float32), rows.shape)
-        events = events.with_columns(weight=pl.Series(each))
-        n_items = self.data.n_items
-        self._log = pl.concat([self._log, events.cast(self._log.schema)])
-        self.data = self._dataset()
-        joined = np.arange(n_items, self.data.n_items, dtype=np.int32)
-        given = events["timestamp"].to_numpy() if "timestamp" in events.columns else None
-        return Change(self.data, rows, columns, given, each, touched=joined)
+    def interact(self, users: ArrayLike, items: ArrayLike, weights: ArrayLike = 1.0, days: ArrayLike = 1.0) -> Changes:
+        """Add events, `days` after the newest of `small_shop`; unknown ids join in the order given."""
+        events = pl.DataFrame({"user_id": np.asarray(users), "item_id": np.asarray(items)})
+        columns: dict[str, NDArray[Any]] = {"weight": np.asarray(weights, np.float64)}
+        if self.data.now is not None:
+            columns["timestamp"] = 1_707_776_000 + (np.asarray(days) * 86_400.0).astype(np.int64)
+        series = {name: pl.Series(np.broadcast_to(values, events.height)) for name, values in columns.items()}
+        return self._changed("add_interactions", events.with_columns(**series))
 
-    def describe(self, items: Sequence[int], **features: Any) -> Change:
-        """Give these items these features and no others; the next unknown ids join."""
-        rows = pl.DataFrame({"item_id": items}).with_columns(
-            pl.lit(value).alias(name) for name, value in features.items()
-        )
-        rest = self._catalogue.filter(~pl.col("item_id").is_in(items))
-        self._catalogue = pl.concat([rest, rows], how="diagonal_relaxed")
-        self.data = self._dataset()
-        return Change(self.data, touched=np.unique(np.asarray(items, np.int32)))
+    def describe(self, items: Sequence[int], **features: Any) -> Changes:
+        """Give these items these features; unknown ids join in the order given."""
+        rows = [{"item_id": item, **features} for item in items]
+        return self._changed("add_items", rows)
 
-    def _dataset(self) -> Dataset:
-        if not self.fields:
-            return Dataset.from_frames(self._log)
-        return Dataset.from_frames(self._log, self._catalogue.select("item_id", *self.fields), self._people)
+    def remove(self, items: Sequence[int]) -> Changes:
+        """Remove items."""
+        return self._changed("remove_items", items)
+
+    def _changed(self, kind: ChangeKind, frame: Any) -> Changes:
+        self.data, changes = self.data.with_change(self.data.read_change(kind, frame))
+        return changes
 
 
-def live_changes(shop: LiveShop) -> list[Change]:
+def live_changes(shop: LiveShop) -> list[Changes]:
     """Events, new items, events of new users on new items, other features, and a removal, one after another."""
     user, item = shop.data.n_users, shop.data.n_items
-    changes = [
-        shop.interact([3, 3, 3, 8, 0], [4, 4, 7, 59, 2], [1.0, 5.0, 0.0, 2.0, 1.0], [9.0, 2.0, -400.0, 4.0, 0.5])
-    ]
-    if shop.fields:
+    first = [1.0, 5.0, 0.0, 2.0, 1.0], [9.0, 2.0, -400.0, 4.0, 0.5]
+    changes = [shop.interact([3, 3, 3, 8, 0], [4, 4, 7, 59, 2], *first)]
+    described = bool(shop.data.items.features)
+    if described:
         changes.append(shop.describe([item, item + 1], group="even", tags=["red"], title="red item"))
     items = [shop.data.n_items, item - 1, 2, shop.data.n_items - 1, shop.data.n_items, 12]
     changes.append(shop.interact([user, user + 1, user, 5, user + 1, 4], items, [1.0, 2.0, 1.0, 3.0, 1.0, 0.0], 11.0))
-    if shop.fields:
+    if described:
         changes.append(shop.describe([10, item - 1, item + 1], group="odd", title="blue thing"))
-    changes.append(Change(shop.data, removed=np.array([12, item], np.int32)))
-    changes.append(Change(shop.data, revived=np.array([12], np.int32)))
+    changes.append(shop.remove([12, item]))
+    if described:
+        changes.append(shop.describe([12], title="back again"))
     return changes
 
 
-def joined(changes: Sequence[Change]) -> Change:
+def joined(changes: Sequence[Changes]) -> Changes:
     """Several changes as one."""
     times = [change.times for change in changes if change.times is not None]
-    return Change(
+    return Changes(
         changes[-1].data,
         np.concatenate([change.users for change in changes]),
         np.concatenate([change.items for change in changes]),

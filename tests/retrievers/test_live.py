@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from multirecall.data import Dataset
 from multirecall.progress import SILENT
@@ -87,17 +86,18 @@ EXACT: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "half_life_days"), [(0, None), (1, None), (2, 30.0)])
 @pytest.mark.parametrize(("name", "params"), EXACT)
-def test_random_events_equal_a_refit(name: str, params: dict[str, Any], seed: int, tmp_path: Path) -> None:
+def test_random_events_equal_a_refit(
+    name: str, params: dict[str, Any], seed: int, half_life_days: float | None, tmp_path: Path
+) -> None:
     """Known and unknown users and items, pairs again and again, no weight, and times before and after the newest."""
-    shop = LiveShop()
+    shop = LiveShop(half_life_days=half_life_days)
     path = fitted(name, shop, **params)
     rng = np.random.default_rng(seed)
     for step in range(6):
         n = int(rng.choice([1, 5, 60]))
-        users = joining(rng.integers(0, shop.data.n_users + 3, n), shop.data.n_users)
-        items = joining(rng.integers(0, shop.data.n_items + 3, n), shop.data.n_items)
+        users, items = rng.integers(0, 50 + 3 * step, n), rng.integers(0, 70 + 3 * step, n)
         weights = rng.choice([0.0, 0.1, 1.0, 2.0, 3.7], n)
         path = path.with_changes(shop.interact(users, items, weights, rng.uniform(-90, 9 * step, n)))
         if step == 3:
@@ -106,19 +106,13 @@ def test_random_events_equal_a_refit(name: str, params: dict[str, Any], seed: in
         assert_equals_refit(path, fitted(name, shop, **params), shop.data)
 
 
-def joining(ids: NDArray[np.int64], n_known: int) -> NDArray[np.int64]:
-    """Ids of which the unknown are the next ones."""
-    unknown = np.unique(ids[ids >= n_known])
-    return np.where(ids < n_known, ids, n_known + np.searchsorted(unknown, ids))
-
-
 def assert_equals_refit(path: Retriever, refitted: Retriever, data: Dataset) -> None:
     """The same items, where scores are more than rounding apart, and the same scores."""
     for query in queries(data):
         ranked, expected = path.retrieve(query, data.n_items), refitted.retrieve(query, data.n_items)
-        by_item = [ranks.scores[np.argsort(ranks.items)] for ranks in (ranked, expected)]
+        own, theirs = (ranks.scores[np.argsort(ranks.items)] for ranks in (ranked, expected))
         assert sorted(ranked.items.tolist()) == sorted(expected.items.tolist())
-        np.testing.assert_allclose(*by_item, rtol=1e-6)
+        np.testing.assert_allclose(own, theirs, rtol=1e-5)
 
 
 def test_user_cf_equals_a_refit_to_the_bit() -> None:
@@ -134,3 +128,15 @@ def test_user_cf_equals_a_refit_to_the_bit() -> None:
             ranked, expected = path.retrieve(query, 30), refitted.retrieve(query, 30)
             assert ranked.items.tolist() == expected.items.tolist()
             assert ranked.scores.tolist() == expected.scores.tolist()
+
+
+def test_user_cf_outlives_many_half_lives() -> None:
+    """Old weights fade to nothing beside new ones, in steps and in one leap, and float32 holds both."""
+    shop = LiveShop(half_life_days=1.0)
+    path = fitted("user_cf", shop)
+    for day in (10, 30, 45, 400):
+        path = path.with_changes(shop.interact([1, 2, 1], [7, 7, 9], 1.0, float(day)))
+        for query in queries(shop.data):
+            ranked = path.retrieve(query, 10)
+            assert np.isfinite(ranked.scores).all()
+    assert_equals_refit(path, fitted("user_cf", shop), shop.data)
