@@ -44,7 +44,7 @@ NO_FILTER: Filter = (NO_ROWS, ALL_ALLOWED)
 class IndexConfig(StrictModel):
     """Settings of a vector index."""
 
-    kind: Literal["auto", "exact", "hnsw"] = "auto"
+    kind: Literal["auto", "exact", "ivf", "hnsw"] = "auto"
     """`exact` scores every vector, `hnsw` searches a graph where that is faster and scores every vector where it is
     not; `auto` takes `exact` as long as the graph would not be used anyway. Changes results: `hnsw` may miss some."""
 
@@ -251,6 +251,10 @@ def _class_of(kind: str) -> type[VectorIndex]:
         from ._exact import ExactIndex
 
         return ExactIndex
+    if kind == "ivf":
+        from ._ivf import IvfIndex
+
+        return IvfIndex
     from ._hnsw import HnswIndex
 
     return HnswIndex
