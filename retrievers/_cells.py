@@ -19,7 +19,7 @@ from ._vectors import Vectors
 CELLS_PER_ROOT = 4
 """Cells for each square root of the number of vectors."""
 
-SIZES = (10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+SIZES = (10, 30, 100, 500, 2_000, 10_000)
 """Lengths of the lists for which the margin is measured."""
 
 SPARE = 32
@@ -73,10 +73,10 @@ class Cells:
         members = nearest(placed, centroids)
         order = np.argsort(members, kind="stable")
         vectors, placed = vectors.reordered(order), placed[order]
-        members = np.unique(members[order], return_inverse=True)[1]
-        centroids, counts = means(placed, members, int(members[-1]) + 1)
+        numbers = np.unique(members[order], return_inverse=True)[1]
+        centroids, counts = means(placed, numbers, int(numbers[-1]) + 1)
         lengths = np.einsum("ij,ij->i", placed, placed)
-        squares = np.bincount(members, lengths) / counts
+        squares = np.bincount(numbers, lengths) / counts
         around = squares - np.einsum("ij,ij->i", centroids, centroids, dtype=np.float64)
         codes, scales = encoded(placed)
         cells = cls(
@@ -96,7 +96,10 @@ class Cells:
     def margin(self, k: int) -> float:
         """The margin for lists of `k`; infinite where every vector has to be scored."""
         last = len(SIZES) - 1
-        return max(float(self.margins[max(bisect_right(SIZES, k) - 1, 0)]), float(self.margins[min(bisect_left(SIZES, k), last)]))
+        return max(
+            float(self.margins[max(bisect_right(SIZES, k) - 1, 0)]),
+            float(self.margins[min(bisect_left(SIZES, k), last)]),
+        )
 
     def near(
         self,
@@ -154,7 +157,12 @@ class Cells:
             "margins": ("float32", (len(SIZES),)),
         }
         found = {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
-        if found != shapes or arrays["starts"][0] != 0 or arrays["starts"][-1] != n or np.any(np.diff(arrays["starts"]) < 1):
+        if (
+            found != shapes
+            or arrays["starts"][0] != 0
+            or arrays["starts"][-1] != n
+            or np.any(np.diff(arrays["starts"]) < 1)
+        ):
             raise BundleError(f"{place}: the arrays of the cells do not fit together; save the index again")
         return cls(**arrays)
 

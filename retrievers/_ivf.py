@@ -21,8 +21,11 @@ from ._vectors import Vectors
 
 FOLDER = "cells"
 
+SCANNED = 5_000
+"""Eligible vectors, beside `SCANNED_PER_ITEM`, up to which all of them are scored."""
+
 SCANNED_PER_ITEM = 20
-"""Eligible vectors for each item asked for up to which all of them are scored."""
+"""Eligible vectors for each item asked for, in addition to `SCANNED`, up to which all of them are scored."""
 
 
 class IvfIndex(VectorIndex):
@@ -63,14 +66,15 @@ class IvfIndex(VectorIndex):
         stored.check_filter(allowed)
         k = max(k, 0)
         eligible = min(stored.live, int(np.count_nonzero(allowed))) if allowed.size else stored.live
-        if self._cells is None or is_zero or eligible <= SCANNED_PER_ITEM * k:
-            return stored.scan(query, k, exclude, allowed)
-        wanted = k + min(k, exclude.size)
-        margin = self._cells.margin(wanted * stored.rows.size // max(eligible, 1))
-        if margin == np.inf:
-            return stored.scan(query, k, exclude, allowed)
-        positions = self._cells.near(stored, query, k, margin, exclude, allowed)
-        return stored.rescored(positions, query, k, exclude, allowed)[0]
+        if self._cells is not None and not is_zero and eligible > SCANNED + SCANNED_PER_ITEM * k:
+            wanted = (k + min(k, exclude.size)) * stored.rows.size // eligible
+            margin = self._cells.margin(wanted)
+            if margin < np.inf:
+                positions = self._cells.near(stored, query, k, margin, exclude, allowed)
+                found, _ = stored.rescored(positions, query, k, exclude, allowed)
+                if len(found) == k:
+                    return found
+        return stored.scan(query, k, exclude, allowed)
 
     def _on(self, cells: Cells | None) -> Self:
         self._cells = cells

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
 
-BLOCK_BYTES = 4 * 2**20
+BLOCK_BYTES = 8 * 2**20
 """Memory of one block of products, which should stay in cache until they have been compared."""
 
 ROUNDS = 8

@@ -12,16 +12,19 @@ from ._cell_scan import expected, located
 from ._cells import SIZES, Cells
 from ._vectors import Vectors
 
-ASKED = 128
+ASKED = 100
 """Queries of each kind."""
 
-ASKED_TOGETHER = 16
+ASKED_TOGETHER = 20
 
 MEAN_OF = 5
 """Vectors whose mean is a query of the second kind, as the profile of a user with several items is."""
 
 MISSED = 0.0075
 """Share of the true items whose cells a margin may leave out."""
+
+LARGEST = 1e6
+"""The largest margin: it opens every cell, and its products are far from overflow."""
 
 LEAST_RECALL = 0.99
 """Recall on the sampled queries below which there is no margin: rounding to codes loses too much."""
@@ -43,12 +46,12 @@ def measured(
     drawn = rng.integers(vectors.rows.size, size=(ASKED, MEAN_OF))
     kinds = [
         [_Asked.of(query, scores, cells, vectors, sizes) for query, scores in _scored(queries, cells, vectors, placed)]
-        for queries in (values[drawn[:, 0]], values[drawn].mean(axis=1))
+        for queries in (values[drawn[:, 0]], values[drawn].mean(axis=1, dtype=np.float64))
     ]
     margins = np.max([_margins(asked) for asked in kinds], axis=0)
     recalls = [
         [
-            np.isin(asked.best[:k], cells.near(vectors, asked.query, k, margin)).mean()
+            _share(asked.best[:k], cells.near(vectors, asked.query, k, margin), vectors.rows.size)
             for k, margin in zip(sizes, margins, strict=True)
         ]
         for kind in kinds
@@ -77,7 +80,7 @@ class _Asked(NamedTuple):
         members = np.searchsorted(cells.starts, best, side="right") - 1
         lacking = scores[best][np.array(sizes) - 1, None] - mean[members]
         deviations = deviation[members]
-        needs = np.divide(lacking, deviations, out=np.zeros(lacking.shape), where=deviations > 0)
+        needs = np.divide(lacking, deviations, out=np.zeros(lacking.shape), where=deviations > 0).clip(0, LARGEST)
         return cls(query, best, [needs[place, :k] for place, k in enumerate(sizes)])
 
 
@@ -93,7 +96,14 @@ def _scored(
         yield from zip(block, 2 * scores - cells.offsets if l2 else scores, strict=True)
 
 
+def _share(wanted: NDArray[np.intp], found: NDArray[np.int32], n: int) -> float:
+    """Share of `wanted` positions, of `n` in all, that are found."""
+    is_found = np.zeros(n, np.bool_)
+    is_found[found] = True
+    return float(is_found[wanted].mean())
+
+
 def _margins(asked: list[_Asked]) -> list[float]:
     """For each size the margin that leaves out no more than `MISSED`."""
     by_size = zip(*(one.needed for one in asked), strict=True)
-    return [max(0.0, float(np.quantile(np.concatenate(needed), 1 - MISSED))) for needed in by_size]
+    return [float(np.quantile(np.concatenate(needed), 1 - MISSED)) for needed in by_size]

@@ -163,7 +163,7 @@ class Vectors:
 
     def rescored(
         self,
-        positions: NDArray[np.unsignedinteger],
+        positions: NDArray[np.integer],
         query: NDArray[np.float32],
         k: int,
         exclude: NDArray[np.int32],
