@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from multirecall.lists import FusedBatch, FusedList, RankedBatch, offsets_of
 from multirecall.protocols import Fusion, PluginConfig
 
-from ._merge import merge, windows_of
+from ._merge import merge
+from ._windows import windows_of
 
 
 class CascadeConfig(PluginConfig):

@@ -13,7 +13,8 @@ from multirecall.kernels import kernel
 from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.protocols import Fusion, PluginConfig
 
-from ._merge import merge, windows_of
+from ._merge import merge
+from ._windows import windows_of
 
 
 class RRFConfig(PluginConfig):

@@ -12,7 +12,8 @@ from multirecall.kernels import kernel
 from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.protocols import Fusion, PluginConfig
 
-from ._merge import merge, windows_of
+from ._merge import merge
+from ._windows import windows_of
 
 Normaliser = Literal["min_max", "sum", "rank", "z_score", "dbsf", "none"]
 MIN_MAX, SUM, RANK, Z_SCORE, DBSF, NONE = range(6)
