@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
-from multirecall.lists import FusedBatch
 from multirecall.topk import precedes
 
 from ._windows import Windows
@@ -17,12 +16,19 @@ FEW = 12
 """So many candidates are sorted by insertion."""
 
 
-def merge(windows: Windows, contributions: NDArray[np.float64], k: int) -> FusedBatch:
+def merge(
+    windows: Windows, contributions: NDArray[np.float64], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]:
     """Add up `contributions`, float64 (n,) beside `windows.items`, by item, and keep the best `k` of each user.
 
     Sums run over paths in path order; ties fall to the ordering rule; every path's rank is kept.
+
+    Returns:
+        The arrays of a `FusedBatch`.
     """
-    return FusedBatch(*_merge(windows.items, windows.starts, windows.stops, contributions, k))
+    merged: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]
+    merged = _merge(windows.items, windows.starts, windows.stops, contributions, k)
+    return merged
 
 
 @kernel
@@ -45,7 +51,7 @@ def _merge(
     sums = np.empty(capacity + 1, np.float64)
     ranks = np.empty((capacity + 1, n_paths), np.int32)
     order, spare = np.empty(capacity + 1, np.int32), np.empty(capacity + 1, np.int32)
-    keys, pending = np.empty(capacity + 1, np.float64), np.empty((capacity // FEW + 1, 2), np.int32)
+    keys = np.empty(capacity + 1, np.float64)
 
     offsets = np.zeros(n_users + 1, np.int64)
     out_items = np.empty(out_capacity, np.int32)
@@ -56,14 +62,13 @@ def _merge(
         n_unique = _grouped(items, starts[:, user], stops[:, user], contributions, table, unique, sums, ranks)
         n_finite = 0
         for position in range(n_unique):
-            order[n_finite] = position
+            order[n_finite], keys[n_finite] = position, sums[position]
             n_finite += math.isfinite(sums[position])
         kept = min(n_finite, k)
-        _bring_forward(order, n_finite, kept, unique, sums, keys, spare, pending)
-        for candidate in range(kept):
-            position = order[candidate]
+        _bring_forward(order, keys, n_finite, kept, unique, spare)
+        out_scores[filled : filled + kept] = keys[:kept]
+        for position in order[:kept]:
             out_items[filled] = unique[position]
-            out_scores[filled] = sums[position]
             for path in range(n_paths):
                 out_ranks[filled, path] = ranks[position, path]
             filled += 1
@@ -98,9 +103,10 @@ def _grouped(
     ranks[:entries] = -1
     n_unique = np.int64(0)
     for path in range(starts.size):
-        start = starts[path]
-        for entry in range(start, stops[path]):
-            row = np.int64(items[entry]) & 0xFFFFFFFF
+        window, adds = items[starts[path] : stops[path]], contributions[starts[path] : stops[path]]
+        own = ranks[:, path]
+        for rank in range(window.size):
+            row = np.int64(window[rank]) & 0xFFFFFFFF
             slot = (row * 0x9E3779B1 >> 15) & mask
             held = table[slot]
             while held >= 0 and held >> 31 != row:
@@ -109,41 +115,44 @@ def _grouped(
             position = n_unique if held < 0 else held & 0x7FFFFFFF
             n_unique += held < 0
             table[slot] = row << 31 | position
-            unique[position] = items[entry]
-            if ranks[position, path] < 0:
-                ranks[position, path] = entry - start
-                sums[position] += contributions[entry]
-    return n_unique
+            unique[position] = window[rank]
+            if own[position] < 0:
+                own[position] = rank
+                sums[position] += adds[rank]
+    return int(n_unique)
 
 
 @kernel
-def _bring_forward(
-    order: Array, n: int, k: int, items: Array, scores: Array, keys: Array, spare: Array, pending: Array
-) -> None:
-    """Sort the positions `order[:n]` by the ordering rule as far as place `k`; behind it anything goes.
+def _bring_forward(order: Array, keys: Array, n: int, k: int, items: Array, spare: Array) -> None:
+    """Sort the positions `order[:n]`, whose scores are `keys[:n]`, by the ordering rule as far as place `k`.
 
     A crowd of positions is thrown into buckets of equal width between its best and its worst key: the score, or
     where all are equal the row. Buckets that begin before `k` and are crowds again follow in the same way. What
     then stands in its bucket, with a few others at most, is sorted by insertion.
     """
+    buckets, spare_keys = np.empty(n, np.int32), np.empty(n, np.float64)
+    pending = np.empty((n // FEW + 1, 2), np.int32)
     reach, depth = (0, 1) if n > FEW else (n, 0)
     pending[0, 0], pending[0, 1] = 0, n
     while depth:
         depth -= 1
         start, stop = pending[depth]
-        for place in range(start, stop):
-            keys[place] = scores[order[place]]
-        low, high = keys[start:stop].min(), keys[start:stop].max()
-        if low == high:
+        low, high = _bounds(keys[start:stop])
+        score = high
+        by_row = low == high
+        if by_row:
             for place in range(start, stop):
                 keys[place] = -items[order[place]]
-            low, high = keys[start:stop].min(), keys[start:stop].max()
+            low, high = _bounds(keys[start:stop])
         scale = (stop - start - 1) / (high - low)
         if not 0.0 < scale < math.inf:
             reach = max(reach, stop)
             continue
+        ends = _scattered(order[start:stop], keys[start:stop], high, scale, k - start, buckets, spare, spare_keys)
+        if by_row:
+            keys[start:stop] = score
         begin = start
-        for end in _bucketed(order[start:stop], keys[start:stop], high, scale, spare):
+        for end in ends:
             if begin >= k:
                 break
             if start + end - begin > FEW:
@@ -153,26 +162,44 @@ def _bring_forward(
                 reach = max(reach, start + end)
             begin = start + end
     for place in range(1, reach):
-        position = order[place]
-        score, item = scores[position], items[position]
+        position, score = order[place], keys[place]
         hole = place
-        while hole and precedes(score, item, scores[order[hole - 1]], items[order[hole - 1]]):
-            order[hole] = order[hole - 1]
+        while hole and precedes(score, items[position], keys[hole - 1], items[order[hole - 1]]):
+            order[hole], keys[hole] = order[hole - 1], keys[hole - 1]
             hole -= 1
-        order[hole] = position
+        order[hole], keys[hole] = position, score
 
 
 @kernel
-def _bucketed(order: Array, keys: Array, high: float, scale: float, spare: Array) -> Array:
-    """Sort `order` by falling bucket of `keys`, stable; where each bucket ends."""
-    ends = np.zeros(order.size + 1, np.int32)
-    for place in range(order.size):
-        ends[int((high - keys[place]) * scale) + 1] += 1
-    for bucket in range(order.size):
-        ends[bucket + 1] += ends[bucket]
-    for place in range(order.size):
-        bucket = int((high - keys[place]) * scale)
-        spare[ends[bucket]] = order[place]
+def _bounds(keys: Array) -> tuple[float, float]:
+    low = high = keys[0]
+    for key in keys:
+        low = key if key < low else low
+        high = key if key > high else high
+    return low, high
+
+
+@kernel
+def _scattered(
+    order: Array, keys: Array, high: float, scale: float, k: int, buckets: Array, spare: Array, spare_keys: Array
+) -> Array:
+    """Sort `order` and `keys` by falling bucket of the key as far as place `k`; where each bucket ends."""
+    n = order.size
+    ends = np.zeros(n + 1, np.int32)
+    for place in range(n):
+        bucket = np.int32((high - keys[place]) * scale)
+        buckets[place] = bucket
         ends[bucket] += 1
-    order[:] = spare[: order.size]
-    return ends[:-1]
+    filled, last = 0, 0
+    while filled < k and last < n:
+        count = ends[last]
+        ends[last] = filled
+        filled += count
+        last += 1
+    ends[last] = filled
+    for place in range(n):
+        bucket = min(int(buckets[place]), last)
+        spare[ends[bucket]], spare_keys[ends[bucket]] = order[place], keys[place]
+        ends[bucket] += 1
+    order[:], keys[:] = spare[:n], spare_keys[:n]
+    return ends[:last]

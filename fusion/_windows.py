@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -45,11 +44,16 @@ def windows_of(batches: Sequence[RankedBatch], sizes: Sequence[int]) -> Windows:
 
 def windows_of_one(lists: Sequence[RankedList], sizes: Sequence[int]) -> Windows:
     """The same for the lists of a single user."""
-    lengths = [min(ranked.items.size, size) for ranked, size in zip(lists, sizes, strict=True)]
-    stops = np.array([list(accumulate(lengths))], np.int64).T
+    starts, stops, end = [], [], 0
+    for ranked, size in zip(lists, sizes, strict=True):
+        n = ranked.items.size
+        starts.append(end)
+        stops.append(end + min(n, size))
+        end += n
+    bounds = np.array((starts, stops), np.int64)[:, :, None]
     return Windows(
-        np.concatenate([ranked.items[:length] for ranked, length in zip(lists, lengths, strict=True)]),
-        np.concatenate([ranked.scores[:length] for ranked, length in zip(lists, lengths, strict=True)]),
-        stops - np.array([lengths], np.int64).T,
-        stops,
+        np.concatenate([ranked.items for ranked in lists]),
+        np.concatenate([ranked.scores for ranked in lists]),
+        bounds[0],
+        bounds[1],
     )
