@@ -198,7 +198,7 @@ def _scattered(
         last += 1
     ends[last] = filled
     for place in range(n):
-        bucket = min(int(buckets[place]), last)
+        bucket = buckets[place] if buckets[place] < last else np.int32(last)
         spare[ends[bucket]], spare_keys[ends[bucket]] = order[place], keys[place]
         ends[bucket] += 1
     order[:], keys[:] = spare[:n], spare_keys[:n]

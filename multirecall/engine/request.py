@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from multirecall.data import Dataset, Table
 from multirecall.engine.where import allowed_by, known_field, plain_value
 from multirecall.errors import RequestError
+from multirecall.kernels import kernel
 from multirecall.query import Query, User
 from multirecall.topk import NO_ROWS
 from multirecall.vocabulary import Id
@@ -55,9 +56,7 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
     row = -1 if asked.id is None else data.users.ids.row(asked.id)
     log = data.interactions
     stored = log.of_user(row)
-    seen = [filters.exclude]
-    if not filters.seen:
-        seen.append(log.items[stored])
+    seen = NO_ROWS if filters.seen else log.items[stored]
     if asked.history is None:
         history, weights = log.items[stored], log.weights[stored]
         times = None if log.times is None else log.times[stored]
@@ -65,7 +64,7 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
         history, times = _known(data.items.ids.rows(listed(asked.history, "history"))), None
         weights = np.ones(history.size, np.float32)
         if not filters.seen:
-            seen.append(history)
+            seen = np.concatenate([seen, history])
     return Query(
         user=row,
         history=history,
@@ -74,7 +73,7 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
         ordered=log.ordered or asked.history is not None,
         features=_features(data, row, asked.features),
         terms=_terms(data, asked.terms),
-        exclude=np.unique(np.concatenate(seen)),
+        exclude=_sorted_union(filters.exclude, seen),
         allowed=filters.allowed,
         now=log.now,
     )
@@ -108,6 +107,19 @@ def _values(table: Table, given: Any, place: str, what: str) -> dict[str, Any]:
         field: plain_value(known_field(field, table, place, what), field, value, place)
         for field, value in given.items()
     }
+
+
+@kernel
+def _sorted_union(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int32]:
+    rows = np.empty(first.size + second.size, np.int32)
+    rows[: first.size], rows[first.size :] = first, second
+    rows.sort()
+    n = 0
+    for row in rows:
+        if not n or row != rows[n - 1]:
+            rows[n] = row
+            n += 1
+    return rows[:n]
 
 
 def _known(rows: NDArray[np.int32]) -> NDArray[np.int32]:
