@@ -13,6 +13,7 @@ from multirecall.data import Dataset, Table
 from multirecall.engine.state import EngineState
 from multirecall.engine.where import allowed_by, known_field, plain_value
 from multirecall.errors import RequestError
+from multirecall.kernels import kernel
 from multirecall.query import Query, User
 from multirecall.topk import NO_ROWS
 from multirecall.vocabulary import Id
@@ -59,16 +60,14 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
     asked = user if isinstance(user, User) else User(user)
     row = -1 if asked.id is None else data.users.ids.row(asked.id)
     stored = data.history(row)
-    seen = [filters.exclude]
-    if not filters.seen:
-        seen.append(stored.items)
+    seen = NO_ROWS if filters.seen else stored.items
     if asked.history is None:
         history, weights, times = stored
     else:
         history, times = _known(data.items.ids.rows(listed(asked.history, "history"))), None
         weights = np.ones(history.size, np.float32)
         if not filters.seen:
-            seen.append(history)
+            seen = np.concatenate([seen, history])
     return Query(
         user=row,
         history=history,
@@ -77,7 +76,7 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
         ordered=data.log.base.ordered or asked.history is not None,
         features=_features(data, row, asked.features),
         terms=_terms(data, asked.terms),
-        exclude=np.unique(np.concatenate(seen)),
+        exclude=_sorted_union(filters.exclude, seen),
         allowed=filters.allowed,
         now=data.now,
     )
@@ -111,6 +110,19 @@ def _values(table: Table, given: Any, place: str, what: str) -> dict[str, Any]:
         field: plain_value(known_field(field, table, place, what), field, value, place)
         for field, value in given.items()
     }
+
+
+@kernel
+def _sorted_union(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int32]:
+    rows = np.empty(first.size + second.size, np.int32)
+    rows[: first.size], rows[first.size :] = first, second
+    rows.sort()
+    n = 0
+    for row in rows:
+        if not n or row != rows[n - 1]:
+            rows[n] = row
+            n += 1
+    return rows[:n]
 
 
 def _known(rows: NDArray[np.int32]) -> NDArray[np.int32]:
