@@ -13,7 +13,7 @@ from multirecall.lists import FusedBatch, FusedList, RankedBatch, RankedList
 from multirecall.validation import StrictModel
 
 if TYPE_CHECKING:
-    from multirecall.data import Dataset
+    from multirecall.data import Changes, Dataset
     from multirecall.progress import Progress
     from multirecall.query import Query
 
@@ -37,7 +37,8 @@ class Retriever(ABC):
     """True: it applies `query.exclude` and `query.allowed` itself. Otherwise the engine asks for wider windows."""
 
     live: ClassVar[frozenset[str]] = frozenset()
-    """What it takes without a refit."""
+    """What it takes without a refit, of "interactions" and "items". A path that is not live goes on as fitted: the
+    engine shows it no item, user or history row that its fit did not have."""
 
     def __init__(self, config: Any) -> None:
         """Take an instance of `Config`."""
@@ -59,6 +60,15 @@ class Retriever(ABC):
         """The same for several users; item by item equal to `retrieve`."""
         return RankedBatch.from_lists([self.retrieve(query, quota) for query in queries])
 
+    def with_changes(self, changes: Changes) -> Self:
+        """A retriever that knows these changes as well; called after every one where `live` names anything.
+
+        It shares what did not change with this one, which goes on answering as before, in other threads too. From
+        then on every row of `changes.data` may stand in a query. What was removed needs no care: the engine keeps
+        it out through `query.allowed`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no live changes: its `live` is empty")
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write what `load` needs into `folder`, which exists. No pickle."""
@@ -66,7 +76,7 @@ class Retriever(ABC):
     @classmethod
     @abstractmethod
     def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
-        """The retriever that was saved into `folder`; `data` is what it was fitted on."""
+        """The retriever that was saved into `folder`; `data` is what it serves, live changes included."""
 
 
 class Fusion(ABC):

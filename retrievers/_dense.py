@@ -42,9 +42,9 @@ class DenseRows:
         return {"dense": self.values}
 
 
-def rows_of_arrays(arrays: Arrays, n_columns: int) -> SparseRows | DenseRows:
-    """The matrix that `arrays()` of either kind was taken from."""
-    return DenseRows(arrays["dense"]) if "dense" in arrays else SparseRows.of_arrays(arrays, n_columns)
+def rows_of_arrays(arrays: Arrays) -> SparseRows | DenseRows:
+    """The square matrix that `arrays()` of either kind was taken from."""
+    return DenseRows(arrays["dense"]) if "dense" in arrays else SparseRows.of_arrays(arrays, arrays["offsets"].size - 1)
 
 
 @kernel

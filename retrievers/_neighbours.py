@@ -21,6 +21,7 @@ from multirecall.validation import NonNegative
 
 from ._dense import DenseRows, rows_of_arrays
 from ._gather import SparseRows, Sums
+from ._patched import PatchedRows
 from ._recency import recent
 
 BLOCK = 256
@@ -62,7 +63,7 @@ class NeighbourRetriever(Retriever):
 
     inline = True
     filters = True
-    _neighbours: SparseRows | DenseRows
+    _neighbours: SparseRows | DenseRows | PatchedRows
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
@@ -78,5 +79,5 @@ class NeighbourRetriever(Retriever):
     def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
         """See `Retriever.load`."""
         path = cls(config)
-        path._neighbours = rows_of_arrays(read_component(folder)[0], data.n_items)
+        path._neighbours = rows_of_arrays(read_component(folder)[0])
         return path

@@ -68,7 +68,7 @@ class TrainingData:
         user_profile = Profile.of(data.users.features, data.n_users if config.user_id else 0, config.text_buckets)
         item_profile = Profile.of(data.items.features, data.n_items, config.text_buckets)
         active = np.bincount(log.users[examples], minlength=data.n_users) > 0
-        chosen = np.bincount(log.items[examples], minlength=data.n_items) > 0
+        chosen = _chosen(log, examples)
         return cls(
             log,
             examples,
@@ -85,6 +85,10 @@ class TrainingData:
         """The histories of training examples, which end up to `horizon` events before their targets."""
         return windows_before(self.log, examples, _gaps(examples.size, horizon, rng), length)
 
+    def chosen(self) -> NDArray[np.bool_]:
+        """Which items are the target of an example, so that their id has a token, bool (n_items,)."""
+        return _chosen(self.log, self.examples)
+
     def in_histories(self) -> NDArray[np.bool_]:
         """Which items stand with a weight above 0 in a history that an example may have, bool (n_items,)."""
         log = self.log
@@ -94,6 +98,10 @@ class TrainingData:
     def held_out_histories(self, part: slice, length: int) -> Windows:
         """The histories of a part of the held-out events."""
         return windows_before(self.whole, self.held_out[part], self.held_out_gaps[part], length)
+
+
+def _chosen(log: Interactions, examples: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return np.bincount(log.items[examples], minlength=log.n_items) > 0
 
 
 def _gaps(n: int, horizon: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -12,7 +12,6 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from multirecall.data import Dataset
-from multirecall.errors import CannotFit
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
@@ -23,6 +22,7 @@ from multirecall.validation import Count, NonNegative, Positive
 from ._als import conjugate_gradient, half_step, weighted_gram
 from ._index import IndexConfig, VectorIndex, build_index, load_index
 from ._recency import recent
+from ._weights import weighted_matrix
 
 
 class ALSConfig(PluginConfig):
@@ -69,6 +69,8 @@ class ALS(Retriever):
     and with the frequency-scaled penalty of Rendle et al., RecSys 2022, "Revisiting the Performance of iALS on Item
     Recommendation Benchmarks"). Each half of an epoch takes a few steps of conjugate gradient (Takács et al., RecSys
     2011). A request solves for its user alone, so new events and visitors need no fit.
+
+    Live: histories; item vectors stay as fitted, so items that join later are neither proposed nor counted.
     """
 
     Config: ClassVar[type[PluginConfig]] = ALSConfig
@@ -86,9 +88,7 @@ class ALS(Retriever):
         Raises:
             CannotFit: no interaction has a weight above 0.
         """
-        config, by_user = self.config, data.interactions.matrix
-        if not by_user.data.any():
-            raise CannotFit("als: no interaction weighs more than 0; raise the weights, or leave the path out")
+        config, by_user = self.config, weighted_matrix(data, "als")
         by_item = by_user.T.tocsr()
         scale = 1.0 / np.sqrt(config.dim)
         users, items = (

@@ -16,6 +16,7 @@ from multirecall.validation import Count, Positive
 from ._dense import DenseRows
 from ._neighbours import NeighbourRetriever
 from ._ridge import exact_weights, sparse_weights
+from ._weights import require_weight
 
 EXACT_BYTES = 4
 """Of each pair of items, float32."""
@@ -58,6 +59,8 @@ class EASE(NeighbourRetriever):
 
     The sparse form solves the same regression for each target on its `neighbours` items of largest cosine alone; with
     all items as neighbours it is the exact one. A half-life weighs the history's row, so that newer items say more.
+
+    Live: histories; weights, and the items that have any, stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = EASEConfig
@@ -69,8 +72,7 @@ class EASE(NeighbourRetriever):
         Raises:
             CannotFit: the weights need more than `memory_bytes`, or no interaction weighs more than 0.
         """
-        if not data.interactions.weights.any():
-            raise CannotFit("ease: no interaction weighs more than 0; raise the weights, or leave the path out")
+        require_weight(data, "ease")
         config, n_items = self.config, data.n_items
         exact_bytes = EXACT_BYTES * n_items**2
         if config.form == "exact" or (config.form == "auto" and exact_bytes <= config.memory_bytes):

@@ -9,7 +9,6 @@ from pydantic import Field
 from scipy.sparse import diags_array
 
 from multirecall.data import Dataset
-from multirecall.errors import CannotFit
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
 from multirecall.validation import Count, NonNegative, Positive
@@ -18,6 +17,7 @@ from ._gather import SparseRows
 from ._nearest import BLOCK_BYTES, best_columns
 from ._neighbours import Exponent, NeighbourRetriever, powers
 from ._spectral import right_singular_vectors
+from ._weights import weighted_matrix
 
 
 class GraphFilterConfig(PluginConfig):
@@ -58,6 +58,8 @@ class GraphFilter(NeighbourRetriever):
         S[s → t] = n_s^-a · (V Vᵀ + φ RᵀR)_st · n_t^b
 
     summed over the history. Each item keeps its largest entries, so that a request costs what neighbour lists cost.
+
+    Live: histories; the graph and its items stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = GraphFilterConfig
@@ -69,9 +71,7 @@ class GraphFilter(NeighbourRetriever):
         Raises:
             CannotFit: no interaction has a weight above 0.
         """
-        config, matrix, n_items = self.config, data.interactions.matrix, data.n_items
-        if not matrix.data.any():
-            raise CannotFit("graph_filter: no interaction weighs more than 0; raise the weights, or leave the path out")
+        config, matrix, n_items = self.config, weighted_matrix(data, "graph_filter"), data.n_items
         popularity = matrix.sum(axis=0)
         user_factors = powers(matrix.sum(axis=1), -config.user_exponent)
         item_factors = powers(popularity, -config.item_exponent)

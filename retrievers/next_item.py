@@ -24,6 +24,7 @@ from multirecall.validation import Positive
 from ._dense import DenseRows
 from ._gather import Sums
 from ._ridge import factored
+from ._weights import require_weight
 
 REACH = 10
 """Half-lives after which an event no longer counts; it would weigh less than 0.1 %."""
@@ -58,6 +59,8 @@ class NextItem(Retriever):
     over all events `t`, where `y_t` is 1 at the item `x_t`. With one half-life it is a transition model of SLIST (Choi
     et al., WWW 2021, "Session-aware Linear Item-Item Models") with a future of one event.
     Needs the order of events.
+
+    Live: histories; weights, and the items that have any, stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = NextItemConfig
@@ -77,8 +80,7 @@ class NextItem(Retriever):
             raise CannotFit(
                 "next_item: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
             )
-        if not data.interactions.weights.any():
-            raise CannotFit("next_item: no interaction weighs more than 0; raise the weights, or leave the path out")
+        require_weight(data, "next_item")
         n_inputs = n_items * len(self.config.half_lives)
         self._check_memory(n_items, n_inputs)
         gram = np.zeros((n_inputs, n_inputs), np.float32)

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from multirecall.data import Dataset
-from multirecall.errors import CannotFit
+from multirecall.data import Changes, Dataset
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
@@ -18,13 +18,15 @@ from multirecall.storage import read_component, write_component
 from multirecall.topk import top_eligible
 from multirecall.validation import Count, NonNegative, Positive
 
-from ._cold import with_cold_items
+from ._cold import ColdRule, with_cold_items
 from ._graph import Graph
 from ._index import IndexConfig, VectorIndex, build_index, load_index
 from ._recency import recent
 from ._sgns import SkipGram, SkipGramConfig
 from ._units import unit_rows
+from ._vector_table import VectorTable
 from ._walks import walk_chunks, walks
+from ._weights import weighted_matrix
 
 CHUNK = 4096
 """Walks that are in memory at a time while the vectors are trained."""
@@ -82,30 +84,47 @@ class Node2Vec(Retriever):
     unit vectors; an item without interactions has the mean vector of those of like features. Served by walks,
     an item scores the share of the visited item nodes that it makes up; a request draws the same walks whenever
     its history is the same.
+
+    Live: new items, and new features of items without interactions, count at once where vectors are served; vectors
+    and graph stay as fitted, and walks pass over items that these do not have.
     """
 
     Config: ClassVar[type[PluginConfig]] = Node2VecConfig
     inline = True
     filters = True
+    live = frozenset({"items"})
     config: Node2VecConfig
     _seed: int
     _n_users: int
     _graph: Graph
-    _units: NDArray[np.float32]
+    _units: VectorTable
+    _cold: ColdRule
     _index: VectorIndex
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train on walks, which stream into the training. Memory: the graph, and the vectors of all nodes twice."""
         self._seed = int(rng.integers(2**63))
-        graph = self._graph_of(data)
+        graph = Graph.from_matrix(weighted_matrix(data, "node2vec"), weighted=self.config.weighted)
         if self.config.serve == "walks":
             self._graph, self._n_users = graph, data.n_users
             return
         vectors = self._trained(graph, rng, progress)[data.n_users :]
-        vectors = with_cold_items(vectors, data, N_SIMILAR)
+        vectors, self._cold = with_cold_items(vectors, data, N_SIMILAR)
         rows = np.arange(data.n_items, dtype=np.int32)
         self._index = build_index(rows, vectors, "cosine", self.config.index, rng=rng, progress=progress)
-        self._units = unit_rows(vectors)
+        self._units = VectorTable.of(unit_rows(vectors))
+
+    def with_changes(self, changes: Changes) -> Self:
+        """See `Retriever.with_changes`."""
+        if self.config.serve == "walks":
+            return self
+        rows = self._cold.unlearnt(changes.touched)
+        vectors = self._cold.vectors(changes.data.items, rows, self._units)
+        path = type(self)(self.config)
+        path._seed, path._cold = self._seed, self._cold
+        path._units = self._units.with_rows(rows, unit_rows(vectors))
+        path._index = self._index.add(rows, vectors)
+        return path
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
@@ -114,14 +133,21 @@ class Node2Vec(Retriever):
             return RankedList.empty()
         if self.config.serve == "walks":
             return self._visited(query, items, weights, quota)
-        return self._index.search(weights @ self._units[items], quota, *query.filter)
+        return self._index.search(weights @ self._units.take(items), quota, *query.filter)
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
         write_component(folder, {}, {"seed": self._seed})
         if self.config.serve == "vectors":
-            write_component(folder / "units", {"units": self._units}, {})
+            write_component(folder / "units", {"units": self._units.whole()}, {})
+            self._cold.save(folder / "cold")
             self._index.save(folder / "index")
+        else:
+            n_edges = self._graph.offsets[self._n_users]
+            items = self._graph.neighbours[:n_edges] - np.int32(self._n_users)
+            weights = np.ones(n_edges, np.float32) if self._graph.weights is None else self._graph.weights[:n_edges]
+            arrays = {"offsets": self._graph.offsets[: self._n_users + 1], "items": items, "weights": weights}
+            write_component(folder / "graph", arrays, {"n_items": self._graph.n_nodes - self._n_users})
 
     @classmethod
     def load(cls, config: Node2VecConfig, folder: Path, data: Dataset) -> Self:
@@ -129,17 +155,17 @@ class Node2Vec(Retriever):
         path = cls(config)
         path._seed = read_component(folder)[1]["seed"]
         if config.serve == "vectors":
-            path._units = read_component(folder / "units")[0]["units"]
+            path._units = VectorTable.of(read_component(folder / "units")[0]["units"])
+            path._cold = ColdRule.load(folder / "cold")
             path._index = load_index(folder / "index", config.index)
         else:
-            path._graph, path._n_users = path._graph_of(data), data.n_users
+            arrays, meta = read_component(folder / "graph")
+            path._n_users = arrays["offsets"].size - 1
+            matrix = csr_array(
+                (arrays["weights"], arrays["items"], arrays["offsets"]), shape=(path._n_users, meta["n_items"])
+            )
+            path._graph = Graph.from_matrix(matrix, weighted=config.weighted)
         return path
-
-    def _graph_of(self, data: Dataset) -> Graph:
-        matrix = data.interactions.matrix
-        if not matrix.data.any():
-            raise CannotFit("node2vec: no interaction weighs more than 0; raise the weights, or leave the path out")
-        return Graph.from_matrix(matrix, weighted=self.config.weighted)
 
     def _trained(self, graph: Graph, rng: np.random.Generator, progress: Progress) -> NDArray[np.float32]:
         """Vectors of the nodes, float32 (n_nodes, dim)."""
@@ -158,6 +184,10 @@ class Node2Vec(Retriever):
         return model.vectors
 
     def _visited(self, query: Query, items: NDArray[np.int32], weights: NDArray[np.float32], quota: int) -> RankedList:
+        fitted = items < self._graph.n_nodes - self._n_users
+        items, weights = items[fitted], weights[fitted]
+        if not weights.any():
+            return RankedList.empty()
         rng = np.random.default_rng([self._seed, *items.tolist()])
         starts = rng.choice(items, self.config.request_walks, p=weights / weights.sum(dtype=np.float64))
         config = self.config

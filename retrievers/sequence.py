@@ -16,6 +16,7 @@ from multirecall.topk import top_k
 from multirecall.validation import Count, NonNegative, Positive
 
 from ._neighbours import Exponent, NeighbourRetriever, in_blocks, powers
+from ._weights import require_weight
 
 
 class SequenceConfig(PluginConfig):
@@ -58,6 +59,8 @@ class Sequence(NeighbourRetriever):
 
     A first-order Markov chain (Rendle et al., WWW 2010, equation 4, unfactorised) that also looks past the next
     event, with popularity exponents in place of its normalisation. Needs the order of events.
+
+    Live: histories; transitions, and the items that have any, stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = SequenceConfig
@@ -74,8 +77,7 @@ class Sequence(NeighbourRetriever):
             raise CannotFit(
                 "sequence: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
             )
-        if not data.interactions.weights.any():
-            raise CannotFit("sequence: no interaction weighs more than 0; raise the weights, or leave the path out")
+        require_weight(data, "sequence")
         config = self.config
         popularity = np.bincount(log.items, log.weights, data.n_items)
         arguments = (

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
-from scipy.sparse import diags_array
+from numpy.typing import NDArray
 
-from multirecall.data import Dataset
-from multirecall.errors import CannotFit
+from multirecall.data import Changes, Dataset
+from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
@@ -19,7 +20,12 @@ from multirecall.validation import Count, Positive
 
 from ._gather import SparseRows, Sums
 from ._neighbours import Exponent, powers
+from ._patched import PatchedRows
 from ._recency import recent
+from ._weights import weighted_matrix
+
+LEAST_FADE = 1e-9
+"""Stored weights are multiplied by what they have faded to before float32 can no longer hold new ones beside them."""
 
 
 class UserCFConfig(PluginConfig):
@@ -60,58 +66,152 @@ class UserCF(Retriever):
     User-based neighbours (Breese, Heckerman & Kadie, UAI 1998, with their inverse user frequency and case
     amplification, sections 2.3.2 and 2.3.3) on implicit data. They are found at request time in an inverted index
     from items to users; a known user is a neighbour of himself.
+
+    Live: new events, users and items count at once as in a refit.
     """
 
     Config: ClassVar[type[PluginConfig]] = UserCFConfig
     inline = True
     filters = True
+    live = frozenset({"interactions", "items"})
     config: UserCFConfig
-    _users_of: SparseRows
-    _items_of: SparseRows
+    _users_of: PatchedRows
+    _items_of: PatchedRows
+    _user_sums: NDArray[np.float64]
+    _item_sums: NDArray[np.float64]
+    _activity: NDArray[np.float32]
+    _popularity: NDArray[np.float32]
+    _fade: float
+    """What a stored weight is multiplied by, since in a log with a half-life all weights shrink as time goes on."""
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Build the index and its transpose. Memory: 16 bytes a pair of user and item.
 
+        Both hold `x` alone, so that an event changes two entries of them; the powers are applied to sums.
+
         Raises:
             CannotFit: no interaction has a weight above 0.
         """
-        config, matrix = self.config, data.interactions.matrix
-        if not matrix.data.any():
-            raise CannotFit("user_cf: no interaction weighs more than 0; raise the weights, or leave the path out")
+        matrix = weighted_matrix(data, "user_cf")
         with progress.task("user_cf: index", 1) as advance:
-            holders = np.bincount(matrix.indices, minlength=data.n_items)
-            rarity = np.log1p(data.n_users / np.maximum(holders, 1)) ** config.idf_exponent
-            activity = powers(matrix.sum(axis=1), -config.user_exponent)
-            popularity = powers(matrix.sum(axis=0), -config.target_exponent)
-            by_item = (diags_array(rarity.astype(np.float32)) @ matrix.T @ diags_array(activity)).tocsr()
-            self._users_of = SparseRows.of_matrix(by_item)
-            self._items_of = SparseRows.of_matrix((matrix @ diags_array(popularity)).tocsr())
+            self._users_of = PatchedRows.of(SparseRows.of_matrix(matrix.T.tocsr()))
+            self._items_of = PatchedRows.of(SparseRows.of_matrix(matrix))
+            self._weigh(self._items_of.sums(), self._users_of.sums(), 1.0)
             advance(1)
+
+    def with_changes(self, changes: Changes) -> Self:
+        """See `Retriever.with_changes`; O(events) and, for the sums, O(users + items)."""
+        fade = self._fade * changes.fading
+        if fade < LEAST_FADE:
+            return self._faded(fade).with_changes(replace(changes, fading=1.0))
+        n_users, n_items = changes.data.n_users, changes.data.n_items
+        users, items, weights = _pairs(changes, fade)
+        before = self._items_of.at(users, items)
+        grown = ~(weights <= before)
+        users, items, weights, before = users[grown], items[grown], weights[grown], before[grown]
+        gains = weights.astype(np.float64) - np.nan_to_num(before)
+        path = type(self)(self.config)
+        path._fade = fade
+        path._items_of = self._items_of.patched(users, items, weights, n_users, n_items)
+        path._users_of = self._users_of.patched(items, users, weights, n_items, n_users)
+        path._user_sums, path._activity = _added(
+            self._user_sums, self._activity, users, gains, n_users, -self.config.user_exponent
+        )
+        path._item_sums, path._popularity = _added(
+            self._item_sums, self._popularity, items, gains, n_items, -self.config.target_exponent
+        )
+        return path
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
         config = self.config
         items, weights = recent(query, None, config.half_life)
-        n_read = self._users_of.affordable(items, config.entries)
+        items = items[: self._users_of.affordable(items, config.entries)]
         similar = Sums(self._users_of.n_columns)
-        self._users_of.add(items[:n_read], weights[:n_read], similar)
+        self._users_of.add(items, weights[: items.size] * self._rarity(items), similar)
+        _scale(similar, self._activity)
         users, similarities = similar.top(config.neighbours)
         sums = Sums(self._items_of.n_columns)
         if users.size:
             n_read = self._items_of.affordable(users, config.entries)
             shares = (similarities[:n_read] / similarities[0]) ** np.float32(config.similarity_exponent)
+            shares *= np.float32(self._fade ** (1 - config.target_exponent))
             self._items_of.add(users[:n_read], shares, sums)
+            _scale(sums, self._popularity)
         return sums.top_for(query, quota)
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
         write_component(folder / "users_of", self._users_of.arrays(), {})
         write_component(folder / "items_of", self._items_of.arrays(), {})
+        write_component(folder / "sums", {"users": self._user_sums, "items": self._item_sums}, {"fade": self._fade})
 
     @classmethod
     def load(cls, config: UserCFConfig, folder: Path, data: Dataset) -> Self:
         """See `Retriever.load`."""
         path = cls(config)
-        path._users_of = SparseRows.of_arrays(read_component(folder / "users_of")[0], data.n_users)
-        path._items_of = SparseRows.of_arrays(read_component(folder / "items_of")[0], data.n_items)
+        sums, meta = read_component(folder / "sums")
+        path._users_of = PatchedRows.of_arrays(read_component(folder / "users_of")[0], sums["users"].size)
+        path._items_of = PatchedRows.of_arrays(read_component(folder / "items_of")[0], sums["items"].size)
+        path._weigh(sums["users"], sums["items"], meta["fade"])
         return path
+
+    def _faded(self, factor: float) -> Self:
+        """The same with every stored weight multiplied, and nothing left to multiply by."""
+        path = type(self)(self.config)
+        path._users_of, path._items_of = self._users_of.scaled(factor), self._items_of.scaled(factor)
+        path._weigh(path._items_of.sums(), path._users_of.sums(), 1.0)
+        return path
+
+    def _weigh(self, user_sums: NDArray[np.float64], item_sums: NDArray[np.float64], fade: float) -> None:
+        self._fade = fade
+        self._user_sums, self._item_sums = user_sums, item_sums
+        self._activity = powers(user_sums, -self.config.user_exponent)
+        self._popularity = powers(item_sums, -self.config.target_exponent)
+
+    def _rarity(self, items: NDArray[np.int32]) -> NDArray[np.float32]:
+        """`idf_i^a` of each item, which changes with every user who joins."""
+        holders = np.maximum(self._users_of.lengths[items], 1)
+        rarity: NDArray[np.float32] = (np.log1p(self._users_of.n_columns / holders) ** self.config.idf_exponent).astype(
+            np.float32
+        )
+        return rarity
+
+
+def _pairs(changes: Changes, fade: float) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """The distinct pairs of user and item among the new events, with their largest weight over `fade`."""
+    places = changes.users.astype(np.int64) << 32 | changes.items
+    distinct, starts = np.unique(places, return_inverse=True)
+    weights = np.zeros(distinct.size, np.float32)
+    np.maximum.at(weights, starts, (changes.weights / fade).astype(np.float32))
+    return (distinct >> 32).astype(np.int32), (distinct & 0xFFFFFFFF).astype(np.int32), weights
+
+
+def _added(
+    sums: NDArray[np.float64],
+    factors: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    gains: NDArray[np.float64],
+    n_rows: int,
+    exponent: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """`sums` of `n_rows` rows with `gains` added at `rows`, and `factors`, their powers."""
+    missing = n_rows - sums.size
+    sums, factors = np.append(sums, np.zeros(missing)), np.append(factors, np.zeros(missing, np.float32))
+    np.add.at(sums, rows, gains)
+    factors[rows] = powers(sums[rows], exponent)
+    return sums, factors
+
+
+def _scale(sums: Sums, factors: NDArray[np.float32]) -> None:
+    _scale_touched(sums.totals, sums.touched, sums.size, factors)
+
+
+@kernel
+def _scale_touched(totals: Array, touched: Array, size: int, factors: Array) -> None:
+    """Multiply sums by their column's factor, of all columns where `size` is -1."""
+    if size < 0:
+        for column in range(totals.size):
+            totals[column] *= factors[column]
+    for position in range(size):
+        totals[touched[position]] *= factors[touched[position]]

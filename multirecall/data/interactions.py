@@ -83,8 +83,7 @@ class Interactions:
         """`0.5 ** (age / half_life)` of each event, (n,); ones without timestamps or half-life."""
         if half_life_days is None or self.times is None or self.now is None:
             return np.ones(len(self))
-        ages = (self.now - self.times) / (half_life_days * SECONDS_PER_DAY)
-        return np.exp2(-ages)
+        return decay(self.now - self.times, half_life_days)
 
     @cached_property
     def matrix(self) -> csr_array:
@@ -96,3 +95,9 @@ class Interactions:
         values = np.maximum.reduceat(self.weights[order], starts) if len(self) else self.weights
         offsets = offsets_of(np.bincount(self.users[pairs], minlength=self.n_users))
         return csr_array((values, self.items[pairs], offsets), shape=(self.n_users, self.n_items))
+
+
+def decay(ages: NDArray[np.int64] | int, half_life_days: float) -> NDArray[np.float64]:
+    """`0.5 ** (age / half_life)` of ages in seconds."""
+    shares: NDArray[np.float64] = np.exp2(-(np.asarray(ages) / (half_life_days * SECONDS_PER_DAY)))
+    return shares

@@ -206,7 +206,7 @@ def _read_file(file: str, what: str) -> pl.DataFrame:
         return pl.read_csv(file, infer_schema=False, glob=False)
     except FileNotFoundError:
         raise DataError(f"{what}: {file}: no such file; check the path") from None
-    except (pl.exceptions.PolarsError, OSError, UnicodeError) as fault:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeError) as fault:
         raise DataError(f"{what}: {file}: cannot be read as {kind}: {fault}") from None
 
 

@@ -12,6 +12,8 @@ from multirecall.lists import RankedList
 from multirecall.rowtable import new_table, slot_of
 from multirecall.topk import precedes
 
+INT32, FLOAT32 = np.dtype(np.int32), np.dtype(np.float32)
+
 FAULTS = (
     None,
     "an item row is out of range",
@@ -25,12 +27,18 @@ def fault_of(ranked: Any, n_items: int) -> str | None:
     """What is wrong with a path's answer, or None."""
     if not isinstance(ranked, RankedList):
         return f"it is a {type(ranked).__name__}, not a RankedList"
-    for name, array, dtype in (("items", ranked.items, np.int32), ("scores", ranked.scores, np.float32)):
-        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
-            return f"its {name} are not a one-dimensional {np.dtype(dtype)} array"
-    if ranked.items.size != ranked.scores.size:
-        return f"it has {ranked.items.size} items and {ranked.scores.size} scores"
-    return FAULTS[_fault_code(np.ascontiguousarray(ranked.items), np.ascontiguousarray(ranked.scores), n_items)]
+    items, scores = ranked.items, ranked.scores
+    if not _is_vector(items, INT32):
+        return "its items are not a one-dimensional int32 array"
+    if not _is_vector(scores, FLOAT32):
+        return "its scores are not a one-dimensional float32 array"
+    if items.size != scores.size:
+        return f"it has {items.size} items and {scores.size} scores"
+    return FAULTS[_fault_code(np.ascontiguousarray(items), np.ascontiguousarray(scores), n_items)]
+
+
+def _is_vector(array: Any, dtype: np.dtype[Any]) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == 1
 
 
 @kernel

@@ -11,6 +11,6 @@ class TestMyRetriever(RetrieverContract):
 
 from multirecall.testing.fusion import FusionContract
 from multirecall.testing.retriever import RetrieverContract
-from multirecall.testing.worlds import checkerboard, small_shop
+from multirecall.testing.worlds import LiveShop, checkerboard, live_changes, small_shop
 
-__all__ = ["FusionContract", "RetrieverContract", "checkerboard", "small_shop"]
+__all__ = ["FusionContract", "LiveShop", "RetrieverContract", "checkerboard", "live_changes", "small_shop"]

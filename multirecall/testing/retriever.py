@@ -17,7 +17,7 @@ from multirecall.lists import RankedList
 from multirecall.progress import SILENT
 from multirecall.protocols import Retriever
 from multirecall.query import Query
-from multirecall.testing.worlds import small_shop
+from multirecall.testing.worlds import FIELDS, LiveShop, joined, live_changes, small_shop
 
 QUOTA = 15
 
@@ -29,11 +29,13 @@ class RetrieverContract:
         retriever: the plug-in class.
         params: settings for its `Config`.
         score_tolerance: how far scores of one user alone and in a batch may differ; 0 for count-based paths.
+        exact_live: whether after live changes it claims to answer as a refit would.
     """
 
     retriever: ClassVar[type[Retriever]]
     params: ClassVar[Mapping[str, Any]] = {}
     score_tolerance: ClassVar[float] = 0.0
+    exact_live: ClassVar[bool] = False
 
     @pytest.fixture(params=["int", "str"])
     def data(self, request: pytest.FixtureRequest) -> Dataset:
@@ -53,14 +55,7 @@ class RetrieverContract:
         proposed = 0
         for query in queries(data):
             ranked = fitted.retrieve(query, QUOTA)
-            assert ranked.items.dtype == np.int32
-            assert ranked.scores.dtype == np.float32
-            assert len(ranked) == ranked.scores.size <= QUOTA
-            assert np.isfinite(ranked.scores).all()
-            assert np.unique(ranked.items).size == len(ranked)
-            assert len(ranked) == 0 or 0 <= ranked.items.min() <= ranked.items.max() < data.n_items
-            order = np.lexsort((ranked.items, -ranked.scores))
-            assert (order == np.arange(len(ranked))).all(), "score descending, then row ascending"
+            assert_valid(ranked, data.n_items)
             proposed += len(ranked)
         assert proposed, "no user was proposed anything"
 
@@ -142,6 +137,66 @@ class RetrieverContract:
             return
         assert sum(len(path.retrieve(query, QUOTA)) for query in queries(data))
 
+    def test_live_names_what_it_takes(self) -> None:
+        assert self.retriever.live <= {"interactions", "items"}
+
+    @pytest.mark.parametrize(("timestamps", "fields"), [(True, FIELDS), (False, ())])
+    def test_takes_live_changes(self, timestamps: bool, fields: tuple[str, ...], tmp_path: Path) -> None:
+        """Lists stay valid, those of the former state stay as they were, and a bundle holds the changes."""
+        shop = LiveShop(timestamps=timestamps, fields=fields)
+        path, former = self.fit_live(shop), shop.data
+        for number, change in enumerate(live_changes(shop)):
+            asked = queries(former)
+            before = [path.retrieve(query, QUOTA) for query in asked]
+            changed = path.with_changes(change)
+            for query, answer in zip(asked, before, strict=True):
+                self.assert_same(path.retrieve(query, QUOTA), answer)
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            changed.save(folder)
+            loaded = self.retriever.load(path.config, folder, change.data)
+            allowed = np.arange(change.data.n_items) % 3 != 0
+            for query, filtered in zip(queries(change.data), queries(change.data, allowed=allowed), strict=True):
+                ranked = changed.retrieve(query, QUOTA)
+                assert_valid(ranked, change.data.n_items)
+                self.assert_same(loaded.retrieve(query, QUOTA), ranked)
+                if self.retriever.filters:
+                    assert allowed[changed.retrieve(filtered, QUOTA).items].all()
+            path, former = changed, change.data
+
+    @pytest.mark.parametrize("timestamps", [True, False])
+    def test_live_changes_equal_a_refit_if_promised(self, timestamps: bool) -> None:
+        if not self.exact_live:
+            pytest.skip("it promises no such thing")
+        shop = LiveShop(timestamps=timestamps)
+        path = self.fit_live(shop)
+        for change in live_changes(shop):
+            path = path.with_changes(change)
+            refitted = self.fit(change.data)
+            for query in queries(change.data):
+                self.assert_close(path.retrieve(query, QUOTA), refitted.retrieve(query, QUOTA))
+
+    def test_live_changes_at_once_equal_those_in_turn_if_promised(self) -> None:
+        if not self.exact_live:
+            pytest.skip("it promises no such thing")
+        shop = LiveShop()
+        at_once = in_turn = self.fit_live(shop)
+        changes = live_changes(shop)
+        for change in changes:
+            in_turn = in_turn.with_changes(change)
+        at_once = at_once.with_changes(joined(changes))
+        for query in queries(shop.data):
+            self.assert_close(at_once.retrieve(query, QUOTA), in_turn.retrieve(query, QUOTA))
+
+    def fit_live(self, shop: LiveShop) -> Retriever:
+        """The retriever, fitted on what the shop holds; skips one that takes no live changes or not these data."""
+        if not self.retriever.live:
+            pytest.skip("it takes no live changes")
+        try:
+            return self.fit(shop.data)
+        except CannotFit as fault:
+            pytest.skip(str(fault))
+
     def test_unknown_setting_is_refused(self) -> None:
         with pytest.raises(ValueError, match="no_such_setting"):
             self.retriever.Config.model_validate({"no_such_setting": 1})
@@ -156,6 +211,28 @@ class RetrieverContract:
         differing = first.items != second.items
         gaps = np.abs(first.scores[differing] - second.scores[differing])
         assert (gaps <= self.score_tolerance).all()
+
+    def assert_close(self, first: RankedList, second: RankedList) -> None:
+        """Two answers agree but for rounding, and so for the order of items that are tied or nearly so."""
+        np.testing.assert_allclose(first.scores, second.scores, rtol=1e-5)
+        differing = first.items != second.items
+        if not differing.any():
+            return
+        for item in set(first.items[differing].tolist()) ^ set(second.items[differing].tolist()):
+            ranked = first if item in first.items else second
+            assert ranked.scores[ranked.items == item] == pytest.approx(ranked.scores[-1], rel=1e-5)
+
+
+def assert_valid(ranked: RankedList, n_items: int) -> None:
+    """A ranked list keeps every rule that a list of a path must keep, but for its length."""
+    assert ranked.items.dtype == np.int32
+    assert ranked.scores.dtype == np.float32
+    assert len(ranked) == ranked.scores.size <= QUOTA
+    assert np.isfinite(ranked.scores).all()
+    assert np.unique(ranked.items).size == len(ranked)
+    assert len(ranked) == 0 or 0 <= ranked.items.min() <= ranked.items.max() < n_items
+    order = np.lexsort((ranked.items, -ranked.scores))
+    assert (order == np.arange(len(ranked))).all(), "score descending, then row ascending"
 
 
 def queries(

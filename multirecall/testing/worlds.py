@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import ArrayLike, NDArray
 
-from multirecall.data import Dataset
+from multirecall.data import ChangeKind, Changes, Dataset
 
 
 @cache
@@ -19,6 +22,16 @@ def small_shop(ids: str = "int", timestamps: bool = True, features: bool = True)
         timestamps: whether the log has times.
         features: whether there are item and user tables, with a feature of every kind.
     """
+    log, catalogue, people = _frames(timestamps)
+    if ids == "str":
+        log, catalogue, people = (_with_text_ids(frame) for frame in (log, catalogue, people))
+    if not features:
+        return Dataset.from_frames(log)
+    return Dataset.from_frames(log, catalogue, people)
+
+
+def _frames(timestamps: bool) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The log, the items and the users of `small_shop`."""
     rng = np.random.default_rng(11)
     n_users, n_items, n_events = 40, 60, 700
     users = rng.integers(0, n_users, n_events)
@@ -38,11 +51,7 @@ def small_shop(ids: str = "int", timestamps: bool = True, features: bool = True)
     people = pl.DataFrame({"user_id": np.arange(n_users + 2), "country": np.arange(n_users + 2) % 3}).with_columns(
         pl.col("country").replace_strict({0: "DE", 1: "FR", 2: None}, return_dtype=pl.String)
     )
-    if ids == "str":
-        log, catalogue, people = (_with_text_ids(frame) for frame in (log, catalogue, people))
-    if not features:
-        return Dataset.from_frames(log)
-    return Dataset.from_frames(log, catalogue, people)
+    return log, catalogue, people
 
 
 def _with_text_ids(frame: pl.DataFrame) -> pl.DataFrame:
@@ -57,3 +66,81 @@ def checkerboard(size: int = 24) -> Dataset:
     chosen = (users % 2 == items % 2) & (users != items)
     kinds = pl.DataFrame({"item_id": np.arange(size), "kind": np.where(np.arange(size) % 2, "odd", "even")})
     return Dataset.from_frames(pl.DataFrame({"user_id": users[chosen], "item_id": items[chosen]}), kinds)
+
+
+FIELDS = ("group", "tags", "title", "price", "arrival")
+
+
+class LiveShop:
+    """`small_shop` with event weights, 0 among them, that takes live changes; ids are rows.
+
+    Args:
+        timestamps: whether the log has times.
+        fields: the item features; without any, users have none either.
+        half_life_days: as in `Dataset.from_frames`.
+
+    Attributes:
+        data: what it holds by now.
+    """
+
+    def __init__(
+        self, *, timestamps: bool = True, fields: Sequence[str] = FIELDS, half_life_days: float | None = None
+    ) -> None:
+        log, catalogue, people = _frames(timestamps)
+        weights = np.random.default_rng(5).choice([0.0, 1.0, 2.0, 2.5], log.height)
+        log = log.with_columns(weight=pl.Series(weights))
+        tables = (catalogue.select("item_id", *fields), people) if fields else ()
+        self.data = Dataset.from_frames(log, *tables, half_life_days=half_life_days)
+
+    def interact(self, users: ArrayLike, items: ArrayLike, weights: ArrayLike = 1.0, days: ArrayLike = 1.0) -> Changes:
+        """Add events, `days` after the newest of `small_shop`; unknown ids join in the order given."""
+        events = pl.DataFrame({"user_id": np.asarray(users), "item_id": np.asarray(items)})
+        columns: dict[str, NDArray[Any]] = {"weight": np.asarray(weights, np.float64)}
+        if self.data.now is not None:
+            columns["timestamp"] = 1_707_776_000 + (np.asarray(days) * 86_400.0).astype(np.int64)
+        series = {name: pl.Series(np.broadcast_to(values, events.height)) for name, values in columns.items()}
+        return self._changed("add_interactions", events.with_columns(**series))
+
+    def describe(self, items: Sequence[int], **features: Any) -> Changes:
+        """Give these items these features; unknown ids join in the order given."""
+        rows = [{"item_id": item, **features} for item in items]
+        return self._changed("add_items", rows)
+
+    def remove(self, items: Sequence[int]) -> Changes:
+        """Remove items."""
+        return self._changed("remove_items", items)
+
+    def _changed(self, kind: ChangeKind, frame: Any) -> Changes:
+        self.data, changes = self.data.with_change(self.data.read_change(kind, frame))
+        return changes
+
+
+def live_changes(shop: LiveShop) -> list[Changes]:
+    """Events, new items, events of new users on new items, other features, and a removal, one after another."""
+    user, item = shop.data.n_users, shop.data.n_items
+    first = [1.0, 5.0, 0.0, 2.0, 1.0], [9.0, 2.0, -400.0, 4.0, 0.5]
+    changes = [shop.interact([3, 3, 3, 8, 0], [4, 4, 7, 59, 2], *first)]
+    described = bool(shop.data.items.features)
+    if described:
+        changes.append(shop.describe([item, item + 1], group="even", tags=["red"], title="red item"))
+    items = [shop.data.n_items, item - 1, 2, shop.data.n_items - 1, shop.data.n_items, 12]
+    changes.append(shop.interact([user, user + 1, user, 5, user + 1, 4], items, [1.0, 2.0, 1.0, 3.0, 1.0, 0.0], 11.0))
+    if described:
+        changes.append(shop.describe([10, item - 1, item + 1], group="odd", title="blue thing"))
+    changes.append(shop.remove([12, item]))
+    if described:
+        changes.append(shop.describe([12], title="back again"))
+    return changes
+
+
+def joined(changes: Sequence[Changes]) -> Changes:
+    """Several changes as one."""
+    times = [change.times for change in changes if change.times is not None]
+    return Changes(
+        changes[-1].data,
+        np.concatenate([change.users for change in changes]),
+        np.concatenate([change.items for change in changes]),
+        np.concatenate(times) if times else None,
+        np.concatenate([change.weights for change in changes]),
+        touched=np.unique(np.concatenate([change.touched for change in changes])),
+    )

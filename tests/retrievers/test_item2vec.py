@@ -80,12 +80,12 @@ def test_cold_item_takes_the_mean_of_its_like() -> None:
     items = pl.DataFrame({"item_id": range(6), "kind": ["a", "a", "b", "b", "a", "c"]})
     data = Dataset.from_frames(pl.DataFrame({"user_id": [0] * 4, "item_id": [0, 1, 2, 3]}), items)
     vectors = np.array([[3, 0], [0, 2], [-1, 0], [-1, 0], [9, 9], [9, 9]], np.float32)
-    filled = with_cold_items(vectors, data, 10)
+    filled, _ = with_cold_items(vectors, data, 10)
     assert (filled[:4] == vectors[:4]).all()
     assert filled[4, 0] == pytest.approx(filled[4, 1])
     assert filled[4, 0] > 0
     assert filled[5].tolist() == [0, 0], "nothing is like it"
-    assert (with_cold_items(vectors, data, 0)[4:] == 0).all()
+    assert (with_cold_items(vectors, data, 0)[0][4:] == 0).all()
 
 
 def test_cold_items_are_proposed() -> None:

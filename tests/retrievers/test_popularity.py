@@ -18,10 +18,12 @@ DAY = 86_400
 
 class TestPopularity(RetrieverContract):
     retriever = Popularity
+    exact_live = True
 
 
 class TestBySegment(RetrieverContract):
     retriever = Popularity
+    exact_live = True
     params = {"segment": "country", "smoothing": 5.0}
 
 

@@ -19,6 +19,7 @@ from multirecall.retrievers._encoders import Net
 from multirecall.retrievers._tower import Tower
 from multirecall.retrievers._two_tower_data import TrainingData
 from multirecall.retrievers._two_tower_model import Batch, TwoTowerModel
+from multirecall.retrievers._vector_table import VectorTable
 from multirecall.retrievers._windows import windows_before
 from multirecall.retrievers.two_tower import TwoTower
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
@@ -177,7 +178,7 @@ def test_served_user_tower_equals_torch(ordered: bool) -> None:
     expected = model.user_vectors(users, histories).numpy()
     path = TwoTower(model.config)
     path._users = Tower(training.user_profile, model.tables["users"].values.numpy(), model.user_net.exported())
-    path._history = model.tables["history"].values.numpy()
+    path._history = VectorTable.of(model.tables["history"].values.numpy())
     for row, user in enumerate(users):
         run = slice(histories.offsets[row], histories.offsets[row + 1])
         values = data.users.values(int(user))
@@ -297,9 +298,9 @@ def test_an_item_that_no_history_held_has_the_place_of_its_like() -> None:
     frame = pl.DataFrame({"user_id": [1, 1, 1, 2, 2], "item_id": [7, 8, 9, 7, 8], "position": [1, 2, 3, 1, 2]})
     items = pl.DataFrame({"item_id": [7, 8, 9], "kind": ["a", "b", "a"]})
     path = fitted(Dataset.from_frames(frame, items))
-    like, other, _ = path._history
-    assert path._history[2] @ like > 0.99 * np.linalg.norm(path._history[2]) * np.linalg.norm(like)
-    assert not np.allclose(path._history[2], other)
+    like, other, last = path._history.whole()
+    assert last @ like > 0.99 * np.linalg.norm(last) * np.linalg.norm(like)
+    assert not np.allclose(last, other)
 
 
 def test_divergence_names_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:

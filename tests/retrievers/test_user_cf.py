@@ -14,10 +14,12 @@ from multirecall.testing.retriever import queries
 
 class TestUserCF(RetrieverContract):
     retriever = UserCF
+    exact_live = True
 
 
 class TestBounded(RetrieverContract):
     retriever = UserCF
+    exact_live = True
     params = {"neighbours": 5, "entries": 60, "half_life": None}
 
 

@@ -1,0 +1,315 @@
+"""A sparse matrix by rows that takes changes without being built anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from multirecall.kernels import Array, kernel
+from multirecall.lists import offsets_of
+
+from ._gather import ENTRIES_TO_SCAN, Arrays, SparseRows, Sums
+
+NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class PatchedRows:
+    """A base and a patch, whose entries stand in place of those of the base, or beside them.
+
+    Sums add up in the order in which those of a matrix that is built anew do, and so to the same bits. Once as much
+    work went into patches as joining them with the base takes, they are joined: a change of `m` entries costs
+    O(m + sqrt(m · entries)) over time, and O(rows).
+
+    Attributes:
+        base: columns ascending within a row.
+        places: int64 (n,), row · 2³² + column of each entry of the patch, ascending.
+        values: float32 (n,), those entries.
+        rows: int32 (m,), the rows of the patch, ascending.
+        offsets: int64 (m + 1,), where the entries of each begin.
+        lengths: int32 (n_rows,), how many entries a row has in all.
+        n_columns: columns of the matrix.
+        work: entries of all patches since the last join.
+    """
+
+    base: SparseRows
+    places: NDArray[np.int64]
+    values: NDArray[np.float32]
+    rows: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    n_columns: int
+    work: int
+
+    def __post_init__(self) -> None:
+        _compile()
+
+    @classmethod
+    def of(cls, base: SparseRows) -> PatchedRows:
+        """The rows of `base`, without a patch."""
+        lengths = np.diff(base.offsets).astype(np.int32)
+        return cls(base, *NOTHING, np.empty(0, np.int32), np.zeros(1, np.int64), lengths, base.n_columns, 0)
+
+    @classmethod
+    def sorted(cls, rows: SparseRows) -> PatchedRows:
+        """The same of rows whose columns stand in any order."""
+        shape = rows.offsets.size - 1, rows.n_columns
+        matrix = csr_array((rows.values, rows.columns, rows.offsets), shape=shape, copy=True)
+        matrix.sort_indices()
+        return cls.of(SparseRows.of_matrix(matrix))
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the matrix."""
+        return self.lengths.size
+
+    def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
+        """Add `Σ weight · row` to `sums`; weights ≥ 0."""
+        sums.size = _add(
+            rows,
+            weights,
+            self.lengths,
+            self.base.offsets,
+            self.base.columns,
+            self.base.values,
+            self.rows,
+            self.offsets,
+            self.places,
+            self.values,
+            sums.totals,
+            sums.marks,
+            sums.touched,
+            sums.size,
+        )
+
+    def affordable(self, rows: NDArray[np.int32], n_entries: int) -> int:
+        """How many of the first `rows` have `n_entries` entries or fewer together, but at least one."""
+        entries = np.cumsum(self.lengths[rows], dtype=np.int64)
+        return max(1, int(np.searchsorted(entries, n_entries, side="right")))
+
+    def at(self, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The entries at these places, NaN where there is none."""
+        return _at(rows, columns, self.base.offsets, self.base.columns, self.base.values, self.places, self.values)
+
+    def patched(
+        self,
+        rows: NDArray[np.int32],
+        columns: NDArray[np.int32],
+        values: NDArray[np.float32],
+        n_rows: int,
+        n_columns: int,
+    ) -> PatchedRows:
+        """The matrix of this size with these entries, in any order but each place once; the base is shared."""
+        added = rows[np.isnan(self.at(rows, columns))]
+        lengths = np.zeros(n_rows, np.int32)
+        lengths[: self.n_rows] = self.lengths
+        np.add.at(lengths, added, 1)
+        places, kept = _joined(self.places, self.values, rows.astype(np.int64) << 32 | columns, values)
+        own, offsets = _runs(places)
+        work = self.work + places.size
+        patched = replace(
+            self,
+            places=places,
+            values=kept,
+            rows=own,
+            offsets=offsets,
+            lengths=lengths,
+            n_columns=n_columns,
+            work=work,
+        )
+        return PatchedRows.of(patched.joined()) if work > self.base.columns.size else patched
+
+    def without(self, items: NDArray[np.int32]) -> PatchedRows:
+        """The matrix without the entries of these rows and columns; what they leave is joined."""
+        whole = self.joined()
+        gone = np.zeros(max(self.n_rows, self.n_columns), np.bool_)
+        gone[items] = True
+        rows = np.repeat(np.arange(self.n_rows), self.lengths)
+        keep = ~(gone[rows] | gone[whole.columns])
+        offsets = offsets_of(np.bincount(rows[keep], minlength=self.n_rows))
+        return PatchedRows.of(SparseRows(offsets, whole.columns[keep], whole.values[keep], self.n_columns))
+
+    def sums(self) -> NDArray[np.float64]:
+        """The sum of each row, (n_rows,)."""
+        values = self.joined().values
+        return np.bincount(np.repeat(np.arange(self.n_rows), self.lengths), values, self.n_rows).astype(np.float64)
+
+    def scaled(self, factor: float) -> PatchedRows:
+        """The matrix times `factor`, joined."""
+        whole = self.joined()
+        return PatchedRows.of(replace(whole, values=whole.values * np.float32(factor)))
+
+    def joined(self) -> SparseRows:
+        """Base and patch as one."""
+        if not self.places.size and self.n_rows == self.base.offsets.size - 1:
+            return replace(self.base, n_columns=self.n_columns)
+        offsets = offsets_of(self.lengths)
+        arrays = _joined_rows(
+            offsets,
+            self.base.offsets,
+            self.base.columns,
+            self.base.values,
+            self.rows,
+            self.offsets,
+            self.places,
+            self.values,
+        )
+        return SparseRows(offsets, *arrays, self.n_columns)
+
+    def arrays(self) -> Arrays:
+        """What `of_arrays` rebuilds it from, base and patch joined."""
+        return self.joined().arrays()
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays, n_columns: int) -> PatchedRows:
+        """The matrix that `arrays()` was taken from."""
+        return cls.of(SparseRows.of_arrays(arrays, n_columns))
+
+
+@cache
+def _compile() -> None:
+    """Compile before the first request."""
+    none, one = np.empty(0, np.int32), np.ones(1, np.float32)
+    offsets = np.zeros(1, np.int64)
+    sums = Sums(1)
+    base = none, offsets, none, one[:0]
+    _add(none, one[:0], *base, none, offsets, *NOTHING, sums.totals, sums.marks, sums.touched, sums.size)
+    sums.top(1)
+
+
+def _joined(
+    places: NDArray[np.int64],
+    values: NDArray[np.float32],
+    newer_places: NDArray[np.int64],
+    newer_values: NDArray[np.float32],
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Two patches as one, in the order of places; where both have an entry, the newer one counts."""
+    every = np.concatenate([places, newer_places])
+    order = np.argsort(every, kind="stable")
+    every = every[order]
+    last = np.append(every[1:] != every[:-1], True)[: every.size]
+    return every[last], np.concatenate([values, newer_values])[order][last]
+
+
+def _runs(places: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    rows = (places >> 32).astype(np.int32)
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    return rows[starts], np.append(starts, rows.size)
+
+
+@kernel
+def _add(
+    rows: Array,
+    weights: Array,
+    lengths: Array,
+    offsets: Array,
+    columns: Array,
+    values: Array,
+    patch_rows: Array,
+    patch_offsets: Array,
+    patch_places: Array,
+    patch_values: Array,
+    totals: Array,
+    marks: Array,
+    touched: Array,
+    size: int,
+) -> int:
+    if size >= 0:
+        n_entries = 0
+        for row in rows:
+            n_entries += lengths[row]
+        if n_entries > totals.size // ENTRIES_TO_SCAN:
+            size = -1
+    for position in range(rows.size):
+        row, weight = rows[position], weights[position]
+        if weight == 0.0:
+            continue
+        first, last = 0, 0
+        if patch_rows.size:
+            found = np.searchsorted(patch_rows, row)
+            if found < patch_rows.size and patch_rows[found] == row:
+                first, last = patch_offsets[found], patch_offsets[found + 1]
+        before = np.empty(last - first, np.float32)
+        for entry in range(first, last):
+            before[entry - first] = totals[patch_places[entry] & 0xFFFFFFFF]
+        if row + 1 < offsets.size:
+            if size < 0:
+                for entry in range(offsets[row], offsets[row + 1]):
+                    totals[columns[entry]] += weight * values[entry]
+            else:
+                for entry in range(offsets[row], offsets[row + 1]):
+                    column = columns[entry]
+                    if not marks[column]:
+                        marks[column] = True
+                        touched[size] = column
+                        size += 1
+                    totals[column] += weight * values[entry]
+        for entry in range(first, last):
+            column = np.int32(patch_places[entry] & 0xFFFFFFFF)
+            if size >= 0 and not marks[column]:
+                marks[column] = True
+                touched[size] = column
+                size += 1
+            totals[column] = before[entry - first] + weight * patch_values[entry]
+    return size
+
+
+@kernel
+def _at(
+    rows: Array, columns: Array, offsets: Array, base_columns: Array, base_values: Array, places: Array, values: Array
+) -> Array:
+    found = np.full(rows.size, np.nan, np.float32)
+    for position in range(rows.size):
+        row, column = rows[position], columns[position]
+        place = np.int64(row) << 32 | np.int64(column)
+        entry = np.searchsorted(places, place)
+        if entry < places.size and places[entry] == place:
+            found[position] = values[entry]
+        elif row + 1 < offsets.size:
+            start, stop = offsets[row], offsets[row + 1]
+            entry = start + np.searchsorted(base_columns[start:stop], column)
+            if entry < stop and base_columns[entry] == column:
+                found[position] = base_values[entry]
+    return found
+
+
+@kernel
+def _joined_rows(
+    joined_offsets: Array,
+    offsets: Array,
+    columns: Array,
+    values: Array,
+    patch_rows: Array,
+    patch_offsets: Array,
+    patch_places: Array,
+    patch_values: Array,
+) -> tuple[Array, Array]:
+    """The columns and values of all rows, with those of the patch in place of the base's."""
+    out_columns = np.empty(joined_offsets[-1], np.int32)
+    out_values = np.empty(joined_offsets[-1], np.float32)
+    filled, run = 0, 0
+    for row in range(joined_offsets.size - 1):
+        entry, stop = 0, 0
+        if row + 1 < offsets.size:
+            entry, stop = offsets[row], offsets[row + 1]
+        if run < patch_rows.size and patch_rows[run] == row:
+            for patch in range(patch_offsets[run], patch_offsets[run + 1]):
+                column = np.int32(patch_places[patch] & 0xFFFFFFFF)
+                while entry < stop and columns[entry] < column:
+                    out_columns[filled], out_values[filled] = columns[entry], values[entry]
+                    entry += 1
+                    filled += 1
+                if entry < stop and columns[entry] == column:
+                    entry += 1
+                out_columns[filled], out_values[filled] = column, patch_values[patch]
+                filled += 1
+            run += 1
+        rest = stop - entry
+        out_columns[filled : filled + rest] = columns[entry:stop]
+        out_values[filled : filled + rest] = values[entry:stop]
+        filled += rest
+    return out_columns, out_values
