@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data.interactions import SECONDS_PER_DAY, Interactions
+from multirecall.data.interactions import SECONDS_PER_DAY, Interactions, decay
 
 GROWTH = 32
 """Each run has at least this many times the events of the next; only speed. So an event is copied at most about
@@ -107,7 +107,7 @@ class Runs:
         """Weights of events of those times as of the newest event of the log."""
         if self.half_life_days is None or times is None or self.now is None:
             return weights
-        return _scaled(weights, np.exp2((times - self.now) / (self.half_life_days * SECONDS_PER_DAY)))
+        return _scaled(weights, decay(self.now - times, self.half_life_days))
 
     def fading(self, since: int | None) -> float:
         """The factor on every weight as of time `since`, for what it is as of the newest event."""
