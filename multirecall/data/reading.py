@@ -79,7 +79,10 @@ def _listed(data: Dataset, given: Any) -> pl.DataFrame:
         raise DataError(f"remove_items: got {given!r}; pass a list of ids")
     known = data.items.ids
     listed = list(given.tolist() if isinstance(given, np.ndarray) else given)
-    rows = known.rows(listed)
+    try:
+        rows = known.rows(listed)
+    except DataError as fault:
+        raise type(fault)(f"remove_items: {fault}") from None
     _check_known("remove_items", np.array(listed, dtype=object), known)
     return pl.DataFrame({"item_id": pl.Series(known.ids(np.unique(rows)))})
 

@@ -63,6 +63,8 @@ class Source:
         Raises:
             DataError: it has no column of the caller's name.
         """
+        if not columns:
+            return self
         for ours, theirs in columns.items():
             if theirs not in self.frame.columns:
                 raise DataError(
@@ -175,13 +177,14 @@ def wrap_rows(rows: Sequence[Any], what: str) -> Source:
 
 def _refuse_mixed(rows: Sequence[Mapping[str, Any]], what: str) -> None:
     """Refuse text or truth values beside others in a column: polars would turn 7 into "7"."""
-    first: dict[str, Any] = {}
+    first: dict[str, tuple[type, Any]] = {}
     for number, row in enumerate(rows):
         for column, value in row.items():
             if value is None:
                 continue
-            before = first.setdefault(column, value)
-            if any(isinstance(value, kind) != isinstance(before, kind) for kind in (str, bool)):
+            kind = str if isinstance(value, str) else bool if isinstance(value, bool) else object
+            kind_before, before = first.setdefault(column, (kind, value))
+            if kind is not kind_before:
                 raise DataError(
                     f"{what}: column {column!r}, row {number} (the first is 0): {value!r} is {type(value).__name__}, "
                     f"but {before!r} before it is {type(before).__name__}; give the column values of one type"

@@ -393,7 +393,7 @@ def test_a_change_may_come_late(shop: Dataset) -> None:
             DataError,
             "has no item 'q', 'r', 's', 't', 'u' and 2 more; leave them out",
         ),
-        ("remove_items", [3], IdTypeError, "item ids are str, got 3 (int)"),
+        ("remove_items", [3], IdTypeError, "remove_items: item ids are str, got 3 (int)"),
         ("remove_items", "a", DataError, "remove_items: got 'a'; pass a list of ids"),
         ("remove_items", pl.DataFrame({"item_id": ["q"]}), DataError, "the catalogue has no item 'q'; leave them out"),
         ("remove_item", ["a"], DataError, "change 'remove_item': did you mean 'remove_items'?"),
@@ -437,6 +437,26 @@ def test_damaged_bytes_are_refused(shop: Dataset) -> None:
     for length in range(0, len(payload), 7):
         with pytest.raises(BundleError, match="restore the journal"):
             Change.of_bytes(payload[:length])
+
+
+@pytest.mark.parametrize(
+    ("kind", "frame", "message"),
+    [
+        ("add_interactions", pl.DataFrame({"user_id": [1]}), "faulty column 'item_id'"),
+        ("add_interactions", pl.DataFrame({"user_id": [1], "item_id": [None]}), "faulty column 'item_id'"),
+        ("add_interactions", LOG.with_columns(timestamp=pl.lit("x")), "faulty column 'timestamp'"),
+        ("remove_items", pl.DataFrame({"item_id": [1.5]}), "faulty column 'item_id'"),
+    ],
+)
+def test_bytes_of_another_form_are_refused(kind: Any, frame: pl.DataFrame, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        Change.of_bytes(Change(kind, frame).to_bytes())
+
+
+def test_a_change_of_other_data_is_refused(shop: Dataset) -> None:
+    other = Dataset.from_frames(LOG.drop("timestamp"))
+    with pytest.raises(DataError, match="the change has no timestamp, which the log has; it is of other data"):
+        shop.with_change(other.read_change("add_interactions", LOG))
 
 
 def test_saved_and_opened_with_its_changes(shop: Dataset, tmp_path: Path) -> None:
