@@ -177,7 +177,8 @@ def eligible_windows(retriever: Retriever, queries: Sequence[Query], quota: int,
     pending = list(range(len(queries)))
     window = quota
     while pending:
-        batch = _own_batch(retriever.retrieve_batch([queries[user] for user in pending], window), len(pending))
+        batch = _own_batch(retriever.retrieve_batch([queries[user] for user in pending], window))
+        batch = _checked_batch(batch, len(pending))
         short = []
         for position, user in enumerate(pending):
             ranked = _checked(batch[position], window, n_items)
@@ -191,27 +192,34 @@ def eligible_windows(retriever: Retriever, queries: Sequence[Query], quota: int,
 
 def _own_list(answer: Any) -> Any:
     """A copy, which another call of the retriever cannot write into once it has been checked."""
-    if (
-        isinstance(answer, RankedList)
-        and isinstance(answer.items, np.ndarray)
-        and isinstance(answer.scores, np.ndarray)
-    ):
-        return RankedList(np.array(answer.items), np.array(answer.scores))
-    return answer
+    if not isinstance(answer, RankedList):
+        return answer
+    if not all(isinstance(part, np.ndarray) for part in (answer.items, answer.scores)):
+        return answer
+    return RankedList(np.array(answer.items), np.array(answer.scores))
 
 
-def _own_batch(answer: Any, n_users: int) -> RankedBatch:
-    """The same for several users, whose offsets are checked as well."""
+def _own_batch(answer: Any) -> Any:
+    """The same for several users."""
     if not isinstance(answer, RankedBatch):
-        raise Garbage(f"it returned garbage: it is a {type(answer).__name__}, not a RankedBatch")
-    if not all(isinstance(part, np.ndarray) for part in (answer.offsets, answer.items, answer.scores)):
-        raise Garbage("it returned garbage: its offsets, items and scores are not all arrays")
-    offsets, items, scores = np.array(answer.offsets), np.array(answer.items), np.array(answer.scores)
-    if offsets.dtype != np.int64 or offsets.shape != (n_users + 1,):
-        raise Garbage(f"it returned garbage: its offsets are not int64 ({n_users + 1},)")
-    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or not items.shape == scores.shape == (offsets[-1],):
-        raise Garbage("it returned garbage: its offsets do not fit its items and scores")
-    return RankedBatch(offsets, items, scores)
+        return answer
+    parts = (answer.offsets, answer.items, answer.scores)
+    if not all(isinstance(part, np.ndarray) for part in parts):
+        return answer
+    return RankedBatch(np.array(answer.offsets), np.array(answer.items), np.array(answer.scores))
+
+
+def _checked_batch(batch: Any, n_users: int) -> RankedBatch:
+    """What each of its lists is worth, `_checked` finds out."""
+    if not isinstance(batch, RankedBatch):
+        raise Garbage(f"it returned garbage: it is a {type(batch).__name__}, not a RankedBatch")
+    offsets = batch.offsets
+    if not isinstance(offsets, np.ndarray) or offsets.dtype != np.int64 or offsets.shape != (n_users + 1,):
+        raise Garbage(f"it returned garbage: its offsets are not an int64 array of {n_users + 1}")
+    sizes = (len(batch.items), len(batch.scores))
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or sizes != (offsets[-1], offsets[-1]):
+        raise Garbage(f"it returned garbage: its offsets do not divide {sizes[0]} items and {sizes[1]} scores")
+    return batch
 
 
 def _checked(ranked: Any, window: int, n_items: int) -> RankedList:
