@@ -32,15 +32,21 @@ CONFIG: dict[str, Any] = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine() -> Engine:
     return Engine(EngineConfig.model_validate(CONFIG)).fit(small_shop("str"))
 
 
+@pytest.fixture(scope="module")
+def original(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "bundle"
+    engine.save(folder)
+    return folder
+
+
 @pytest.fixture
-def saved(engine: Engine, tmp_path: Path) -> Path:
-    engine.save(tmp_path / "bundle")
-    return tmp_path / "bundle"
+def saved(original: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(original, tmp_path / "bundle")
 
 
 def version(saved: Path) -> Path:
