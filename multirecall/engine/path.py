@@ -10,12 +10,12 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from multirecall.engine.breaker import Breaker
-from multirecall.engine.check import fault_of
+from multirecall.engine.check import fault_of, fault_of_batch
 from multirecall.engine.deadline import Clock
 from multirecall.engine.workers import Workers
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.protocols import Retriever
-from multirecall.query import Query
+from multirecall.query import Query, eligible_in_lists
 from multirecall.result import PathStatus, State
 
 L = TypeVar("L", RankedList, RankedBatch)
@@ -113,24 +113,22 @@ def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int
         window *= 2
 
 
-def eligible_windows(retriever: Retriever, queries: Sequence[Query], quota: int, n_items: int) -> RankedBatch:
-    """The same for several users; those whose quota is not full are asked for again together."""
-    lists = [RankedList.empty()] * len(queries)
-    pending = list(range(len(queries)))
-    window = quota
-    while pending:
-        batch = retriever.retrieve_batch([queries[user] for user in pending], window)
-        if not isinstance(batch, RankedBatch) or len(batch) != len(pending):
-            raise Garbage(f"it returned no RankedBatch of {len(pending)} users")
-        short = []
-        for position, user in enumerate(pending):
-            ranked = _checked(batch[position], n_items)
-            lists[user] = _eligible(retriever, ranked, queries[user]).head(quota)
-            if len(lists[user]) < quota and len(ranked) >= window and window < n_items:
-                short.append(user)
-        pending = short
-        window *= 2
-    return RankedBatch.from_lists(lists)
+def eligible_windows(
+    retriever: Retriever, queries: Sequence[Query], quota: int, n_items: int, window: int = 0
+) -> RankedBatch:
+    """The same for several users, beginning at `window`; those whose quota is not full are asked for again together."""
+    window = max(window, quota)
+    batch = retriever.retrieve_batch(queries, window)
+    fault = fault_of_batch(batch, len(queries), n_items)
+    if fault:
+        raise Garbage(f"it returned garbage: {fault}")
+    kept = (batch if retriever.filters else _eligible_batch(batch, queries)).heads(quota)
+    short = np.flatnonzero((np.diff(kept.offsets) < quota) & (np.diff(batch.offsets) >= window))
+    if window >= n_items or not short.size:
+        return kept
+    return kept.replaced(
+        short, eligible_windows(retriever, [queries[user] for user in short.tolist()], quota, n_items, 2 * window)
+    )
 
 
 def _checked(ranked: RankedList, n_items: int) -> RankedList:
@@ -145,3 +143,8 @@ def _eligible(retriever: Retriever, ranked: RankedList, query: Query) -> RankedL
         return ranked
     keep = query.eligible(np.ascontiguousarray(ranked.items))
     return ranked if keep.all() else RankedList(ranked.items[keep], ranked.scores[keep])
+
+
+def _eligible_batch(batch: RankedBatch, queries: Sequence[Query]) -> RankedBatch:
+    keep = eligible_in_lists(queries, batch.offsets, batch.items)
+    return batch if keep.all() else batch.kept(keep)
