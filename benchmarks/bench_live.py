@@ -48,7 +48,7 @@ def speed(
         for writers in (1, threads):
             for size in BATCHES:
                 rates = [_rate(engine, events, size, writers, seconds) for _ in range(runs)]
-                row = {"threads": writers, "events_per_call": size}
+                row: dict[str, float] = {"threads": writers, "events_per_call": size}
                 row |= {name: median(rate[name] for rate in rates) for name in rates[0]}
                 figures.append(row)
                 typer.echo("  ".join(f"{name} {value:,.1f}" for name, value in row.items()))

@@ -11,13 +11,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from multirecall.engine.breaker import Breaker
-from multirecall.engine.check import fault_of
+from multirecall.engine.check import fault_of, fault_of_batch
 from multirecall.engine.deadline import Clock
 from multirecall.engine.known import known_part
 from multirecall.engine.workers import Workers
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.protocols import Retriever
-from multirecall.query import Query
+from multirecall.query import Query, eligible_in_lists
 from multirecall.result import PathStatus, State
 
 L = TypeVar("L", RankedList, RankedBatch)
@@ -171,23 +171,19 @@ def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int
         window *= 2
 
 
-def eligible_windows(retriever: Retriever, queries: Sequence[Query], quota: int, n_items: int) -> RankedBatch:
-    """The same for several users; those whose quota is not full are asked for again together."""
-    lists = [RankedList.empty()] * len(queries)
-    pending = list(range(len(queries)))
-    window = quota
-    while pending:
-        batch = _own_batch(retriever.retrieve_batch([queries[user] for user in pending], window))
-        batch = _checked_batch(batch, len(pending))
-        short = []
-        for position, user in enumerate(pending):
-            ranked = _checked(batch[position], window, n_items)
-            lists[user] = _eligible(retriever, ranked, queries[user]).head(quota)
-            if len(lists[user]) < quota and len(ranked) >= window and window < n_items:
-                short.append(user)
-        pending = short
-        window *= 2
-    return RankedBatch.from_lists(lists)
+def eligible_windows(
+    retriever: Retriever, queries: Sequence[Query], quota: int, n_items: int, window: int = 0
+) -> RankedBatch:
+    """The same for several users, beginning at `window`; those whose quota is not full are asked for again together."""
+    window = max(window, quota)
+    batch = _checked_batch(_own_batch(retriever.retrieve_batch(queries, window)), len(queries), window, n_items)
+    kept = (batch if retriever.filters else _eligible_batch(batch, queries)).heads(quota)
+    short = np.flatnonzero((np.diff(kept.offsets) < quota) & (np.diff(batch.offsets) >= window))
+    if window >= n_items or not short.size:
+        return kept
+    return kept.replaced(
+        short, eligible_windows(retriever, [queries[user] for user in short.tolist()], quota, n_items, 2 * window)
+    )
 
 
 def _own_list(answer: Any) -> Any:
@@ -209,26 +205,19 @@ def _own_batch(answer: Any) -> Any:
     return RankedBatch(np.array(answer.offsets), np.array(answer.items), np.array(answer.scores))
 
 
-def _checked_batch(batch: Any, n_users: int) -> RankedBatch:
-    """What each of its lists is worth, `_checked` finds out."""
-    if not isinstance(batch, RankedBatch):
-        raise Garbage(f"it returned garbage: it is a {type(batch).__name__}, not a RankedBatch")
-    offsets = batch.offsets
-    if not isinstance(offsets, np.ndarray) or offsets.dtype != np.int64 or offsets.shape != (n_users + 1,):
-        raise Garbage(f"it returned garbage: its offsets are not an int64 array of {n_users + 1}")
-    sizes = (len(batch.items), len(batch.scores))
-    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or sizes != (offsets[-1], offsets[-1]):
-        raise Garbage(f"it returned garbage: its offsets do not divide {sizes[0]} items and {sizes[1]} scores")
-    return batch
-
-
 def _checked(ranked: Any, window: int, n_items: int) -> RankedList:
-    fault = fault_of(ranked, n_items)
-    if fault is None and len(ranked) > window:
-        fault = f"it has {len(ranked)} items, {window} were asked for"
+    fault = fault_of(ranked, window, n_items)
     if fault:
         raise Garbage(f"it returned garbage: {fault}")
     checked: RankedList = ranked
+    return checked
+
+
+def _checked_batch(batch: Any, n_users: int, window: int, n_items: int) -> RankedBatch:
+    fault = fault_of_batch(batch, n_users, window, n_items)
+    if fault:
+        raise Garbage(f"it returned garbage: {fault}")
+    checked: RankedBatch = batch
     return checked
 
 
@@ -237,3 +226,8 @@ def _eligible(retriever: Retriever, ranked: RankedList, query: Query) -> RankedL
         return ranked
     keep = query.eligible(np.ascontiguousarray(ranked.items))
     return ranked if keep.all() else RankedList(ranked.items[keep], ranked.scores[keep])
+
+
+def _eligible_batch(batch: RankedBatch, queries: Sequence[Query]) -> RankedBatch:
+    keep = eligible_in_lists(queries, batch.offsets, batch.items)
+    return batch if keep.all() else batch.kept(keep)

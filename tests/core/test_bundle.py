@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -221,7 +222,7 @@ def test_manifest_says_what_was_saved(engine: Engine, saved: Path) -> None:
     assert one.libraries["numpy"] == np.__version__
     assert datetime.fromisoformat(one.created).tzinfo is not None
     with bundle.claim(saved):
-        bundle.save(engine._current(), engine.config, saved, data_version=5, journal_seq=3)
+        bundle.save(replace(engine._current(), data_version=5, journal_seq=3), engine.config, saved)
     older, newer = bundle.versions(saved)
     assert not older.current
     assert (newer.data_version, newer.journal_seq, newer.bundle) == (5, 3, one.bundle)
