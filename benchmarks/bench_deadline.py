@@ -91,8 +91,8 @@ class Computes(Sleeps):
 
 
 def main(
-    requests: Annotated[int, typer.Option(help="Requests of a scenario and deadline.")] = 4_000,
-    callers: Annotated[int, typer.Option(help="Threads that ask at the same time.")] = 4,
+    requests: Annotated[int, typer.Option(help="Requests of a scenario and deadline.")] = 3_000,
+    callers: Annotated[int, typer.Option(help="Threads that ask at the same time.")] = 2,
     items: Annotated[int, typer.Option(help="Items of the generated log.")] = 20_000,
     k: Annotated[int, typer.Option(help="Candidates of a request.")] = 500,
 ) -> None:

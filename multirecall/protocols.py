@@ -63,9 +63,9 @@ class Retriever(ABC):
     def with_changes(self, changes: Changes) -> Self:
         """A retriever that knows these changes as well; called after every one where `live` names anything.
 
-        It shares what did not change with this one, which goes on answering as before, in other threads too. From
-        then on every row of `changes.data` may stand in a query. What was removed needs no care: the engine keeps
-        it out through `query.allowed`.
+        It shares what did not change with this one, or is this one where nothing did; this one goes on answering as
+        before, in other threads too. From then on every row of `changes.data` may stand in a query. What was removed
+        needs no care: the engine keeps it out through `query.allowed`.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no live changes: its `live` is empty")
 

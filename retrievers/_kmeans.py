@@ -10,10 +10,10 @@ from multirecall.kernels import Array, kernel
 BLOCK_BYTES = 8 * 2**20
 """Memory of one block of products, which should stay in cache until they have been compared."""
 
-ROUNDS = 8
+ROUNDS = 5
 """Rounds of Lloyd's algorithm; the cells of an index hardly gain from more."""
 
-SAMPLED_PER_CLUSTER = 40
+SAMPLED_PER_CLUSTER = 16
 """Vectors for each cluster that the rounds look at."""
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from multirecall.kernels import Array, kernel
 from multirecall.lists import offsets_of
 
-from ._gather import ENTRIES_TO_SCAN, Arrays, SparseRows, Sums
+from ._gather import Arrays, SparseRows, Sums
+from ._patch_kernels import add_patched, entries_at, joined_rows
 
 NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
 
@@ -29,8 +29,9 @@ class PatchedRows:
         base: columns ascending within a row.
         places: int64 (n,), row · 2³² + column of each entry of the patch, ascending.
         values: float32 (n,), those entries.
-        rows: int32 (m,), the rows of the patch, ascending.
-        offsets: int64 (m + 1,), where the entries of each begin.
+        runs: int32 (n_rows,), which run of the patch a row has, -1 for none.
+        offsets: int64 (n_runs + 1,), where the entries of each run begin.
+        longest: most entries of a run.
         lengths: int32 (n_rows,), how many entries a row has in all.
         n_columns: columns of the matrix.
         work: entries of all patches since the last join.
@@ -39,8 +40,9 @@ class PatchedRows:
     base: SparseRows
     places: NDArray[np.int64]
     values: NDArray[np.float32]
-    rows: NDArray[np.int32]
+    runs: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    longest: int
     lengths: NDArray[np.int32]
     n_columns: int
     work: int
@@ -52,7 +54,8 @@ class PatchedRows:
     def of(cls, base: SparseRows) -> PatchedRows:
         """The rows of `base`, without a patch."""
         lengths = np.diff(base.offsets).astype(np.int32)
-        return cls(base, *NOTHING, np.empty(0, np.int32), np.zeros(1, np.int64), lengths, base.n_columns, 0)
+        runs = np.full(lengths.size, -1, np.int32)
+        return cls(base, *NOTHING, runs, np.zeros(1, np.int64), 0, lengths, base.n_columns, 0)
 
     @classmethod
     def sorted(cls, rows: SparseRows) -> PatchedRows:
@@ -69,15 +72,16 @@ class PatchedRows:
 
     def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
         """Add `Σ weight · row` to `sums`; weights ≥ 0."""
-        sums.size = _add(
+        sums.size = add_patched(
             rows,
             weights,
             self.lengths,
             self.base.offsets,
             self.base.columns,
             self.base.values,
-            self.rows,
+            self.runs,
             self.offsets,
+            self.longest,
             self.places,
             self.values,
             sums.totals,
@@ -93,7 +97,9 @@ class PatchedRows:
 
     def at(self, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.float32]:
         """The entries at these places, NaN where there is none."""
-        return _at(rows, columns, self.base.offsets, self.base.columns, self.base.values, self.places, self.values)
+        return entries_at(
+            rows, columns, self.base.offsets, self.base.columns, self.base.values, self.places, self.values
+        )
 
     def patched(
         self,
@@ -109,14 +115,15 @@ class PatchedRows:
         lengths[: self.n_rows] = self.lengths
         np.add.at(lengths, added, 1)
         places, kept = _joined(self.places, self.values, rows.astype(np.int64) << 32 | columns, values)
-        own, offsets = _runs(places)
+        runs, offsets = _runs(places, n_rows)
         work = self.work + places.size
         patched = replace(
             self,
             places=places,
             values=kept,
-            rows=own,
+            runs=runs,
             offsets=offsets,
+            longest=int(np.diff(offsets).max(initial=0)),
             lengths=lengths,
             n_columns=n_columns,
             work=work,
@@ -148,12 +155,12 @@ class PatchedRows:
         if not self.places.size and self.n_rows == self.base.offsets.size - 1:
             return replace(self.base, n_columns=self.n_columns)
         offsets = offsets_of(self.lengths)
-        arrays = _joined_rows(
+        arrays = joined_rows(
             offsets,
             self.base.offsets,
             self.base.columns,
             self.base.values,
-            self.rows,
+            self.runs,
             self.offsets,
             self.places,
             self.values,
@@ -172,13 +179,17 @@ class PatchedRows:
 
 @cache
 def _compile() -> None:
-    """Compile before the first request."""
+    """Compile before the first request or change."""
     none, one = np.empty(0, np.int32), np.ones(1, np.float32)
     offsets = np.zeros(1, np.int64)
+    base = offsets, none, one[:0]
     sums = Sums(1)
-    base = none, offsets, none, one[:0]
-    _add(none, one[:0], *base, none, offsets, *NOTHING, sums.totals, sums.marks, sums.touched, sums.size)
+    add_patched(
+        none, one[:0], none, *base, none, offsets, 0, *NOTHING, sums.totals, sums.marks, sums.touched, sums.size
+    )
     sums.top(1)
+    entries_at(none, none, *base, *NOTHING)
+    joined_rows(offsets, *base, none, offsets, *NOTHING)
 
 
 def _joined(
@@ -195,121 +206,10 @@ def _joined(
     return every[last], np.concatenate([values, newer_values])[order][last]
 
 
-def _runs(places: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    rows = (places >> 32).astype(np.int32)
+def _runs(places: NDArray[np.int64], n_rows: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The number of each row's run of `places`, -1 for none, and where the runs begin."""
+    rows = places >> 32
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    return rows[starts], np.append(starts, rows.size)
-
-
-@kernel
-def _add(
-    rows: Array,
-    weights: Array,
-    lengths: Array,
-    offsets: Array,
-    columns: Array,
-    values: Array,
-    patch_rows: Array,
-    patch_offsets: Array,
-    patch_places: Array,
-    patch_values: Array,
-    totals: Array,
-    marks: Array,
-    touched: Array,
-    size: int,
-) -> int:
-    if size >= 0:
-        n_entries = 0
-        for row in rows:
-            n_entries += lengths[row]
-        if n_entries > totals.size // ENTRIES_TO_SCAN:
-            size = -1
-    for position in range(rows.size):
-        row, weight = rows[position], weights[position]
-        if weight == 0.0:
-            continue
-        first, last = 0, 0
-        if patch_rows.size:
-            found = np.searchsorted(patch_rows, row)
-            if found < patch_rows.size and patch_rows[found] == row:
-                first, last = patch_offsets[found], patch_offsets[found + 1]
-        before = np.empty(last - first, np.float32)
-        for entry in range(first, last):
-            before[entry - first] = totals[patch_places[entry] & 0xFFFFFFFF]
-        if row + 1 < offsets.size:
-            if size < 0:
-                for entry in range(offsets[row], offsets[row + 1]):
-                    totals[columns[entry]] += weight * values[entry]
-            else:
-                for entry in range(offsets[row], offsets[row + 1]):
-                    column = columns[entry]
-                    if not marks[column]:
-                        marks[column] = True
-                        touched[size] = column
-                        size += 1
-                    totals[column] += weight * values[entry]
-        for entry in range(first, last):
-            column = np.int32(patch_places[entry] & 0xFFFFFFFF)
-            if size >= 0 and not marks[column]:
-                marks[column] = True
-                touched[size] = column
-                size += 1
-            totals[column] = before[entry - first] + weight * patch_values[entry]
-    return size
-
-
-@kernel
-def _at(
-    rows: Array, columns: Array, offsets: Array, base_columns: Array, base_values: Array, places: Array, values: Array
-) -> Array:
-    found = np.full(rows.size, np.nan, np.float32)
-    for position in range(rows.size):
-        row, column = rows[position], columns[position]
-        place = np.int64(row) << 32 | np.int64(column)
-        entry = np.searchsorted(places, place)
-        if entry < places.size and places[entry] == place:
-            found[position] = values[entry]
-        elif row + 1 < offsets.size:
-            start, stop = offsets[row], offsets[row + 1]
-            entry = start + np.searchsorted(base_columns[start:stop], column)
-            if entry < stop and base_columns[entry] == column:
-                found[position] = base_values[entry]
-    return found
-
-
-@kernel
-def _joined_rows(
-    joined_offsets: Array,
-    offsets: Array,
-    columns: Array,
-    values: Array,
-    patch_rows: Array,
-    patch_offsets: Array,
-    patch_places: Array,
-    patch_values: Array,
-) -> tuple[Array, Array]:
-    """The columns and values of all rows, with those of the patch in place of the base's."""
-    out_columns = np.empty(joined_offsets[-1], np.int32)
-    out_values = np.empty(joined_offsets[-1], np.float32)
-    filled, run = 0, 0
-    for row in range(joined_offsets.size - 1):
-        entry, stop = 0, 0
-        if row + 1 < offsets.size:
-            entry, stop = offsets[row], offsets[row + 1]
-        if run < patch_rows.size and patch_rows[run] == row:
-            for patch in range(patch_offsets[run], patch_offsets[run + 1]):
-                column = np.int32(patch_places[patch] & 0xFFFFFFFF)
-                while entry < stop and columns[entry] < column:
-                    out_columns[filled], out_values[filled] = columns[entry], values[entry]
-                    entry += 1
-                    filled += 1
-                if entry < stop and columns[entry] == column:
-                    entry += 1
-                out_columns[filled], out_values[filled] = column, patch_values[patch]
-                filled += 1
-            run += 1
-        rest = stop - entry
-        out_columns[filled : filled + rest] = columns[entry:stop]
-        out_values[filled : filled + rest] = values[entry:stop]
-        filled += rest
-    return out_columns, out_values
+    runs = np.full(n_rows, -1, np.int32)
+    runs[rows[starts]] = np.arange(starts.size)
+    return runs, np.append(starts, rows.size)

@@ -80,11 +80,14 @@ class Item2Vec(NeighbourRetriever):
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; `n_items · dim` multiplications for each item that joins or changes."""
+        if not changes.touched.size:
+            return self
         rows = self._cold.unlearnt(changes.touched)
         units = unit_rows(self._cold.vectors(changes.data.items, rows, self._units))
         path = type(self)(self.config)
         path._cold, path._units = self._cold, self._units.with_rows(rows, units)
-        former = self._neighbours if (rows >= len(self._units)).all() else self._neighbours.without(rows)
+        known = rows[rows < len(self._units)]
+        former = self._neighbours.without(known) if known.size else self._neighbours
         found = joining(rows, path._units.whole(), former.base, self.config.neighbours)
         path._neighbours = former.patched(*found, changes.data.n_items, changes.data.n_items)
         return path

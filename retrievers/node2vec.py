@@ -116,7 +116,7 @@ class Node2Vec(Retriever):
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`."""
-        if self.config.serve == "walks":
+        if self.config.serve == "walks" or not changes.touched.size:
             return self
         rows = self._cold.unlearnt(changes.touched)
         vectors = self._cold.vectors(changes.data.items, rows, self._units)

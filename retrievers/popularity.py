@@ -146,7 +146,7 @@ class Popularity(Retriever):
         rows = np.arange(counts.size, dtype=np.int32)
         self._overall = _ranked(rows, _scores(counts, self._chosen))
         prior = _scores(counts * (self.config.smoothing / max(counts.sum(), TINY)), self._chosen)
-        self._prior = _ranked(rows, prior)
+        self._prior = _ranked(rows, prior) if len(self._segments) else self._overall
         self._own_rows = own.indices.astype(np.int32)
         scores = (own.data + prior[self._own_rows]).astype(np.float32)
         runs = [slice(*bounds) for bounds in pairwise(own.indptr)]

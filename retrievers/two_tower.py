@@ -75,6 +75,8 @@ class TwoTower(Retriever):
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`."""
+        if not changes.touched.size:
+            return self
         items, rows = changes.data.items, self._cold.unlearnt(changes.touched)
         path = type(self)(self.config)
         path._users, path._items, path.recalls = self._users, self._items, self.recalls

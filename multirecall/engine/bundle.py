@@ -88,6 +88,7 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
         name = f"{int(older[-1]) + 1 if older else 1:06}"
         payload = {
             "format": FORMAT,
+            "name": name,
             "bundle": known[-1].bundle if known else uuid4().hex,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "multirecall": installed("multirecall"),

@@ -20,9 +20,9 @@ from multirecall.engine.deadline import Deadline
 from multirecall.engine.explain import explained
 from multirecall.engine.export import write_candidates
 from multirecall.engine.follower import Followed, Follower
-from multirecall.engine.fuse import fused_lists
+from multirecall.engine.fuse import fused_batch
 from multirecall.engine.health import CacheHealth, Health, health_of
-from multirecall.engine.refill import refilled
+from multirecall.engine.refill import refilled, refilled_batch
 from multirecall.engine.request import listed, read_filters, read_queries, read_query
 from multirecall.engine.runner import run_batch, run_paths
 from multirecall.engine.state import Blueprint, EngineState, fitted
@@ -30,7 +30,7 @@ from multirecall.engine.store import Store
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
-from multirecall.lists import FusedList, RankedBatch, RankedList, offsets_of
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress, terminal_progress
 from multirecall.query import User
 from multirecall.result import CandidateBatch, Candidates, Explanation
@@ -189,21 +189,20 @@ class Engine:
         queries = read_queries(state.data, asked, read_filters(state, exclude, where, seen))
         outcomes = run_batch(state.paths, state.windows, queries)
         batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]
-        fused = fused_lists(state, queries, batches, min(k, state.data.n_items))
-        finals = [refilled(state, query, one, k, deadline) for query, one in zip(queries, fused, strict=True)]
-        lengths = np.array([len(final) for final, _ in finals], np.int64)
-        none = FusedList.empty(len(state.paths))
+        fused = fused_batch(state, queries, batches, min(k, state.data.n_items))
+        final, n_refilled = refilled_batch(state, queries, fused, k, deadline)
         return CandidateBatch(
             user_ids=tuple(user.id if isinstance(user, User) else user for user in asked),
             user_dtype=state.data.users.ids.dtype,
-            offsets=offsets_of(lengths),
-            ids=state.data.items.ids.ids(np.concatenate([none.items, *(one.items for one, _ in finals)])),
-            scores=np.concatenate([none.scores, *(one.scores for one, _ in finals)]),
-            ranks=np.concatenate([none.ranks, *(one.ranks for one, _ in finals)]),
+            catalogue=state.data.items.ids,
+            offsets=final.offsets,
+            items=final.items,
+            scores=final.scores,
+            ranks=final.ranks,
             paths=state.names,
             status={path.name: one.status for path, one in zip(state.paths, outcomes, strict=True)},
-            n_refilled=np.array([added for _, added in finals], np.int64),
-            shortfall=k - lengths,
+            n_refilled=n_refilled,
+            shortfall=k - np.diff(final.offsets),
         )
 
     def path_lists(

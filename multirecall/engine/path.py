@@ -11,13 +11,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from multirecall.engine.breaker import Breaker
-from multirecall.engine.check import fault_of
+from multirecall.engine.check import fault_of, fault_of_batch
 from multirecall.engine.deadline import Clock
 from multirecall.engine.known import known_part
 from multirecall.engine.workers import Workers
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.protocols import Retriever
-from multirecall.query import Query
+from multirecall.query import Query, eligible_in_lists
 from multirecall.result import PathStatus, State
 
 L = TypeVar("L", RankedList, RankedBatch)
@@ -171,56 +171,53 @@ def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int
         window *= 2
 
 
-def eligible_windows(retriever: Retriever, queries: Sequence[Query], quota: int, n_items: int) -> RankedBatch:
-    """The same for several users; those whose quota is not full are asked for again together."""
-    lists = [RankedList.empty()] * len(queries)
-    pending = list(range(len(queries)))
-    window = quota
-    while pending:
-        batch = _own_batch(retriever.retrieve_batch([queries[user] for user in pending], window), len(pending))
-        short = []
-        for position, user in enumerate(pending):
-            ranked = _checked(batch[position], window, n_items)
-            lists[user] = _eligible(retriever, ranked, queries[user]).head(quota)
-            if len(lists[user]) < quota and len(ranked) >= window and window < n_items:
-                short.append(user)
-        pending = short
-        window *= 2
-    return RankedBatch.from_lists(lists)
+def eligible_windows(
+    retriever: Retriever, queries: Sequence[Query], quota: int, n_items: int, window: int = 0
+) -> RankedBatch:
+    """The same for several users, beginning at `window`; those whose quota is not full are asked for again together."""
+    window = max(window, quota)
+    batch = _checked_batch(_own_batch(retriever.retrieve_batch(queries, window)), len(queries), window, n_items)
+    kept = (batch if retriever.filters else _eligible_batch(batch, queries)).heads(quota)
+    short = np.flatnonzero((np.diff(kept.offsets) < quota) & (np.diff(batch.offsets) >= window))
+    if window >= n_items or not short.size:
+        return kept
+    return kept.replaced(
+        short, eligible_windows(retriever, [queries[user] for user in short.tolist()], quota, n_items, 2 * window)
+    )
 
 
 def _own_list(answer: Any) -> Any:
     """A copy, which another call of the retriever cannot write into once it has been checked."""
-    if (
-        isinstance(answer, RankedList)
-        and isinstance(answer.items, np.ndarray)
-        and isinstance(answer.scores, np.ndarray)
-    ):
-        return RankedList(np.array(answer.items), np.array(answer.scores))
-    return answer
+    if not isinstance(answer, RankedList):
+        return answer
+    if not all(isinstance(part, np.ndarray) for part in (answer.items, answer.scores)):
+        return answer
+    return RankedList(np.array(answer.items), np.array(answer.scores))
 
 
-def _own_batch(answer: Any, n_users: int) -> RankedBatch:
-    """The same for several users, whose offsets are checked as well."""
+def _own_batch(answer: Any) -> Any:
+    """The same for several users."""
     if not isinstance(answer, RankedBatch):
-        raise Garbage(f"it returned garbage: it is a {type(answer).__name__}, not a RankedBatch")
-    if not all(isinstance(part, np.ndarray) for part in (answer.offsets, answer.items, answer.scores)):
-        raise Garbage("it returned garbage: its offsets, items and scores are not all arrays")
-    offsets, items, scores = np.array(answer.offsets), np.array(answer.items), np.array(answer.scores)
-    if offsets.dtype != np.int64 or offsets.shape != (n_users + 1,):
-        raise Garbage(f"it returned garbage: its offsets are not int64 ({n_users + 1},)")
-    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or not items.shape == scores.shape == (offsets[-1],):
-        raise Garbage("it returned garbage: its offsets do not fit its items and scores")
-    return RankedBatch(offsets, items, scores)
+        return answer
+    parts = (answer.offsets, answer.items, answer.scores)
+    if not all(isinstance(part, np.ndarray) for part in parts):
+        return answer
+    return RankedBatch(np.array(answer.offsets), np.array(answer.items), np.array(answer.scores))
 
 
 def _checked(ranked: Any, window: int, n_items: int) -> RankedList:
-    fault = fault_of(ranked, n_items)
-    if fault is None and len(ranked) > window:
-        fault = f"it has {len(ranked)} items, {window} were asked for"
+    fault = fault_of(ranked, window, n_items)
     if fault:
         raise Garbage(f"it returned garbage: {fault}")
     checked: RankedList = ranked
+    return checked
+
+
+def _checked_batch(batch: Any, n_users: int, window: int, n_items: int) -> RankedBatch:
+    fault = fault_of_batch(batch, n_users, window, n_items)
+    if fault:
+        raise Garbage(f"it returned garbage: {fault}")
+    checked: RankedBatch = batch
     return checked
 
 
@@ -229,3 +226,8 @@ def _eligible(retriever: Retriever, ranked: RankedList, query: Query) -> RankedL
         return ranked
     keep = query.eligible(np.ascontiguousarray(ranked.items))
     return ranked if keep.all() else RankedList(ranked.items[keep], ranked.scores[keep])
+
+
+def _eligible_batch(batch: RankedBatch, queries: Sequence[Query]) -> RankedBatch:
+    keep = eligible_in_lists(queries, batch.offsets, batch.items)
+    return batch if keep.all() else batch.kept(keep)

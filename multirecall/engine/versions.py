@@ -259,12 +259,17 @@ def headline(folder: Path, name: str, *, current: bool) -> Version:
     manifest = read_manifest(folder / name)
     known = {field: manifest[field] for field in Version.model_fields if field in manifest}
     try:
-        return Version.model_validate({**known, "name": name, "current": current})
+        found = Version.model_validate({**known, "current": current})
     except ValidationError as fault:
         first = fault.errors()[0]
         raise BundleError(
             f"{folder / name / MANIFEST}: {'.'.join(map(str, first['loc']))}: {first['msg']}; restore it from a copy"
         ) from None
+    if found.name != name:
+        raise BundleError(
+            f"{folder / name}: is version {found.name} under another name; restore the folder from a copy"
+        )
+    return found
 
 
 def unwritable(folder: Path, fault: OSError) -> BundleError:

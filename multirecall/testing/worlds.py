@@ -126,7 +126,7 @@ def live_changes(shop: LiveShop) -> list[Changes]:
     items = [shop.data.n_items, item - 1, 2, shop.data.n_items - 1, shop.data.n_items, 12]
     changes.append(shop.interact([user, user + 1, user, 5, user + 1, 4], items, [1.0, 2.0, 1.0, 3.0, 1.0, 0.0], 11.0))
     if described:
-        changes.append(shop.describe([10, item - 1, item + 1], group="odd", title="blue thing"))
+        changes.append(shop.describe([10, item - 1, item + 1, shop.data.n_items], group="odd", title="blue thing"))
     changes.append(shop.remove([12, item]))
     if described:
         changes.append(shop.describe([12], title="back again"))

@@ -182,9 +182,10 @@ def test_no_answer_outlives_its_state(plain: Engine) -> None:
     assert hits(cached) == 0
     # a state that merely takes the place of another, as live changes make them, is told from it as well
     assert old is not None
-    before = cached.health().data_version
+    assert cached._state is not None
+    before = cached._state.version
     cached._state = dataclasses.replace(old)
-    assert cached.health().data_version > before
+    assert cached._state.version > before
     for user in range(10):
         assert cached.retrieve(user).ids.tolist() == answers[user]
     assert hits(cached) == 0

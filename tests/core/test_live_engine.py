@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
 import pytest
 from crashes import base_frames, contents_of
+from faulty import Rows
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig, User
 from multirecall.data import Changes
 from multirecall.engine.journal import Journal
 from multirecall.errors import BundleError, DataError, NotFitted, RequestError
-from multirecall.retrievers.popularity import Popularity
+from multirecall.progress import Progress
 
 PATHS = ("popularity", "user_cf", "item_cf", "content")
 NOW = 1_800_000_000
@@ -45,8 +47,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(bundle: Path, tmp_path: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(bundle, tmp_path / "bundle"))
 
 
@@ -320,12 +320,23 @@ def test_a_failing_journal_refuses_the_change_and_the_next_one_is_taken(
         assert contents_of(engine) == held
 
 
-class Stubborn(Popularity):
+class Grows(Rows):
+    """Knows every item from the moment it joins."""
+
+    live = frozenset({"items"})
+
+    def with_changes(self, changes: Changes) -> Self:
+        successor = type(self)(self.config)
+        successor.n_items = changes.data.n_items
+        return successor
+
+
+class Stubborn(Grows):
     """Cannot take the second change."""
 
     taken = 0
 
-    def with_changes(self, changes: Changes) -> Any:
+    def with_changes(self, changes: Changes) -> Self:
         if self.taken:
             raise ValueError("enough")
         successor = super().with_changes(changes)
@@ -367,14 +378,14 @@ def test_a_refit_has_what_changed_while_it_ran(plugins: Callable[..., None]) -> 
     assert (health.running, health.served, health.last_fault) == (False, 1, None)
 
 
-class Paused(Popularity):
+class Paused(Rows):
     """Is fitted once the gate is open."""
 
     gate = threading.Event()
 
-    def fit(self, data: Dataset, **options: Any) -> None:
+    def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         assert self.gate.wait(PATIENCE_S)
-        super().fit(data, **options)
+        super().fit(data, rng=rng, progress=progress)
 
 
 def test_a_refit_that_fails_leaves_the_engine_as_it_is(plugins: Callable[..., None]) -> None:
@@ -389,16 +400,16 @@ def test_a_refit_that_fails_leaves_the_engine_as_it_is(plugins: Callable[..., No
     engine.add_interactions([event("u1", "i1")])
 
 
-class Once(Popularity):
+class Once(Rows):
     """Can be fitted once."""
 
     fits = 0
 
-    def fit(self, data: Dataset, **options: Any) -> None:
+    def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         Once.fits += 1
         if Once.fits > 1:
             raise ValueError("only once")
-        super().fit(data, **options)
+        super().fit(data, rng=rng, progress=progress)
 
 
 def test_a_refit_equals_a_fit_on_all_events() -> None:

@@ -70,6 +70,13 @@ def asked(*paths: Path, deadline: Deadline | None = None, query: Query = NOBODY)
     return dict(zip([one.name for one in paths], outcomes, strict=True))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """No test waits for a kernel."""
+    for plugin in (faulty.Rows, faulty.Shuffled):
+        run_paths([path(plugin)], [WINDOW], NOBODY, Deadline(None))
+
+
 @pytest.fixture
 def closed_gate() -> Iterator[threading.Event]:
     """Paths that wait for the gate hang; at the end they are let go."""

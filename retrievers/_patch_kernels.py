@@ -1,0 +1,136 @@
+"""Kernels over a sparse matrix and a patch of entries that stand in place of its own, or beside them.
+
+Everywhere `offsets`, `columns` and `values` are the matrix by rows, int64 (n + 1,), int32 and float32 (nnz,), columns
+ascending within a row; the entries of the patch are `places`, int64 (m,), row · 2³² + column, ascending, and
+`patch_values`, float32 (m,); row `r` of the patch is the run `runs[r]`, -1 for none, of those that begin at
+`patch_offsets`. Rows of the patch may lie behind those of the matrix.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from multirecall.kernels import Array, kernel
+
+from ._gather import ENTRIES_TO_SCAN
+
+COLUMN = 0xFFFFFFFF
+
+
+@kernel
+def add_patched(
+    rows: Array,
+    weights: Array,
+    lengths: Array,
+    offsets: Array,
+    columns: Array,
+    values: Array,
+    runs: Array,
+    patch_offsets: Array,
+    longest: int,
+    places: Array,
+    patch_values: Array,
+    totals: Array,
+    marks: Array,
+    touched: Array,
+    size: int,
+) -> int:
+    """Add weighted rows to an accumulator (see `Sums`), whose new `size` it returns.
+
+    Where the patch has a column of a row, the row's own entry is undone, so that every column gets its addends in the
+    order of `rows`. `lengths`, int32, are the entries of each row in all, `longest` the most entries of a run.
+    """
+    if size >= 0:
+        n_entries = 0
+        for row in rows:
+            n_entries += lengths[row]
+        if n_entries > totals.size // ENTRIES_TO_SCAN:
+            size = -1
+    before = np.empty(longest, np.float32)
+    for position in range(rows.size):
+        row, weight = rows[position], weights[position]
+        if weight == 0.0:
+            continue
+        first, last = 0, 0
+        if longest and runs[row] >= 0:
+            first, last = patch_offsets[runs[row]], patch_offsets[runs[row] + 1]
+        for entry in range(first, last):
+            before[entry - first] = totals[places[entry] & COLUMN]
+        if row + 1 < offsets.size:
+            if size < 0:
+                for entry in range(offsets[row], offsets[row + 1]):
+                    totals[columns[entry]] += weight * values[entry]
+            else:
+                for entry in range(offsets[row], offsets[row + 1]):
+                    column = columns[entry]
+                    if not marks[column]:
+                        marks[column] = True
+                        touched[size] = column
+                        size += 1
+                    totals[column] += weight * values[entry]
+        for entry in range(first, last):
+            column = np.int32(places[entry] & COLUMN)
+            if size >= 0 and not marks[column]:
+                marks[column] = True
+                touched[size] = column
+                size += 1
+            totals[column] = before[entry - first] + weight * patch_values[entry]
+    return size
+
+
+@kernel
+def entries_at(
+    rows: Array, columns: Array, offsets: Array, base_columns: Array, base_values: Array, places: Array, values: Array
+) -> Array:
+    """The entry of each row and column, float32, NaN where there is none."""
+    found = np.full(rows.size, np.nan, np.float32)
+    for position in range(rows.size):
+        row, column = rows[position], columns[position]
+        place = np.int64(row) << 32 | np.int64(column)
+        entry = np.searchsorted(places, place)
+        if entry < places.size and places[entry] == place:
+            found[position] = values[entry]
+        elif row + 1 < offsets.size:
+            start, stop = offsets[row], offsets[row + 1]
+            entry = start + np.searchsorted(base_columns[start:stop], column)
+            if entry < stop and base_columns[entry] == column:
+                found[position] = base_values[entry]
+    return found
+
+
+@kernel
+def joined_rows(
+    joined_offsets: Array,
+    offsets: Array,
+    columns: Array,
+    values: Array,
+    runs: Array,
+    patch_offsets: Array,
+    places: Array,
+    patch_values: Array,
+) -> tuple[Array, Array]:
+    """The columns and values of all rows, with those of the patch in place of the base's."""
+    out_columns = np.empty(joined_offsets[-1], np.int32)
+    out_values = np.empty(joined_offsets[-1], np.float32)
+    filled = 0
+    for row in range(joined_offsets.size - 1):
+        entry, stop = 0, 0
+        if row + 1 < offsets.size:
+            entry, stop = offsets[row], offsets[row + 1]
+        run = runs[row]
+        if run >= 0:
+            for patch in range(patch_offsets[run], patch_offsets[run + 1]):
+                column = np.int32(places[patch] & COLUMN)
+                while entry < stop and columns[entry] < column:
+                    out_columns[filled], out_values[filled] = columns[entry], values[entry]
+                    entry += 1
+                    filled += 1
+                if entry < stop and columns[entry] == column:
+                    entry += 1
+                out_columns[filled], out_values[filled] = column, patch_values[patch]
+                filled += 1
+        rest = stop - entry
+        out_columns[filled : filled + rest] = columns[entry:stop]
+        out_values[filled : filled + rest] = values[entry:stop]
+        filled += rest
+    return out_columns, out_values
