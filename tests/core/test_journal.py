@@ -32,17 +32,20 @@ def written(folder: Path, n: int) -> Journal:
     return journal
 
 
-@pytest.fixture
-def crashed(tmp_path: Path) -> Path:
-    """A journal of 600 changes, of which the last 300 stand in the write-ahead log of a writer that is gone."""
-    (tmp_path / "live").mkdir()
-    with written(tmp_path / "live", 300):
-        pass
-    with Journal(tmp_path / "live", OWNER, 0) as journal:
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    live = tmp_path_factory.mktemp("live")
+    written(live, 300).close()
+    with Journal(live, OWNER, 0) as journal:
         for first in range(301, 601, 50):
             journal.append([payload(seq) for seq in range(first, first + 50)])
-        shutil.copytree(tmp_path / "live", tmp_path / "crashed")
-    return tmp_path / "crashed"
+        return shutil.copytree(live, live.with_name("original"))
+
+
+@pytest.fixture
+def crashed(original: Path, tmp_path: Path) -> Path:
+    """A journal of 600 changes, of which the last 300 stand in the write-ahead log of a writer that is gone."""
+    return shutil.copytree(original, tmp_path / "crashed")
 
 
 def test_numbers_rise_by_one_and_survive_everything(tmp_path: Path) -> None:
