@@ -161,7 +161,6 @@ class Journal(JournalReader):
         """
         super().__init__(folder, owner)
         self._pid = os.getpid()
-        self._noting = True
         self._db: sqlite3.Connection | None = None
         with _told(self.file):
             with closing(JournalReader(folder, owner).since(contained)) as read:
@@ -218,7 +217,9 @@ class Journal(JournalReader):
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Let go of the files; a second call does nothing."""
+        """Let go of the files; a second call does nothing, nor does one in a child by fork."""
+        if self._pid != os.getpid():
+            return
         db, self._db = self._db, None
         if db is not None:
             with _told(self.file):
