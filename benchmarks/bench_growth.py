@@ -18,7 +18,7 @@ from multirecall.progress import SILENT, terminal_progress
 
 SEED = 7
 CHEAP: dict[str, dict[str, Any]] = {
-    "two_tower": {"epochs": 1, "batch": 4096, "user_hidden": [], "item_hidden": [], "dim": 32},
+    "two_tower": {"epochs": 1, "batch": 4096, "dim": 32},
     "item2vec": {"epochs": 1, "dim": 32, "neighbours": 100},
     "node2vec": {"walks_per_node": 1, "walk_length": 10, "dim": 32},
     "item_cf": {"neighbours": 100},
