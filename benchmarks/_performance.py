@@ -25,8 +25,8 @@ def requests() -> str:
         )
         tables.append(
             f"`engine.retrieve` of {figures['k']} candidates for a known user, {figures['items']:,} items, five paths "
-            f"of {figures['quota']}, one thread, µs, and one bare hnswlib top-{figures['k']} search over the vectors of "
-            f"`two_tower`, all in one run on {machine_of(figures)}; the stages are those of `rrf`:\n\n"
+            f"of {figures['quota']}, one thread, µs, and one bare hnswlib top-{figures['k']} search over the vectors "
+            f"of `two_tower`, all in one run on {machine_of(figures)}; the stages are those of `rrf`:\n\n"
             f"{table(['', 'p50', 'p95', 'p99', 'CPU, p50'], rows)}\n\n"
             f"p50 of a request / p50 of the bare search: {ratios}. In this run {figures['generated']}."
         )
@@ -69,9 +69,9 @@ def batches() -> str:
         f"`write_candidates` of {throughput['users']:,} users, {throughput['items']:,} items: {runs}. "
         f"Machine: {machine_of(throughput)}.\n\n"
         f"`Engine.load` of a bundle of {bundle['items']:,} items, {bundle['bundle_bytes'] / 1e9:.2f} GB, from a warm "
-        f"page cache: {bundle['load_s']:.2f} s, of which {bundle['verify_s']:.2f} s for its SHA-256; `import multirecall`: "
-        f"{bundle['import_s'] * 1e3:.0f} ms; torch is {'' if bundle['torch_imported'] else 'not '}imported. "
-        f"Machine: {machine_of(bundle)}."
+        f"page cache: {bundle['load_s']:.2f} s, of which {bundle['verify_s']:.2f} s for its SHA-256; "
+        f"`import multirecall`: {bundle['import_s'] * 1e3:.0f} ms; torch is "
+        f"{'' if bundle['torch_imported'] else 'not '}imported. Machine: {machine_of(bundle)}."
     )
 
 
