@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -125,13 +125,13 @@ def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int
     wall: Times = defaultdict(list)
     cpu: Times = defaultdict(list)
     stages: dict[str, Times] = {name: defaultdict(list) for name in engines}
-    with progress.task("requests", len(users)) as advance:
+    with clocks(engines.values()) as parts, progress.task("requests", len(users)) as advance:
         for number, user in enumerate(users):
             for name, ask in work.items():
-                with timed_stages(engines.get(name)) as parts:
-                    cpu_start, start = process_time(), perf_counter()
-                    ask(user)
-                    wall_s, cpu_s = perf_counter() - start, process_time() - cpu_start
+                parts.clear()
+                cpu_start, start = process_time(), perf_counter()
+                ask(user)
+                wall_s, cpu_s = perf_counter() - start, process_time() - cpu_start
                 if number < WARM:
                     continue
                 wall[name].append(wall_s)
@@ -153,12 +153,9 @@ def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int
 
 
 @contextmanager
-def timed_stages(engine: Engine | None) -> Iterator[dict[str, float]]:
-    """Seconds of each stage of the requests within it; the clocks add about a microsecond a stage."""
+def clocks(engines: Iterable[Engine]) -> Iterator[dict[str, float]]:
+    """Seconds by stage of what is asked of the engines, which share their paths; a clock adds half a microsecond."""
     parts: dict[str, float] = defaultdict(float)
-    if engine is None:
-        yield parts
-        return
 
     def clocked(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
@@ -170,18 +167,14 @@ def timed_stages(engine: Engine | None) -> Iterator[dict[str, float]]:
 
         return run
 
-    state = engine._current()
-    targets: list[tuple[Any, str, str]] = [(path.retriever, "retrieve", path.name) for path in state.paths]
-    targets += [(state.fusion, "fuse", "fuse"), (engine_module, "read_query", "read")]
-    targets += [(engine_module, "refilled", "filter and refill")]
-    patches = [patch.object(owner, name, clocked(stage, getattr(owner, name))) for owner, name, stage in targets]
-    for one in patches:
-        one.start()
-    try:
+    states = [engine._current() for engine in engines]
+    targets: list[tuple[Any, str, str]] = [(path.retriever, "retrieve", path.name) for path in states[0].paths]
+    targets += [(state.fusion, "fuse", "fuse") for state in states]
+    targets += [(engine_module, "read_query", "read"), (engine_module, "refilled", "filter and refill")]
+    with ExitStack() as patches:
+        for owner, name, stage in targets:
+            patches.enter_context(patch.object(owner, name, clocked(stage, getattr(owner, name))))
         yield parts
-    finally:
-        for one in reversed(patches):
-            one.stop()
 
 
 if __name__ == "__main__":
