@@ -6,12 +6,17 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Callable
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from multirecall import Dataset, Engine
 from multirecall.progress import Progress
@@ -36,6 +41,29 @@ def cost(work: Callable[[], object], runs: int) -> Cost:
         walls.append(perf_counter() - wall)
         cpus.append(process_time() - cpu)
     return Cost(median(walls), median(cpus))
+
+
+def spread(seconds: Sequence[float]) -> dict[str, float]:
+    """The 50th, 95th and 99th percentile in microseconds."""
+    return {f"p{one}_us": float(np.percentile(seconds, one)) * 1e6 for one in (50, 95, 99)}
+
+
+def peak_rss_mib() -> float:
+    """The most memory that this process has had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def rss_mib() -> float:
+    """The memory that this process has now, in MiB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def in_process(program: str, *arguments: str) -> dict[str, Any]:
+    """What `program`, Python code, prints as JSON when a process of its own runs it."""
+    found = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    figures: dict[str, Any] = json.loads(found.stdout)
+    return figures
 
 
 def machine() -> dict[str, Any]:

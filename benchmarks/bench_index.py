@@ -1,57 +1,74 @@
-"""The vector index beside bare hnswlib, and the exact index, on one set of vectors in one run."""
+"""The vector indexes beside bare hnswlib on one set of vectors in one run."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from enum import StrEnum
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Annotated, Any
 
 import hnswlib
 import numpy as np
+import polars as pl
 import typer
 from _harness import write
+from scipy.sparse import csr_matrix
+from scipy.sparse.linalg import svds
 
-from multirecall.progress import terminal_progress
+from multirecall.progress import Progress, terminal_progress
 from multirecall.retrievers import _hnsw
-from multirecall.retrievers._index import IndexConfig, build_index
+from multirecall.retrievers._index import IndexConfig, VectorIndex, build_index, load_index
 
 SEED = 1
 CENTRES = 1_000
 SPREAD = 0.7
 PERCENTILES = (50, 95)
 SIZES = (100, 500)
-CHUNK = 2_000
 ROUNDS = 3
+BATCH = 200
+BUILD = "build.json"
+
+
+class Source(StrEnum):
+    """Where vectors come from."""
+
+    CLUSTERED = "clustered"
+    NORMAL = "normal"
 
 
 def main(
     items: Annotated[int, typer.Option(help="Vectors in the index.")] = 100_000,
     dim: Annotated[int, typer.Option(help="Length of a vector.")] = 64,
     queries: Annotated[int, typer.Option(help="Single searches that are timed, each of another vector.")] = 500,
+    vectors: Annotated[
+        Source, typer.Option(help="What is generated; normal vectors are the hardest.")
+    ] = Source.CLUSTERED,
+    log: Annotated[
+        Path | None, typer.Option(help="A log with user_id and item_id: items by users of its truncated SVD instead.")
+    ] = None,
+    ef_construction: Annotated[int, typer.Option(help="Width of the searches that build the graph.")] = 200,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps built indexes for later runs.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the result.")] = "index",
 ) -> None:
-    """Build both, then search with each in turn, on one thread; compile time is excluded.
+    """Build each, then search with each in turn, on one thread; compile time is excluded.
 
-    `graph` is the index forced to walk its graph, `as_chosen` what a user gets, which scores every vector where
-    that is faster. `bare` is hnswlib with the width of the index, `bare_at_k` with the least width it allows.
+    `as_chosen` is what a user gets. `graph` is the hnsw index forced to walk its graph, `bare` hnswlib on the same
+    graph with the same width, `bare_at_k` with the least width it allows. Both kinds of build include all checks.
     """
-    vectors, asked = clustered(items, dim), clustered(queries, dim, seed=SEED + 1)
-    rows = np.arange(items, dtype=np.int32)
-    config = IndexConfig(kind="hnsw")
-    exact = build_index(rows, vectors, "cosine", IndexConfig(kind="exact"), rng=np.random.default_rng(SEED))
-    with terminal_progress() as progress:
-        start = perf_counter(), process_time()
-        index = build_index(rows, vectors, "cosine", config, rng=np.random.default_rng(SEED), progress=progress)
-        build = {"index": since(start)}
-        start = perf_counter(), process_time()
-        bare = hnswlib.Index("cosine", dim)
-        bare.init_index(items, M=config.M, ef_construction=config.ef_construction, random_seed=SEED)
-        with progress.task("bare hnswlib: graph", items) as advance:
-            for first in range(0, items, CHUNK):
-                chunk = vectors[first : first + CHUNK]
-                bare.add_items(chunk, np.arange(first, first + len(chunk)), num_threads=1)
-                advance(len(chunk))
-        build["bare"] = since(start)
+    source = log.stem if log else str(vectors)
+    stored, asked = learned(log, dim, queries) if log else generated(vectors, items, dim, queries)
+    config = IndexConfig(kind="hnsw", ef_construction=ef_construction)
+    with terminal_progress() as progress, TemporaryDirectory() as temporary:
+        folder = (cache or Path(temporary)) / f"{source}-{len(stored)}-{dim}-{ef_construction}"
+        exact, _ = built(stored, IndexConfig(kind="exact"), folder, progress)
+        chosen, chosen_build = built(stored, IndexConfig(), folder, progress)
+        index, graph_build = built(stored, config, folder, progress)
+        bare = hnswlib.Index("ip", dim)
+        bare.load_index(str(folder / "hnsw" / _hnsw.GRAPH))
         searches: dict[str, Any] = {}
         for k in SIZES:
             width = config.width("cosine", k)
@@ -70,39 +87,85 @@ def main(
 
             ways: dict[str, Callable[[Any], Any]] = {
                 "exact": lambda vector, k=k: exact.search(vector, k).items,  # type: ignore[misc]
-                "as_chosen": lambda vector, k=k: index.search(vector, k).items,  # type: ignore[misc]
+                "as_chosen": lambda vector, k=k: chosen.search(vector, k).items,  # type: ignore[misc]
                 "graph": graph,
                 "bare": of_bare,
                 "bare_at_k": lambda vector, k=k: of_bare(vector, k, k),  # type: ignore[misc]
             }
-            searches[f"top_{k}"] = {"width": width, **timed(ways, asked, progress.task(f"top {k}: rounds", ROUNDS))}
-        exact.search_batch(asked[:2], 100)
-        start = perf_counter(), process_time()
-        exact.search_batch(asked, 100)
-        batch = {key: value / queries * 1e6 for key, value in since(start).items()}
-    for name, figures in searches.items():
-        for way, row in figures.items():
+            figures = timed(ways, asked, progress.task(f"top {k}: rounds", ROUNDS))
+            for row in figures.values():
+                row["wall_of_bare"] = row["p50_us"] / figures["bare"]["p50_us"]
+                row["cpu_of_bare"] = row["cpu_p50_us"] / figures["bare"]["cpu_p50_us"]
+            searches[f"top_{k}"] = {"width": width, **figures}
+        batches = {one.kind: per_query(one, asked[:BATCH]) for one in (exact, chosen)}
+    for size, ways_of_size in searches.items():
+        for way, row in ways_of_size.items():
             if way != "width":
-                typer.echo(f"{name} {way:10} " + "  ".join(f"{key} {value:8.3f}" for key, value in row.items()))
+                typer.echo(f"{size} {way:10} " + "  ".join(f"{key} {value:8.3f}" for key, value in row.items()))
     typer.echo(
         write(
-            "index",
+            name,
             {
-                "items": items,
+                "items": len(stored),
                 "dim": dim,
                 "space": "cosine",
-                "vectors": {"centres": CENTRES, "spread": SPREAD, "seed": SEED},
-                "queries": queries,
+                "vectors": {"source": source, "centres": CENTRES, "spread": SPREAD, "seed": SEED},
+                "queries": len(asked),
                 "rounds": ROUNDS,
                 "threads": 1,
                 "hnswlib": version("hnswlib"),
                 "settings": config.model_dump(),
-                "build": build,
+                "chosen": chosen.kind,
+                "build": {"as_chosen": chosen_build, "graph": graph_build},
                 "searches": searches,
-                "exact_batch_us_per_query": {"wall": batch["wall_s"], "cpu": batch["cpu_s"], "k": 100},
+                "batch_us_per_query": {"k": SIZES[0], **batches},
             },
         )
     )
+
+
+def built(
+    vectors: np.ndarray, config: IndexConfig, parent: Path, progress: Progress
+) -> tuple[VectorIndex, dict[str, float]]:
+    """The index of this config, from `parent` if it is there, else built and saved there, and what its build took."""
+    folder, note = parent / config.kind, parent / f"{config.kind}-{BUILD}"
+    if note.exists():
+        return load_index(folder, config), json.loads(note.read_text())
+    rows = np.arange(len(vectors), dtype=np.int32)
+    few = slice(0, 2_000)
+    build_index(rows[few], vectors[few], "cosine", IndexConfig(kind="ivf"), rng=np.random.default_rng(SEED))
+    start = perf_counter(), process_time()
+    index = build_index(rows, vectors, "cosine", config, rng=np.random.default_rng(SEED), progress=progress)
+    cost = since(start)
+    index.save(folder)
+    note.write_text(json.dumps(cost))
+    return index, cost
+
+
+def per_query(index: VectorIndex, asked: np.ndarray) -> dict[str, float]:
+    """Microseconds of each query of a batch."""
+    index.search_batch(asked[:2], SIZES[0])
+    start = perf_counter(), process_time()
+    index.search_batch(asked, SIZES[0])
+    return {key: value / len(asked) * 1e6 for key, value in since(start).items()}
+
+
+def generated(source: Source, items: int, dim: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors to store and to ask for."""
+    if source == Source.CLUSTERED:
+        return clustered(items, dim), clustered(queries, dim, seed=SEED + 1)
+    rng = np.random.default_rng(SEED)
+    return rng.normal(size=(items, dim)).astype(np.float32), rng.normal(size=(queries, dim)).astype(np.float32)
+
+
+def learned(file: Path, dim: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """Item vectors of a log to store, and some of its user vectors to ask for, from a truncated SVD."""
+    log = pl.read_parquet(file, columns=["user_id", "item_id"]).unique().sort("user_id", "item_id")
+    users, items = (log[column].rank("dense").to_numpy() - 1 for column in ("user_id", "item_id"))
+    matrix = csr_matrix((np.ones(len(log), np.float32), (users, items)))
+    left, values, right = svds(matrix, dim, v0=np.ones(min(matrix.shape), np.float32))
+    some = np.random.default_rng(SEED).choice(len(left), queries, replace=False)
+    return (right.T * np.sqrt(values)).astype(np.float32), (left[some] * np.sqrt(values)).astype(np.float32)
 
 
 def clustered(n: int, dim: int, seed: int = SEED) -> np.ndarray:

@@ -1,60 +1,187 @@
-"""How long `engine.retrieve` takes for one known user, and where the time goes."""
+"""How long `engine.retrieve` takes with five paths, beside ONE bare hnswlib search, in one run."""
 
 from __future__ import annotations
 
-from time import perf_counter
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter, process_time
 from typing import Annotated, Any
+from unittest.mock import patch
 
+import hnswlib
 import numpy as np
 import typer
-from _harness import write
+from _generated import DIM, NOTE, PATHS, engine_config, fitted_or_loaded, generated_users, item_vectors
+from _harness import spread, write
+from numpy.typing import NDArray
 
-from multirecall import Dataset, Engine, EngineConfig, PathConfig
+from multirecall import Dataset, Engine
 from multirecall.datasets import generate
-from multirecall.progress import terminal_progress
+from multirecall.engine import engine as engine_module
+from multirecall.engine.request import read_filters, read_query
+from multirecall.progress import Progress, terminal_progress
 
-PERCENTILES = (50, 95, 99)
-DEFAULT_PATHS = ("item_cf", "content", "popularity")
+SEED = 7
+WARM = 50
+M, EF_CONSTRUCTION = 24, 200
+FUSIONS: dict[str, dict[str, Any]] = {"rrf": {}, "weighted_sum": {"normaliser": "min_max"}}
+Times = dict[str, list[float]]
+Work = Callable[[str], object]
 
 
 def main(
     items: Annotated[int, typer.Option(help="Items of the generated log.")] = 100_000,
-    users: Annotated[int, typer.Option(help="Users of the generated log.")] = 50_000,
-    interactions: Annotated[int, typer.Option(help="Events of the generated log.")] = 5_000_000,
-    paths: Annotated[list[str] | None, typer.Option(help="Retriever; repeat for several.")] = None,
+    users: Annotated[
+        int | None, typer.Option(help="Users of the generated log; default: half as many as items.")
+    ] = None,
+    interactions: Annotated[
+        int | None, typer.Option(help="Events of the generated log; default: 20 for each item, 2,000,000 at most.")
+    ] = None,
     k: Annotated[int, typer.Option(help="Candidates of a request.")] = 500,
-    requests: Annotated[int, typer.Option(help="Requests that are timed, each for another user.")] = 2_000,
+    requests: Annotated[int, typer.Option(help="Users that ask, each of every engine and of hnswlib in turn.")] = 500,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps built indexes from run to run.")] = None,
 ) -> None:
-    """Fit paths on a generated log and time single requests on one thread; compile time is excluded."""
-    log = generate(users, items, interactions)
-    engine = Engine(EngineConfig(paths=tuple(PathConfig(retriever=name) for name in paths or DEFAULT_PATHS)))
+    """Time single requests on one thread; compile time is excluded.
+
+    Item vectors and the neighbour lists of item2vec are generated, the rest is fitted. Each user asks every engine and
+    hnswlib one after the other, so that whatever else the machine does meets all of them.
+    """
+    events = interactions or min(20 * items, 2_000_000)
     with terminal_progress() as progress:
+        log = generate(users or items // 2, items, events)
         data = Dataset.from_frames(log.interactions, log.items, log.users)
+        vectors = item_vectors(data, SEED)
+        folder = None if cache is None else cache / f"{items}-{data.n_users}-{events}"
         start = perf_counter()
-        engine.fit(data, progress=progress)
-        fit_s = perf_counter() - start
-        asked = np.random.default_rng(0).choice(np.unique(data.interactions.users), requests)
-        ids = data.users.ids.ids(asked).tolist()
-        for user in ids[:100]:
-            engine.retrieve(user, k)
-        times: dict[str, list[float]] = {name: [] for name in ("whole", *engine.paths)}
-        with progress.task("requests", requests) as advance:
-            for user in ids:
-                start = perf_counter()
-                result = engine.retrieve(user, k)
-                times["whole"].append((perf_counter() - start) * 1e6)
-                for path, status in result.status.items():
-                    times[path].append(status.ms * 1e3)
-                advance(1)
-    figures: dict[str, Any] = {
-        name: {f"p{one}_us": float(np.percentile(values, one)) for one in PERCENTILES} for name, values in times.items()
-    }
-    for name, row in figures.items():
-        typer.echo(f"{name:12} " + "  ".join(f"{key} {value:8.0f}" for key, value in row.items()))
+        with generated_users(vectors):
+            first = fitted_or_loaded(data, vectors, SEED, folder and folder / "engine", progress)
+            ready_s = perf_counter() - start
+            engines = {name: with_fusion(first, name) for name in FUSIONS}
+            bare = bare_index(vectors, folder, progress)
+            asked = np.random.default_rng(SEED).choice(np.unique(data.interactions.users), requests + WARM)
+            figures = measured(engines, bare, data.users.ids.ids(asked).tolist(), k, progress)
+    for name, row in figures["whole"].items():
+        typer.echo(f"{name:14} " + "  ".join(f"{key} {value:8.0f}" for key, value in row.items()))
+    typer.echo(f"p50 of rrf / p50 of one bare search: {figures['ratios']}")
     sizes = {"items": data.n_items, "users": data.n_users, "interactions": len(data.interactions), "k": k}
+    settings = {"paths": PATHS, "quota": 500, "dim": DIM, "threads": 1, "seed": SEED, "requests": requests}
+    peer = {"hnswlib": version("hnswlib"), "M": M, "ef_construction": EF_CONSTRUCTION, "ef": [2 * k, k]}
     typer.echo(
-        write(f"latency-{items}", {**sizes, "threads": 1, "requests": requests, "fit_s": fit_s, "stages": figures})
+        write(
+            f"latency-{items}",
+            {**sizes, **settings, "generated": NOTE, "bare": peer, "ready_s": ready_s, **figures},
+        )
     )
+
+
+def with_fusion(engine: Engine, strategy: str) -> Engine:
+    """An engine with another fusion over the same paths."""
+    other = Engine(engine_config(strategy, **FUSIONS[strategy]))
+    assert engine._state is not None
+    other._serve(replace(engine._state, fusion=other._blueprint.fusion))
+    return other
+
+
+def bare_index(vectors: NDArray[np.float32], folder: Path | None, progress: Progress) -> Any:
+    """The peer's own index over the vectors of two_tower, from `folder` where it is there."""
+    index = hnswlib.Index("cosine", DIM)
+    file = None if folder is None else folder / "bare.hnsw"
+    if file is not None and file.is_file():
+        index.load_index(str(file), max_elements=len(vectors))
+    else:
+        index.init_index(len(vectors), M=M, ef_construction=EF_CONSTRUCTION, random_seed=SEED)
+        with progress.task("bare hnswlib", len(vectors)) as advance:
+            for part in np.array_split(np.arange(len(vectors)), max(len(vectors) // 2000, 1)):
+                index.add_items(vectors[part], part)
+                advance(part.size)
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            index.save_index(str(file))
+    index.set_num_threads(1)
+    return index
+
+
+def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int, progress: Progress) -> dict[str, Any]:
+    """Percentiles of every engine, of its stages and of the bare search at two widths."""
+    state = next(iter(engines.values()))._current()
+    data, tower = state.data, state.paths[0].retriever
+    no_filters = read_filters(state, None, None, seen=False)
+
+    def search(ef: int) -> Work:
+        def work(user: str) -> object:
+            query = vectors[user]
+            bare.set_ef(ef)
+            return bare.knn_query(query, k)
+
+        return work
+
+    vectors = {user: tower.user_vector(read_query(data, user, no_filters)) for user in users}  # type: ignore[attr-defined]
+    work: dict[str, Work] = {name: lambda user, one=one: one.retrieve(user, k) for name, one in engines.items()}  # type: ignore[misc]
+    work |= {f"bare, ef={ef}": search(ef) for ef in (2 * k, k)}
+    wall: Times = defaultdict(list)
+    cpu: Times = defaultdict(list)
+    stages: dict[str, Times] = {name: defaultdict(list) for name in engines}
+    with progress.task("requests", len(users)) as advance:
+        for number, user in enumerate(users):
+            for name, ask in work.items():
+                with timed_stages(engines.get(name)) as parts:
+                    cpu_start, start = process_time(), perf_counter()
+                    ask(user)
+                    wall_s, cpu_s = perf_counter() - start, process_time() - cpu_start
+                if number < WARM:
+                    continue
+                wall[name].append(wall_s)
+                cpu[name].append(cpu_s)
+                if name in engines:
+                    parts["python overhead"] = wall_s - sum(parts[one] for one in (*PATHS, "fuse"))
+                    for stage, seconds in parts.items():
+                        stages[name][stage].append(seconds)
+            advance(1)
+    whole = {name: {**spread(wall[name]), "cpu_p50_us": spread(cpu[name])["p50_us"]} for name in work}
+    ratios = {
+        f"{name} / {peer}": {key: whole[name][key] / whole[peer][key] for key in ("p50_us", "cpu_p50_us")}
+        for name in engines
+        for peer in whole
+        if peer not in engines
+    }
+    shares = {name: {stage: spread(times) for stage, times in own.items()} for name, own in stages.items()}
+    return {"whole": whole, "ratios": ratios, "stages": shares}
+
+
+@contextmanager
+def timed_stages(engine: Engine | None) -> Iterator[dict[str, float]]:
+    """Seconds of each stage of the requests within it; the clocks add about a microsecond a stage."""
+    parts: dict[str, float] = defaultdict(float)
+    if engine is None:
+        yield parts
+        return
+
+    def clocked(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            start = perf_counter()
+            try:
+                return work(*arguments)
+            finally:
+                parts[stage] += perf_counter() - start
+
+        return run
+
+    state = engine._current()
+    targets: list[tuple[Any, str, str]] = [(path.retriever, "retrieve", path.name) for path in state.paths]
+    targets += [(state.fusion, "fuse", "fuse"), (engine_module, "read_query", "read")]
+    targets += [(engine_module, "refilled", "filter and refill")]
+    patches = [patch.object(owner, name, clocked(stage, getattr(owner, name))) for owner, name, stage in targets]
+    for one in patches:
+        one.start()
+    try:
+        yield parts
+    finally:
+        for one in reversed(patches):
+            one.stop()
 
 
 if __name__ == "__main__":

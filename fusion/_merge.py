@@ -2,55 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
-from multirecall.lists import FusedBatch, RankedBatch
-from multirecall.rowtable import new_table, slot_of
-from multirecall.topk import top_k
+from multirecall.topk import precedes
+
+from ._windows import Windows
+
+FEW = 12
+"""So many candidates are sorted by insertion."""
 
 
-class Windows(NamedTuple):
-    """The windows of all paths and users, over joined flat arrays.
-
-    Attributes:
-        items: item rows, int32 (n,), one path behind the other.
-        scores: float32 (n,).
-        starts: int64 (n_paths, n_users), where the window of a path and user begins.
-        stops: int64 (n_paths, n_users), where it ends.
-    """
-
-    items: NDArray[np.int32]
-    scores: NDArray[np.float32]
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
-
-
-def windows_of(batches: Sequence[RankedBatch], sizes: Sequence[int]) -> Windows:
-    """Join one batch for each path; of each list the first `sizes[path]` entries count."""
-    bounds = np.stack([batch.offsets for batch in batches])
-    lengths = np.array([batch.items.size for batch in batches])
-    bounds += (np.cumsum(lengths) - lengths)[:, None]
-    starts = bounds[:, :-1]
-    stops = starts + np.minimum(bounds[:, 1:] - starts, np.asarray(sizes)[:, None])
-    return Windows(
-        np.concatenate([batch.items for batch in batches]),
-        np.concatenate([batch.scores for batch in batches]),
-        starts,
-        stops,
-    )
-
-
-def merge(windows: Windows, contributions: NDArray[np.float64], k: int) -> FusedBatch:
+def merge(
+    windows: Windows, contributions: NDArray[np.float64], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]:
     """Add up `contributions`, float64 (n,) beside `windows.items`, by item, and keep the best `k` of each user.
 
     Sums run over paths in path order; ties fall to the ordering rule; every path's rank is kept.
+
+    Returns:
+        The arrays of a `FusedBatch`.
     """
-    return FusedBatch(*_merge(windows.items, windows.starts, windows.stops, contributions, k))
+    merged: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]
+    merged = _merge(windows.items, windows.starts, windows.stops, contributions, k)
+    return merged
 
 
 @kernel
@@ -65,10 +43,15 @@ def _merge(
             entries += stops[path, user] - starts[path, user]
         capacity = max(capacity, entries)
         out_capacity += min(entries, k)
-    table = new_table(capacity)
-    unique = np.empty(capacity, np.int32)
-    sums = np.empty(capacity, np.float64)
-    ranks = np.empty((capacity, n_paths), np.int32)
+    table_size = 16
+    while table_size < 2 * capacity:
+        table_size *= 2
+    table = np.empty(table_size, np.int64)
+    unique = np.empty(capacity + 1, np.int32)
+    sums = np.empty(capacity + 1, np.float64)
+    ranks = np.empty((capacity + 1, n_paths), np.int32)
+    order, spare = np.empty(capacity + 1, np.int32), np.empty(capacity + 1, np.int32)
+    keys = np.empty(capacity + 1, np.float64)
 
     offsets = np.zeros(n_users + 1, np.int64)
     out_items = np.empty(out_capacity, np.int32)
@@ -76,28 +59,147 @@ def _merge(
     out_ranks = np.empty((out_capacity, n_paths), np.int32)
     filled = 0
     for user in range(n_users):
-        table[:] = -1
-        n_unique = 0
-        for path in range(n_paths):
-            start = starts[path, user]
-            for entry in range(start, stops[path, user]):
-                slot = slot_of(items[entry], table, unique)
-                position = table[slot]
-                if position < 0:
-                    position = n_unique
-                    n_unique += 1
-                    table[slot] = position
-                    unique[position] = items[entry]
-                    sums[position] = 0.0
-                    ranks[position, :] = -1
-                if ranks[position, path] < 0:
-                    ranks[position, path] = entry - start
-                    sums[position] += contributions[entry]
-        best, best_sums = top_k(unique[:n_unique], sums[:n_unique], k)
-        for candidate in range(best.size):
-            out_items[filled] = best[candidate]
-            out_scores[filled] = best_sums[candidate]
-            out_ranks[filled] = ranks[table[slot_of(best[candidate], table, unique)]]
+        n_unique = _grouped(items, starts[:, user], stops[:, user], contributions, table, unique, sums, ranks)
+        n_finite = 0
+        for position in range(n_unique):
+            order[n_finite], keys[n_finite] = position, sums[position]
+            n_finite += math.isfinite(sums[position])
+        kept = min(n_finite, k)
+        _bring_forward(order, keys, n_finite, kept, unique, spare)
+        out_scores[filled : filled + kept] = keys[:kept]
+        for position in order[:kept]:
+            out_items[filled] = unique[position]
+            for path in range(n_paths):
+                out_ranks[filled, path] = ranks[position, path]
             filled += 1
         offsets[user + 1] = filled
     return offsets, out_items[:filled], out_scores[:filled], out_ranks[:filled]
+
+
+@kernel
+def _grouped(
+    items: Array,
+    starts: Array,
+    stops: Array,
+    contributions: Array,
+    table: Array,
+    unique: Array,
+    sums: Array,
+    ranks: Array,
+) -> int:
+    """Sum one user's entries by item into `unique`, `sums` and `ranks`; how many items there are.
+
+    `table` maps a row to its position by open addressing, both packed into one word, -1 where free. Whether an
+    entry is new cannot be foretold, so nothing branches on it.
+    """
+    entries = 0
+    for path in range(starts.size):
+        entries += stops[path] - starts[path]
+    mask = np.int64(15)
+    while mask + 1 < 2 * entries:
+        mask = 2 * mask + 1
+    table[: mask + 1] = -1
+    sums[:entries] = 0.0
+    ranks[:entries] = -1
+    n_unique = np.int64(0)
+    for path in range(starts.size):
+        window, adds = items[starts[path] : stops[path]], contributions[starts[path] : stops[path]]
+        own = ranks[:, path]
+        for rank in range(window.size):
+            row = np.int64(window[rank]) & 0xFFFFFFFF
+            slot = (row * 0x9E3779B1 >> 15) & mask
+            held = table[slot]
+            while held >= 0 and held >> 31 != row:
+                slot = (slot + 1) & mask
+                held = table[slot]
+            position = n_unique if held < 0 else held & 0x7FFFFFFF
+            n_unique += held < 0
+            table[slot] = row << 31 | position
+            unique[position] = window[rank]
+            if own[position] < 0:
+                own[position] = rank
+                sums[position] += adds[rank]
+    return int(n_unique)
+
+
+@kernel
+def _bring_forward(order: Array, keys: Array, n: int, k: int, items: Array, spare: Array) -> None:
+    """Sort the positions `order[:n]`, whose scores are `keys[:n]`, by the ordering rule as far as place `k`.
+
+    A crowd of positions is thrown into buckets of equal width between its best and its worst key: the score, or
+    where all are equal the row. Buckets that begin before `k` and are crowds again follow in the same way. What
+    then stands in its bucket, with a few others at most, is sorted by insertion.
+    """
+    buckets, spare_keys = np.empty(n, np.int32), np.empty(n, np.float64)
+    pending = np.empty((n // FEW + 1, 2), np.int32)
+    reach, depth = (0, 1) if n > FEW else (n, 0)
+    pending[0, 0], pending[0, 1] = 0, n
+    while depth:
+        depth -= 1
+        start, stop = pending[depth]
+        low, high = _bounds(keys[start:stop])
+        score = high
+        by_row = low == high
+        if by_row:
+            for place in range(start, stop):
+                keys[place] = -items[order[place]]
+            low, high = _bounds(keys[start:stop])
+        scale = (stop - start - 1) / (high - low)
+        if not 0.0 < scale < math.inf:
+            reach = max(reach, stop)
+            continue
+        ends = _scattered(order[start:stop], keys[start:stop], high, scale, k - start, buckets, spare, spare_keys)
+        if by_row:
+            keys[start:stop] = score
+        begin = start
+        for end in ends:
+            if begin >= k:
+                break
+            if start + end - begin > FEW:
+                pending[depth] = begin, start + end
+                depth += 1
+            else:
+                reach = max(reach, start + end)
+            begin = start + end
+    for place in range(1, reach):
+        position, score = order[place], keys[place]
+        hole = place
+        while hole and precedes(score, items[position], keys[hole - 1], items[order[hole - 1]]):
+            order[hole], keys[hole] = order[hole - 1], keys[hole - 1]
+            hole -= 1
+        order[hole], keys[hole] = position, score
+
+
+@kernel
+def _bounds(keys: Array) -> tuple[float, float]:
+    low = high = keys[0]
+    for key in keys:
+        low = key if key < low else low
+        high = key if key > high else high
+    return low, high
+
+
+@kernel
+def _scattered(
+    order: Array, keys: Array, high: float, scale: float, k: int, buckets: Array, spare: Array, spare_keys: Array
+) -> Array:
+    """Sort `order` and `keys` by falling bucket of the key as far as place `k`; where each bucket ends."""
+    n = order.size
+    ends = np.zeros(n + 1, np.int32)
+    for place in range(n):
+        bucket = np.int32((high - keys[place]) * scale)
+        buckets[place] = bucket
+        ends[bucket] += 1
+    filled, last = 0, 0
+    while filled < k and last < n:
+        count = ends[last]
+        ends[last] = filled
+        filled += count
+        last += 1
+    ends[last] = filled
+    for place in range(n):
+        bucket = buckets[place] if buckets[place] < last else np.int32(last)
+        spare[ends[bucket]], spare_keys[ends[bucket]] = order[place], keys[place]
+        ends[bucket] += 1
+    order[:], keys[:] = spare[:n], spare_keys[:n]
+    return ends[:last]

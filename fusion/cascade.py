@@ -7,12 +7,13 @@ from itertools import accumulate
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multirecall.lists import FusedBatch, FusedList, RankedBatch, offsets_of
+from multirecall.kernels import Array, kernel
+from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.protocols import Fusion, PluginConfig
 
-from ._merge import merge, windows_of
+from ._merge import merge
+from ._windows import windows_of
 
 
 class CascadeConfig(PluginConfig):
@@ -43,28 +44,33 @@ class Cascade(Fusion):
     ) -> FusedBatch:
         """See `Fusion.fuse_batch`."""
         windows = windows_of(batches, self.windows(quotas))
-        grouped = merge(windows, np.zeros(windows.items.size), windows.items.size)
-        fused: list[FusedList] = []
-        for user in range(len(grouped)):
-            group = grouped[user]
-            order = _placed(group, quotas)[:k]
-            fused.append(FusedList(group.items[order], 1.0 / np.arange(1.0, order.size + 1.0), group.ranks[order]))
-        return FusedBatch(
-            offsets_of([len(one) for one in fused]),
-            np.concatenate([grouped.items[:0], *(one.items for one in fused)]),
-            np.concatenate([grouped.scores[:0], *(one.scores for one in fused)]),
-            np.concatenate([grouped.ranks[:0], *(one.ranks for one in fused)]),
-        )
+        offsets, items, _, ranks = merge(windows, np.zeros(windows.items.size), windows.items.size)
+        placed_offsets, places, scores = _placed(offsets, ranks, np.asarray(quotas, np.int64), k)
+        return FusedBatch(placed_offsets, items[places], scores, ranks[places])
 
 
-def _placed(group: FusedList, quotas: Sequence[int]) -> NDArray[np.int64]:
-    """Positions in `group` of the items that the paths place, in order."""
-    free = np.ones(len(group), np.bool_)
-    placed = []
-    for path, quota in enumerate(quotas):
-        ranks = group.ranks[:, path]
-        own = np.flatnonzero(free & (ranks >= 0))
-        own = own[np.argsort(ranks[own])][:quota]
-        free[own] = False
-        placed.append(own)
-    return np.concatenate(placed)
+@kernel
+def _placed(offsets: Array, ranks: Array, quotas: Array, k: int) -> tuple[Array, Array, Array]:
+    """Which grouped entries the paths place, in order, at most `k` for each user, and their scores."""
+    placed_offsets = np.zeros(offsets.size, np.int64)
+    places = np.empty(ranks.shape[0], np.int64)
+    scores = np.empty(ranks.shape[0], np.float64)
+    at_rank = np.empty(ranks.max() + 1 if ranks.size else 0, np.int64)
+    filled = 0
+    for user in range(offsets.size - 1):
+        first = filled
+        free = np.ones(offsets[user + 1] - offsets[user], np.bool_)
+        for path in range(quotas.size):
+            at_rank[:] = -1
+            for entry in range(offsets[user], offsets[user + 1]):
+                if ranks[entry, path] >= 0:
+                    at_rank[ranks[entry, path]] = entry
+            left = min(quotas[path], first + k - filled)
+            for entry in at_rank:
+                if left and entry >= 0 and free[entry - offsets[user]]:
+                    free[entry - offsets[user]] = False
+                    places[filled], scores[filled] = entry, 1.0 / (1 + filled - first)
+                    filled += 1
+                    left -= 1
+        placed_offsets[user + 1] = filled
+    return placed_offsets, places[:filled], scores[:filled]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -10,10 +9,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from multirecall.kernels import kernel
-from multirecall.lists import FusedBatch, RankedBatch
-from multirecall.protocols import Fusion, PluginConfig
+from multirecall.protocols import PluginConfig
 
-from ._merge import merge, windows_of
+from ._additive import AdditiveFusion
+from ._windows import Windows
 
 
 class RRFConfig(PluginConfig):
@@ -23,7 +22,7 @@ class RRFConfig(PluginConfig):
     """Added to each rank, ≥ 0; larger values flatten the differences between ranks. Changes results."""
 
 
-class ReciprocalRankFusion(Fusion):
+class ReciprocalRankFusion(AdditiveFusion):
     """The score of an item is `Σ weight / (rank_constant + rank)` over the paths that propose it, rank from 1.
 
     Cormack, Clarke, Büttcher (SIGIR 2009), "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
@@ -33,19 +32,9 @@ class ReciprocalRankFusion(Fusion):
     Config: ClassVar[type[PluginConfig]] = RRFConfig
     config: RRFConfig
 
-    def fuse_batch(
-        self, batches: Sequence[RankedBatch], weights: Sequence[float], quotas: Sequence[int], k: int
-    ) -> FusedBatch:
-        """See `Fusion.fuse_batch`."""
-        windows = windows_of(batches, quotas)
-        contributions = _contributions(
-            windows.items.size,
-            windows.starts,
-            windows.stops,
-            np.asarray(weights, np.float64),
-            self.config.rank_constant,
-        )
-        return merge(windows, contributions, k)
+    def contributions(self, windows: Windows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `AdditiveFusion.contributions`."""
+        return _contributions(windows.items.size, windows.starts, windows.stops, weights, self.config.rank_constant)
 
 
 @kernel

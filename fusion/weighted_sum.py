@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.kernels import kernel
-from multirecall.lists import FusedBatch, RankedBatch
-from multirecall.protocols import Fusion, PluginConfig
+from multirecall.protocols import PluginConfig
 
-from ._merge import merge, windows_of
+from ._additive import AdditiveFusion
+from ._windows import Windows
 
 Normaliser = Literal["min_max", "sum", "rank", "z_score", "dbsf", "none"]
 MIN_MAX, SUM, RANK, Z_SCORE, DBSF, NONE = range(6)
@@ -26,7 +25,7 @@ class WeightedSumConfig(PluginConfig):
     """What makes the scores of different paths comparable (see `WeightedSum`). Changes results."""
 
 
-class WeightedSum(Fusion):
+class WeightedSum(AdditiveFusion):
     """The score of an item is `Σ weight · normalised score` over the paths that propose it.
 
     Normalisers, over the `n` entries of one path's window, with best `max`, worst `min`, mean `μ`, population
@@ -43,43 +42,9 @@ class WeightedSum(Fusion):
     Config: ClassVar[type[PluginConfig]] = WeightedSumConfig
     config: WeightedSumConfig
 
-    def fuse_batch(
-        self, batches: Sequence[RankedBatch], weights: Sequence[float], quotas: Sequence[int], k: int
-    ) -> FusedBatch:
-        """See `Fusion.fuse_batch`."""
-        windows = windows_of(batches, quotas)
-        contributions = _contributions(
-            windows.scores,
-            windows.starts,
-            windows.stops,
-            np.asarray(weights, np.float64),
-            CODES[self.config.normaliser],
-        )
-        return merge(windows, contributions, k)
-
-
-@kernel
-def _normalise(scores: NDArray[np.float32], method: int, out: NDArray[np.float64]) -> None:
-    """Normalise one window, best first, into `out`; both (n,), n ≥ 1."""
-    n = scores.size
-    values = scores.astype(np.float64)
-    low, high = values.min(), values.max()
-    if method == RANK:
-        out[:] = 1.0 - np.arange(n) / n
-    elif method == NONE:
-        out[:] = values
-    elif low == high:
-        out[:] = (1.0, 1.0 / n, 1.0, 0.0, 0.5)[method]
-    elif method == MIN_MAX:
-        out[:] = (values - low) / (high - low)
-    elif method == SUM:
-        out[:] = (values - low) / (values - low).sum()
-    elif method == Z_SCORE:
-        out[:] = (values - low) / values.std()
-    else:
-        deviation = values.std()
-        shares = (values - values.mean() + 3.0 * deviation) / (6.0 * deviation)
-        out[:] = np.minimum(np.maximum(shares, 0.0), 1.0)
+    def contributions(self, windows: Windows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `AdditiveFusion.contributions`."""
+        return _contributions(windows.scores, windows.starts, windows.stops, weights, CODES[self.config.normaliser])
 
 
 @kernel
@@ -95,6 +60,29 @@ def _contributions(
         for user in range(starts.shape[1]):
             start, stop = starts[path, user], stops[path, user]
             if start < stop:
-                _normalise(scores[start:stop], method, contributions[start:stop])
-                contributions[start:stop] *= weights[path]
+                _normalise(scores[start:stop].astype(np.float64), weights[path], method, contributions[start:stop])
     return contributions
+
+
+@kernel
+def _normalise(scores: NDArray[np.float64], weight: float, method: int, out: NDArray[np.float64]) -> None:
+    """Write `weight` times the normalised scores of one window, best first, into `out`; both (n,), n ≥ 1."""
+    n = scores.size
+    low, high = scores[-1], scores[0]
+    if method == RANK:
+        for position in range(n):
+            out[position] = weight * (1.0 - position / n)
+    elif method == NONE:
+        for position in range(n):
+            out[position] = weight * scores[position]
+    elif low == high:
+        out[:] = weight * (1.0, 1.0 / n, 1.0, 0.0, 0.5)[method]
+    elif method == DBSF:
+        deviation = scores.std()
+        origin, width = scores.mean() - 3.0 * deviation, 6.0 * deviation
+        for position in range(n):
+            out[position] = weight * min(max((scores[position] - origin) / width, 0.0), 1.0)
+    else:
+        width = high - low if method == MIN_MAX else (scores - low).sum() if method == SUM else scores.std()
+        for position in range(n):
+            out[position] = weight * ((scores[position] - low) / width)

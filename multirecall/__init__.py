@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from multirecall.config import EngineConfig, FallbackConfig, FusionConfig, PathConfig, SegmentConfig
     from multirecall.data import DataConfig, Dataset
     from multirecall.engine import Engine
+    from multirecall.engine.health import Health
     from multirecall.errors import MultirecallError
     from multirecall.query import User
     from multirecall.result import Candidate, CandidateBatch, Candidates, Explanation, PathStatus
@@ -26,6 +27,7 @@ __all__ = [
     "Explanation",
     "FallbackConfig",
     "FusionConfig",
+    "Health",
     "MultirecallError",
     "PathConfig",
     "PathStatus",
@@ -44,6 +46,7 @@ _HOMES = {
     "Explanation": "result",
     "FallbackConfig": "config",
     "FusionConfig": "config",
+    "Health": "engine.health",
     "MultirecallError": "errors",
     "PathConfig": "config",
     "PathStatus": "result",

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from multirecall.data.config import DataConfig
 from multirecall.errors import ConfigError
+from multirecall.storage import json_digest
 from multirecall.validation import Count, Positive, StrictModel, nearest, validated
 
 FALLBACK = "fallback"
@@ -108,6 +109,9 @@ class EngineConfig(StrictModel):
     deadline_ms: Annotated[Positive, Field(lt=1e9)] | None = None
     """Milliseconds after which a request goes on without the paths that are not done; None: no limit."""
 
+    cache_size: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
+    """Answers of `retrieve` that are kept for the same request on the same data; 0: none. Speed only."""
+
     data: DataConfig = DataConfig()
     """How the log is read; pass it to `Dataset.load(..., config=...)`."""
 
@@ -171,6 +175,11 @@ class EngineConfig(StrictModel):
             values = tomllib.loads(Path(file).read_text(encoding="utf-8"))
         except OSError as fault:
             raise ConfigError(f"{file}: cannot be read ({fault.strerror}); check the path") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
             raise ConfigError(f"{file}: is not TOML: {fault}") from None
         return validated(cls, values, str(file))
+
+
+def config_hash(config: EngineConfig) -> str:
+    """SHA-256 of a config with its defaults, in hexadecimal: equal configs have equal hashes."""
+    return json_digest(config.model_dump(mode="json"))

@@ -57,10 +57,23 @@ class RankedBatch:
 
     def taken(self, users: NDArray[np.integer]) -> RankedBatch:
         """The lists of some users, by their positions (n,)."""
-        lengths = np.diff(self.offsets)[users]
-        offsets = offsets_of(lengths)
-        places = np.arange(offsets[-1]) + np.repeat(self.offsets[users] - offsets[:-1], lengths)
+        offsets, places = _runs(self.offsets, users)
         return RankedBatch(offsets, self.items[places], self.scores[places])
+
+    def kept(self, keep: NDArray[np.bool_]) -> RankedBatch:
+        """The lists without the entries that are not marked; `keep` stands beside `items`."""
+        return RankedBatch(_counted(keep, self.offsets), self.items[keep], self.scores[keep])
+
+    def heads(self, n: int) -> RankedBatch:
+        """The first `n` entries of each list."""
+        lengths = np.diff(self.offsets)
+        if not lengths.size or lengths.max() <= n:
+            return self
+        return self.kept(np.arange(self.items.size) - np.repeat(self.offsets[:-1], lengths) < n)
+
+    def replaced(self, users: NDArray[np.integer], others: RankedBatch) -> RankedBatch:
+        """The lists with `others` in place of those of `users`, by their positions (n,)."""
+        return RankedBatch.joined([self, others]).taken(_replacing(len(self), users))
 
     @staticmethod
     def from_lists(lists: Sequence[RankedList]) -> RankedBatch:
@@ -127,9 +140,61 @@ class FusedBatch:
         part = slice(self.offsets[user], self.offsets[user + 1])
         return FusedList(self.items[part], self.scores[part], self.ranks[part])
 
+    def taken(self, users: NDArray[np.integer]) -> FusedBatch:
+        """The lists of some users, by their positions (n,)."""
+        offsets, places = _runs(self.offsets, users)
+        return FusedBatch(offsets, self.items[places], self.scores[places], self.ranks[places])
+
+    def kept(self, keep: NDArray[np.bool_]) -> FusedBatch:
+        """The lists without the candidates that are not marked; `keep` stands beside `items`."""
+        return FusedBatch(_counted(keep, self.offsets), self.items[keep], self.scores[keep], self.ranks[keep])
+
+    def replaced(self, users: NDArray[np.integer], others: FusedBatch) -> FusedBatch:
+        """The lists with `others` in place of those of `users`, by their positions (n,)."""
+        return FusedBatch.joined([self, others]).taken(_replacing(len(self), users))
+
+    @staticmethod
+    def from_lists(lists: Sequence[FusedList]) -> FusedBatch:
+        """Join lists, one for each user, in their order; at least one."""
+        return FusedBatch(
+            offsets_of([len(fused) for fused in lists]),
+            np.concatenate([fused.items for fused in lists]),
+            np.concatenate([fused.scores for fused in lists]),
+            np.concatenate([fused.ranks for fused in lists]),
+        )
+
+    @staticmethod
+    def joined(batches: Sequence[FusedBatch]) -> FusedBatch:
+        """One batch of all users of several batches, in their order."""
+        return FusedBatch(
+            offsets_of(np.concatenate([np.diff(batch.offsets) for batch in batches])),
+            np.concatenate([batch.items for batch in batches]),
+            np.concatenate([batch.scores for batch in batches]),
+            np.concatenate([batch.ranks for batch in batches]),
+        )
+
 
 def offsets_of(lengths: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
     """CSR offsets, int64 (n + 1,), of consecutive runs with the given lengths."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def _runs(offsets: NDArray[np.int64], users: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The CSR offsets of the lists of `users`, one behind the other, and where their entries stand now."""
+    lengths = np.diff(offsets)[users]
+    taken = offsets_of(lengths)
+    return taken, np.arange(taken[-1]) + np.repeat(offsets[users] - taken[:-1], lengths)
+
+
+def _counted(keep: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """CSR offsets once the entries that are not marked are gone."""
+    return offsets_of(keep.view(np.int8))[offsets]
+
+
+def _replacing(n_users: int, users: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Positions that take, for `users`, what stands behind `n_users` lists, and for the others the lists themselves."""
+    source = np.arange(n_users)
+    source[users] = n_users + np.arange(users.size)
+    return source

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.kernels import kernel
+from multirecall.kernels import Array, kernel
+from multirecall.lists import offsets_of
 from multirecall.topk import ALL_ALLOWED, NO_ROWS, is_eligible
 from multirecall.vocabulary import Id
 
@@ -69,6 +70,35 @@ class Query:
     def eligible(self, items: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Which of `items` (rows, int32) may be returned."""
         return _eligible(items, *self.filter)
+
+
+def eligible_in_lists(
+    queries: Sequence[Query], offsets: NDArray[np.int64], items: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """Which items of several users may be returned, bool beside `items`.
+
+    Args:
+        queries: one for each user, of one request: they share `allowed`.
+        offsets: int64 (n_users + 1,), where each user's items begin.
+        items: item rows, int32 (offsets[-1],).
+    """
+    if not queries:
+        return np.ones(items.size, np.bool_)
+    exclude = [query.exclude for query in queries]
+    bounds = offsets_of([rows.size for rows in exclude])
+    return _eligible_in_lists(offsets, items, bounds, np.concatenate(exclude), queries[0].filter[1])
+
+
+@kernel
+def _eligible_in_lists(
+    offsets: Array, items: Array, bounds: Array, exclude: Array, allowed: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    keep = np.empty(items.size, np.bool_)
+    for user in range(bounds.size - 1):
+        own = exclude[bounds[user] : bounds[user + 1]]
+        for position in range(offsets[user], offsets[user + 1]):
+            keep[position] = is_eligible(items[position], own, allowed)
+    return keep
 
 
 @kernel

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.vocabulary import Id
+from multirecall.vocabulary import Id, Vocabulary
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,29 +84,37 @@ class Candidates:
         return (self[position] for position in range(len(self)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CandidateBatch:
     """The fused lists of several users as CSR; indexing yields one user's `Candidates`.
 
     Attributes:
         user_ids: external user ids (n_users,), None for a visitor.
         user_dtype: dtype of the user ids that the engine knows.
+        catalogue: the item ids by row.
         offsets: int64 (n_users + 1,): the list of user `u` is `offsets[u]:offsets[u + 1]`.
-        ids, scores, ranks, paths, status: as in `Candidates`, over all users.
+        items: item rows, int32 (n,).
+        scores, ranks, paths, status: as in `Candidates`, over all users.
         n_refilled: int64 (n_users,).
         shortfall: int64 (n_users,).
     """
 
     user_ids: tuple[Id | None, ...]
     user_dtype: np.dtype[Any]
+    catalogue: Vocabulary
     offsets: NDArray[np.int64]
-    ids: NDArray[Any]
+    items: NDArray[np.int32]
     scores: NDArray[np.float64]
     ranks: NDArray[np.int32]
     paths: tuple[str, ...]
     status: Mapping[str, PathStatus]
     n_refilled: NDArray[np.int64]
     shortfall: NDArray[np.int64]
+
+    @cached_property
+    def ids(self) -> NDArray[Any]:
+        """External item ids in the caller's dtype, (n,)."""
+        return self.catalogue.ids(self.items)
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -136,9 +145,9 @@ class CandidateBatch:
         lengths = np.diff(self.offsets)
         columns: dict[str, Any] = {
             "user_id": self._users().gather(np.repeat(np.arange(len(self)), lengths)),
-            "item_id": self.ids,
+            "item_id": self._item_ids(),
             "score": self.scores,
-            "rank": np.arange(self.ids.size) - np.repeat(self.offsets[:-1], lengths),
+            "rank": np.arange(self.items.size) - np.repeat(self.offsets[:-1], lengths),
         }
         for column, path in enumerate(self.paths):
             columns[f"rank_{path}"] = self.ranks[:, column]
@@ -146,6 +155,15 @@ class CandidateBatch:
             pl.col("rank").cast(pl.Int32),
             *(pl.col(f"rank_{path}").replace(-1, None) for path in self.paths),
         )
+
+    def _item_ids(self) -> pl.Series:
+        """The item ids as a column; each id is brought into polars once, since that takes long for text."""
+        import polars as pl
+
+        occurs = np.zeros(len(self.catalogue), np.bool_)
+        occurs[self.items] = True
+        distinct = pl.Series(self.catalogue.ids(np.flatnonzero(occurs)))
+        return distinct.gather((np.cumsum(occurs) - 1)[self.items])
 
     def _users(self) -> pl.Series:
         import polars as pl

@@ -166,15 +166,17 @@ def _as_ids(ids: Iterable[Id] | NDArray[Any], what: str) -> NDArray[Any]:
     """The ids as an array of an integer or text dtype, without turning one type into the other."""
     if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
         return ids
-    values = list(ids)
+    values = ids.tolist() if isinstance(ids, np.ndarray) and ids.dtype.kind == "U" else list(ids)
     if not values:
-        return np.empty(0, np.int64)
-    if all(isinstance(value, str) for value in values):
+        return np.empty(0, np.str_ if isinstance(ids, np.ndarray) and ids.dtype.kind in "UO" else np.int64)
+    types = dict.fromkeys(map(type, values))
+    if all(issubclass(one, str) for one in types):
         return _as_text(values, what)
-    for value in values:
-        if not isinstance(value, int | np.integer) or isinstance(value, bool):
+    for one in types:
+        if not issubclass(one, int | np.integer) or one is bool:
+            value = next(value for value in values if type(value) is one)
             raise IdTypeError(
-                f"{what} ids must be all int or all str, got {value!r} ({type(value).__name__}): convert them first"
+                f"{what} ids must be all int or all str, got {value!r} ({one.__name__}): convert them first"
             )
     array = np.asarray(values)
     if array.dtype.kind not in "iu":
@@ -183,12 +185,12 @@ def _as_ids(ids: Iterable[Id] | NDArray[Any], what: str) -> NDArray[Any]:
 
 
 def _as_text(values: list[str], what: str) -> NDArray[np.str_]:
-    for value in values:
-        if len(value) > MAX_ID_CHARACTERS or "\0" in value:
-            raise DataError(
-                f"{what} id {value[:40]!r}… has {len(value)} characters or a NUL character: "
-                f"shorten ids to {MAX_ID_CHARACTERS} characters, for instance by hashing them"
-            )
+    if max(map(len, values)) > MAX_ID_CHARACTERS or "\0" in "".join(values):
+        unfit = next(value for value in values if len(value) > MAX_ID_CHARACTERS or "\0" in value)
+        raise DataError(
+            f"{what} id {unfit[:40]!r}… has {len(unfit)} characters or a NUL character: "
+            f"shorten ids to {MAX_ID_CHARACTERS} characters, for instance by hashing them"
+        )
     return np.array(values, dtype=np.str_)
 
 

@@ -15,12 +15,15 @@ from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
-from ._index import SCANNED_PER_STEP, IndexConfig, VectorIndex
+from ._index import IndexConfig, VectorIndex
 from ._vectors import Space, Vectors
 
 GRAPH = "graph.hnsw"
 CHUNK = 2_000
 """Vectors that are added between two reports of progress."""
+
+SCANNED_PER_STEP = 100
+"""Vectors that the exact search scores in the time in which a search takes one step of its width in the graph."""
 
 METRICS: dict[Space, str] = {"cosine": "ip", "inner_product": "ip", "l2": "l2"}
 

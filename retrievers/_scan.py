@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from multirecall.kernels import Array, kernel
-from multirecall.topk import top_eligible, top_k
+from multirecall.topk import is_eligible, precedes, top_eligible, top_k
 
 BLOCK = 32
 """Scores whose maximum is taken together when the best of many are sought."""
@@ -88,6 +88,52 @@ def _finite(score: float) -> Any:
 
 
 @kernel
+def _sort(items: Array, scores: Array) -> None:
+    """Bring few candidates into order, in place: by the bytes of their scores, which mispredicts no branch."""
+    n = items.size
+    keys = (scores + np.float32(0.0)).view(np.int32)
+    for place in range(n):
+        keys[place] = ~(keys[place] ^ ((keys[place] >> 31) & 0x7FFFFFFF))
+    order, moved = np.arange(n).astype(np.int32), np.empty(n, np.int32)
+    ends = np.empty(257, np.int64)
+    for byte in range(4):
+        flip = 128 if byte == 3 else 0
+        ends[:] = 0
+        for place in range(n):
+            ends[(((keys[place] >> (8 * byte)) & 255) ^ flip) + 1] += 1
+        if ends.max() == n:
+            continue
+        for digit in range(256):
+            ends[digit + 1] += ends[digit]
+        for place in range(n):
+            digit = ((keys[order[place]] >> (8 * byte)) & 255) ^ flip
+            moved[ends[digit]] = order[place]
+            ends[digit] += 1
+        order, moved = moved, order
+    items[:], scores[:] = items[order], scores[order]
+    for place in range(1, n):
+        item, score = items[place], scores[place]
+        while place > 0 and precedes(score, item, scores[place - 1], items[place - 1]):
+            items[place], scores[place] = items[place - 1], scores[place - 1]
+            place -= 1
+        items[place], scores[place] = item, score
+
+
+@kernel
+def _first(items: Array, scores: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
+    """As `top_eligible`, which is slower when most of the candidates are among the first `k`."""
+    if items.size > 4 * k:
+        return top_eligible(items, scores, k, exclude, allowed)
+    size = 0
+    first, first_scores = np.empty_like(items), np.empty_like(scores)
+    for place in range(items.size):
+        first[size], first_scores[size] = items[place], scores[place]
+        size += int(np.isfinite(scores[place]) and is_eligible(items[place], exclude, allowed))
+    _sort(first[:size], first_scores[:size])
+    return first[: min(k, size)].copy(), first_scores[: min(k, size)].copy()
+
+
+@kernel
 def _top(items: Array, scores: Array, k: int, exclude: Array) -> tuple[Array, Array]:
     """As `top_eligible`, for scores without NaN, found among those that reach what enough blocks reach."""
     n_blocks = (scores.size + BLOCK - 1) // BLOCK
@@ -106,7 +152,7 @@ def _top(items: Array, scores: Array, k: int, exclude: Array) -> tuple[Array, Ar
                         reaching[size] = position
                         size += 1
         items, scores = items[reaching[:size]], scores[reaching[:size]]
-    return top_eligible(items, scores, k, exclude, np.empty(0, np.bool_))
+    return _first(items, scores, k, exclude, np.empty(0, np.bool_))
 
 
 @kernel
@@ -195,7 +241,7 @@ def rescored(
             size += 1
     none_dead = np.zeros(new_rows.size, np.bool_)
     size = _append_live(new_rows, new_values, none_dead, query, l2, allowed, items, scores, size)
-    best, best_scores = top_eligible(items[:size], scores[:size], k, exclude, allowed)
+    best, best_scores = _first(items[:size], scores[:size], k, exclude, allowed)
     return best, best_scores, lowest
 
 

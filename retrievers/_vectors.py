@@ -30,12 +30,13 @@ class Vectors:
 
     Attributes:
         space: the similarity; in `cosine` vectors are kept at length 1, zero vectors as they are.
-        rows: int32 (n,), sorted unique item rows of the main part.
+        rows: int32 (n,), unique item rows of the main part, sorted but for `reordered`.
         values: float32 (n, dim), C-contiguous.
         dead: bool (n,), which of the main part are removed or replaced.
         new_rows: int32 (m,), sorted unique; a row is live in one of the two parts only.
         new_values: float32 (m, dim).
         n_dead: how many of the main part are dead.
+        last: the largest of `rows`, -1 where there is none.
     """
 
     space: Space
@@ -45,6 +46,7 @@ class Vectors:
     new_rows: NDArray[np.int32]
     new_values: NDArray[np.float32]
     n_dead: int
+    last: int
 
     @classmethod
     def of(cls, rows: NDArray[np.int32], values: ArrayLike, space: Space) -> Vectors:
@@ -98,6 +100,10 @@ class Vectors:
         values = np.concatenate([self.values[~self.dead], self.new_values])[order]
         return self._main(self.space, rows[order], values)
 
+    def reordered(self, order: NDArray[np.intp]) -> Vectors:
+        """The same vectors, all of them in the main part, with position `order[i]` at `i`."""
+        return self._main(self.space, self.rows[order], self.values[order])
+
     def query(self, vector: ArrayLike) -> tuple[NDArray[np.float32], bool]:
         """`vector` (dim,) as the kernels take it, at length 1 in `cosine`, and whether it is zero.
 
@@ -120,7 +126,7 @@ class Vectors:
         Raises:
             RequestError: it is.
         """
-        last = max(self.rows[-1] if self.rows.size else -1, self.new_rows[-1] if self.new_rows.size else -1)
+        last = max(self.last, self.new_rows[-1] if self.new_rows.size else -1)
         if allowed.size and allowed.size <= last:
             raise RequestError(f"allowed: has {allowed.size} entries, the index has row {last}; pass one for each item")
 
@@ -157,7 +163,7 @@ class Vectors:
 
     def rescored(
         self,
-        positions: NDArray[np.unsignedinteger],
+        positions: NDArray[np.integer],
         query: NDArray[np.float32],
         k: int,
         exclude: NDArray[np.int32],
@@ -197,12 +203,12 @@ class Vectors:
             fits = False
         if not fits or space not in SPACES:
             raise BundleError(f"{place}: the arrays of the vectors do not fit together; save the index again")
-        return cls(space, **found, n_dead=int(np.count_nonzero(found["dead"])))
+        return cls(space, **found, n_dead=int(np.count_nonzero(found["dead"])), last=int(found["rows"].max(initial=-1)))
 
     @classmethod
     def _main(cls, space: Space, rows: NDArray[np.int32], values: NDArray[np.float32]) -> Vectors:
         none = np.empty((0, values.shape[1]), np.float32)
-        return cls(space, rows, values, np.zeros(rows.size, np.bool_), NO_ROWS, none, 0)
+        return cls(space, rows, values, np.zeros(rows.size, np.bool_), NO_ROWS, none, 0, int(rows.max(initial=-1)))
 
     def _kernel_arrays(self) -> tuple[Array, Array, Array, Array, Array]:
         return self.rows, self.values, self.dead, self.new_rows, self.new_values

@@ -87,20 +87,65 @@ class Blocks(Rows):
         return super().retrieve(query, quota)
 
 
-class InlineBlocks(Blocks):
+class UnreadableError(Exception):
+    """Cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no message")
+
+
+THROWN: dict[str, type[BaseException]] = {
+    "error": RuntimeError,
+    "exit": SystemExit,
+    "interrupt": KeyboardInterrupt,
+    "memory": MemoryError,
+    "unreadable": UnreadableError,
+    "generator": GeneratorExit,
+    "timeout": TimeoutError,
+}
+
+
+class KindConfig(PluginConfig):
+    kind: str = "nan"
+
+
+class Throws(Rows):
+    """Raises an exception of the kind asked for."""
+
+    Config = KindConfig
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        raise THROWN[self.config.kind]("thrown")
+
+
+class InlineThrows(Throws):
     """The same on the caller's thread."""
 
     inline = True
 
 
-class GarbageConfig(PluginConfig):
-    kind: str = "nan"
+class Reuses(Rows):
+    """Writes every answer into the same two arrays; after `gate` the late call writes nonsense into them."""
+
+    gate = threading.Event()
+    written = threading.Event()
+
+    def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
+        super().fit(data, rng=rng, progress=progress)
+        self.own = RankedList(np.arange(5, dtype=np.int32), -np.arange(5, dtype=np.float32))
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        if query.user == 0:
+            self.gate.wait(timeout=60)
+            self.own.items[:] = 10**6
+            self.written.set()
+        return self.own
 
 
 class Garbage(Rows):
     """Returns something that is no ranked list."""
 
-    Config = GarbageConfig
+    Config = KindConfig
 
     def retrieve(self, query: Query, quota: int) -> Any:
         items, scores = np.array([3, 1], np.int32), np.array([2, 1], np.float32)
@@ -125,6 +170,12 @@ class Garbage(Rows):
                 return RankedList(items, scores.astype(np.float64))
             case "longer":
                 return RankedList(items, scores[:1])
+            case "more":
+                return RankedList(np.arange(quota + 1, dtype=np.int32), -np.arange(quota + 1, dtype=np.float32))
+            case "bare":
+                return RankedList([3, 1], [2.0, 1.0])  # type: ignore[arg-type]
+            case "table":
+                return RankedList(items.reshape(1, 2), scores.reshape(1, 2))
             case "list":
                 return [3, 1]
             case _:
@@ -132,7 +183,35 @@ class Garbage(Rows):
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> Any:
         lists = [self.retrieve(query, quota) for query in queries]
-        return RankedBatch.from_lists(lists) if all(isinstance(one, RankedList) for one in lists) else lists
+        try:
+            return RankedBatch.from_lists(lists)
+        except (AttributeError, TypeError, ValueError):
+            return lists
+
+
+class InlineGarbage(Garbage):
+    """The same on the caller's thread."""
+
+    inline = True
+
+
+class BadOffsets(Rows):
+    """Returns batches whose offsets do not fit."""
+
+    Config = KindConfig
+    inline = True
+
+    def retrieve_batch(self, queries: Sequence[Query], quota: int) -> Any:
+        whole = super().retrieve_batch(queries, quota)
+        offsets = {
+            "short": whole.offsets[:-1],
+            "wide": whole.offsets.astype(np.int32),
+            "falling": np.array([0, *whole.offsets[:0:-1]]),
+            "beyond": whole.offsets * 2,
+            "late": whole.offsets + 1,
+            "bare": whole.offsets.tolist(),
+        }
+        return RankedBatch(offsets[self.config.kind], whole.items, whole.scores)
 
 
 GARBAGE = (
@@ -145,6 +224,10 @@ GARBAGE = (
     "tie_unsorted",
     "wide",
     "double",
+    "longer",
+    "more",
+    "bare",
+    "table",
     "list",
     "none",
 )

@@ -1,4 +1,4 @@
-"""The command line: `multirecall demo | fit | retrieve | evaluate | tune | plugins | doctor`."""
+"""The command line: `multirecall demo | fit | retrieve | evaluate | tune | versions | rollback | plugins | doctor`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
 from multirecall.cli.tables import console
 from multirecall.cli.tune import tune_command
+from multirecall.cli.versions import rollback, versions
 from multirecall.errors import MultirecallError
 
 app = typer.Typer(
@@ -29,6 +30,8 @@ app.command()(fit)
 app.command()(retrieve)
 app.command("evaluate")(evaluate_command)
 app.command("tune")(tune_command)
+app.command()(versions)
+app.command()(rollback)
 app.command()(plugins)
 app.command()(doctor)
 

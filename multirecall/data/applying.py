@@ -1,4 +1,4 @@
-"""From a dataset and a live change to the next dataset; nothing is checked here."""
+"""From a dataset and a live change to the next dataset; the change has been checked when it was read."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from multirecall.data.changes import Change, Changes
 from multirecall.data.inference import feature
 from multirecall.data.interactions import Interactions
 from multirecall.data.source import wrap
+from multirecall.errors import DataError
 
 if TYPE_CHECKING:
     from multirecall.data.dataset import Dataset
 
 
 def applied(data: Dataset, change: Change) -> Changes:
-    """What `change` does to `data`."""
+    """What `change` does to `data`.
+
+    Raises:
+        DataError: the change was read for other data.
+    """
     notes = tuple(note for note in change.notes if note not in data.notes)
     data = replace(data, notes=data.notes + notes) if notes else data
     if change.frame.is_empty():
@@ -35,8 +40,11 @@ def applied(data: Dataset, change: Change) -> Changes:
 def _with_events(data: Dataset, frame: pl.DataFrame) -> Changes:
     user_ids, item_ids = frame["user_id"].to_numpy(), frame["item_id"].to_numpy()
     users, items = data.users.extended(user_ids), data.items.extended(item_ids)
-    times, micros, weights = None, None, np.ones(frame.height, np.float32)
-    if data.log.base.times is not None:
+    times, micros, weights, stored = None, None, np.ones(frame.height, np.float32), data.log.base
+    for column, needed in (("timestamp", stored.times is not None), ("position", stored.positions is not None)):
+        if needed and column not in frame.columns:
+            raise DataError(f"add_interactions: the change has no {column}, which the log has; it is of other data")
+    if stored.times is not None:
         times, micros = seconds_and_micros(frame["timestamp"].to_numpy())
     if "weight" in frame.columns:
         weights = frame["weight"].to_numpy().astype(np.float32)
@@ -47,9 +55,9 @@ def _with_events(data: Dataset, frame: pl.DataFrame) -> Changes:
         weights,
         len(users),
         len(items),
-        data.log.base.ordered,
+        stored.ordered,
         micros,
-        frame["position"].to_numpy() if data.log.base.positions is not None else None,
+        frame["position"].to_numpy() if stored.positions is not None else None,
     )
     log = data.log.joined(events.at(np.lexsort((*events.order[::-1], events.users))))
     return Changes(
@@ -57,7 +65,7 @@ def _with_events(data: Dataset, frame: pl.DataFrame) -> Changes:
         events.users,
         events.items,
         times,
-        log.decayed(events),
+        log.decayed(events.weights, times),
         log.fading(data.now),
         touched=np.arange(len(data.items), len(items), dtype=np.int32),
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,18 @@ if TYPE_CHECKING:
 
 ChangeKind = Literal["add_interactions", "add_items", "update_items", "remove_items"]
 MAGIC = b"multirecall change 1"
-ID_COLUMNS = {"add_interactions": ("user_id", "item_id")}
+REMEDY = "restore the journal from a copy"
+
+PolarsType = pl.DataType | type[pl.DataType]
+ITEM_COLUMNS: dict[str, Sequence[PolarsType]] = {"item_id": (*INTEGERS, pl.String)}
+EVENT_COLUMNS = {"user_id": (*INTEGERS, pl.String), "timestamp": (pl.Int64,), "position": (pl.Int64,)}
+COLUMNS: dict[str, dict[str, Sequence[PolarsType]]] = {
+    "add_interactions": {**ITEM_COLUMNS, **EVENT_COLUMNS, "weight": (pl.Float64,)},
+    "add_items": ITEM_COLUMNS,
+    "update_items": ITEM_COLUMNS,
+    "remove_items": ITEM_COLUMNS,
+}
+"""The types that the columns of a change have; features are checked against the table when it is applied."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,22 +65,23 @@ class Change:
         """
         head, _, body = payload.partition(b"\n")
         kind, _, checksum = head.removeprefix(MAGIC + b" ").decode("ascii", "replace").partition(" ")
-        if not head.startswith(MAGIC) or kind not in get_args(ChangeKind):
-            raise BundleError(
-                f"a live change begins with {head[:60]!r}, which is none; restore the journal from a copy"
-            )
+        if not head.startswith(MAGIC) or kind not in COLUMNS:
+            raise BundleError(f"a live change begins with {head[:60]!r}, which is none; {REMEDY}")
         if checksum != f"{zlib.crc32(body):08x}":
-            raise BundleError(f"a live change ({kind}) differs from its checksum; restore the journal from a copy")
+            raise BundleError(f"a live change ({kind}) differs from its checksum; {REMEDY}")
         try:
             frame = pl.read_ipc_stream(BytesIO(body))
-        except (pl.exceptions.PolarsError, OSError, ValueError) as fault:
-            raise BundleError(
-                f"a live change ({kind}) cannot be read ({fault}); restore the journal from a copy"
-            ) from None
-        for column in ID_COLUMNS.get(kind, ("item_id",)):
-            if column not in frame.columns or frame[column].dtype not in (*INTEGERS, pl.String):
-                raise BundleError(f"a live change ({kind}) has no column {column!r}; restore the journal from a copy")
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as fault:
+            raise BundleError(f"a live change ({kind}) cannot be read ({fault}); {REMEDY}") from None
+        for column, types in COLUMNS[kind].items():
+            needed = column in ("user_id", "item_id")
+            if (needed or column in frame.columns) and not _holds(frame, column, types):
+                raise BundleError(f"a live change ({kind}) has a faulty column {column!r}; {REMEDY}")
         return cls(kind, frame)  # type: ignore[arg-type]
+
+
+def _holds(frame: pl.DataFrame, column: str, types: Sequence[PolarsType]) -> bool:
+    return column in frame.columns and frame[column].dtype in types and not frame[column].null_count()
 
 
 def _no_rows() -> NDArray[np.int32]:

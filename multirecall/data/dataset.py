@@ -209,9 +209,10 @@ class Dataset:
             n_users=user_rows.size,
             n_items=item_rows.size,
         )
+        runs = Runs(kept, (), self.config.half_life_days)
         return replace(
             self,
-            log=Runs(kept, (), self.config.half_life_days),
+            log=replace(runs, base=replace(kept, weights=runs.faded(kept.weights, log.now))),
             items=self.items.take(item_rows),
             users=self.users.take(user_rows),
             removed=None if self.removed is None else self.removed[item_rows],

@@ -36,10 +36,16 @@ class Categorical:
         """The column for other rows; -1 gives null."""
         return Categorical(np.append(self.codes, np.int32(-1))[rows], self.categories)
 
-    def joined(self, other: Categorical) -> Categorical:
-        """The column with the rows of `other` behind its own; new categories are appended."""
-        categories, theirs = _joined(self.categories, other.categories)
-        return Categorical(np.concatenate([self.codes, theirs[other.codes]]), categories)
+    def padded(self, n: int) -> Categorical:
+        """The column with nulls behind its rows, `n` rows in all."""
+        return Categorical(_padded(self.codes, n, -1), self.categories)
+
+    def replaced(self, rows: NDArray[np.integer], values: Categorical) -> Categorical:
+        """The column in which `rows` have those of `values`; new categories are appended."""
+        categories, theirs = _joined(self.categories, values.categories)
+        codes = self.codes.copy()
+        codes[rows] = theirs[values.codes]
+        return Categorical(codes, categories)
 
     def rebuilt(self) -> Categorical:
         """The column with the categories that it has use for, sorted."""
@@ -73,11 +79,15 @@ class Tags:
         offsets, places = taken_runs(self.offsets, rows)
         return Tags(offsets, self.codes[places], self.categories)
 
-    def joined(self, other: Tags) -> Tags:
-        """The column with the rows of `other` behind its own; new categories are appended."""
-        categories, theirs = _joined(self.categories, other.categories)
-        codes = np.concatenate([self.codes, theirs[other.codes]])
-        return Tags(_joined_offsets(self.offsets, other.offsets), codes, categories)
+    def padded(self, n: int) -> Tags:
+        """The column with empty lists behind its rows, `n` rows in all."""
+        return Tags(_padded(self.offsets, n + 1, self.offsets[-1]), self.codes, self.categories)
+
+    def replaced(self, rows: NDArray[np.integer], values: Tags) -> Tags:
+        """The column in which `rows` have those of `values`; new categories are appended."""
+        categories, theirs = _joined(self.categories, values.categories)
+        offsets, codes = replaced_runs(self.offsets, self.codes, rows, values.offsets, theirs[values.codes])
+        return Tags(offsets, codes, categories)
 
     def rebuilt(self) -> Tags:
         """The column with the categories that it has use for, sorted."""
@@ -108,9 +118,15 @@ class Numeric:
         """The column for other rows; -1 gives null."""
         return Numeric(np.append(self.values, np.nan)[rows], self.kind)
 
-    def joined(self, other: Numeric) -> Numeric:
-        """The column with the rows of `other` behind its own."""
-        return Numeric(np.concatenate([self.values, other.values]), self.kind)
+    def padded(self, n: int) -> Numeric:
+        """The column with nulls behind its rows, `n` rows in all."""
+        return Numeric(_padded(self.values, n, np.nan), self.kind)
+
+    def replaced(self, rows: NDArray[np.integer], values: Numeric) -> Numeric:
+        """The column in which `rows` have those of `values`."""
+        numbers = self.values.copy()
+        numbers[rows] = values.values
+        return Numeric(numbers, self.kind)
 
     def rebuilt(self) -> Numeric:
         """The column itself."""
@@ -153,9 +169,13 @@ class Text:
         offsets, places = taken_runs(self.offsets, rows)
         return Text(offsets, self.data[places])
 
-    def joined(self, other: Text) -> Text:
-        """The column with the rows of `other` behind its own."""
-        return Text(_joined_offsets(self.offsets, other.offsets), np.concatenate([self.data, other.data]))
+    def padded(self, n: int) -> Text:
+        """The column with empty texts behind its rows, `n` rows in all."""
+        return Text(_padded(self.offsets, n + 1, self.offsets[-1]), self.data)
+
+    def replaced(self, rows: NDArray[np.integer], values: Text) -> Text:
+        """The column in which `rows` have those of `values`."""
+        return Text(*replaced_runs(self.offsets, self.data, rows, values.offsets, values.data))
 
     def rebuilt(self) -> Text:
         """The column itself."""
@@ -183,20 +203,6 @@ def feature_of(kind: str, field: str, arrays: Mapping[str, NDArray[Any]]) -> Fea
     return Categorical(arrays["codes"], categories)
 
 
-def padded(feature: Feature, n: int) -> Feature:
-    """The column with nulls behind its rows, `n` rows in all."""
-    own = np.arange(n)
-    return feature if len(feature) == n else feature.take(np.where(own < len(feature), own, -1))
-
-
-def replaced(feature: Feature, rows: NDArray[np.integer], values: Feature) -> Feature:
-    """The column in which `rows` have those of `values`, a column of the same kind."""
-    taken = np.arange(len(feature))
-    taken[rows] = len(feature) + np.arange(rows.size)
-    joined: Feature = feature.joined(values)  # type: ignore[arg-type]
-    return joined.take(taken)
-
-
 def _joined(own: Vocabulary, other: Vocabulary) -> tuple[Vocabulary, NDArray[np.int32]]:
     """The categories of both, and the code in them of each of `other`, with -1 behind for null."""
     ids = other.ids()
@@ -214,8 +220,28 @@ def _rebuilt(categories: Vocabulary, codes: NDArray[np.int32]) -> tuple[Vocabula
     return rebuilt, lookup[codes]
 
 
-def _joined_offsets(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([first, first[-1] + second[1:]])
+def _padded(column: NDArray[Any], n: int, value: Any) -> NDArray[Any]:
+    return np.concatenate([column, np.full(n - column.size, value, column.dtype)])
+
+
+def replaced_runs(
+    offsets: NDArray[np.int64],
+    elements: NDArray[Any],
+    rows: NDArray[np.integer],
+    new_offsets: NDArray[np.int64],
+    new_elements: NDArray[Any],
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """CSR runs in which distinct `rows` have new ones, and their offsets; what lies between is copied as a whole."""
+    lengths = np.diff(offsets)
+    lengths[rows] = np.diff(new_offsets)
+    order = np.argsort(rows)
+    starts, stops = offsets[rows[order]].tolist(), offsets[rows[order] + 1].tolist()
+    new_starts, new_stops = new_offsets[order].tolist(), new_offsets[order + 1].tolist()
+    pieces, done = [], 0
+    for start, stop, new_start, new_stop in zip(starts, stops, new_starts, new_stops, strict=True):
+        pieces += [elements[done:start], new_elements[new_start:new_stop]]
+        done = stop
+    return offsets_of(lengths), np.concatenate([*pieces, elements[done:]])
 
 
 def taken_runs(offsets: NDArray[np.int64], rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

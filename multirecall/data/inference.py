@@ -7,7 +7,7 @@ import polars as pl
 
 from multirecall.data.config import Kind
 from multirecall.data.features import Categorical, Feature, Numeric, Tags, Text
-from multirecall.data.log import parsed_times
+from multirecall.data.log import moments, parsed_times
 from multirecall.data.source import TEXTS, Source
 from multirecall.errors import DataError
 from multirecall.lists import offsets_of
@@ -85,10 +85,10 @@ def _number(source: Source, field: str) -> Numeric:
 
 def _datetime(source: Source, field: str) -> Numeric:
     values = source.frame[field]
-    moments = parsed_times(values.cast(pl.String)) if values.dtype in TEXTS else values
-    source.refuse(field, moments.is_null() & values.is_not_null(), "{value} is no time; " + _remedy(field))
-    if moments.dtype == pl.Date or isinstance(moments.dtype, pl.Datetime):
-        seconds = moments.cast(pl.Datetime("us")).to_physical().cast(pl.Float64) / 1e6
+    parsed = parsed_times(values.cast(pl.String)) if values.dtype in TEXTS else values
+    source.refuse(field, parsed.is_null() & values.is_not_null(), "{value} is no time; " + _remedy(field))
+    if parsed.dtype == pl.Date or isinstance(parsed.dtype, pl.Datetime):
+        seconds = moments(source, field, parsed).cast(pl.Float64) / 1e6
     else:
         seconds = source.numbers(field, _remedy(field))
         source.refuse(field, seconds.is_infinite(), "the time is {value}; use null for a missing value")

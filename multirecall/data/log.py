@@ -129,7 +129,7 @@ def times(source: Source, column: str) -> pl.Series:
     values = source.frame[column]
     source.refuse(column, values.is_null(), "the timestamp is null; fill it or drop the row")
     if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
-        return values.cast(pl.Datetime("us")).to_physical().cast(pl.Int64)
+        return moments(source, column, values)
     if values.dtype in TEXTS:
         parsed = parsed_times(values.cast(pl.String))
         source.refuse(column, parsed.is_null(), "{value} is no time; write epoch seconds or ISO 8601, " + ISO_EXAMPLE)
@@ -149,6 +149,27 @@ def times(source: Source, column: str) -> pl.Series:
     if values.dtype.is_integer():
         return values.cast(pl.Int64) * 1_000_000
     return (seconds * 1e6).round().cast(pl.Int64)
+
+
+def moments(source: Source, column: str, values: pl.Series) -> pl.Series:
+    """Dates or datetimes as Int64 epoch microseconds, null where they are.
+
+    Raises:
+        DataError: one is thousands of years away, which polars can neither show nor convert.
+    """
+    per_second = 1 / 86_400 if values.dtype == pl.Date else TICKS[values.dtype.time_unit]  # type: ignore[attr-defined]
+    seconds = values.to_physical().cast(pl.Float64) / per_second
+    row = source.first(column, seconds.abs() > LARGEST_EPOCH_SECONDS)
+    if row is not None:
+        raise DataError(
+            f"{source.place(column, row)}: the time is {seconds[row]:.6g} s from 1970, past the year 5138; "
+            "mend the cell, or use null for a missing value"
+        )
+    return values.cast(pl.Datetime("us")).to_physical().cast(pl.Int64)
+
+
+TICKS = {"ms": 1e3, "us": 1e6, "ns": 1e9}
+"""Ticks of a datetime column in a second."""
 
 
 def parsed_times(texts: pl.Series) -> pl.Series:

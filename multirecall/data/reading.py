@@ -79,7 +79,10 @@ def _listed(data: Dataset, given: Any) -> pl.DataFrame:
         raise DataError(f"remove_items: got {given!r}; pass a list of ids")
     known = data.items.ids
     listed = list(given.tolist() if isinstance(given, np.ndarray) else given)
-    rows = known.rows(listed)
+    try:
+        rows = known.rows(listed)
+    except DataError as fault:
+        raise type(fault)(f"remove_items: {fault}") from None
     _check_known("remove_items", np.array(listed, dtype=object), known)
     return pl.DataFrame({"item_id": pl.Series(known.ids(np.unique(rows)))})
 
@@ -114,7 +117,7 @@ def _coerced(source: Source, field: str, like: Feature) -> pl.Series:
     if not isinstance(read, Categorical | Tags) or not isinstance(like, Categorical | Tags):
         return pl.Series(field, values, dtype=form)
     theirs, ours = read.categories, like.categories
-    if ours.holds_text or not len(ours):
+    if ours.holds_text:
         return pl.Series(field, values).cast(form)
     if theirs.holds_text and len(theirs):
         row = next(row for row, value in enumerate(values) if value is not None)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data.interactions import SECONDS_PER_DAY, Interactions
+from multirecall.data.interactions import SECONDS_PER_DAY, Interactions, decay
 
 GROWTH = 32
 """Each run has at least this many times the events of the next; only speed. So an event is copied at most about
 this often for each run that it passes through, and a history is looked up in few runs."""
+
+LARGEST_EXPONENT = 1000
+"""A factor stays finite, so that a weight that has faded to 0 stays 0."""
 
 
 class History(NamedTuple):
@@ -67,53 +70,55 @@ class Runs:
 
     def whole(self, n_users: int, n_items: int) -> Interactions:
         """All events as one log of so many users and items."""
-        runs = self
-        while runs.later:
-            runs = runs._folded()
-        log = runs.base
-        return (
-            log if (log.n_users, log.n_items) == (n_users, n_items) else replace(log, n_users=n_users, n_items=n_items)
-        )
+        log = self.base
+        if self.later:
+            log = replace(self, later=(reduce(_merged, self.later),))._folded().base
+        same = (log.n_users, log.n_items) == (n_users, n_items)
+        return log if same else replace(log, n_users=n_users, n_items=n_items)
 
     def _folded(self) -> Runs:
         """The same log with the first of the later runs in the base."""
         pair = replace(self, later=self.later[:1])
-        base = replace(pair.base, weights=pair._faded(pair.base.weights))
-        run = replace(pair.later[0], weights=pair.decayed(pair.later[0]))
+        base = replace(pair.base, weights=pair.faded(pair.base.weights, pair.base.now))
+        run = pair.later[0]
+        run = replace(run, weights=pair.decayed(run.weights, run.times))
         return replace(self, base=_merged(base, run), later=self.later[1:])
 
     def history(self, user: int) -> History:
         """The events of user row `user`, in the order of a load of all events; none for an unknown user (-1)."""
         stored = self.base.of_user(user) if user < self.base.n_users else slice(0, 0)
+        weights = self.faded(self.base.weights[stored], self.base.now)
         pieces = [(run, found) for run in self.later if (found := _of_user(run, user)) is not None]
-        items, times = self.base.items[stored], None if self.base.times is None else self.base.times[stored]
-        weights = self._faded(self.base.weights[stored])
         if not pieces:
-            return History(items, weights, times)
-        parts = [_with_micros(run.at(events)) for run, events in [(self.base, stored), *pieces]]
-        joined = [np.concatenate(columns) for columns in zip(*(part.order for part in parts), strict=True)]
-        order = np.lexsort(joined[::-1]) if joined else slice(None)
-        later = [self.decayed(part) for part in parts[1:]]
+            times = None if self.base.times is None else self.base.times[stored]
+            return History(self.base.items[stored], weights, times)
+        parts = [(self.base, stored), *pieces]
+        times, micros, positions = (_joined(parts, column) for column in ("times", "micros", "positions"))
+        keys = [column for column in (positions, micros, times) if column is not None]
+        order = np.lexsort(keys) if keys else slice(None)
+        later = [self.decayed(run.weights[at], None if run.times is None else run.times[at]) for run, at in pieces]
         return History(
-            np.concatenate([part.items for part in parts])[order],
+            np.concatenate([run.items[at] for run, at in parts])[order],
             np.concatenate([weights, *later])[order],
-            joined[0][order] if times is not None else None,
+            None if times is None else times[order],
         )
 
-    def decayed(self, run: Interactions) -> NDArray[np.float32]:
-        """The weights of a run that are not decayed, as of the newest event of the log."""
-        if self.half_life_days is None or run.times is None or self.now is None:
-            return run.weights
-        return _scaled(run.weights, np.exp2((run.times - self.now) / (self.half_life_days * SECONDS_PER_DAY)))
+    def decayed(self, weights: NDArray[np.float32], times: NDArray[np.int64] | None) -> NDArray[np.float32]:
+        """Weights of events of those times as of the newest event of the log."""
+        if self.half_life_days is None or times is None or self.now is None:
+            return weights
+        return _scaled(weights, decay(self.now - times, self.half_life_days))
 
     def fading(self, since: int | None) -> float:
         """The factor on every weight as of time `since`, for what it is as of the newest event."""
         if self.half_life_days is None or self.now is None or since is None:
             return 1.0
-        return float(np.exp2((since - self.now) / (self.half_life_days * SECONDS_PER_DAY)))
+        halvings = (self.now - since) / (self.half_life_days * SECONDS_PER_DAY)
+        return float(np.exp2(-max(halvings, -LARGEST_EXPONENT)))
 
-    def _faded(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
-        factor = self.fading(self.base.now)
+    def faded(self, weights: NDArray[np.float32], since: int | None) -> NDArray[np.float32]:
+        """Weights as of time `since`, as of the newest event."""
+        factor = self.fading(since)
         return weights if factor == 1.0 else _scaled(weights, factor)
 
 
@@ -156,6 +161,16 @@ def _of_user(run: Interactions, user: int) -> slice | None:
     if start == len(run) or run.users[start] != user:
         return None
     return slice(start, int(run.users.searchsorted(np.int32(user), "right")))
+
+
+def _joined(parts: list[tuple[Interactions, slice]], name: str) -> NDArray[Any] | None:
+    """A column of some events of several runs; one that a run does not have is 0 there, and None if none has it."""
+    columns = [(getattr(run, name), at) for run, at in parts]
+    if all(column is None for column, _ in columns):
+        return None
+    return np.concatenate(
+        [np.zeros(at.stop - at.start, np.int32) if column is None else column[at] for column, at in columns]
+    )
 
 
 def _with_micros(log: Interactions) -> Interactions:

@@ -63,6 +63,8 @@ class Source:
         Raises:
             DataError: it has no column of the caller's name.
         """
+        if not columns:
+            return self
         for ours, theirs in columns.items():
             if theirs not in self.frame.columns:
                 raise DataError(
@@ -165,11 +167,28 @@ def wrap_rows(rows: Sequence[Any], what: str) -> Source:
             raise DataError(
                 f"{what}: row {number} (the first is 0): got {row!r}; pass mappings from column to value, or a frame"
             )
+    _refuse_mixed(rows, what)
     try:
         frame = pl.DataFrame([dict(row) for row in rows], infer_schema_length=None)
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as fault:
         raise DataError(f"{what}: the rows make no columns ({fault}); give each column values of one type") from None
     return Source(frame, ((what, frame.height),))
+
+
+def _refuse_mixed(rows: Sequence[Mapping[str, Any]], what: str) -> None:
+    """Refuse text or truth values beside others in a column: polars would turn 7 into "7"."""
+    first: dict[str, tuple[type, Any]] = {}
+    for number, row in enumerate(rows):
+        for column, value in row.items():
+            if value is None:
+                continue
+            kind = str if isinstance(value, str) else bool if isinstance(value, bool) else object
+            kind_before, before = first.setdefault(column, (kind, value))
+            if kind is not kind_before:
+                raise DataError(
+                    f"{what}: column {column!r}, row {number} (the first is 0): {value!r} is {type(value).__name__}, "
+                    f"but {before!r} before it is {type(before).__name__}; give the column values of one type"
+                )
 
 
 def is_frame(value: Any) -> bool:
@@ -187,7 +206,7 @@ def _read_file(file: str, what: str) -> pl.DataFrame:
         return pl.read_csv(file, infer_schema=False, glob=False)
     except FileNotFoundError:
         raise DataError(f"{what}: {file}: no such file; check the path") from None
-    except (pl.exceptions.PolarsError, OSError, UnicodeError) as fault:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeError) as fault:
         raise DataError(f"{what}: {file}: cannot be read as {kind}: {fault}") from None
 
 

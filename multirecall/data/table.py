@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data.features import Feature, feature_of, padded, replaced
+from multirecall.data.features import Feature, feature_of
 from multirecall.storage import read_component, write_component
 from multirecall.vocabulary import Id, Vocabulary
 
@@ -37,7 +37,10 @@ class Table:
     @cached_property
     def features(self) -> Mapping[str, Feature]:
         """Columns by field name, each over all rows."""
-        return {field: padded(feature, len(self)) for field, feature in self.stored.items()}
+        return {
+            field: feature if len(feature) == len(self) else feature.padded(len(self))
+            for field, feature in self.stored.items()
+        }
 
     @cached_property
     def listed(self) -> NDArray[np.bool_]:
@@ -69,7 +72,10 @@ class Table:
         """The table in which `rows` are listed and have the features `values`; fields not named stay."""
         listed = self.listed.copy()
         listed[rows] = True
-        changed = {field: replaced(self.features[field], rows, feature) for field, feature in values.items()}
+        changed: dict[str, Feature] = {
+            field: self.features[field].replaced(rows, feature)  # type: ignore[arg-type]
+            for field, feature in values.items()
+        }
         return Table(self.ids, {**self.features, **changed}, listed)
 
     def refreshed(self, order: NDArray[np.integer]) -> Table:

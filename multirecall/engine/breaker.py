@@ -1,38 +1,115 @@
-"""The circuit breaker that keeps a failing path from being called each time."""
+"""The circuit breaker that keeps a failing path from being called each time, and counts how its calls end."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from multirecall.result import State
 
 FAILURES_TO_OPEN = 5
-SECONDS_OPEN = 30.0
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 60.0
+LOST_PROBE_S = 30.0
+"""A probe that has not ended after this time gives way to another."""
+
+BreakerState = Literal["closed", "open", "half_open"]
+
+
+class Tally(NamedTuple):
+    """What a breaker knows at one moment; `retry_in_s` is None while it is closed."""
+
+    state: BreakerState
+    failures: int
+    counts: dict[State, int]
+    last_fault: str | None
+    retry_in_s: float | None
 
 
 class Breaker:
-    """Opens after five failures in a row; every 30 s it then lets one call through to try again."""
+    """Opens after five failures in a row, late answers among them, then lets one probe through at a time.
+
+    The first probe may go after a second; each that fails doubles the wait, up to a minute. One that succeeds closes
+    the breaker. A call is recorded with the ticket that it was admitted with: should the breaker have changed its
+    state meanwhile, the outcome is counted and moves nothing, so that a straggler is never taken for the probe.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._failures = 0
-        self._retry_at = 0.0
+        self.reset()
 
-    def allows(self) -> bool:
-        """Whether the path may be called now."""
+    def reset(self) -> None:
+        """Begin anew, closed and with nothing counted."""
         with self._lock:
-            if self._failures < FAILURES_TO_OPEN:
-                return True
-            if self._clock() < self._retry_at:
-                return False
-            self._retry_at = self._clock() + SECONDS_OPEN
-            return True
+            self._state: BreakerState = "closed"
+            self._changes = 0
+            self._failures = 0
+            self._failed_by: State = "failed"
+            self._fault: str | None = None
+            self._wait_s = FIRST_RETRY_S
+            self._retry_at = 0.0
+            self._counts: dict[State, int] = {"ok": 0, "late": 0, "failed": 0, "skipped": 0}
 
-    def record(self, succeeded: bool) -> None:
-        """Take note of how a call ended."""
-        if succeeded and not self._failures:
-            return
+    def admit(self) -> int | None:
+        """A ticket for a call of the path, or None where it is not to be called now."""
+        ticket = self._changes  # read before the state: at worst the ticket is out of date
+        return ticket if self._state == "closed" else self._admit_probe()
+
+    def record(self, ticket: int, state: State, fault: str | None = None) -> None:
+        """Take note of how an admitted call ended."""
         with self._lock:
-            self._failures = 0 if succeeded else self._failures + 1
-            if self._failures == FAILURES_TO_OPEN:
-                self._retry_at = self._clock() + SECONDS_OPEN
+            self._counts[state] += 1
+            if fault is not None:
+                self._fault = fault
+            if ticket != self._changes:
+                return
+            if state == "ok":
+                self._failures = 0
+                if self._state == "half_open":
+                    self._wait_s = FIRST_RETRY_S
+                    self._turn("closed", 0.0)
+                return
+            self._failures += 1
+            self._failed_by = state
+            if self._state == "half_open" or self._failures >= FAILURES_TO_OPEN:
+                self._turn("open", self._wait_s)
+                self._wait_s = min(2 * self._wait_s, LONGEST_RETRY_S)
+
+    def count(self, state: State) -> None:
+        """Count a request in which the path was not called, or had no turn."""
+        with self._lock:
+            self._counts[state] += 1
+
+    @property
+    def failed_by(self) -> State:
+        """`late` or `failed`: how the last call that was no success ended."""
+        return self._failed_by
+
+    @property
+    def faults(self) -> int:
+        """How many requests went without the path; only ever rises."""
+        with self._lock:
+            return sum(self._counts.values()) - self._counts["ok"]
+
+    @property
+    def tally(self) -> Tally:
+        """A snapshot."""
+        with self._lock:
+            closed = self._state == "closed"
+            left = None if closed else max(0.0, self._retry_at - self._clock())
+            return Tally(self._state, self._failures, dict(self._counts), self._fault, left)
+
+    def _admit_probe(self) -> int | None:
+        with self._lock:
+            if self._state != "closed":
+                if self._clock() < self._retry_at:
+                    return None
+                self._turn("half_open", LOST_PROBE_S)
+            return self._changes
+
+    def _turn(self, state: BreakerState, seconds: float) -> None:
+        self._state = state
+        self._changes += 1
+        self._retry_at = self._clock() + seconds

@@ -1,131 +1,199 @@
-"""A saved engine: a folder of versions, each proved whole by its manifest, and `CURRENT` naming one."""
+"""A saved engine as a version in a folder: written beside the others, published at once, verified before use."""
 
 from __future__ import annotations
 
-import os
+import platform
 import shutil
-import tempfile
-from importlib.metadata import version
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from uuid import uuid4
 
-from multirecall.config import FALLBACK, EngineConfig
+from multirecall.config import FALLBACK, EngineConfig, config_hash
 from multirecall.data import Dataset
+from multirecall.engine.journal import JournalReader
+from multirecall.engine.lock import LOCK, WriterLock
+from multirecall.engine.path import Path as PathOfEngine
 from multirecall.engine.state import Blueprint, EngineState, Part, assembled
-from multirecall.errors import BundleError, CannotFit
+from multirecall.engine.versions import (
+    CURRENT,
+    DRAFT,
+    FORMAT,
+    Version,
+    current_first,
+    headline,
+    headlines,
+    is_current,
+    names,
+    newest_whole,
+    pointed,
+    publish,
+    remove,
+    rollback,
+    unwritable,
+    verified,
+    verify,
+    versions,
+    way_out,
+)
+from multirecall.errors import BundleError, CannotFit, MultirecallError
 from multirecall.protocols import Retriever
-from multirecall.storage import read_json, sync, verified_manifest, write_manifest
+from multirecall.storage import vouched, write_manifest
 from multirecall.validation import validated
 
-FORMAT = 1
-CURRENT = "CURRENT"
-LIBRARIES = ("numpy", "polars", "scipy")
+LIBRARIES = ("hnswlib", "numba", "numpy", "polars", "pydantic", "scipy", "torch")
+
+__all__ = ["Version", "claim", "journal_end", "load", "pointed", "rollback", "save", "verify", "versions"]
+
+T = TypeVar("T")
 
 
-def save(state: EngineState, config: EngineConfig, folder: Path) -> None:
-    """Write a new version beside the others, then let `CURRENT` name it; the version before is kept.
+def claim(folder: Path) -> WriterLock:
+    """The lock of the bundle in `folder`, which is made.
 
     Raises:
-        BundleError: the folder holds something else, or cannot be written.
+        BundleError: the folder holds something else, cannot be written, or has another writer.
     """
     try:
-        _save(state, config, folder)
+        if folder.exists() and any(folder.iterdir()) and not ((folder / CURRENT).exists() or (folder / LOCK).exists()):
+            raise BundleError(f"{folder}: is not empty and not a bundle; choose another folder")
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
-        raise BundleError(f"{folder}: cannot be written ({fault}); check the disk and the permissions") from None
+        raise unwritable(folder, fault) from None
+    return WriterLock(folder)
 
 
-def verify(folder: Path) -> dict[str, Any]:
-    """The manifest of the current version, after every file has been compared with it.
+def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
+    """Write a new version beside the others, then let `CURRENT` name it; the newest whole one before is kept.
+
+    The caller holds the bundle's lock, see `claim`. What a save that was killed has left behind is removed.
+
+    Args:
+        state: what is saved.
+        config: what it was built from.
+        folder: the bundle.
 
     Raises:
-        BundleError: not a bundle, damaged, or of a newer format.
+        BundleError: the folder cannot be written; the versions before are as they were.
     """
-    return verified_manifest(_current(folder))
+    try:
+        for leftover in folder.glob(f"{DRAFT}*"):
+            shutil.rmtree(leftover)
+        older = names(folder)
+        before = newest_whole(folder, current_first(folder))
+        known = headlines(folder, None)
+        name = f"{int(older[-1]) + 1 if older else 1:06}"
+        payload = {
+            "format": FORMAT,
+            "name": name,
+            "bundle": known[-1].bundle if known else uuid4().hex,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "multirecall": installed("multirecall"),
+            "libraries": {
+                "python": platform.python_version(),
+                **{library: installed(library) for library in LIBRARIES},
+            },
+            "config": config.model_dump(exclude_unset=True),
+            "config_hash": config_hash(config),
+            "data_version": state.data_version,
+            "journal_seq": state.journal_seq,
+            "paths": state.names,
+            "knows": {path.name: _knowledge(path) for path in (*state.paths, state.fallback)},
+        }
+        publish(folder, name, lambda draft: _write(state, draft, payload))
+        for old in older if before else ():
+            if old != before:
+                remove(folder, old)
+        return headline(folder, name, current=True)
+    except OSError as fault:
+        raise unwritable(folder, fault) from None
 
 
-def load(folder: Path) -> tuple[EngineConfig, EngineState]:
-    """The config and the state of the current version, verified before use.
+def journal_end(folder: Path) -> int:
+    """The number of the newest change in the bundle's journal, 0 where there is neither; raises `BundleError`."""
+    known = headlines(folder, None)
+    return JournalReader(folder, known[-1].bundle).last if known else 0
+
+
+def load(folder: Path, version: str | None = None) -> tuple[EngineConfig, EngineState, Version]:
+    """The config, the state and the headline of a version, by default the current one, verified before use.
 
     Raises:
-        BundleError: not a bundle, damaged, or of a newer format.
+        BundleError: not a bundle, damaged, or of another format; where another version is whole, it is named.
         PluginError: a plug-in that it uses is not installed.
     """
-    current = _current(folder)
-    manifest = verified_manifest(current)
-    config = validated(EngineConfig, manifest["config"], str(folder))
-    blueprint = Blueprint.of(config)
-    data = Dataset.open(current / "data")
-    served = set(manifest["paths"])
-
-    def open_part(name: str, part: Part) -> Retriever:
-        if name not in served:
-            raise CannotFit("it was left out when the engine was fitted")
-        return part.plugin.load(part.settings, current / "paths" / name, data)
-
-    fallback = blueprint.fallback.plugin.load(blueprint.fallback.settings, current / FALLBACK, data)
-    return config, assembled(blueprint, data, open_part, fallback)
-
-
-def _save(state: EngineState, config: EngineConfig, folder: Path) -> None:
-    if folder.exists() and any(folder.iterdir()) and not (folder / CURRENT).is_file():
-        raise BundleError(f"{folder}: is not empty and not a bundle; choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    before = _versions(folder)
-    number = int(before[-1].name) + 1 if before else 1
-    target = folder / f"{number:06}"
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
+    if version is not None:
+        return _loaded(folder, version)
+    name = pointed(folder)
     try:
-        _write(state, config, draft)
-        sync(draft)
-        draft.rename(target)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        return _loaded(folder, name)
+    except BundleError as fault:
+        if pointed(folder) != name:  # a writer has moved on and removed what was being read
+            return load(folder)
+        raise BundleError(f"{fault}{way_out(folder, name)}") from None
+
+
+def _loaded(folder: Path, name: str) -> tuple[EngineConfig, EngineState, Version]:
+    knows = verified(folder, name)["knows"]
+    version = headline(folder, name, current=is_current(folder, name))
+    config = validated(EngineConfig, version.config, str(folder / name))
+    blueprint = Blueprint.of(config)
+    own = folder / name
+    with vouched(own):
+        data = _opened(own / "data", lambda: Dataset.open(own / "data"))
+
+        def open_part(path: str, part: Part) -> Retriever:
+            if path not in version.paths:
+                raise CannotFit("it was left out when the engine was fitted")
+            place = own / "paths" / path
+            return _opened(place, lambda: part.plugin.load(part.settings, place, data))
+
+        place, part = own / FALLBACK, blueprint.fallback
+        fallback = _opened(place, lambda: part.plugin.load(part.settings, place, data))
+        state = assembled(blueprint, data, open_part, fallback)
+        state = replace(
+            state,
+            paths=tuple(_reminded(path, knows[path.name], data) for path in state.paths),
+            fallback=_reminded(state.fallback, knows[FALLBACK], data),
+            data_version=version.data_version,
+            journal_seq=version.journal_seq,
+        )
+        return config, state, version
+
+
+def _knowledge(path: PathOfEngine) -> dict[str, Any]:
+    """How much of the data a path's retriever has heard of."""
+    return {"items": path.n_items, "users": path.n_users, "stale": path.stale}
+
+
+def _reminded(path: PathOfEngine, knows: dict[str, Any], data: Dataset) -> PathOfEngine:
+    behind = knows["items"] < data.n_items or knows["users"] < data.n_users
+    return replace(path, n_items=knows["items"], n_users=knows["users"], stale=knows["stale"], behind=behind)
+
+
+def _opened(place: Path, load_it: Callable[[], T]) -> T:
+    """What `load_it` reads from `place`, where anything may go wrong in files that some other program has written."""
+    try:
+        return load_it()
+    except MultirecallError:
         raise
-    pointer = folder / f".{CURRENT}"
-    pointer.write_text(target.name + "\n", encoding="utf-8")
-    os.replace(pointer, folder / CURRENT)
-    sync(target)
-    for old in before[:-1]:
-        shutil.rmtree(old)
+    except Exception as fault:
+        raise BundleError(
+            f"{place}: cannot be loaded ({type(fault).__name__}: {fault}); save the engine again with this version"
+        ) from fault
 
 
-def _write(state: EngineState, config: EngineConfig, folder: Path) -> None:
-    state.data.save(folder / "data")
+def _write(state: EngineState, draft: Path, payload: dict[str, Any]) -> str:
+    """Write everything into `draft`; the digest of its manifest."""
+    state.data.save(draft / "data")
     for path in state.paths:
-        own = folder / "paths" / path.name
+        own = draft / "paths" / path.name
         own.mkdir(parents=True)
         path.retriever.save(own)
-    (folder / FALLBACK).mkdir()
-    state.fallback.retriever.save(folder / FALLBACK)
-    payload = {
-        "format": FORMAT,
-        "multirecall": version("multirecall"),
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "config": config.model_dump(exclude_unset=True),
-        "paths": state.names,
-    }
-    write_manifest(folder, payload)
-
-
-def _versions(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdigit())
-
-
-def _current(folder: Path) -> Path:
-    """The folder of the current version, once its format is known to be readable."""
-    pointer = folder / CURRENT
-    if not pointer.is_file():
-        raise BundleError(f"{folder}: is not a bundle (no file {CURRENT}); pass a folder that engine.save has written")
-    name = pointer.read_text(encoding="utf-8", errors="replace").strip()
-    current = folder / name
-    if not name.isdigit() or not current.is_dir():
-        raise BundleError(
-            f"{folder}: {CURRENT} names {name!r}, which is no version here; restore the folder from a copy"
-        )
-    manifest = read_json(current / "manifest.json")
-    if manifest.get("format") != FORMAT:
-        writer = manifest.get("multirecall", "another version")
-        raise BundleError(
-            f"{folder}: has format {manifest.get('format')}, this program reads {FORMAT}; use multirecall {writer}"
-        )
-    return current
+    (draft / FALLBACK).mkdir()
+    state.fallback.retriever.save(draft / FALLBACK)
+    digest: str = write_manifest(draft, payload)["sha256"]
+    return digest

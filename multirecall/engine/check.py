@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.kernels import kernel
-from multirecall.lists import RankedList
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.rowtable import new_table, slot_of
 from multirecall.topk import precedes
+
+INT32, INT64, FLOAT32 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float32)
 
 FAULTS = (
     None,
@@ -21,16 +23,53 @@ FAULTS = (
 )
 
 
-def fault_of(ranked: Any, n_items: int) -> str | None:
-    """What is wrong with a path's answer, or None."""
+def fault_of(ranked: Any, window: int, n_items: int) -> str | None:
+    """What is wrong with a path's answer for a window of so many items, or None."""
     if not isinstance(ranked, RankedList):
         return f"it is a {type(ranked).__name__}, not a RankedList"
-    for name, array, dtype in (("items", ranked.items, np.int32), ("scores", ranked.scores, np.float32)):
-        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
-            return f"its {name} are not a one-dimensional {np.dtype(dtype)} array"
-    if ranked.items.size != ranked.scores.size:
-        return f"it has {ranked.items.size} items and {ranked.scores.size} scores"
-    return FAULTS[_fault_code(np.ascontiguousarray(ranked.items), np.ascontiguousarray(ranked.scores), n_items)]
+    items, scores = ranked.items, ranked.scores
+    if not _is_vector(items, INT32):
+        return "its items are not a one-dimensional int32 array"
+    if not _is_vector(scores, FLOAT32):
+        return "its scores are not a one-dimensional float32 array"
+    if items.size != scores.size:
+        return f"it has {items.size} items and {scores.size} scores"
+    if items.size > window:
+        return f"it has {items.size} items, {window} were asked for"
+    return FAULTS[_fault_code(np.ascontiguousarray(items), np.ascontiguousarray(scores), n_items)]
+
+
+def fault_of_batch(batch: Any, n_users: int, window: int, n_items: int) -> str | None:
+    """What is wrong with a path's answer for several users, or None."""
+    if not isinstance(batch, RankedBatch):
+        return f"it is a {type(batch).__name__}, not a RankedBatch"
+    offsets, items, scores = batch.offsets, batch.items, batch.scores
+    if not _is_vector(offsets, INT64) or offsets.size != n_users + 1:
+        return f"its offsets are not a one-dimensional int64 array of {n_users + 1}"
+    if not _is_vector(items, INT32) or not _is_vector(scores, FLOAT32):
+        return "its items and scores are not one-dimensional int32 and float32 arrays"
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or not offsets[-1] == items.size == scores.size:
+        return f"its offsets do not divide {items.size} items and {scores.size} scores"
+    longest = int(np.diff(offsets).max(initial=0))
+    if longest > window:
+        return f"it has {longest} items for a user, {window} were asked for"
+    return FAULTS[_batch_fault_code(offsets, np.ascontiguousarray(items), np.ascontiguousarray(scores), n_items)]
+
+
+def _is_vector(array: Any, dtype: np.dtype[Any]) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == 1
+
+
+@kernel
+def _batch_fault_code(
+    offsets: NDArray[np.int64], items: NDArray[np.int32], scores: NDArray[np.float32], n_items: int
+) -> int:
+    for user in range(offsets.size - 1):
+        part = slice(offsets[user], offsets[user + 1])
+        code = _fault_code(items[part], scores[part], n_items)
+        if code:
+            return code
+    return 0
 
 
 @kernel

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.config import EngineConfig
-from multirecall.data import Dataset
+from multirecall.config import EngineConfig, config_hash
+from multirecall.data import ChangeKind, Dataset
 from multirecall.engine import bundle
+from multirecall.engine.cache import ResultCache
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.explain import explained
 from multirecall.engine.export import write_candidates
-from multirecall.engine.fuse import fused_lists
-from multirecall.engine.refill import refilled
+from multirecall.engine.follower import Followed, Follower
+from multirecall.engine.fuse import fused_batch
+from multirecall.engine.health import CacheHealth, Health, health_of
+from multirecall.engine.refill import refilled, refilled_batch
 from multirecall.engine.request import listed, read_filters, read_queries, read_query
 from multirecall.engine.runner import run_batch, run_paths
 from multirecall.engine.state import Blueprint, EngineState, fitted
+from multirecall.engine.store import Store
 from multirecall.engine.warmup import warm_up
+from multirecall.engine.writer import Writer
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
-from multirecall.lists import FusedList, RankedBatch, RankedList, offsets_of
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress, terminal_progress
 from multirecall.query import User
 from multirecall.result import CandidateBatch, Candidates, Explanation
@@ -35,7 +42,8 @@ _log = logging.getLogger("multirecall.engine")
 class Engine:
     """Several recall paths behind one call.
 
-    Any number of threads may call `retrieve`; `fit` replaces the whole state by one assignment.
+    Any number of threads may call it: requests read one immutable state, which `fit` and every live change replace
+    by one assignment; writers take turns.
     """
 
     def __init__(self, config: EngineConfig | None = None) -> None:
@@ -48,8 +56,12 @@ class Engine:
         if not isinstance(config, EngineConfig | None):
             raise ConfigError(f"Engine: got a {type(config).__name__}; pass an EngineConfig, or use Engine.from_toml")
         self.config = config or EngineConfig()
+        self._config_hash = config_hash(self.config)
         self._blueprint = Blueprint.of(self.config)
         self._state: EngineState | None = None
+        self._cache = ResultCache(self.config.cache_size) if self.config.cache_size else None
+        self._writer = Writer(self._current, self._publish)
+        self._follower: Follower | None = None
 
     @classmethod
     def from_toml(cls, file: str | Path) -> Self:
@@ -82,6 +94,52 @@ class Engine:
         self._serve(fitted(self._blueprint, data, progress))
         return self
 
+    def add_interactions(self, interactions: Any) -> int:
+        """Take new events: histories, what counts as seen, popularity counts and `user_cf` have them at once.
+
+        Unknown users and items join. On return the events are durable, if the engine was ever saved.
+
+        Args:
+            interactions: a polars, pandas or pyarrow frame, or a list of dicts, with the columns of the log.
+
+        Returns:
+            How many events.
+
+        Raises:
+            DataError: names column, row and remedy; nothing has changed.
+            IdTypeError: an id of the wrong type.
+            BundleError: the journal cannot be written, or another writer holds the bundle; nothing has changed.
+        """
+        return self._change("add_interactions", interactions)
+
+    def add_items(self, items: Any) -> int:
+        """Take new items: `item_id` and features, as a frame or a list of dicts. Otherwise as `add_interactions`.
+
+        They can be retrieved at once by the paths that read features. A known id is updated, a removed one revived.
+        """
+        return self._change("add_items", items)
+
+    def update_items(self, items: Any) -> int:
+        """Change features of known items; columns that are not given stay. Otherwise as `add_items`."""
+        return self._change("update_items", items)
+
+    def remove_items(self, ids: Iterable[Id]) -> int:
+        """Never return these items again, from the moment the call returns. Otherwise as `add_items`.
+
+        Their events go on counting for what they say about other items.
+        """
+        return self._change("remove_items", ids)
+
+    def refresh(self) -> Future[None]:
+        """Fit all paths anew on all data, in the background; requests and live changes go on meanwhile.
+
+        Returns:
+            A future: `result()` waits for the new fit to be served, and raises what went wrong. It is in memory
+            until `save`.
+        """
+        self._refuse_if_following("refresh")
+        return self._writer.refresh(self._blueprint)
+
     def retrieve(
         self,
         user: Id | User,
@@ -102,29 +160,18 @@ class Engine:
             seen: whether items that the user has interacted with may be returned.
             deadline_ms: go on without the paths that have not answered by then; default: the config's.
 
+        With `cache_size`, an equal request on the same data gets the answer kept, status included, whose arrays are
+        read-only; the deadline makes no difference.
+
         Raises:
             RequestError: an unusable argument.
             IdTypeError: an id of the wrong type.
             PathError: a required path failed, or all did.
             NotFitted: the engine has nothing to serve.
         """
-        state = self._current()
-        k, deadline = self._size(k), self._deadline(deadline_ms)
-        query = read_query(state.data, user, read_filters(state.data, exclude, where, seen))
-        outcomes = run_paths(state.paths, state.windows, query, deadline)
-        lists = [one.ranked or RankedList.empty() for one in outcomes]
-        weights = state.weights_for(query.history.size)
-        fused = state.fusion.fuse(lists, weights, state.quotas, min(k, state.data.n_items))
-        final, n_refilled = refilled(state, query, fused, k, deadline)
-        return Candidates(
-            ids=state.data.items.ids.ids(final.items),
-            scores=final.scores,
-            ranks=final.ranks,
-            paths=state.names,
-            status={path.name: one.status for path, one in zip(state.paths, outcomes, strict=True)},
-            n_refilled=n_refilled,
-            shortfall=k - len(final),
-        )
+        state, k, deadline = self._current(), self._size(k), self._deadline(deadline_ms)
+        ask = partial(_answered, state, user, k, exclude, where, seen, deadline)
+        return ask() if self._cache is None else self._cache.answer(state, (user, k, exclude, where, seen), ask)
 
     def retrieve_batch(
         self,
@@ -139,24 +186,23 @@ class Engine:
         state = self._current()
         k, deadline = self._size(k), Deadline(None)
         asked = listed(users, "users")
-        queries = read_queries(state.data, asked, read_filters(state.data, exclude, where, seen))
+        queries = read_queries(state.data, asked, read_filters(state, exclude, where, seen))
         outcomes = run_batch(state.paths, state.windows, queries)
         batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]
-        fused = fused_lists(state, queries, batches, min(k, state.data.n_items))
-        finals = [refilled(state, query, one, k, deadline) for query, one in zip(queries, fused, strict=True)]
-        lengths = np.array([len(final) for final, _ in finals], np.int64)
-        none = FusedList.empty(len(state.paths))
+        fused = fused_batch(state, queries, batches, min(k, state.data.n_items))
+        final, n_refilled = refilled_batch(state, queries, fused, k, deadline)
         return CandidateBatch(
             user_ids=tuple(user.id if isinstance(user, User) else user for user in asked),
             user_dtype=state.data.users.ids.dtype,
-            offsets=offsets_of(lengths),
-            ids=state.data.items.ids.ids(np.concatenate([none.items, *(one.items for one, _ in finals)])),
-            scores=np.concatenate([none.scores, *(one.scores for one, _ in finals)]),
-            ranks=np.concatenate([none.ranks, *(one.ranks for one, _ in finals)]),
+            catalogue=state.data.items.ids,
+            offsets=final.offsets,
+            items=final.items,
+            scores=final.scores,
+            ranks=final.ranks,
             paths=state.names,
             status={path.name: one.status for path, one in zip(state.paths, outcomes, strict=True)},
-            n_refilled=np.array([added for _, added in finals], np.int64),
-            shortfall=k - lengths,
+            n_refilled=n_refilled,
+            shortfall=k - np.diff(final.offsets),
         )
 
     def path_lists(
@@ -172,7 +218,7 @@ class Engine:
         Raises as `retrieve`, and `PathError` where any path fails.
         """
         state = self._current()
-        queries = read_queries(state.data, listed(users, "users"), read_filters(state.data, exclude, where, seen))
+        queries = read_queries(state.data, listed(users, "users"), read_filters(state, exclude, where, seen))
         lists = {}
         for path, outcome in zip(state.paths, run_batch(state.paths, state.windows, queries), strict=True):
             if outcome.ranked is None:
@@ -225,31 +271,80 @@ class Engine:
         row = state.data.items.ids.row(item)
         if row < 0:
             raise RequestError(f"explain: no item has the id {item!r}; pass an id of the log or the item table")
-        filters = read_filters(state.data, exclude, where, seen)
+        filters = read_filters(state, exclude, where, seen)
         return explained(state, read_query(state.data, user, filters), filters, row, k)
 
-    def save(self, folder: str | Path) -> None:
-        """Save into a bundle, which is made, or gets a new version; the one before is kept.
+    def health(self) -> Health:
+        """How the paths, the cache and what is served fare at this moment; cheap enough to be scraped.
 
         Raises:
-            BundleError: the folder holds something else, or cannot be written.
+            NotFitted: nothing is served yet.
         """
-        bundle.save(self._current(), self.config, Path(folder))
+        cache = CacheHealth() if self._cache is None else self._cache.health
+        state, writer = self._current(), self._writer
+        return health_of(state, self._config_hash, cache, writer.store_health(state), writer.refit_health)
+
+    def save(self, folder: str | Path) -> None:
+        """Save as a new version of a bundle, which is made if there is none; the version before is kept.
+
+        The first folder becomes the engine's own: later live changes are journaled there before they are
+        acknowledged. Any other folder gets a copy.
+
+        Raises:
+            BundleError: the folder holds something else, cannot be written, or has another writer.
+        """
+        self._refuse_if_following("save")
+        self._current()
+        self._writer.save(self.config, Path(folder))
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """The engine that was saved, after every file has been verified.
+    def load(cls, folder: str | Path, *, version: str | None = None, follow: bool = False) -> Self:
+        """The engine that was saved, with every live change acknowledged since, after every file has been verified.
+
+        Args:
+            folder: the bundle.
+            version: an older version by name, as it was saved; its live changes are not journaled.
+            follow: whether to go on taking what another process writes, within a second; such an engine takes no
+                live changes of its own.
 
         Raises:
             BundleError: not a bundle, damaged, or of a newer format.
+            RequestError: both `version` and `follow` are given.
         """
-        config, state = bundle.load(Path(folder))
+        if follow and version is not None:
+            raise RequestError("load: follow goes with the current version; leave out either version or follow")
+        folder = Path(folder)
+        config, state, saved = bundle.load(folder, version)
         engine = cls(config)
         engine._serve(state)
+        if version is None:
+            engine._keep_up(folder, saved, follow)
         return engine
 
+    @staticmethod
+    def versions(folder: str | Path) -> list[bundle.Version]:
+        """The versions of a bundle, oldest first; raises `BundleError`."""
+        return bundle.versions(Path(folder))
+
+    @staticmethod
+    def rollback(folder: str | Path, version: str | None = None) -> str:
+        """Let a bundle's version before the current one, or `version`, be the current one; returns its name.
+
+        Live changes acknowledged since are journaled and stay. Engines that follow the bundle take it over.
+
+        Raises:
+            BundleError: there is no such version, it is damaged, or the bundle has a writer.
+        """
+        folder = Path(folder)
+        bundle.pointed(folder)
+        with bundle.claim(folder):
+            return bundle.rollback(folder, version)
+
     def close(self) -> None:
-        """Stop serving and let worker threads end."""
+        """Stop serving, let go of the bundle and let worker threads end."""
+        if self._follower is not None:
+            self._follower.close()
+        self._writer.close()
         state, self._state = self._state, None
         if state is not None:
             state.close()
@@ -281,14 +376,36 @@ class Engine:
         return state
 
     def _serve(self, state: EngineState) -> None:
-        """Compile the kernels of the request path, then let requests see the state."""
-        try:
-            warm_up(state)
-        except PathError as fault:
-            _log.warning("the first request failed: %s", fault)
+        """Compile the kernels of the request path, then let requests see the state, which lives in no bundle yet."""
+        warm_up(state)
+        self._writer.serve(state)
+
+    def _publish(self, state: EngineState) -> None:
+        """Let requests see the state."""
         replaced, self._state = self._state, state
+        if self._cache is not None:
+            self._cache.clear()
         if replaced is not None:
-            replaced.close()
+            replaced.close(state)
+
+    def _keep_up(self, folder: Path, version: bundle.Version, follow: bool) -> None:
+        """Take what the bundle's journal holds beyond the version, now and, if asked to, from now on."""
+        followed = Followed(Store(folder, version), self.config)
+        self._writer.advance(followed.newest)
+        self._writer.store = followed.store
+        if follow:
+            self._follower = Follower(self._writer, followed)
+
+    def _change(self, kind: ChangeKind, given: Any) -> int:
+        self._refuse_if_following(kind)
+        change = self._current().data.read_change(kind, given)
+        if change.frame.height:
+            self._writer.commit(change)
+        return change.frame.height
+
+    def _refuse_if_following(self, what: str) -> None:
+        if self._follower is not None:
+            raise RequestError(f"{what}: this engine only follows its bundle; call it on the engine that writes it")
 
     def _size(self, k: int | None) -> int:
         if k is None:
@@ -303,3 +420,30 @@ class Engine:
         if isinstance(deadline_ms, bool) or not isinstance(deadline_ms, int | float) or not 0 < deadline_ms < 1e9:
             raise RequestError(f"deadline_ms must be a number of milliseconds between 0 and 1e9, got {deadline_ms!r}")
         return Deadline(float(deadline_ms))
+
+
+def _answered(
+    state: EngineState,
+    user: Id | User,
+    k: int,
+    exclude: Iterable[Id] | None,
+    where: Mapping[str, Any] | None,
+    seen: bool,
+    deadline: Deadline,
+) -> Candidates:
+    """The flow of a request, from its arguments to the candidates."""
+    query = read_query(state.data, user, read_filters(state, exclude, where, seen))
+    outcomes = run_paths(state.paths, state.windows, query, deadline)
+    lists = [one.ranked or RankedList.empty() for one in outcomes]
+    weights = state.weights_for(query.history.size)
+    fused = state.fusion.fuse(lists, weights, state.quotas, min(k, state.data.n_items))
+    final, n_refilled = refilled(state, query, fused, k, deadline)
+    return Candidates(
+        ids=state.data.items.ids.ids(final.items),
+        scores=final.scores,
+        ranks=final.ranks,
+        paths=state.names,
+        status={path.name: one.status for path, one in zip(state.paths, outcomes, strict=True)},
+        n_refilled=n_refilled,
+        shortfall=k - len(final),
+    )

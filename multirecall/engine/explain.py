@@ -23,7 +23,7 @@ def explained(state: EngineState, query: Query, filters: Filters, item: int, k: 
     everything = state.fusion.fuse(lists, state.weights_for(query.history.size), state.quotas, state.data.n_items)
     first = FusedList(everything.items[:k], everything.scores[:k], everything.ranks[:k])
     final, n_refilled = refilled(state, query, first, k, deadline)
-    barrier = _barrier(query, filters, item)
+    kept_out = barrier = _barrier(state, query, filters, item)
     place = np.flatnonzero(final.items == item)
     rank = int(place[0]) if place.size else None
     if rank is not None and rank >= len(final) - n_refilled:
@@ -37,7 +37,7 @@ def explained(state: EngineState, query: Query, filters: Filters, item: int, k: 
         None if rank is None else float(final.scores[rank]),
         barrier,
         {
-            path.name: _of_path(state, number, outcomes[number], item, _barrier(query, filters, item))
+            path.name: _of_path(state, number, outcomes[number], item, kept_out)
             for number, path in enumerate(state.paths)
         },
     )
@@ -52,6 +52,8 @@ def _of_path(
     if not place.size:
         window = state.windows[number]
         missed = f"not among its first {window} items" if len(outcome.ranked) == window else "not proposed"
+        if item >= state.paths[number].n_items:
+            missed = "it joined after the path was fitted; refresh() fits it anew"
         return PathExplanation(None, None, None, barrier or missed)
     alone = [outcome.ranked if other == number else RankedList.empty() for other in range(len(state.paths))]
     normalised = state.fusion.fuse(alone, [1.0] * len(alone), state.quotas, state.data.n_items)
@@ -64,12 +66,14 @@ def _of_path(
     )
 
 
-def _barrier(query: Query, filters: Filters, item: int) -> str | None:
+def _barrier(state: EngineState, query: Query, filters: Filters, item: int) -> str | None:
     """Which filter keeps the item out, or None."""
     if item in filters.exclude:
         return "it is in exclude"
     if item in query.exclude:
         return "the user has seen it"
+    if state.allowed is not None and not state.allowed[item]:
+        return "it was removed"
     if query.allowed is not None and not query.allowed[item]:
         return "it does not match where"
     return None

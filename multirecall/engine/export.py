@@ -41,7 +41,7 @@ def write_candidates(users: Iterable[Id | User], file: Path, chunk: int, retriev
 
     draft = file.with_name(f".{file.name}.draft")
     try:
-        register_io_source(source, schema=first.schema).sink_parquet(draft)
+        register_io_source(source, schema=first.schema).sink_parquet(draft, compression="lz4")
         os.replace(draft, file)
     except OSError as fault:
         raise RequestError(f"write_candidates: {file}: cannot be written ({fault}); check the folder") from None

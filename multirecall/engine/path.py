@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,15 +11,19 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from multirecall.engine.breaker import Breaker
-from multirecall.engine.check import fault_of
+from multirecall.engine.check import fault_of, fault_of_batch
 from multirecall.engine.deadline import Clock
+from multirecall.engine.known import known_part
 from multirecall.engine.workers import Workers
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.protocols import Retriever
-from multirecall.query import Query
+from multirecall.query import Query, eligible_in_lists
 from multirecall.result import PathStatus, State
 
 L = TypeVar("L", RankedList, RankedBatch)
+
+LONGEST_MESSAGE = 500
+"""Characters of a fault that a status keeps."""
 
 
 class Garbage(Exception):  # noqa: N818
@@ -42,46 +47,98 @@ class Outcome(Generic[L]):
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A fitted retriever with its part in the fusion and its guards."""
+    """A fitted retriever with its part in the fusion and its guards.
+
+    Attributes:
+        name: its name.
+        retriever: the retriever.
+        quota: most candidates that it contributes.
+        required: whether a request fails without it.
+        n_items: item rows that the retriever knows; of those that joined later it never hears.
+        n_users: user rows that it knows.
+        clock: seconds.
+        breaker: keeps a failing path from being called.
+        workers: the threads that it runs on, unless inline.
+        behind: whether there are rows that the retriever does not know.
+        stale: why it takes no live changes any more, or None.
+    """
 
     name: str
     retriever: Retriever
     quota: int
     required: bool
     n_items: int
+    n_users: int
     clock: Clock
     breaker: Breaker
     workers: Workers[Outcome[RankedList]]
+    behind: bool = False
+    stale: str | None = None
 
     def answer(self, query: Query, window: int) -> Outcome[RankedList]:
         """Ask for one user's first `window` eligible items; whatever the retriever raises becomes a status."""
-        return self._isolated(lambda: eligible_window(self.retriever, query, window, self.n_items))
+        known = self._known(query)
+        return self._isolated(lambda: eligible_window(self.retriever, known, window, self.n_items))
 
     def answer_batch(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
         """The same for several users."""
-        return self._isolated(lambda: eligible_windows(self.retriever, queries, window, self.n_items))
+        known = [self._known(query) for query in queries]
+        return self._isolated(lambda: eligible_windows(self.retriever, known, window, self.n_items))
 
     def crashed(self, fault: BaseException) -> Outcome[RankedList]:
-        """The outcome of a call that ended its worker thread's task."""
-        return Outcome(None, "failed", 0.0, f"{type(fault).__name__}: {fault}")
+        """The outcome of a call that could not begin, or that ended its worker thread's task."""
+        return Outcome(None, "failed", 0.0, fault_text(fault))
+
+    def admitted(self) -> int | None:
+        """A ticket for one call, or None where the path is not to be called now."""
+        return None if self.workers.clogged else self.breaker.admit()
+
+    def noted(self, ticket: int, outcome: Outcome[L]) -> Outcome[L]:
+        """Let the breaker know how a call ended."""
+        self.breaker.record(ticket, outcome.state, outcome.detail)
+        return outcome
 
     def skipped(self) -> Outcome[Any]:
         """The outcome of a call that is not made."""
-        why = "abandoned calls still run" if self.workers.clogged else "it failed several times in a row"
-        return Outcome(None, "skipped", 0.0, f"not called, since {why}")
+        self.breaker.count("skipped")
+        return Outcome(None, "skipped", 0.0, f"not called {self._refusal()}")
 
-    def noted(self, outcome: Outcome[L]) -> Outcome[L]:
-        """Let the breaker know how a call ended."""
-        self.breaker.record(succeeded=outcome.state == "ok")
-        return outcome
+    def out_of_time(self, ms: float) -> Outcome[Any]:
+        """The outcome of a call that is not made because the request has no time left; no fault of the path's."""
+        self.breaker.count("late")
+        return Outcome(None, "late", ms, "the deadline had passed before its turn")
+
+    def _refusal(self) -> str:
+        tally = self.breaker.tally
+        if self.workers.clogged:
+            why = f"while {self.workers.abandoned} abandoned calls still run"
+        elif tally.state == "half_open":
+            why = "while a single call tries whether it answers again"
+        else:
+            why = f"after {tally.failures} failures in a row; tried again in {tally.retry_in_s or 0.0:.1f} s"
+        return f"{why}; last fault: {tally.last_fault}"
+
+    def _known(self, query: Query) -> Query:
+        return known_part(query, self.n_items, self.n_users) if self.behind else query
 
     def _isolated(self, ask: Callable[[], L]) -> Outcome[L]:
         start = self.clock()
         try:
             ranked = ask()
-        except Exception as fault:  # noqa: BLE001 - the one place where a path is isolated
-            return Outcome(None, "failed", (self.clock() - start) * 1e3, f"{type(fault).__name__}: {fault}")
+        except BaseException as fault:
+            if isinstance(fault, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # whoever sits at the keyboard means the program, not the path
+            return Outcome(None, "failed", (self.clock() - start) * 1e3, fault_text(fault))
         return Outcome(ranked, "ok", (self.clock() - start) * 1e3)
+
+
+def fault_text(fault: BaseException) -> str:
+    """Type and message of an exception, cut to a length that fits a status."""
+    try:
+        message = str(fault)
+    except Exception:  # noqa: BLE001 - it comes from a plug-in, and may be broken as well
+        message = "its message cannot be read"
+    return f"{type(fault).__name__}: {message[:LONGEST_MESSAGE]}"
 
 
 def new_path(
@@ -90,10 +147,11 @@ def new_path(
     quota: int,
     required: bool,
     n_items: int,
+    n_users: int,
     clock: Clock = time.perf_counter,
 ) -> Path:
     """A path with fresh guards."""
-    return Path(name, retriever, quota, required, n_items, clock, Breaker(clock), Workers(name))
+    return Path(name, retriever, quota, required, n_items, n_users, clock, Breaker(clock), Workers(name))
 
 
 def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int) -> RankedList:
@@ -106,38 +164,61 @@ def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int
     """
     window = quota
     while True:
-        ranked = _checked(retriever.retrieve(query, window), n_items)
+        ranked = _checked(_own_list(retriever.retrieve(query, window)), window, n_items)
         kept = _eligible(retriever, ranked, query)
         if len(kept) >= quota or len(ranked) < window or window >= n_items:
             return kept.head(quota)
         window *= 2
 
 
-def eligible_windows(retriever: Retriever, queries: Sequence[Query], quota: int, n_items: int) -> RankedBatch:
-    """The same for several users; those whose quota is not full are asked for again together."""
-    lists = [RankedList.empty()] * len(queries)
-    pending = list(range(len(queries)))
-    window = quota
-    while pending:
-        batch = retriever.retrieve_batch([queries[user] for user in pending], window)
-        if not isinstance(batch, RankedBatch) or len(batch) != len(pending):
-            raise Garbage(f"it returned no RankedBatch of {len(pending)} users")
-        short = []
-        for position, user in enumerate(pending):
-            ranked = _checked(batch[position], n_items)
-            lists[user] = _eligible(retriever, ranked, queries[user]).head(quota)
-            if len(lists[user]) < quota and len(ranked) >= window and window < n_items:
-                short.append(user)
-        pending = short
-        window *= 2
-    return RankedBatch.from_lists(lists)
+def eligible_windows(
+    retriever: Retriever, queries: Sequence[Query], quota: int, n_items: int, window: int = 0
+) -> RankedBatch:
+    """The same for several users, beginning at `window`; those whose quota is not full are asked for again together."""
+    window = max(window, quota)
+    batch = _checked_batch(_own_batch(retriever.retrieve_batch(queries, window)), len(queries), window, n_items)
+    kept = (batch if retriever.filters else _eligible_batch(batch, queries)).heads(quota)
+    short = np.flatnonzero((np.diff(kept.offsets) < quota) & (np.diff(batch.offsets) >= window))
+    if window >= n_items or not short.size:
+        return kept
+    return kept.replaced(
+        short, eligible_windows(retriever, [queries[user] for user in short.tolist()], quota, n_items, 2 * window)
+    )
 
 
-def _checked(ranked: RankedList, n_items: int) -> RankedList:
-    fault = fault_of(ranked, n_items)
+def _own_list(answer: Any) -> Any:
+    """A copy, which another call of the retriever cannot write into once it has been checked."""
+    if not isinstance(answer, RankedList):
+        return answer
+    if not all(isinstance(part, np.ndarray) for part in (answer.items, answer.scores)):
+        return answer
+    return RankedList(np.array(answer.items), np.array(answer.scores))
+
+
+def _own_batch(answer: Any) -> Any:
+    """The same for several users."""
+    if not isinstance(answer, RankedBatch):
+        return answer
+    parts = (answer.offsets, answer.items, answer.scores)
+    if not all(isinstance(part, np.ndarray) for part in parts):
+        return answer
+    return RankedBatch(np.array(answer.offsets), np.array(answer.items), np.array(answer.scores))
+
+
+def _checked(ranked: Any, window: int, n_items: int) -> RankedList:
+    fault = fault_of(ranked, window, n_items)
     if fault:
         raise Garbage(f"it returned garbage: {fault}")
-    return ranked
+    checked: RankedList = ranked
+    return checked
+
+
+def _checked_batch(batch: Any, n_users: int, window: int, n_items: int) -> RankedBatch:
+    fault = fault_of_batch(batch, n_users, window, n_items)
+    if fault:
+        raise Garbage(f"it returned garbage: {fault}")
+    checked: RankedBatch = batch
+    return checked
 
 
 def _eligible(retriever: Retriever, ranked: RankedList, query: Query) -> RankedList:
@@ -145,3 +226,8 @@ def _eligible(retriever: Retriever, ranked: RankedList, query: Query) -> RankedL
         return ranked
     keep = query.eligible(np.ascontiguousarray(ranked.items))
     return ranked if keep.all() else RankedList(ranked.items[keep], ranked.scores[keep])
+
+
+def _eligible_batch(batch: RankedBatch, queries: Sequence[Query]) -> RankedBatch:
+    keep = eligible_in_lists(queries, batch.offsets, batch.items)
+    return batch if keep.all() else batch.kept(keep)

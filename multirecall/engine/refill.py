@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.runner import run_fallback
 from multirecall.engine.state import EngineState
-from multirecall.lists import FusedList
-from multirecall.query import Query
+from multirecall.lists import FusedBatch, FusedList
+from multirecall.query import Query, eligible_in_lists
 
 _log = logging.getLogger("multirecall.engine")
 
@@ -38,6 +39,22 @@ def refilled(state: EngineState, query: Query, fused: FusedList, k: int, deadlin
         np.concatenate([fused.scores, floor - step * np.arange(1, added.size + 1)]),
         np.concatenate([fused.ranks, np.full((added.size, len(state.paths)), -1, np.int32)]),
     ), added.size
+
+
+def refilled_batch(
+    state: EngineState, queries: Sequence[Query], fused: FusedBatch, k: int, deadline: Deadline
+) -> tuple[FusedBatch, NDArray[np.int64]]:
+    """The same for several users; how many were added, int64 (n_users,)."""
+    keep = eligible_in_lists(queries, fused.offsets, fused.items)
+    if not keep.all():
+        fused = fused.kept(keep)
+    n_refilled = np.zeros(len(queries), np.int64)
+    short = np.flatnonzero(np.diff(fused.offsets) < min(k, state.data.n_items))
+    if short.size:
+        full = [refilled(state, queries[user], fused[user], k, deadline) for user in short.tolist()]
+        fused = fused.replaced(short, FusedBatch.from_lists([one for one, _ in full]))
+        n_refilled[short] = [added for _, added in full]
+    return fused, n_refilled
 
 
 def _fallback_items(

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Dataset, Table
+from multirecall.engine.state import EngineState
 from multirecall.engine.where import allowed_by, known_field, plain_value
 from multirecall.errors import RequestError
+from multirecall.kernels import kernel
 from multirecall.query import Query, User
 from multirecall.topk import NO_ROWS
 from multirecall.vocabulary import Id
@@ -19,24 +21,28 @@ from multirecall.vocabulary import Id
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The filters of a request, in rows: what no user of it may get."""
+    """The filters of a request, in rows: what no user of it may get. Removed items are not allowed."""
 
     exclude: NDArray[np.int32]
     allowed: NDArray[np.bool_] | None
     seen: bool
 
 
-def read_filters(data: Dataset, exclude: Iterable[Id] | None, where: Mapping[str, Any] | None, seen: bool) -> Filters:
+def read_filters(
+    state: EngineState, exclude: Iterable[Id] | None, where: Mapping[str, Any] | None, seen: bool
+) -> Filters:
     """Check and translate the filters. Excluded ids that the catalogue does not have are passed over.
 
     Raises:
         RequestError: an unusable filter.
         IdTypeError: an id of the wrong type.
     """
-    rows = NO_ROWS
+    items, rows, allowed = state.data.items, NO_ROWS, state.allowed
     if exclude is not None:
-        rows = _known(data.items.ids.rows(listed(exclude, "exclude")))
-    return Filters(rows, None if where is None else allowed_by(where, data.items), seen)
+        rows = _known(items.ids.rows(listed(exclude, "exclude")))
+    if where is not None:
+        allowed = allowed_by(where, items) if allowed is None else allowed_by(where, items) & allowed
+    return Filters(rows, allowed, seen)
 
 
 def read_queries(data: Dataset, users: Sequence[Id | User], filters: Filters) -> list[Query]:
@@ -53,30 +59,26 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
     """
     asked = user if isinstance(user, User) else User(user)
     row = -1 if asked.id is None else data.users.ids.row(asked.id)
-    log = data.interactions
-    stored = log.of_user(row)
-    seen = [filters.exclude]
-    if not filters.seen:
-        seen.append(log.items[stored])
+    stored = data.history(row)
+    seen = NO_ROWS if filters.seen else stored.items
     if asked.history is None:
-        history, weights = log.items[stored], log.weights[stored]
-        times = None if log.times is None else log.times[stored]
+        history, weights, times = stored
     else:
         history, times = _known(data.items.ids.rows(listed(asked.history, "history"))), None
         weights = np.ones(history.size, np.float32)
         if not filters.seen:
-            seen.append(history)
+            seen = np.concatenate([seen, history])
     return Query(
         user=row,
         history=history,
         weights=weights,
         times=times,
-        ordered=log.ordered or asked.history is not None,
+        ordered=data.log.base.ordered or asked.history is not None,
         features=_features(data, row, asked.features),
         terms=_terms(data, asked.terms),
-        exclude=np.unique(np.concatenate(seen)),
+        exclude=_sorted_union(filters.exclude, seen),
         allowed=filters.allowed,
-        now=log.now,
+        now=data.now,
     )
 
 
@@ -108,6 +110,19 @@ def _values(table: Table, given: Any, place: str, what: str) -> dict[str, Any]:
         field: plain_value(known_field(field, table, place, what), field, value, place)
         for field, value in given.items()
     }
+
+
+@kernel
+def _sorted_union(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int32]:
+    rows = np.empty(first.size + second.size, np.int32)
+    rows[: first.size], rows[first.size :] = first, second
+    rows.sort()
+    n = 0
+    for row in rows:
+        if not n or row != rows[n - 1]:
+            rows[n] = row
+            n += 1
+    return rows[:n]
 
 
 def _known(rows: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.path import Outcome, Path
@@ -13,7 +13,12 @@ from multirecall.errors import PathError
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.query import Query
 
-Call = Future[Outcome[RankedList]]
+
+class Call(NamedTuple):
+    """A call that runs on a worker thread, with the ticket that its breaker gave."""
+
+    answer: Future[Outcome[RankedList]]
+    ticket: int
 
 
 def run_paths(
@@ -21,25 +26,35 @@ def run_paths(
 ) -> list[Outcome[RankedList]]:
     """Ask every path for its window; the others go on when one fails or is late.
 
-    Workers start first, inline paths run while they work, then what is left of the deadline is waited for.
-
     Raises:
-        PathError: a required path gave nothing, or none gave anything and at least one failed.
+        PathError: a required path gave nothing, or every path failed.
     """
-    asked = list(zip(paths, windows, strict=True))
-    calls = {path.name: _begun(path, query, window) for path, window in asked if not path.retriever.inline}
-    done = {path.name: _inline(path, query, window, deadline) for path, window in asked if path.retriever.inline}
-    outcomes = [done.get(path.name) or _collected(path, calls[path.name], deadline) for path in paths]
+    outcomes = ask_paths(paths, windows, query, deadline)
     _refuse_total_failure(paths, outcomes)
     return outcomes
 
 
+def ask_paths(
+    paths: Sequence[Path], windows: Sequence[int], query: Query, deadline: Deadline
+) -> list[Outcome[RankedList]]:
+    """How every path fares.
+
+    Workers start first, inline paths run while they work, then what is left of the deadline is waited for.
+    """
+    asked = list(zip(paths, windows, strict=True))
+    calls = {path.name: _begun(path, query, window, deadline) for path, window in asked if not path.retriever.inline}
+    try:
+        done = {path.name: _inline(path, query, window, deadline) for path, window in asked if path.retriever.inline}
+        return [done.get(path.name) or _collected(path, calls[path.name], deadline) for path in paths]
+    except KeyboardInterrupt:
+        for path in paths:
+            _give_up(path, calls.get(path.name))
+        raise
+
+
 def run_batch(paths: Sequence[Path], windows: Sequence[int], queries: Sequence[Query]) -> list[Outcome[RankedBatch]]:
-    """The same for several users, on the caller's thread and without a deadline."""
-    outcomes: list[Outcome[RankedBatch]] = [
-        path.noted(path.answer_batch(queries, window)) if path.breaker.allows() else path.skipped()
-        for path, window in zip(paths, windows, strict=True)
-    ]
+    """The same for several users, on the caller's thread and without a deadline; raises as `run_paths`."""
+    outcomes = [_inline_batch(path, queries, window) for path, window in zip(paths, windows, strict=True)]
     _refuse_total_failure(paths, outcomes)
     return outcomes
 
@@ -47,39 +62,60 @@ def run_batch(paths: Sequence[Path], windows: Sequence[int], queries: Sequence[Q
 def run_fallback(path: Path, window: int, query: Query, deadline: Deadline) -> Outcome[RankedList]:
     """Ask the fallback: inline it always runs, since it is what delivers when the paths are late."""
     if path.retriever.inline:
-        return path.noted(path.answer(query, window)) if path.breaker.allows() else path.skipped()
-    return _collected(path, _begun(path, query, window), deadline)
+        return _inline(path, query, window, Deadline(None))
+    return _collected(path, _begun(path, query, window, deadline), deadline)
 
 
-def _begun(path: Path, query: Query, window: int) -> Call | None:
-    if path.workers.clogged or not path.breaker.allows():
-        return None
-    return path.workers.submit(partial(path.answer, query, window), path.crashed)
+def _begun(path: Path, query: Query, window: int, deadline: Deadline) -> Call | Outcome[RankedList]:
+    if deadline.passed:
+        return path.out_of_time(deadline.elapsed_ms)
+    ticket = path.admitted()
+    if ticket is None:
+        return path.skipped()
+    return Call(path.workers.submit(partial(path.answer, query, window), path.crashed), ticket)
+
+
+def _collected(path: Path, begun: Call | Outcome[RankedList], deadline: Deadline) -> Outcome[RankedList]:
+    if isinstance(begun, Outcome):
+        return begun
+    try:
+        return path.noted(begun.ticket, begun.answer.result(deadline.left_s))
+    except TimeoutError:
+        path.workers.abandon(begun.answer)
+        late: Outcome[RankedList] = Outcome(
+            None, "late", deadline.elapsed_ms, f"no answer within {deadline.limit_ms:g} ms"
+        )
+        return path.noted(begun.ticket, late)
+
+
+def _give_up(path: Path, begun: Call | Outcome[RankedList] | None) -> None:
+    if isinstance(begun, Call) and not begun.answer.done():
+        path.workers.abandon(begun.answer)
 
 
 def _inline(path: Path, query: Query, window: int, deadline: Deadline) -> Outcome[RankedList]:
     if deadline.passed:
-        return Outcome(None, "late", deadline.elapsed_ms, "the deadline had passed before its turn")
-    return path.noted(path.answer(query, window)) if path.breaker.allows() else path.skipped()
+        return path.out_of_time(deadline.elapsed_ms)
+    ticket = path.admitted()
+    return path.skipped() if ticket is None else path.noted(ticket, path.answer(query, window))
 
 
-def _collected(path: Path, call: Call | None, deadline: Deadline) -> Outcome[RankedList]:
-    if call is None:
-        return path.skipped()
-    try:
-        return path.noted(call.result(deadline.left_s))
-    except TimeoutError:
-        path.workers.abandon(call)
-        return path.noted(Outcome(None, "late", deadline.elapsed_ms, f"no answer within {deadline.limit_ms:g} ms"))
+def _inline_batch(path: Path, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
+    ticket = path.admitted()
+    return path.skipped() if ticket is None else path.noted(ticket, path.answer_batch(queries, window))
 
 
 def _refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]]) -> None:
+    """Where paths are merely late, or skipped because they were, the fallback still delivers."""
     for path, outcome in zip(paths, outcomes, strict=True):
         if path.required and outcome.state != "ok":
             raise PathError(
                 f"required path {path.name!r} {outcome.state}: {outcome.detail}; mend it, or set required = false"
             )
-    states = {outcome.state for outcome in outcomes}
-    if "ok" not in states and states != {"late"}:
+    if all(_failed(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)):
         details = "; ".join(f"{path.name}: {one.detail}" for path, one in zip(paths, outcomes, strict=True))
         raise PathError(f"all paths failed: {details}")
+
+
+def _failed(path: Path, outcome: Outcome[Any]) -> bool:
+    return outcome.state == "failed" or (outcome.state == "skipped" and path.breaker.failed_by == "failed")

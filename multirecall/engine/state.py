@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from multirecall.config import FALLBACK, EngineConfig, PathConfig
 from multirecall.data import Dataset
@@ -90,6 +92,11 @@ class EngineState:
         fallback: fills a list that the paths leave short.
         segments: the paths' weights by the most events of a history that they hold for, shortest first; the last
             holds for all.
+        allowed: bitmap over item rows without those that were removed, or None while none is.
+        data_version: rises with every change of the data and every refit, from process to process.
+        journal_seq: number of the last change of the bundle's journal that it holds.
+        version: rises with each state that is made in the process, by `dataclasses.replace` as well; what is kept
+            of a state's answers is kept under it.
     """
 
     data: Dataset
@@ -98,6 +105,10 @@ class EngineState:
     fusion: Fusion
     fallback: Path
     segments: tuple[tuple[float, list[float]], ...]
+    allowed: NDArray[np.bool_] | None
+    data_version: int = 0
+    journal_seq: int = 0
+    version: int = field(init=False, default_factory=count(1).__next__)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,10 +124,12 @@ class EngineState:
         """The paths' quotas."""
         return [path.quota for path in self.paths]
 
-    def close(self) -> None:
-        """Let the worker threads of all paths end."""
+    def close(self, successor: EngineState | None = None) -> None:
+        """Let the worker threads of all paths end, but for those that `successor` goes on with."""
+        kept = [] if successor is None else [path.workers for path in (*successor.paths, successor.fallback)]
         for path in (*self.paths, self.fallback):
-            path.workers.close()
+            if path.workers not in kept:
+                path.workers.close()
 
 
 Make = Callable[[str, Part], Retriever]
@@ -138,16 +151,26 @@ def assembled(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriev
                 raise CannotFit(f"paths[{number}] {config.name!r}: {fault}") from None
             _log.warning("path %r is left out: %s", config.name, fault)
             continue
-        paths.append(new_path(config.name, retriever, config.quota, config.required, data.n_items))
-    windows = blueprint.fusion.windows([path.quota for path in paths])
+        paths.append(new_path(config.name, retriever, config.quota, config.required, data.n_items, data.n_users))
     return EngineState(
         data,
         tuple(paths),
-        tuple(min(window, data.n_items) for window in windows),
+        windows_of(blueprint.fusion, paths, data),
         blueprint.fusion,
-        new_path(FALLBACK, fallback, data.n_items, False, data.n_items),
+        new_path(FALLBACK, fallback, data.n_items, False, data.n_items, data.n_users),
         _segments(blueprint.config, [path.name for path in paths]),
+        allowed_of(data),
     )
+
+
+def windows_of(fusion: Fusion, paths: Sequence[Path], data: Dataset) -> tuple[int, ...]:
+    """How many items each path is asked for: what the fusion can use, as far as the catalogue has it."""
+    return tuple(min(window, data.n_items) for window in fusion.windows([path.quota for path in paths]))
+
+
+def allowed_of(data: Dataset) -> NDArray[np.bool_] | None:
+    """Bitmap over item rows without those that were removed, or None while none is."""
+    return None if data.removed is None else ~data.removed
 
 
 def _segments(config: EngineConfig, names: list[str]) -> tuple[tuple[float, list[float]], ...]:

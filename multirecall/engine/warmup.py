@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.refill import refilled
 from multirecall.engine.request import read_filters, read_query
-from multirecall.engine.runner import run_paths
+from multirecall.engine.runner import ask_paths
 from multirecall.engine.state import EngineState
 from multirecall.lists import RankedList
 from multirecall.query import User
 
 DEADLINE_MS = 10_000.0
-"""A path that hangs holds up the start no longer than this."""
+"""A path that hangs holds up the start no longer than this: whoever is unwell once is not asked again."""
+
+_log = logging.getLogger("multirecall.engine")
 
 
 def warm_up(state: EngineState) -> None:
     """Ask for a visitor without history, one with a single item, and the user with the longest history.
 
-    Raises:
-        PathError: a required path failed, or all did.
+    What goes wrong is logged and counts for nothing: the requests begin with every path closed and nothing counted.
     """
-    log = state.data.interactions
+    log = state.data.log.base
     busiest = int(np.diff(log.offsets).argmax())
     users = (
         User(),
         User(history=state.data.items.ids.ids(log.items[:1])),
         User(state.data.users.ids.ids(np.array([busiest]))[0].item()),
     )
-    filters = read_filters(state.data, None, {}, seen=False)
+    filters = read_filters(state, None, {}, seen=False)
+    asked = list(zip((*state.paths, state.fallback), (*state.windows, 1), strict=True))
+    unwell: set[str] = set()
     for user in users:
         query = read_query(state.data, user, filters)
-        deadline = Deadline(DEADLINE_MS)
-        outcomes = run_paths(state.paths, state.windows, query, deadline)
-        lists = [one.ranked or RankedList.empty() for one in outcomes]
-        weights = state.weights_for(query.history.size)
-        refilled(state, query, state.fusion.fuse(lists, weights, state.quotas, 1), 2, deadline)
+        lists = [RankedList.empty()] * len(asked)
+        for number, (path, window) in enumerate(asked):
+            if path.name in unwell:
+                continue
+            # one by one, so that none loses its turn because another had to be compiled
+            (outcome,) = ask_paths([path], [window], query, Deadline(DEADLINE_MS))
+            if outcome.ranked is None:
+                _log.warning("path %r %s when it was first asked: %s", path.name, outcome.state, outcome.detail)
+                unwell.add(path.name)
+            else:
+                lists[number] = outcome.ranked
+        fused = state.fusion.fuse(lists[:-1], state.weights_for(query.history.size), state.quotas, 1)
+        refilled(state, query, fused, 2, Deadline(0.0 if state.fallback.name in unwell else DEADLINE_MS))
+    for path, _ in asked:
+        path.breaker.reset()

@@ -46,6 +46,10 @@ def log(**changed: Any) -> pl.DataFrame:
         (log(weight=[1.0, 1.0, -2.0]), "row 2 (the first is 0): the weight is -2.0; it must be a number from 0"),
         (log(weight=["1", "many", "1"]), "row 1 (the first is 0): the weight is 'many'; it must be a number from 0"),
         (log(position=[0.0, 0.5, 1.0]), "column 'position', row 1 (the first is 0): 0.5 is no whole number; positions"),
+        (
+            log(position=[0.0, 1.0, 1e300]),
+            "column 'position', row 2 (the first is 0): 1e+300 is no whole number; posit",
+        ),
         (log(weight=[1.0, 1e300, 1.0]), "row 1 (the first is 0): the weight is 1e+300; it must be a number from 0 to"),
         (log(weight=[[1], [2], [3]]), "column 'weight' has type List(Int64), which holds no numbers; it must be"),
         (log(timestamp=["20240131"] * 3), "row 0 (the first is 0): '20240131' may be a date or epoch seconds; write"),

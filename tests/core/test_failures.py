@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -17,9 +14,9 @@ import numpy as np
 import pytest
 
 from multirecall import Engine, EngineConfig
-from multirecall.engine.breaker import FAILURES_TO_OPEN, SECONDS_OPEN, Breaker
+from multirecall.engine import breaker
+from multirecall.engine.breaker import FAILURES_TO_OPEN
 from multirecall.engine.path import eligible_window, eligible_windows
-from multirecall.engine.workers import MOST_ABANDONED, MOST_THREADS, Workers
 from multirecall.errors import PathError
 from multirecall.progress import SILENT
 from multirecall.protocols import PluginConfig
@@ -36,9 +33,11 @@ def engine(*paths: dict[str, Any], **changed: Any) -> Engine:
 
 
 @pytest.fixture
-def misfits(plugins: Callable[..., None]) -> None:
+def misfits(plugins: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plug-ins that misbehave; a breaker that has opened stays open however slow the machine."""
+    monkeypatch.setattr(breaker, "FIRST_RETRY_S", 1000.0)
     plugins(
-        raises="faulty:Raises", blocks="faulty:Blocks", inline_blocks="faulty:InlineBlocks", garbage="faulty:Garbage",
+        raises="faulty:Raises", blocks="faulty:Blocks", garbage="faulty:Garbage",
         rows="faulty:Rows", exits="faulty:Exits", leaks="faulty:Leaks", shuffled="faulty:Shuffled",
     )  # fmt: skip
 
@@ -67,7 +66,7 @@ def test_garbage_is_a_failure(misfits: None, kind: str) -> None:
     fitted = engine({"retriever": "garbage", "params": {"kind": kind}})
     for result in (fitted.retrieve(1), fitted.retrieve_batch([1, 2])[0]):
         assert result.status["garbage"].state == "failed"
-        assert "garbage" in (result.status["garbage"].detail or "") or "no RankedBatch" in str(result.status["garbage"])
+        assert "it returned garbage" in str(result.status["garbage"].detail)
         assert len(result) == 5
 
 
@@ -86,10 +85,10 @@ def test_late_path_is_left_behind(misfits: None, closed_gate: threading.Event) -
     fitted = engine({"retriever": "blocks"})
     closed_gate.clear()
     start = time.perf_counter()
-    result = fitted.retrieve(1, deadline_ms=20)
+    result = fitted.retrieve(1, deadline_ms=300)
     assert time.perf_counter() - start < BOUND_S
     assert result.status["blocks"].state == "late"
-    assert result.status["blocks"].detail == "no answer within 20 ms"
+    assert result.status["blocks"].detail == "no answer within 300 ms"
     assert result.status["item_cf"].state == "ok"
     assert len(result) == 5
 
@@ -102,16 +101,6 @@ def test_late_paths_alone_still_deliver_from_the_fallback(misfits: None, closed_
     assert (len(result), result.n_refilled) == (5, 5)
 
 
-def test_inline_path_does_not_begin_after_the_deadline(misfits: None, closed_gate: threading.Event) -> None:
-    fitted = engine({"retriever": "inline_blocks"})
-    closed_gate.clear()
-    threading.Timer(0.05, closed_gate.set).start()
-    result = fitted.retrieve(1, deadline_ms=1)
-    assert result.status["inline_blocks"].state == "ok", "code on the caller's thread cannot be interrupted"
-    assert result.status["item_cf"].state == "late"
-    assert result.status["item_cf"].detail == "the deadline had passed before its turn"
-
-
 def test_worker_answers_when_it_is_in_time(misfits: None, closed_gate: threading.Event) -> None:
     result = engine({"retriever": "blocks", "quota": 3}).retrieve(1, deadline_ms=60_000, seen=True)
     assert result.status["blocks"].state == "ok"
@@ -121,56 +110,10 @@ def test_worker_answers_when_it_is_in_time(misfits: None, closed_gate: threading
 def test_path_that_is_always_late_is_no_longer_called(misfits: None, closed_gate: threading.Event) -> None:
     fitted = engine({"retriever": "blocks"})
     closed_gate.clear()
-    states = [fitted.retrieve(1, deadline_ms=1).status["blocks"].state for _ in range(2 * FAILURES_TO_OPEN)]
-    assert set(states) == {"late", "skipped"}
-    assert states[-1] == "skipped"
-    assert states.count("late") <= FAILURES_TO_OPEN
-
-
-def test_abandoned_calls_are_counted_until_they_return() -> None:
-    workers: Workers[int] = Workers("test")
-    gate, entered = threading.Event(), threading.Semaphore(0)
-
-    def hang() -> int:
-        entered.release()
-        gate.wait(60)
-        return 1
-
-    calls = [workers.submit(hang, lambda _: 0) for _ in range(MOST_ABANDONED)]
-    for _ in calls:
-        assert entered.acquire(timeout=BOUND_S)
-    for number, call in enumerate(calls):
-        assert workers.clogged == (number == MOST_ABANDONED)
-        workers.abandon(call)
-    assert workers.clogged
-    gate.set()
-    for call in calls:
-        assert call.result(BOUND_S) == 1
-    assert not workers.clogged
-    workers.close()
-
-
-def test_calls_that_never_began_are_cancelled_not_abandoned() -> None:
-    workers: Workers[int] = Workers("test")
-    gate, entered = threading.Event(), threading.Semaphore(0)
-    ran = threading.Event()
-
-    def hang() -> int:
-        entered.release()
-        gate.wait(60)
-        return 1
-
-    running = [workers.submit(hang, lambda _: 0) for _ in range(MOST_THREADS)]
-    for _ in running:
-        assert entered.acquire(timeout=BOUND_S)
-    queued = [workers.submit(lambda: int(ran.set() is None), lambda _: 0) for _ in range(10)]  # type: ignore[func-returns-value]
-    for call in queued:
-        workers.abandon(call)
-    assert not workers.clogged
-    gate.set()
-    assert [call.result(BOUND_S) for call in running] == [1] * MOST_THREADS
-    workers.close()
-    assert not ran.is_set()
+    statuses = [fitted.retrieve(1, deadline_ms=50).status["blocks"] for _ in range(2 * FAILURES_TO_OPEN)]
+    assert {one.state for one in statuses} == {"late", "skipped"}
+    assert statuses[-1].state == "skipped"
+    assert [one.detail for one in statuses].count("no answer within 50 ms") == FAILURES_TO_OPEN
 
 
 def test_whatever_a_worker_raises_reaches_the_request(misfits: None) -> None:
@@ -224,47 +167,8 @@ def test_failing_path_is_no_longer_called(misfits: None) -> None:
     states = [fitted.retrieve(1).status["raises"] for _ in range(FAILURES_TO_OPEN + 2)]
     assert states[0].state == "failed"
     assert states[-1].state == "skipped"
-    assert states[-1].detail == "not called, since it failed several times in a row"
-
-
-def test_breaker_opens_half_opens_and_closes() -> None:
-    now = [0.0]
-    breaker = Breaker(lambda: now[0])
-    for _ in range(FAILURES_TO_OPEN):
-        assert breaker.allows()
-        breaker.record(succeeded=False)
-    assert not breaker.allows()
-    now[0] += SECONDS_OPEN
-    assert breaker.allows(), "one call is let through"
-    assert not breaker.allows(), "only one"
-    breaker.record(succeeded=False)
-    assert not breaker.allows()
-    now[0] += SECONDS_OPEN
-    assert breaker.allows()
-    breaker.record(succeeded=True)
-    assert breaker.allows()
-    assert breaker.allows()
-
-
-def test_one_success_resets_the_count() -> None:
-    breaker = Breaker(lambda: 0.0)
-    for _ in range(3):
-        for _ in range(FAILURES_TO_OPEN - 1):
-            breaker.record(succeeded=False)
-        breaker.record(succeeded=True)
-    assert breaker.allows()
-
-
-def test_workers_end_when_closed() -> None:
-    workers: Workers[int] = Workers("closed")
-    assert workers.submit(lambda: 7, lambda _: 0).result(BOUND_S) == 7
-    threads = [thread for thread in threading.enumerate() if thread.name == "multirecall-closed"]
-    assert threads
-    assert all(thread.daemon for thread in threads)
-    workers.close()
-    for thread in threads:
-        thread.join(BOUND_S)
-        assert not thread.is_alive()
+    assert str(states[-1].detail).startswith("not called after 5 failures in a row; tried again in ")
+    assert str(states[-1].detail).endswith("last fault: RuntimeError: out of order")
 
 
 def rows(n_items: int = 65) -> faulty.Rows:
@@ -297,21 +201,3 @@ def test_batch_asks_again_only_for_those_who_lack() -> None:
     batch = eligible_windows(path, [query(range(0)), query(range(10))], 4, 65)
     assert [batch[user].items.tolist() for user in range(2)] == [[0, 1, 2, 3], [10, 11, 12, 13]]
     assert path.asked == [4, 4, 8, 16]
-
-
-def test_process_exits_while_a_path_hangs() -> None:
-    script = """
-        import threading
-        from multirecall.engine.workers import Workers
-        begun = threading.Event()
-        def hang():
-            begun.set()
-            threading.Event().wait()
-        Workers("hung").submit(hang, print)
-        begun.wait(10)
-        print("leaving")
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "leaving\n")

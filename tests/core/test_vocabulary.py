@@ -30,6 +30,56 @@ def test_unknown_is_minus_one(known: list[int], asked: list[int]) -> None:
     assert [(row >= 0) for row in rows] == [(id_ in set(known)) for id_ in asked]
 
 
+@given(st.one_of(st.tuples(*[INTS] * 4), st.tuples(*[TEXTS] * 4)))
+def test_any_extensions_are_a_list_with_an_index(parts: tuple[list[Any], ...]) -> None:
+    first, *later, asked = parts
+    known, vocabulary = sorted(first), Vocabulary.of(first)
+    for ids in later:
+        before, vocabulary = vocabulary, vocabulary.extended(ids)
+        known += [id_ for id_ in ids if id_ not in known]
+        assert (vocabulary is before) == (len(vocabulary) == len(before))
+    again = Vocabulary(vocabulary.ids(), vocabulary.what)
+    expected = [known.index(id_) if id_ in known else -1 for id_ in asked]
+    for one in (vocabulary, again):
+        assert one.ids().tolist() == known
+        assert one.ids(slice(1, None, 2)).tolist() == known[1::2]
+        assert [one.id(row) for row in range(len(one))] == known
+        assert one.rows(known).tolist() == [*range(len(known))]
+        assert one.rows(asked).tolist() == expected
+        assert [one.row(id_) for id_ in asked] == expected
+        assert one.ids(np.arange(len(one))[::-1]).tolist() == known[::-1]
+
+
+def test_what_joins_keeps_the_integer_type_where_it_can() -> None:
+    vocabulary = Vocabulary.of(np.array([9, 3], np.uint16))
+    assert vocabulary.extended([7]).dtype == np.uint16
+    assert vocabulary.extended([2**40]).ids().dtype == np.int64
+    longest = vocabulary.extended([2**63])
+    assert longest.ids().dtype == np.uint64
+    assert longest.ids().tolist() == [3, 9, 2**63]
+    with pytest.raises(IdTypeError, match=f"ids -1 and {2**63} do not fit one integer type: pass such ids as str"):
+        longest.extended([-1])
+
+
+def test_vocabulary_without_ids_takes_either_type() -> None:
+    for ids in ([4, 2], ["b", "a"]):
+        vocabulary = Vocabulary.of([]).extended(ids)
+        assert vocabulary.ids().tolist() == ids
+        assert vocabulary.rows(ids).tolist() == [0, 1]
+        assert vocabulary.holds_text == isinstance(ids[0], str)
+
+
+@pytest.mark.parametrize("asked", [True, 7.0, "7", None, np.float64(7)])
+def test_one_id_of_the_wrong_type(asked: Any) -> None:
+    with pytest.raises(IdTypeError):
+        Vocabulary.of([7]).row(asked)
+
+
+def test_one_id_of_numpy_type() -> None:
+    assert Vocabulary.of([7]).row(np.int32(7)) == 0  # type: ignore[arg-type]
+    assert Vocabulary.of(["7"]).row(np.str_("7")) == 0
+
+
 @given(TEXTS, TEXTS)
 def test_later_ids_are_appended(first: list[str], later: list[str]) -> None:
     vocabulary = Vocabulary.of(first or ["x"])

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from oracles import ranked
 
 from multirecall.fusion.rrf import ReciprocalRankFusion, RRFConfig
@@ -29,7 +32,32 @@ def test_equals_a_dictionary(
     users: list[tuple[list[tuple[int, float]], ...]], weights: list[float], quota: int, k: int
 ) -> None:
     """Duplicates within a path count once, with their first rank; sums run in path order; ties go by row."""
-    lists = [[as_list(entries) for entries in user] for user in users]
+    assert_equals_a_dictionary([[as_list(entries) for entries in user] for user in users], weights, quota, k)
+
+
+SHAPES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "equal": np.ones_like,
+    "few values": lambda uniform: np.ceil(uniform * 5),
+    "spread": lambda uniform: uniform,
+    "skewed": lambda uniform: uniform**9 * 1e30,
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("k", [1, 300, 5000])
+def test_equals_a_dictionary_on_long_lists(shape: str, k: int) -> None:
+    rng = np.random.default_rng(7)
+    users = [
+        [
+            as_list(list(zip(rng.permutation(900)[:n].tolist(), SHAPES[shape](rng.random(n)).tolist(), strict=True)))
+            for n in (800, 333, 700)
+        ]
+        for _ in range(3)
+    ]
+    assert_equals_a_dictionary(users, [1.0, 0.25, 2.0], 700, k)
+
+
+def assert_equals_a_dictionary(lists: list[list[RankedList]], weights: list[float], quota: int, k: int) -> None:
     batches = [RankedBatch.from_lists([user[path] for user in lists]) for path in range(3)]
     fusions = (
         (ReciprocalRankFusion(RRFConfig()), lambda weight, rank, _: weight / (60.0 + rank + 1)),

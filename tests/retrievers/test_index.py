@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
 from multirecall.errors import BundleError, DataError, RequestError
-from multirecall.retrievers import _exact, _hnsw, _index
+from multirecall.retrievers import _exact, _hnsw, _index, _ivf
 from multirecall.retrievers._index import IndexConfig, build_index, load_index
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
@@ -25,6 +25,8 @@ DIM = 5
 N_ROWS = 400
 EXACT = IndexConfig(kind="exact")
 HNSW = IndexConfig(kind="hnsw", M=16, ef_construction=100, ef_search=50)
+IVF = IndexConfig(kind="ivf")
+ALL_KINDS = pytest.mark.parametrize("config", [EXACT, IVF, HNSW], ids=["exact", "ivf", "hnsw"])
 
 State = dict[int, np.ndarray]
 
@@ -83,11 +85,18 @@ def assert_right(ranked: Any, space: str, state: State, query: np.ndarray, k: in
         np.testing.assert_allclose(ranked.scores, best, rtol=2e-6, atol=2e-6)
 
 
-@pytest.fixture(params=[True, False], ids=["graph", "as-chosen"])
+def never_scan(patch: pytest.MonkeyPatch) -> None:
+    """Walk graphs and visit cells even where a scan is faster, which a small test would never see otherwise."""
+    patch.setattr(_hnsw, "SCANNED_PER_STEP", 0)
+    patch.setattr(_ivf, "SCANNED", 0)
+    patch.setattr(_ivf, "SCANNED_PER_ITEM", 0)
+
+
+@pytest.fixture(params=[True, False], ids=["searched", "as-chosen"])
 def walks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether graphs are walked even where a scan is faster, which a small test would never see otherwise."""
+    """Whether graphs and cells are used wherever they can be."""
     if request.param:
-        monkeypatch.setattr(_hnsw, "SCANNED_PER_STEP", 0)
+        never_scan(monkeypatch)
     return bool(request.param)
 
 
@@ -142,17 +151,18 @@ def test_batches_far_from_the_origin_lose_nothing() -> None:
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("walked", [True, False])
-@settings(max_examples=15)
+@pytest.mark.parametrize("config", [IVF, HNSW], ids=["ivf", "hnsw"])
+@settings(max_examples=12)
 @given(seed=st.integers(0, 10**6))
-def test_random_changes_and_searches(space: str, walked: bool, seed: int) -> None:
+def test_random_changes_and_searches(space: str, walked: bool, config: IndexConfig, seed: int) -> None:
     """Every state of a chain of changes answers as the oracle does, also after later states have been made."""
     rng = np.random.default_rng(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_index, "CHANGED_AT_LEAST", 25)
         if walked:
-            patch.setattr(_hnsw, "SCANNED_PER_STEP", 0)
+            never_scan(patch)
         state = random_state(rng, int(rng.integers(0, 300)))
-        index, exact = built(state, space, HNSW), built(state, space, EXACT)
+        index, exact = built(state, space, config), built(state, space, EXACT)
         states = [(state, index)]
         for _ in range(6):
             rows = rng.choice(N_ROWS, int(rng.integers(0, 40)), replace=False).astype(np.int32)
@@ -190,7 +200,7 @@ def test_a_walk_that_covers_all_misses_nothing(space: str, walks: bool) -> None:
         assert_right(index.search(query, 30), space, state, query, 30, (NO_ROWS, ALL_ALLOWED))
 
 
-@pytest.mark.parametrize("config", [EXACT, HNSW], ids=["exact", "hnsw"])
+@ALL_KINDS
 @pytest.mark.parametrize("space", SPACES)
 def test_fewer_results_instead_of_errors(space: str, config: IndexConfig, walks: bool) -> None:
     rng = np.random.default_rng(4)
@@ -213,17 +223,23 @@ def test_fewer_results_instead_of_errors(space: str, config: IndexConfig, walks:
     assert back.search(np.ones(DIM), 10).items.tolist() == [0, 1, 2]
 
 
-def test_equal_vectors_that_a_graph_cannot_tell_apart(walks: bool) -> None:
-    index = built({row: np.ones(DIM, np.float32) for row in range(300)}, "cosine", HNSW)
-    assert len(index.search(np.ones(DIM), 200)) == 200
-
-
+@ALL_KINDS
 @pytest.mark.parametrize("space", SPACES)
-def test_narrow_filters_are_exact(space: str) -> None:
+def test_equal_vectors_that_nothing_can_tell_apart(space: str, config: IndexConfig, walks: bool) -> None:
+    index = built({row: np.ones(DIM, np.float32) for row in range(300)}, space, config)
+    found = index.search(np.ones(DIM), 200).items
+    assert len(found) == 200
+    if config is not HNSW:
+        assert found.tolist() == list(range(200))
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+@pytest.mark.parametrize("space", SPACES)
+def test_narrow_filters_are_exact(space: str, kind: Any) -> None:
     rng = np.random.default_rng(5)
     rows = np.arange(6000, dtype=np.int32)
     vectors = rng.normal(size=(6000, DIM)).astype(np.float32)
-    config = IndexConfig(kind="hnsw", M=4, ef_construction=10, ef_search=10)
+    config = IndexConfig(kind=kind, M=4, ef_construction=10, ef_search=10)
     index, exact = (build_index(rows, vectors, space, one, rng=rng) for one in (config, EXACT))
     allowed = rng.random(6000) < 0.1
     for query in rng.normal(size=(30, DIM)).astype(np.float32):
@@ -243,7 +259,7 @@ def test_what_was_added_does_not_hide_what_the_walk_did_not_reach(monkeypatch: p
     assert index.search(-np.eye(DIM)[0], 10, NO_ROWS, allowed).items.tolist() == [*range(400, 410)]
 
 
-@pytest.mark.parametrize("config", [EXACT, HNSW], ids=["exact", "hnsw"])
+@ALL_KINDS
 def test_a_zero_query_or_vector_has_cosine_zero(config: IndexConfig, walks: bool) -> None:
     rng = np.random.default_rng(7)
     state = {**random_state(rng, 200), 399: np.zeros(DIM, np.float32)}
@@ -256,13 +272,14 @@ def test_a_zero_query_or_vector_has_cosine_zero(config: IndexConfig, walks: bool
     assert index.search(np.ones(DIM), 10, NO_ROWS, only).scores.tolist() == [0.0]
 
 
-def test_a_change_shares_the_large_arrays() -> None:
-    index = built(random_state(np.random.default_rng(8), 200), "l2", HNSW)
+@pytest.mark.parametrize(("config", "part"), [(IVF, "_cells"), (HNSW, "_graph")], ids=["ivf", "hnsw"])
+def test_a_change_shares_the_large_arrays(config: IndexConfig, part: str) -> None:
+    index = built(random_state(np.random.default_rng(8), 200), "l2", config)
     added = index.add(np.array([0], np.int32), np.ones((1, DIM)))
     removed = added.remove(np.array([0], np.int32))
     for later in (added, removed):
         assert later.vectors.values is index.vectors.values
-        assert later._graph is index._graph
+        assert getattr(later, part) is getattr(index, part)
 
 
 def test_what_the_caller_does_to_its_arrays_is_not_seen() -> None:
@@ -286,17 +303,16 @@ def test_rebuilds_past_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_auto_chooses_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
     state = random_state(np.random.default_rng(10), 100)
-    auto = IndexConfig(ef_search=10)
+    auto = IndexConfig()
     assert isinstance(built(state, "cosine", auto), _exact.ExactIndex)
-    monkeypatch.setattr(_index, "SCANNED_PER_STEP", 9)
+    monkeypatch.setattr(_index, "EXACT_UP_TO", 90)
     monkeypatch.setattr(_index, "CHANGED_AT_LEAST", 5)
     large = built(state, "cosine", auto)
-    assert isinstance(large, _hnsw.HnswIndex)
-    assert isinstance(built(state, "l2", auto), _exact.ExactIndex)
+    assert isinstance(large, _ivf.IvfIndex)
     assert isinstance(large.remove(np.array(sorted(state)[:20], np.int32)), _exact.ExactIndex)
 
 
-@pytest.mark.parametrize("config", [EXACT, HNSW], ids=["exact", "hnsw"])
+@ALL_KINDS
 def test_unusable_input_is_refused(config: IndexConfig) -> None:
     index = built(random_state(np.random.default_rng(11), 50), "l2", config)
     bad = np.ones(DIM, np.float32)
@@ -333,10 +349,11 @@ def test_unusable_input_is_refused(config: IndexConfig) -> None:
         index.add(np.array([-1, 2], np.int32), np.ones((2, DIM)))
 
 
+@ALL_KINDS
 @pytest.mark.parametrize("space", ["inner_product", "l2"])
-def test_scores_that_overflow_are_dropped(space: str) -> None:
+def test_scores_that_overflow_are_dropped(space: str, config: IndexConfig, walks: bool) -> None:
     vectors = np.array([[3e38] * DIM, [1.0] * DIM], np.float32)
-    index = build_index(np.arange(2, dtype=np.int32), vectors, space, EXACT, rng=np.random.default_rng(0))
+    index = build_index(np.arange(2, dtype=np.int32), vectors, space, config, rng=np.random.default_rng(0))
     assert index.search(np.ones(DIM) * 5, 5).items.tolist() == [1]
     assert index.search_batch(np.ones((1, DIM)) * 5, 5)[0].items.tolist() == [1]
 
@@ -350,11 +367,13 @@ def test_the_same_seed_gives_the_same_graph(tmp_path: Path) -> None:
     assert files[0] == files[1] != files[2]
 
 
-def test_an_exact_index_needs_no_hnswlib() -> None:
+def test_only_a_graph_needs_hnswlib() -> None:
     script = (
         "import sys, numpy as np\n"
         "from multirecall.retrievers._index import IndexConfig, build_index\n"
-        "build_index(np.arange(3, dtype=np.int32), np.eye(3), 'l2', IndexConfig(), rng=np.random.default_rng(0))\n"
+        "rows = np.arange(3, dtype=np.int32)\n"
+        "for config in (IndexConfig(), IndexConfig(kind='ivf')):\n"
+        "    build_index(rows, np.eye(3), 'l2', config, rng=np.random.default_rng(0))\n"
         "sys.exit('hnswlib' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
@@ -368,7 +387,7 @@ def changed_index(space: str, config: IndexConfig) -> Any:
     return index.add(rows, rng.normal(size=(40, DIM))).remove(rows[30:] + 1)
 
 
-@pytest.mark.parametrize("config", [EXACT, HNSW], ids=["exact", "hnsw"])
+@ALL_KINDS
 @pytest.mark.parametrize("space", SPACES)
 def test_a_loaded_index_answers_as_before(space: str, config: IndexConfig, tmp_path: Path, walks: bool) -> None:
     index = changed_index(space, config)
@@ -387,7 +406,7 @@ def test_a_loaded_index_answers_as_before(space: str, config: IndexConfig, tmp_p
             assert ranked.scores.tolist() == expected.scores.tolist()
 
 
-@pytest.mark.parametrize("config", [EXACT, HNSW], ids=["exact", "hnsw"])
+@ALL_KINDS
 def test_an_empty_index_is_saved_too(config: IndexConfig, tmp_path: Path) -> None:
     built({}, "l2", config).save(tmp_path / "index")
     loaded = load_index(tmp_path / "index", config)
@@ -520,12 +539,16 @@ def test_a_folder_that_holds_something_is_not_written_to(saved: Callable[[str], 
         changed_index("l2", EXACT).save(tmp_path / "file" / "below")
 
 
-def recall(vectors: np.ndarray, queries: np.ndarray, space: str, config: IndexConfig, k: int) -> float:
-    """Share of the exact top `k` that an index finds, over all queries."""
+def recall(vectors: np.ndarray, asked: list[np.ndarray], space: Any, config: IndexConfig, *ks: int) -> float:
+    """Share of the exact top `k` that an index finds: the lowest over sets of queries and values of `k`."""
     rows = np.arange(len(vectors), dtype=np.int32)
     index, exact = (build_index(rows, vectors, space, one, rng=np.random.default_rng(0)) for one in (config, EXACT))
-    found, expected = index.search_batch(queries, k), exact.search_batch(queries, k)
-    return float(np.mean([np.isin(expected[one].items, found[one].items).mean() for one in range(len(queries))]))
+    shares = []
+    for k in ks:
+        for queries in asked:
+            found, expected = index.search_batch(queries, k), exact.search_batch(queries, k)
+            shares.append(np.mean([np.isin(expected[i].items, found[i].items).mean() for i in range(len(queries))]))
+    return float(min(shares))
 
 
 def learned(file: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -541,23 +564,21 @@ def learned(file: Path) -> tuple[np.ndarray, np.ndarray]:
 def test_recall_on_learned_vectors_at_the_defaults(name: str, real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items, users = learned(real_data / name / "interactions.parquet")
     rng = np.random.default_rng(0)
-    asked = rng.choice(len(items), 100, replace=False), rng.choice(len(users), 100, replace=False)
-    default = IndexConfig(kind="hnsw")
+    asked = [items[rng.choice(len(items), 100, replace=False)], users[rng.choice(len(users), 100, replace=False)]]
     for space in SPACES:
-        for config in (IndexConfig(), default):
-            assert recall(items, items[asked[0]], space, config, 100) >= 0.99
-            assert recall(items, users[asked[1]], space, config, 100) >= 0.99
-    monkeypatch.setattr(_hnsw, "SCANNED_PER_STEP", 0)
-    for k in (100, 500):
-        assert recall(items, items[asked[0]], "cosine", default, k) >= 0.99
-        assert recall(items, users[asked[1]], "cosine", default, k) >= 0.99
+        for config in (IndexConfig(), IndexConfig(kind="hnsw")):
+            assert recall(items, asked, space, config, 100) >= 0.99
+    never_scan(monkeypatch)
+    assert recall(items, asked, "cosine", IndexConfig(kind="hnsw"), 100, 500) >= 0.99
+    for space in SPACES:
+        assert recall(items, asked, space, IVF, 10, 100, 500) >= 0.99
 
 
 def test_recall_on_clustered_vectors_at_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_hnsw, "SCANNED_PER_STEP", 0)
+    never_scan(monkeypatch)
     rng = np.random.default_rng(16)
     centres = rng.normal(size=(60, 32))
     vectors = centres[rng.integers(0, 60, 6000)] + 0.5 * rng.normal(size=(6000, 32))
     queries = centres[rng.integers(0, 60, 60)] + 0.5 * rng.normal(size=(60, 32))
-    for k in (100, 500):
-        assert recall(vectors, queries, "cosine", IndexConfig(kind="hnsw"), k) >= 0.99
+    for config in (IVF, IndexConfig(kind="hnsw")):
+        assert recall(vectors, [queries], "cosine", config, 100, 500) >= 0.99

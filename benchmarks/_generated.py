@@ -1,0 +1,146 @@
+"""An engine of five paths whose vectors and neighbour lists are generated instead of trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall import Dataset, Engine, EngineConfig, PathConfig
+from multirecall.data import Categorical, Tags
+from multirecall.lists import offsets_of
+from multirecall.progress import Progress
+from multirecall.query import Query
+from multirecall.retrievers import _two_tower_training, item2vec, node2vec, two_tower
+from multirecall.retrievers._gather import SparseRows
+from multirecall.retrievers._recency import recent
+
+Vectors = NDArray[np.float32]
+
+PATHS = ("two_tower", "item2vec", "node2vec", "item_cf", "content")
+DIM = 64
+SPREAD = 0.7
+"""Length of the noise around a centre of length 1."""
+NEIGHBOURS = 200
+TRAINED_ON = 4096
+"""Examples that the towers are trained on, for networks of the true shape."""
+
+NOTE = (
+    f"unit vectors around a centre for each category and tag (noise of length {SPREAD}), and {NEIGHBOURS} neighbours "
+    "from the same centre, are generated; the user vector of two_tower runs the real network and is then replaced by "
+    "the recency-weighted mean of the history's generated vectors; item_cf and content are fitted"
+)
+
+
+def engine_config(strategy: str, **fusion: Any) -> EngineConfig:
+    """Five paths of quota 500."""
+    return EngineConfig.model_validate(
+        {
+            "paths": [PathConfig(retriever=name, quota=500) for name in PATHS],
+            "fusion": {"strategy": strategy, "params": fusion},
+        }
+    )
+
+
+def item_vectors(data: Dataset, seed: int) -> Vectors:
+    """Unit vectors, float32 (n_items, DIM): items of one category and first tag lie around one centre."""
+    rng = np.random.default_rng(seed)
+    groups = centres_of(data)
+    centres = _units(rng.standard_normal((int(groups.max()) + 1, DIM), dtype=np.float32))
+    noise = rng.standard_normal((data.n_items, DIM), dtype=np.float32)
+    noise *= np.float32(SPREAD / np.sqrt(DIM))
+    noise += centres[groups]
+    return _units(noise)
+
+
+def centres_of(data: Dataset) -> NDArray[np.int64]:
+    """The group of each item, int64 (n_items,)."""
+    key = np.zeros(data.n_items, np.int64)
+    for feature in data.items.features.values():
+        if isinstance(feature, Categorical):
+            key = key * 1009 + feature.codes
+        elif isinstance(feature, Tags):
+            for position in range(2):
+                first = np.minimum(feature.offsets[:-1] + position, max(feature.codes.size - 1, 0))
+                has = feature.offsets[1:] - feature.offsets[:-1] > position
+                key = key * 1009 + np.where(has, feature.codes[first], -1)
+    groups: NDArray[np.int64] = np.unique(key, return_inverse=True)[1]
+    return groups
+
+
+def neighbour_lists(groups: NDArray[np.int64], seed: int) -> SparseRows:
+    """`NEIGHBOURS` rows of the same group for each item, similarities falling from 1."""
+    rng = np.random.default_rng(seed)
+    order = np.argsort(groups, kind="stable").astype(np.int32)
+    starts = np.searchsorted(groups[order], groups)
+    sizes = np.bincount(groups)[groups]
+    lengths = np.minimum(sizes, NEIGHBOURS)
+    offsets = offsets_of(lengths)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    shift = rng.integers(0, sizes)
+    places = np.repeat(starts, lengths) + (within * 7919 + np.repeat(shift, lengths)) % np.repeat(sizes, lengths)
+    values = (1.0 - within / (NEIGHBOURS + 1)).astype(np.float32)
+    return SparseRows(offsets, order[places], values, groups.size)
+
+
+@contextmanager
+def generated_training(data: Dataset, vectors: Vectors, seed: int) -> Iterator[None]:
+    """Within it, a fit of the vector paths takes `vectors` and generated neighbour lists for trained ones."""
+    trained = _two_tower_training.trained
+
+    def towers(training: Any, config: Any, rng: np.random.Generator, progress: Progress) -> Any:
+        few = replace(training, examples=training.examples[:TRAINED_ON])
+        return replace(trained(few, config, rng, progress), vectors=vectors)
+
+    def node_vectors(_: Any, graph: Any, *__: Any) -> Vectors:
+        return np.concatenate([np.zeros((graph.n_nodes - len(vectors), DIM), np.float32), vectors])
+
+    with ExitStack() as patches:
+        for target, name, stand_in in (
+            (_two_tower_training, "trained", towers),
+            (item2vec, "trained", lambda *_, **__: vectors),
+            (item2vec, "with_cold_items", lambda kept, *_: kept),
+            (node2vec, "with_cold_items", lambda kept, *_: kept),
+            (two_tower, "with_cold_items", lambda kept, *_: kept),
+            (item2vec, "nearest_neighbours", lambda *_, **__: neighbour_lists(centres_of(data), seed)),
+            (node2vec.Node2Vec, "_trained", node_vectors),
+        ):
+            patches.enter_context(patch.object(target, name, stand_in))
+        yield
+
+
+@contextmanager
+def generated_users(vectors: Vectors) -> Iterator[None]:
+    """Within it, the user vector of two_tower lies among the generated vectors of the user's history."""
+    tower = two_tower.TwoTower.user_vector
+
+    def user_vector(path: two_tower.TwoTower, query: Query) -> Vectors:
+        tower(path, query)
+        items, weights = recent(query, None, 10.0)
+        mean: Vectors = weights @ vectors[items]
+        return mean / max(float(np.linalg.norm(mean)), 1e-12)
+
+    with patch.object(two_tower.TwoTower, "user_vector", user_vector):
+        yield
+
+
+def fitted_or_loaded(data: Dataset, vectors: Vectors, seed: int, folder: Path | None, progress: Progress) -> Engine:
+    """The engine with generated vectors, from the bundle in `folder` where one is there, or fitted and saved there."""
+    if folder is not None and (folder / "CURRENT").is_file():
+        return Engine.load(folder)
+    with generated_training(data, vectors, seed):
+        engine = Engine(engine_config("rrf")).fit(data, progress=progress)
+    if folder is not None:
+        engine.save(folder)
+    return engine
+
+
+def _units(vectors: Vectors) -> Vectors:
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors

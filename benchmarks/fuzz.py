@@ -1,0 +1,60 @@
+"""Malformed CSV, parquet and TOML files by the thousand: each is loaded, or refused by an error of ours."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from _fuzzing import KINDS, fuzz
+from _harness import write
+from rich.progress import track
+
+PER_CHILD = 500
+CHILD_S = 300
+CHILD_BYTES = 16 << 30
+
+
+def main(
+    inputs: Annotated[int, typer.Option(help="Files of each kind.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the mutations.")] = 1,
+    child: Annotated[str, typer.Option(hidden=True)] = "",
+) -> None:
+    """Load malformed files in child processes, so that a crash or a hang is seen and named."""
+    if child:
+        resource.setrlimit(resource.RLIMIT_AS, (CHILD_BYTES, CHILD_BYTES))
+        typer.echo(json.dumps(fuzz(child, inputs, seed, Path.cwd())))
+        return
+    outcomes: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+    for kind, found in outcomes.items():
+        for part in track(range(-(-inputs // PER_CHILD)), kind):
+            found.update(one_child(kind, min(PER_CHILD, inputs - part * PER_CHILD), seed * 100_000 + part))
+        typer.echo(f"{kind}: {dict(found.most_common())}")
+    typer.echo(write("fuzz", {"inputs_of_each_kind": inputs, "seed": seed, "outcomes": outcomes}))
+
+
+def one_child(kind: str, n: int, seed: int) -> Counter[str]:
+    """The outcomes of one child process; where it fails, the input that did it is kept and the run ends."""
+    folder = tempfile.mkdtemp(prefix="fuzz-")
+    command = [sys.executable, str(Path(__file__).resolve()), "--child", kind, "--inputs", str(n), "--seed", str(seed)]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=CHILD_S, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as fault:
+        typer.echo(
+            f"{kind}, seed {seed}: {fault}\n{fault.stderr!s}\nThe input is {folder}/malformed{KINDS[kind]}", err=True
+        )
+        raise typer.Exit(1) from None
+    for file in Path(folder).iterdir():
+        file.unlink()
+    Path(folder).rmdir()
+    return Counter(json.loads(done.stdout))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,38 @@
+"""`multirecall versions` and `multirecall rollback`: what a bundle holds, and the way back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from multirecall.cli.tables import console, plain_table
+from multirecall.engine import Engine
+
+Bundle = Annotated[Path, typer.Argument(help="Folder that `multirecall fit` or engine.save has written.")]
+
+
+def versions(bundle: Bundle) -> None:
+    """List the versions of a bundle, oldest first."""
+    table = plain_table("version", "saved (UTC)", "by multirecall", "data version", "config", "paths")
+    for version in Engine.versions(bundle):
+        table.add_row(
+            version.name,
+            version.created,
+            version.multirecall,
+            str(version.data_version),
+            version.config_hash,
+            ", ".join(version.paths),
+            style="bold" if version.current else None,
+        )
+    console().print(table)
+    console().print("The current version is bold.")
+
+
+def rollback(
+    bundle: Bundle,
+    version: Annotated[str | None, typer.Option(help="Version to go back to; default: the one before.")] = None,
+) -> None:
+    """Let an older version of a bundle be the current one; live changes since it are kept."""
+    console().print(f"version {Engine.rollback(bundle, version)} is now the current one of {bundle}")

@@ -1,0 +1,82 @@
+"""Following a bundle that another process writes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+
+from multirecall.config import EngineConfig
+from multirecall.engine import bundle
+from multirecall.engine.journal import Pruned
+from multirecall.engine.state import EngineState
+from multirecall.engine.store import Store, replayed
+from multirecall.engine.warmup import warm_up
+from multirecall.engine.writer import Writer
+from multirecall.errors import BundleError, MultirecallError
+
+INTERVAL_S = 0.25
+"""Between two looks at the bundle."""
+
+_log = logging.getLogger("multirecall.engine")
+
+
+class Followed:
+    """A bundle that another process writes, as far as it has been read.
+
+    Args:
+        store: the bundle; its version is what has been read.
+        config: the config that the version must have.
+    """
+
+    def __init__(self, store: Store, config: EngineConfig) -> None:
+        self.store = store
+        self._config = config
+
+    def newest(self, state: EngineState) -> EngineState:
+        """The state with what has been written since, or itself.
+
+        Raises:
+            BundleError: the bundle is damaged, or its config has changed.
+        """
+        folder = self.store.folder
+        if bundle.pointed(folder) != self.store.version.name:
+            state = self._reloaded()
+        try:
+            return replayed(state, self.store.reader)
+        except Pruned:  # the writer has saved since the look at the version
+            return replayed(self._reloaded(), self.store.reader)
+
+    def _reloaded(self) -> EngineState:
+        config, state, version = bundle.load(self.store.folder)
+        if config != self._config:
+            raise BundleError(f"{self.store.folder}: version {version.name} has another config; load the bundle again")
+        warm_up(state)
+        self.store.version = version
+        return state
+
+
+class Follower:
+    """A daemon thread that keeps an engine at what its bundle holds, until it is closed or nobody uses the engine."""
+
+    def __init__(self, writer: Writer, followed: Followed) -> None:
+        self._closed = threading.Event()
+        work = (weakref.ref(writer), followed, self._closed)
+        threading.Thread(target=_follow, args=work, name="multirecall-follower", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._closed.set()
+
+
+def _follow(engine: weakref.ref[Writer], followed: Followed, closed: threading.Event) -> None:
+    said = ""
+    while not closed.wait(INTERVAL_S) and (writer := engine()) is not None:
+        try:
+            writer.advance(followed.newest)
+            said = ""
+        except MultirecallError as fault:
+            if str(fault) != said:
+                _log.warning("cannot follow the bundle, the engine serves as before: %s", fault)
+            said = str(fault)
+        del writer

@@ -1,0 +1,21 @@
+"""The part of a query that a retriever knows, which was fitted before the newest items and users joined."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from multirecall.query import Query
+
+
+def known_part(query: Query, n_items: int, n_users: int) -> Query:
+    """The query without the rows that are not among the first `n_items` and `n_users`."""
+    keep = query.history < n_items
+    return replace(
+        query,
+        user=query.user if query.user < n_users else -1,
+        history=query.history[keep],
+        weights=query.weights[keep],
+        times=None if query.times is None else query.times[keep],
+        exclude=query.exclude[: query.exclude.searchsorted(n_items)],
+        allowed=None if query.allowed is None else query.allowed[:n_items],
+    )

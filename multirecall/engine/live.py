@@ -1,0 +1,61 @@
+"""Live changes: from one engine state to the next, without a refit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+
+import polars as pl
+
+from multirecall.data import Change, Changes
+from multirecall.engine.path import Path, fault_text
+from multirecall.engine.state import EngineState, allowed_of, windows_of
+
+_log = logging.getLogger("multirecall.engine")
+
+
+def applied(state: EngineState, changes: Sequence[Change]) -> EngineState:
+    """The state after these changes; the one before goes on answering as it did.
+
+    A retriever that cannot take a change keeps what it knew, is told of no further one, and says so in `health`.
+    """
+    for change in _joined(changes):
+        data, told = state.data.with_change(change)
+        state = replace(
+            state,
+            data=data,
+            allowed=allowed_of(data),
+            paths=tuple(_told(path, told) for path in state.paths),
+            fallback=replace(_told(state.fallback, told), quota=data.n_items),
+        )
+    windows = windows_of(state.fusion, state.paths, state.data)
+    return replace(state, windows=windows, data_version=state.data_version + len(changes))
+
+
+def _joined(changes: Sequence[Change]) -> list[Change]:
+    """The same changes, with events that follow each other in one frame: a state is then made once for all of them."""
+    runs = [(kind, list(run)) for kind, run in groupby(changes, key=lambda change: change.kind)]
+    return [
+        one
+        for kind, run in runs
+        for one in (
+            [Change(kind, pl.concat([change.frame for change in run], how="vertical_relaxed"))]
+            if kind == "add_interactions" and len(run) > 1
+            else run
+        )
+    ]
+
+
+def _told(path: Path, changes: Changes) -> Path:
+    data = changes.data
+    if not path.retriever.live or path.stale:
+        return replace(path, behind=path.n_items < data.n_items or path.n_users < data.n_users)
+    try:
+        retriever = path.retriever.with_changes(changes)
+    except Exception as fault:  # noqa: BLE001 - a plug-in that fails must not lose an acknowledged change
+        stale = f"it could not take a live change ({fault_text(fault)}); refresh() fits it anew"
+        _log.warning("path %r serves as before: %s", path.name, stale)
+        return _told(replace(path, stale=stale), changes)
+    return replace(path, retriever=retriever, n_items=data.n_items, n_users=data.n_users)

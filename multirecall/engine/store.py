@@ -1,0 +1,120 @@
+"""The bundle that an engine lives in: who may write it, its versions and its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from multirecall.config import EngineConfig
+from multirecall.data import Change
+from multirecall.engine import bundle
+from multirecall.engine.bundle import Version
+from multirecall.engine.journal import Journal, JournalReader
+from multirecall.engine.live import applied
+from multirecall.engine.lock import WriterLock
+from multirecall.engine.state import EngineState
+from multirecall.errors import BundleError
+
+
+class Store:
+    """A bundle in which an engine journals its live changes. One thread at a time.
+
+    Args:
+        folder: the bundle.
+        version: the one that the engine's state began as.
+    """
+
+    def __init__(self, folder: Path, version: Version) -> None:
+        self.folder = folder
+        self.version = version
+        self._lock: WriterLock | None = None
+        self._journal: Journal | None = None
+
+    @classmethod
+    def founded(cls, state: EngineState, config: EngineConfig, folder: Path) -> tuple[Self, EngineState]:
+        """Save into a bundle whose journal says nothing of the state: the store, held, and the state in it.
+
+        Raises:
+            BundleError: the folder holds something else, cannot be written, or has another writer.
+        """
+        lock = bundle.claim(folder)
+        try:
+            state = replace(state, journal_seq=bundle.journal_end(folder))
+            store = cls(folder, bundle.save(state, config, folder))
+            store._journal = Journal(folder, store.version.bundle, state.journal_seq)
+            store._prune()
+        except BaseException:
+            lock.release()
+            raise
+        store._lock = lock
+        return store, state
+
+    @property
+    def held(self) -> bool:
+        """Whether this engine is the bundle's writer."""
+        return self._lock is not None
+
+    @property
+    def reader(self) -> JournalReader:
+        """The bundle's journal, to read from."""
+        return JournalReader(self.folder, self.version.bundle)
+
+    def hold(self, state: EngineState) -> EngineState:
+        """Become the bundle's writer, if not yet, and return the state with what others wrote meanwhile.
+
+        Raises:
+            BundleError: another writer holds the bundle, or has saved another version since it was loaded.
+        """
+        if self._journal is not None:
+            return state
+        lock = bundle.claim(self.folder)
+        try:
+            current = bundle.pointed(self.folder)
+            if current != self.version.name:
+                raise BundleError(
+                    f"{self.folder}: its version is now {current}, this engine was loaded from {self.version.name}; "
+                    "load the bundle again"
+                )
+            journal = Journal(self.folder, self.version.bundle, state.journal_seq)
+            state = replayed(state, journal)
+        except BaseException:
+            lock.release()
+            raise
+        self._lock, self._journal = lock, journal
+        return state
+
+    def append(self, changes: Sequence[Change]) -> int:
+        """Make changes durable; returns the number of the last one. Raises `BundleError`."""
+        return self._held().append([change.to_bytes() for change in changes])
+
+    def saved_as(self, version: Version) -> None:
+        """Note that `version` holds the engine's state, and forget the changes that all versions hold."""
+        self.version = version
+        self._prune()
+
+    def close(self) -> None:
+        """Let another writer have the bundle."""
+        if self._journal is not None:
+            self._journal.close()
+        if self._lock is not None:
+            self._lock.release()
+        self._journal = self._lock = None
+
+    def _prune(self) -> None:
+        self._held().prune(min(version.journal_seq for version in bundle.versions(self.folder)))
+
+    def _held(self) -> Journal:
+        if self._journal is None:
+            raise BundleError(f"{self.folder}: is closed; load the bundle again")
+        return self._journal
+
+
+def replayed(state: EngineState, journal: JournalReader) -> EngineState:
+    """The state with the journaled changes that it does not hold yet; raises `BundleError`."""
+    if journal.last == state.journal_seq:
+        return state
+    entries = list(journal.since(state.journal_seq))
+    changes = [Change.of_bytes(payload) for _, payload in entries]
+    return replace(applied(state, changes), journal_seq=entries[-1][0]) if entries else state

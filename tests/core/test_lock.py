@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from multirecall.engine.lock import LOCK, WriterLock
+from multirecall.errors import BundleError
+
+HOLD = (
+    "import sys; from pathlib import Path; from multirecall.engine.lock import WriterLock\n"
+    "lock = WriterLock(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+)
+
+
+def test_one_writer_in_a_process(tmp_path: Path) -> None:
+    with WriterLock(tmp_path) as lock:
+        assert lock.held
+        with pytest.raises(BundleError, match="is being written by another engine of this process"):
+            WriterLock(tmp_path)
+    assert not lock.held
+    lock.release()
+    WriterLock(tmp_path).release()
+
+
+def test_other_process_is_named_and_its_death_releases(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        with pytest.raises(BundleError, match=rf"is being written by process {child.pid} on .*\(since 20"):
+            WriterLock(tmp_path)
+        child.kill()
+        child.wait(timeout=60)
+    WriterLock(tmp_path).release()
+
+
+def test_forked_child_neither_holds_nor_prolongs(tmp_path: Path) -> None:
+    lock = WriterLock(tmp_path)
+    wait, go = os.pipe()
+    tell, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        os.write(told, b"y" if lock.held else b"n")
+        os.read(wait, 1)  # ends with the parent's end of the pipe
+        os._exit(0)
+    assert os.read(tell, 1) == b"n"
+    assert lock.held
+    with pytest.raises(BundleError, match="is being written"):
+        WriterLock(tmp_path)
+    lock.release()
+    WriterLock(tmp_path).release()  # while the child still lives
+    for descriptor in (wait, go, tell, told):
+        os.close(descriptor)
+    os.waitpid(child, 0)
+
+
+def test_unreadable_signature_and_unusable_place(tmp_path: Path) -> None:
+    with WriterLock(tmp_path):
+        (tmp_path / LOCK).write_text("[]")
+        with pytest.raises(BundleError, match="is being written by another engine; close"):
+            WriterLock(tmp_path)
+    with pytest.raises(BundleError, match="cannot be locked \\(No such file"):
+        WriterLock(tmp_path / "nowhere")
+    (tmp_path / "taken" / LOCK).mkdir(parents=True)
+    with pytest.raises(BundleError, match="cannot be locked \\(Is a directory"):
+        WriterLock(tmp_path / "taken")

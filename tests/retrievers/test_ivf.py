@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multirecall.errors import BundleError
+from multirecall.retrievers import _cells, _ivf, _margins
+from multirecall.retrievers._cell_scan import encoded, expected, located
+from multirecall.retrievers._cells import SIZES, Cells
+from multirecall.retrievers._index import IndexConfig, VectorIndex, build_index, load_index
+from multirecall.retrievers._kmeans import centroids_of, means, nearest
+from multirecall.retrievers._scan import _first
+from multirecall.retrievers._vectors import SPACES, Space, Vectors
+from multirecall.storage import write_manifest
+from multirecall.topk import ALL_ALLOWED, top_eligible
+
+IVF = IndexConfig(kind="ivf")
+EVERYTHING = 1e6
+"""A margin at which every cell is visited."""
+
+
+@pytest.fixture(autouse=True)
+def never_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Visit cells even where a scan is faster, as it is in all small tests."""
+    monkeypatch.setattr(_ivf, "SCANNED", 0)
+    monkeypatch.setattr(_ivf, "SCANNED_PER_ITEM", 0)
+
+
+def indexes(vectors: np.ndarray, space: Space, seed: int = 0) -> tuple[Any, VectorIndex]:
+    """An inverted file and the exact index over the same vectors."""
+    rows = np.arange(len(vectors), dtype=np.int32)
+    ivf, exact = (
+        build_index(rows, vectors, space, IndexConfig(kind=kind), rng=np.random.default_rng(seed))
+        for kind in ("ivf", "exact")
+    )
+    return ivf, exact
+
+
+def recall(ivf: VectorIndex, exact: VectorIndex, queries: np.ndarray, k: int) -> float:
+    found = [(ivf.search(query, k).items, exact.search(query, k).items) for query in queries]
+    return float(np.mean([np.isin(truth, items).mean() for items, truth in found]))
+
+
+def clustered(rng: np.random.Generator, n: int, dim: int, n_centres: int = 20) -> np.ndarray:
+    centres = rng.normal(size=(n_centres, dim))
+    return (centres[rng.integers(0, n_centres, n)] + 0.4 * rng.normal(size=(n, dim))).astype(np.float32)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("dim", [1, 31, 64, 1024])
+def test_recall_and_scores_in_any_dimension(space: Space, dim: int) -> None:
+    rng = np.random.default_rng(dim)
+    vectors = clustered(rng, 1000, dim)
+    ivf, exact = indexes(vectors, space)
+    queries = clustered(rng, 40, dim)
+    for query in queries:
+        found, truth = ivf.search(query, 50), exact.search(query, 50)
+        common = dict(zip(truth.items.tolist(), truth.scores.tolist(), strict=True))
+        assert len(found) == 50
+        scores = zip(found.items.tolist(), found.scores.tolist(), strict=True)
+        assert all(common.get(item, score) == score for item, score in scores)
+    best = [(ivf.search(query, 50).scores, exact.search(query, 50).scores) for query in queries]
+    assert np.mean([(found >= truth[-1]).mean() for found, truth in best]) >= 0.99
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_visit_of_few_cells_is_enough(space: Space) -> None:
+    """What makes it fast: a search looks at a small part of the vectors, and yet finds what is near."""
+    rng = np.random.default_rng(1)
+    vectors = clustered(rng, 4000, 16, 100)
+    ivf, exact = indexes(vectors, space)
+    cells = ivf._cells
+    visited = []
+    for query in vectors[:50]:
+        placed, _ = located(query, space == "l2", cells.centre, cells.unit[0])
+        mean, deviation = expected(placed, space == "l2", cells.centroids, cells.spreads, cells.squares)
+        bound = np.sort(mean + cells.margin(10) * deviation)[::-1]
+        found = cells.near(ivf.vectors, query, 10, cells.margin(10))
+        lowest = _scores(cells, ivf.vectors, query)[found].min()
+        visited.append(np.mean(bound >= lowest))
+    assert np.mean(visited) < 0.3
+    assert recall(ivf, exact, vectors[:50], 10) >= 0.99
+
+
+def _scores(cells: Cells, vectors: Vectors, query: np.ndarray) -> np.ndarray:
+    """The scores by codes of all vectors, written out."""
+    l2 = vectors.space == "l2"
+    point = (query.astype(np.float64) - cells.centre) / cells.unit[0] if l2 else query / np.linalg.norm(query)
+    products = cells.codes.astype(np.float64) * cells.scales[:, None].astype(np.float64) @ point
+    scores: np.ndarray = 2 * products - cells.offsets if l2 else products
+    return scores
+
+
+@pytest.mark.parametrize("space", SPACES)
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 400), k=st.integers(1, 60), dim=st.integers(1, 40))
+def test_when_every_cell_is_visited_codes_decide(space: Space, seed: int, n: int, k: int, dim: int) -> None:
+    """The kernel keeps the best by codes that are live and eligible, and few others."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(n, dim)).astype(np.float32) * np.float32(10.0 ** rng.integers(-15, 15))
+    vectors, cells, _ = Cells.grouped(Vectors.of(np.arange(n, dtype=np.int32), values, space), rng)
+    vectors = vectors.without(rng.choice(n, n // 8, replace=False).astype(np.int32))
+    exclude = np.sort(rng.choice(n, n // 5, replace=False)).astype(np.int32)
+    allowed = rng.random(n) < 0.8 if rng.random() < 0.5 else ALL_ALLOWED
+    query, _ = vectors.query(values[rng.integers(n)] + values[rng.integers(n)])
+    found = cells.near(vectors, query, k, EVERYTHING, exclude, allowed)
+    rows = vectors.rows[found]
+    eligible = ~vectors.dead & ~np.isin(vectors.rows, exclude)
+    eligible &= allowed[vectors.rows] if allowed.size else True
+    assert len(set(found.tolist())) == len(found)
+    assert eligible[found].all()
+    assert len(rows) >= min(k, eligible.sum())
+    scores = _scores(cells, vectors, query)
+    if eligible.sum() > k and np.any(query):
+        kth = np.sort(scores[eligible])[::-1][k - 1]
+        certain = eligible & (scores > kth + 1e-3 * np.ptp(scores))
+        assert set(np.flatnonzero(certain)) <= set(found.tolist())
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
+def test_neither_offset_nor_size_costs_recall(space: Space, offset: float, size: float) -> None:
+    rng = np.random.default_rng(2)
+    vectors = ((clustered(rng, 2000, 8) + offset) * size).astype(np.float32)
+    ivf, exact = indexes(vectors, space)
+    found = [(ivf.search(query, 20).scores, exact.search(query, 20).scores) for query in vectors[:40]]
+    assert np.mean([(scores >= truth[-1]).mean() for scores, truth in found]) >= 0.99
+
+
+@pytest.mark.parametrize("space", ["inner_product", "l2"])
+def test_lengths_that_differ_by_orders_of_magnitude(space: Space) -> None:
+    rng = np.random.default_rng(3)
+    vectors = (rng.normal(size=(2000, 8)) * 10.0 ** rng.uniform(-3, 3, size=(2000, 1))).astype(np.float32)
+    ivf, exact = indexes(vectors, space)
+    assert recall(ivf, exact, vectors[:60], 20) >= 0.99
+
+
+@pytest.mark.parametrize("space", ["inner_product", "l2"])
+@pytest.mark.parametrize("outlier", [1e5, 1e30])
+def test_one_far_vector_costs_the_others_no_recall(space: Space, outlier: float) -> None:
+    """Beside one so long, all others lie at about the same place."""
+    rng = np.random.default_rng(4)
+    vectors = rng.normal(size=(500, 8)).astype(np.float32)
+    vectors[7] = outlier
+    ivf, exact = indexes(vectors, space)
+    assert recall(ivf, exact, vectors[8:40], 20) >= 0.99
+
+
+def test_a_query_far_away_is_answered_exactly() -> None:
+    vectors = np.random.default_rng(5).normal(size=(300, 4)).astype(np.float32)
+    ivf, exact = indexes(vectors, "l2")
+    query = np.full(4, 1e16, np.float32)
+    assert ivf.search(query, 10).items.tolist() == exact.search(query, 10).items.tolist()
+
+
+@pytest.mark.parametrize("share", [0.5, 0.05, 0.004])
+def test_filters_of_any_width_return_k_items(share: float) -> None:
+    rng = np.random.default_rng(6)
+    vectors = clustered(rng, 5000, 16)
+    ivf, exact = indexes(vectors, "cosine")
+    allowed = rng.random(5000) < share
+    exclude = np.sort(rng.choice(5000, 500, replace=False)).astype(np.int32)
+    hits = []
+    for query in vectors[:40]:
+        found, truth = ivf.search(query, 15, exclude, allowed), exact.search(query, 15, exclude, allowed)
+        assert len(found) == len(truth)
+        assert allowed[found.items].all()
+        assert not np.isin(found.items, exclude).any()
+        hits.append(np.isin(truth.items, found.items).mean())
+    assert np.mean(hits) >= 0.99
+
+
+def test_excluding_all_that_is_near_goes_on_to_what_is_far() -> None:
+    rng = np.random.default_rng(7)
+    vectors = clustered(rng, 3000, 16)
+    ivf, exact = indexes(vectors, "cosine")
+    near = np.sort(exact.search(vectors[0], 2900).items)
+    assert ivf.search(vectors[0], 50, near).items.tolist() == exact.search(vectors[0], 50, near).items.tolist()
+
+
+def test_scores_that_overflow_make_room_for_others() -> None:
+    vectors = np.r_[np.full((40, 4), 3e38), np.random.default_rng(8).normal(size=(200, 4))].astype(np.float32)
+    ivf, exact = indexes(vectors, "inner_product")
+    found = ivf.search(np.full(4, 5.0), 30)
+    assert found.items.tolist() == exact.search(np.full(4, 5.0), 30).items.tolist()
+    assert np.isfinite(found.scores).all()
+
+
+def test_the_margins_hold_on_other_queries() -> None:
+    """Recall on queries that the measurement has not seen, of both kinds, is what the measurement says."""
+    rng = np.random.default_rng(9)
+    vectors = clustered(rng, 3000, 24, 60)
+    ivf, exact = indexes(vectors, "cosine")
+    profiles = vectors[rng.integers(0, 3000, (100, 8))].mean(axis=1)
+    for k in (10, 100, 300):
+        assert recall(ivf, exact, vectors[rng.integers(0, 3000, 100)], k) >= 0.985
+        assert recall(ivf, exact, profiles, k) >= 0.985
+
+
+def test_a_margin_between_measured_sizes_is_the_wider_of_both() -> None:
+    vectors = clustered(np.random.default_rng(10), 500, 8)
+    cells = indexes(vectors, "cosine")[0]._cells
+    cells.margins[:] = np.arange(len(SIZES))[::-1]
+    assert cells.margin(1) == cells.margin(SIZES[0]) == len(SIZES) - 1
+    assert cells.margin(SIZES[1]) == len(SIZES) - 2
+    assert cells.margin(SIZES[0] + 1) == len(SIZES) - 1
+    assert cells.margin(SIZES[-1] * 5) == 0
+
+
+def test_when_recall_is_too_low_there_is_no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_margins, "MISSED", 0.4)
+    vectors = clustered(np.random.default_rng(11), 3000, 24, 300)
+    ivf, exact = indexes(vectors, "cosine")
+    assert np.isinf(ivf._cells.margins).any()
+    k = SIZES[int(np.flatnonzero(np.isinf(ivf._cells.margins))[0])]
+    for query in vectors[:10]:
+        assert ivf.search(query, k).items.tolist() == exact.search(query, k).items.tolist()
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_the_expected_scores_are_those_of_the_cell(space: Space) -> None:
+    """Exactly so for the mean; for the deviation on average over directions."""
+    rng = np.random.default_rng(12)
+    vectors, cells, placed = Cells.grouped(
+        Vectors.of(np.arange(3000, dtype=np.int32), rng.normal(size=(3000, 6)), space), rng
+    )
+    l2 = space == "l2"
+    shares = []
+    for query in rng.normal(size=(20, 6)).astype(np.float32):
+        point, _ = located(query, l2, cells.centre, cells.unit[0])
+        mean, deviation = expected(point, l2, cells.centroids, cells.spreads, cells.squares)
+        scores = placed @ point
+        if l2:
+            scores = 2 * scores - (placed**2).sum(axis=1)
+        parts = np.split(scores, cells.starts[1:-1])
+        np.testing.assert_allclose(mean, [part.mean() for part in parts], atol=1e-4)
+        shares.append(np.sqrt(np.mean(deviation**2) / np.mean([part.var() for part in parts])))
+    assert 0.8 < np.mean(shares) < 1.25
+    assert vectors.rows.tolist() != sorted(vectors.rows.tolist())
+
+
+def test_codes_are_within_half_a_step() -> None:
+    rng = np.random.default_rng(13)
+    vectors = rng.normal(size=(50, 7)).astype(np.float32) * np.float32(1e-3)
+    vectors[3] = 0
+    codes, scales = encoded(vectors)
+    assert np.abs(codes.astype(int)).max(axis=1).tolist() == [127 if one != 3 else 0 for one in range(50)]
+    assert (np.abs(vectors - codes * scales[:, None]) <= 0.501 * scales[:, None]).all()
+
+
+def test_k_means_finds_separate_groups_and_is_reproducible() -> None:
+    rng = np.random.default_rng(14)
+    centres = 100 * np.eye(5, 8)
+    group = rng.integers(0, 5, 600)
+    vectors = (centres[group] + rng.normal(size=(600, 8))).astype(np.float32)
+    one, again = (centroids_of(vectors, 25, np.random.default_rng(3)) for _ in range(2))
+    assert (one == again).all()
+    found = nearest(vectors, one)
+    assert (found == ((vectors[:, None] - one) ** 2).sum(axis=2).argmin(axis=1)).all()
+    assert all(len(set(group[found == cluster])) <= 1 for cluster in range(25))
+    averages, counts = means(vectors, found, 26)
+    assert counts.tolist() == np.bincount(found, minlength=26).tolist()
+    np.testing.assert_allclose(averages[found[0]], vectors[found == found[0]].mean(axis=0), rtol=1e-5)
+    assert not averages[25].any()
+
+
+@given(seed=st.integers(0, 10**6), n=st.integers(0, 300))
+def test_sorting_by_bytes_is_the_ordering_rule(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    items = rng.permutation(1000)[:n].astype(np.int32)
+    scores = (rng.normal(size=n) * 10.0 ** rng.integers(-44, 38)).astype(np.float32)
+    if seed % 2:
+        scores = rng.choice(np.array([0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf], np.float32), n)
+    exclude = np.sort(rng.permutation(1000)[: rng.integers(0, 300)]).astype(np.int32)
+    allowed = rng.random(1000) < 0.7 if seed % 3 else ALL_ALLOWED
+    k = int(rng.integers(n // 4, n + 3))
+    found, expected_list = (one(items, scores, k, exclude, allowed) for one in (_first, top_eligible))
+    assert found[0].tolist() == expected_list[0].tolist()
+    assert found[1].tolist() == expected_list[1].tolist()
+
+
+def test_the_same_seed_gives_the_same_cells() -> None:
+    vectors = clustered(np.random.default_rng(15), 2000, 8)
+    one, again = (indexes(vectors, "l2")[0]._cells.arrays() for _ in range(2))
+    other = indexes(vectors, "l2", seed=1)[0]._cells.arrays()
+    assert all((one[name] == again[name]).all() for name in one)
+    assert one["centroids"].tolist() != other["centroids"].tolist()
+
+
+def truncated(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def flipped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 16
+    file.write_bytes(content)
+
+
+CELL_FILES = sorted(_cells.Cells.__dataclass_fields__)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("index") / "saved"
+    vectors = clustered(np.random.default_rng(16), 300, 8)
+    indexes(vectors, "cosine")[0].save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", CELL_FILES)
+@pytest.mark.parametrize("damage", [truncated, flipped, Path.unlink])
+def test_damaged_cells_are_found(name: str, damage: Callable[[Path], None], folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "index")
+    damage(tmp_path / "index" / _ivf.FOLDER / f"{name}.npy")
+    with pytest.raises(BundleError, match=f"{name}.npy"):
+        load_index(tmp_path / "index", IVF)
+
+
+@pytest.mark.parametrize("name", CELL_FILES)
+def test_cells_of_other_vectors_are_refused(name: str, folder: Path, tmp_path: Path) -> None:
+    """Also when the manifest was written after arrays were mixed up or are gone."""
+    shutil.copytree(folder, tmp_path / "index")
+    file = tmp_path / "index" / _ivf.FOLDER / f"{name}.npy"
+    file.unlink()
+    write_manifest(tmp_path / "index", {})
+    with pytest.raises(BundleError, match="do not fit together"):
+        load_index(tmp_path / "index", IVF)
+    np.save(file, np.ones((7, 3)))
+    write_manifest(tmp_path / "index", {})
+    with pytest.raises(BundleError, match="do not fit together"):
+        load_index(tmp_path / "index", IVF)
+
+
+def test_starts_that_lead_astray_are_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "index")
+    file = tmp_path / "index" / _ivf.FOLDER / "starts.npy"
+    starts = np.load(file)
+    starts[1] = 10**9
+    np.save(file, starts)
+    write_manifest(tmp_path / "index", {})
+    with pytest.raises(BundleError, match="do not fit together"):
+        load_index(tmp_path / "index", IVF)
