@@ -134,3 +134,18 @@ def joined_rows(
         out_values[filled : filled + rest] = values[entry:stop]
         filled += rest
     return out_columns, out_values
+
+
+@kernel
+def kept_entries(offsets: Array, columns: Array, values: Array, gone: Array) -> tuple[Array, Array, Array]:
+    """The matrix without the entries of the rows and columns that are marked in `gone`."""
+    kept_offsets = np.zeros_like(offsets)
+    kept_columns, kept_values = np.empty_like(columns), np.empty_like(values)
+    filled = 0
+    for row in range(offsets.size - 1):
+        if not gone[row]:
+            for entry in range(offsets[row], offsets[row + 1]):
+                kept_columns[filled], kept_values[filled] = columns[entry], values[entry]
+                filled += not gone[columns[entry]]
+        kept_offsets[row + 1] = filled
+    return kept_offsets, kept_columns[:filled].copy(), kept_values[:filled].copy()
