@@ -9,13 +9,15 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import polars as pl
 
+from multirecall.data import Change
 from multirecall.engine import bundle
 from multirecall.engine.journal import Journal, JournalReader
 from multirecall.engine.state import EngineState
@@ -23,7 +25,20 @@ from multirecall.errors import BundleError
 
 Rng = np.random.Generator
 NOBODY = 65534
-CHANGES = [bytes([number]) * 50 * number for number in range(1, 41)]
+CHANGES = [
+    Change(
+        "add_interactions",
+        pl.DataFrame(
+            {
+                "user_id": [f"u{number}"] * number,
+                "item_id": [f"i{item}" for item in range(number)],
+                "timestamp": [1_800_000_000_000_000 + number] * number,
+            }
+        ),
+    ).to_bytes()
+    for number in range(1, 41)
+]
+"""Live changes of `small_shop("str")`."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +58,13 @@ class Saved:
         """Save twice; half of the journal's changes are contained in the versions."""
         live = folder.with_name(f"{folder.name}-live")
         with bundle.claim(live):
-            one = bundle.save(state, config, live, data_version=1, journal_seq=0)
+            one = bundle.save(state, config, live)
             with Journal(live, one.bundle, 0) as journal:
                 journal.append(CHANGES[:20])
             with Journal(live, one.bundle, 0) as journal:
                 for change in CHANGES[20:]:
                     journal.append([change])
-                two = bundle.save(state, config, live, data_version=2, journal_seq=20)
+                two = bundle.save(replace(state, data_version=2, journal_seq=20), config, live)
                 shutil.copytree(live, folder)
         shutil.rmtree(live)
         return cls(folder, two.name)
@@ -252,7 +267,7 @@ def fail_every_write(saved: Saved, state: EngineState, config: Any, code: int = 
         disk = Disk(moment, code)
         try:
             with bundle.claim(saved.folder), disk.failing():
-                bundle.save(state, config, saved.folder, data_version=3, journal_seq=40)
+                bundle.save(replace(state, data_version=3, journal_seq=40), config, saved.folder)
         except BundleError as fault:
             if os.strerror(code) not in str(fault):
                 raise AssertionError(f"the error does not say why: {fault}") from None

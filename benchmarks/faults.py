@@ -107,7 +107,7 @@ def fill_disks(state: Any, config: EngineConfig, place: Path) -> dict[str, Any]:
 def saves(state: EngineState, config: EngineConfig, folder: Path) -> bool:
     """Whether a save goes through."""
     try:
-        bundle.save(state, config, folder, data_version=1, journal_seq=0)
+        bundle.save(state, config, folder)
     except BundleError:
         return False
     return True

@@ -84,11 +84,11 @@ def test_eligible_in_lists_is_what_each_query_says() -> None:
 )
 def test_a_bad_list_is_found_in_a_batch_as_alone(bad: RankedList) -> None:
     """Whoever's list it is; its neighbours, whose last score may be lower than its first, are no fault."""
-    assert fault_of_batch(RANKED, 4, 50) is None
+    assert fault_of_batch(RANKED, 4, 9, 50) is None
     for place in range(3):
         lists = [ranked(3, 1, 2), ranked(3)]
         lists.insert(place, bad)
-        assert fault_of_batch(RankedBatch.from_lists(lists), 3, 50) == fault_of(bad, 50) is not None
+        assert fault_of_batch(RankedBatch.from_lists(lists), 3, 9, 50) == fault_of(bad, 9, 50) is not None
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,15 @@ def test_a_bad_list_is_found_in_a_batch_as_alone(bad: RankedList) -> None:
 )
 def test_bad_offsets_are_found(offsets: list[int]) -> None:
     batch = RankedBatch(np.array(offsets, np.int64), RANKED.items, RANKED.scores)
-    assert "offsets" in str(fault_of_batch(batch, 4, 50))
+    assert "offsets" in str(fault_of_batch(batch, 4, 9, 50))
+
+
+def test_more_than_was_asked_for_is_found() -> None:
+    assert fault_of(ranked(3, 1), 1, 50) == "it has 2 items, 1 were asked for"
+    assert fault_of_batch(RANKED, 4, 2, 50) == "it has 3 items for a user, 2 were asked for"
 
 
 def test_what_is_no_batch_is_found() -> None:
-    assert "not a RankedBatch" in str(fault_of_batch([ranked(1)], 1, 50))
+    assert "not a RankedBatch" in str(fault_of_batch([ranked(1)], 1, 9, 50))
     wide = RankedBatch(RANKED.offsets, RANKED.items.astype(np.int64), RANKED.scores)
-    assert "int32" in str(fault_of_batch(wide, 4, 50))
+    assert "int32" in str(fault_of_batch(wide, 4, 9, 50))
