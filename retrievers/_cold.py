@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from multirecall.data import Dataset
 from multirecall.topk import NO_ROWS
 
-from ._gather import Sums
-from ._postings import Postings
+from ._postings import FieldTerms, Postings
 from ._terms import Lexicon
 from ._units import unit_rows
 
@@ -35,19 +34,16 @@ def with_cold_items(
     units = unit_rows(filled) * np.linalg.norm(filled[warm], axis=1).mean()
     for item in np.flatnonzero(~warm):
         terms, weights = index.profile(np.array([item], np.int32), np.ones(1, np.float32), MOST_TERMS, MOST_POSTINGS)
-        sums = Sums(data.n_items)
-        index.impacts.add(terms, weights, sums)
-        like, scores = sums.top_among(n_similar, NO_ROWS, warm)
+        like, scores = index.search(*index.ordered(terms, weights), n_similar, NO_ROWS, warm)
         if like.size:
             filled[item] = scores @ units[like] / scores.sum()
     return filled
 
 
 def _indexed(data: Dataset) -> Postings:
-    counts = []
-    n_terms = 0
+    fields = []
     for field, feature in data.items.features.items():
-        lexicon, own = Lexicon.of(field, feature, N_BUCKETS)
-        counts.append((own, n_terms, 1.0, B if feature.kind in ("text", "list") else 0.0))
-        n_terms += len(lexicon)
-    return Postings.of(counts, n_terms, data.n_items, K1)
+        lexicon, counts = Lexicon.of(field, feature, N_BUCKETS)
+        listed = feature.kind in ("text", "list")
+        fields.append(FieldTerms(counts, len(lexicon), 1.0, B if listed else 0.0, not listed))
+    return Postings.of(fields, data.n_items, K1)

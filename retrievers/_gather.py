@@ -140,8 +140,12 @@ class Sums:
             found: tuple[NDArray[np.int32], NDArray[np.float32]] = _take_all(self.totals, k, exclude, allowed)
         else:
             found = _take_touched(self.totals, self.touched, self.size, k, exclude, allowed)
-        _scratch.in_use = False
+        self.release()
         return found
+
+    def release(self) -> None:
+        """Let the thread use the scratch memory again; all `totals` are 0."""
+        _scratch.in_use = False
 
 
 _scratch = threading.local()

@@ -20,7 +20,7 @@ from multirecall.vocabulary import Vocabulary
 
 from ._gather import SparseRows, Sums
 from ._jaccard import SetIndex
-from ._postings import Postings
+from ._postings import FieldTerms, Postings
 from ._recency import recent
 from ._terms import Lexicon
 
@@ -86,8 +86,7 @@ class Content(Retriever):
         """Index the item features."""
         features = self._chosen(data)
         self._lexicons, self._first_terms, self._sets = {}, {}, {}
-        counts = []
-        n_terms = 0
+        fields, n_terms = [], 0
         with progress.task("content: fields", len(features)) as advance:
             for field, feature in features.items():
                 lexicon, own = Lexicon.of(field, feature, self.config.buckets)
@@ -96,11 +95,12 @@ class Content(Retriever):
                     self._sets[field] = SetIndex.of(own, len(lexicon), data.n_items)
                 else:
                     self._first_terms[field] = n_terms
-                    discount = self.config.b if feature.kind in ("text", "list") else 0.0
-                    counts.append((own, n_terms, self._weight(field), discount))
+                    listed = feature.kind in ("text", "list")
+                    discount = self.config.b if listed else 0.0
+                    fields.append(FieldTerms(own, len(lexicon), self._weight(field), discount, not listed))
                     n_terms += len(lexicon)
                 advance(1)
-        self._postings = Postings.of(counts, n_terms, data.n_items, self.config.k1)
+        self._postings = Postings.of(fields, data.n_items, self.config.k1)
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
@@ -110,6 +110,9 @@ class Content(Retriever):
         terms, term_weights = self._postings.profile(
             items, weights, self.config.profile_terms, self.config.profile_postings
         )
+        terms, term_weights = self._postings.ordered(terms, term_weights)
+        if not self._sets:
+            return RankedList(*self._postings.search(terms, term_weights, quota, *query.filter))
         sums = Sums(self._postings.n_items)
         self._postings.impacts.add(terms, term_weights, sums)
         for field, index in self._sets.items():
