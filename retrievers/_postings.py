@@ -13,7 +13,7 @@ from multirecall.kernels import Array, kernel
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 from ._gather import Arrays, SparseRows, Sums
-from ._pruned import WINDOW, in_order, top_pruned
+from ._pruned import TRACKED, in_order, top_pruned
 from ._terms import TermCounts
 
 
@@ -192,7 +192,7 @@ class Postings:
 
         To the bit what `impacts.add` and `Sums.top_among` give, without reading postings that cannot matter.
         """
-        sums = Sums(WINDOW)
+        sums = Sums(self.n_items)
         impacts, items = self.impacts, self.item_impacts
         found: tuple[NDArray[np.int32], NDArray[np.float32]] = top_pruned(
             terms,
@@ -206,7 +206,7 @@ class Postings:
             items.columns,
             items.values,
             sums.totals,
-            sums.touched,
+            sums.touched[: self.n_items // TRACKED],
             k,
             exclude,
             allowed,

@@ -8,20 +8,14 @@ from multirecall.kernels import Array, kernel
 from multirecall.rowtable import new_table, slot_of
 from multirecall.topk import best_keys, candidates_of, key_of
 
-WINDOW = 1 << 16
-"""Items whose sums are built up together: they fit the second cache."""
+TRACKED = 16
+"""While fewer than a sixteenth of the items have sums, those are remembered, instead of going over all items."""
 
 BLOCK = 8
-"""Items of a window whose maximum is taken together."""
+"""Items whose maximum is taken together, and such blocks that make a group."""
 
-TRACKED = WINDOW // 16
-"""Postings in a window up to which the items that they touch are remembered, instead of going over all."""
-
-COMPLETION = 150
+COMPLETION = 200
 """Postings that are read in the time in which an item is completed from its own terms, which misses the cache."""
-
-FINITE = 0x7F800000
-"""See `_gather.FINITE`."""
 
 ROUNDING = 2.0**-23
 """Twice the largest relative error of one float32 addition."""
@@ -73,175 +67,109 @@ def top_pruned(
         peaks, groups: float32 and int32 (n_terms,): the largest score of a term, and its group, -1 for none.
         offsets, items, scores: postings of the terms, items ascending, scores > 0 where the peak is.
         item_offsets, item_terms, item_scores: their transpose.
-        totals: float32 (WINDOW,), zeros, and zeros again at the end.
-        touched: int32 (TRACKED,), scratch memory.
+        totals: float32 (n_items,), zeros, and zeros again at the end.
+        touched: int32, scratch memory.
         k, exclude, allowed: see `topk.top_eligible`.
     """
     n = terms.size
     rest = _rest(terms, weights, peaks, groups)
-    of_items = item_offsets, item_terms, item_scores
     bits = totals.view(np.int32)
-    starts = offsets[terms]
-    stops = starts.copy()
-    threshold = np.int64(1)
-    best = np.empty(0, np.int64)
-    excluded = 0
-    n_items = item_offsets.size - 1
-    for first in range(0, n_items, WINDOW):
-        n_must = 0
-        while n_must < n and _bits_of(rest[n_must]) >= threshold:
-            n_must += 1
-        if n_must == 0:
-            break
-        width = min(WINDOW, n_items - first)
-        left, n_postings = 0, 0
-        for position in range(n):
-            starts[position] = stops[position]
-            stops[position] = _first_from(items, stops[position], offsets[terms[position] + 1], first + width)
-            left += stops[position] - starts[position]
-            if position < n_must:
-                n_postings = left
-        if n_postings == 0:
-            continue
-        size = 0 if n_postings <= TRACKED else -1
-        for position in range(n_must):
-            size = _read(
-                starts[position], stops[position], weights[position], first, items, scores, totals, touched, size, True
-            )
-        excluded = _first_from(exclude, excluded, exclude.size, first)
-        while excluded < exclude.size and exclude[excluded] < first + width:
-            totals[exclude[excluded] - first] = 0.0
-            excluded += 1
-        if size < 0:
-            if allowed.size:
-                for place in range(width):
-                    bits[place] = bits[place] if allowed[first + place] else 0
-            threshold = max(threshold, _bound(bits[:width], k))
-        n_read = n_must
-        left -= n_postings
-        while True:
-            least = max(_less(threshold, rest[n_read]), 1)
-            keys = _tracked(touched[:size], bits, first, least) if size >= 0 else _found(bits[:width], first, least)
-            if keys.size * COMPLETION <= left or left == 0:
+    if allowed.size:
+        for item in range(totals.size):
+            totals[item] = 0.0 if allowed[item] else -np.inf
+    for item in exclude:
+        totals[item] = -np.inf
+    left = np.int64(0)
+    for term in terms:
+        left += offsets[term + 1] - offsets[term]
+    keys = np.empty(0, np.int64)
+    size = 0
+    n_read = 0
+    while n_read < n:
+        start, stop = offsets[terms[n_read]], offsets[terms[n_read] + 1]
+        effort = 4 * size if size >= 0 else totals.size // 4
+        if n_read and stop - start > effort:
+            keys, closed = _reaching(touched[:size], bits, k, rest[n_read], size >= 0)
+            if closed and keys.size * COMPLETION < left:
                 break
-            half = left // 2
-            while left > half:
-                start, stop = starts[n_read], stops[n_read]
-                size = _read(start, stop, weights[n_read], first, items, scores, totals, touched, size, False)
-                left -= stop - start
-                n_read += 1
-        if size >= 0:
-            for place in touched[:size]:
-                totals[place] = 0.0
+        if size >= 0 and size + stop - start > touched.size:
+            size = -1
+        weight = weights[n_read]
+        if size < 0:
+            for entry in range(start, stop):
+                totals[items[entry]] += weight * scores[entry]
         else:
-            totals[:width] = 0.0
-        if allowed.size:
-            keys = _allowed(keys, allowed)
-        if left > 0:
-            keys = _added(keys, terms[n_read:], weights[n_read:], *of_items)
-        best = np.concatenate((best, keys))
-        if best.size >= k > 0:
-            best = best_keys(best, k)
-            threshold = max(threshold, best[k - 1] >> 32)
-    return candidates_of(best_keys(best, k))
-
-
-@kernel
-def _first_from(items: Array, low: int, high: int, item: int) -> int:
-    """The first place in `low … high - 1` whose item is `item` or a later one, else `high`."""
-    step = 1
-    while low + step < high and items[low + step] < item:
-        low += step
-        step *= 2
-    high = min(high, low + step)
-    while low < high:
-        middle = (low + high) >> 1
-        if items[middle] < item:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@kernel
-def _read(
-    start: int,
-    stop: int,
-    weight: float,
-    first: int,
-    items: Array,
-    scores: Array,
-    totals: Array,
-    touched: Array,
-    size: int,
-    joins: bool,
-) -> int:
-    """Add postings of a term to the sums of the window that begins with item `first`.
-
-    While items are tracked (`size` ≥ 0), one without a sum gets one, and a place in `touched`, only if it `joins`.
-    """
-    if size < 0:
-        for entry in range(start, stop):
-            totals[items[entry] - first] += weight * scores[entry]
-    elif joins:
-        for entry in range(start, stop):
-            place = items[entry] - first
-            total = totals[place]
-            touched[size] = place
-            size += total == 0.0
-            totals[place] = total + weight * scores[entry]
+            for entry in range(start, stop):
+                item = items[entry]
+                total = totals[item]
+                touched[size] = item
+                size += total == 0.0
+                totals[item] = total + weight * scores[entry]
+        left -= stop - start
+        n_read += 1
+    if n_read == n:
+        keys, _ = _reaching(touched[:size], bits, k, 0.0, size >= 0)
     else:
-        for entry in range(start, stop):
-            place = items[entry] - first
-            if totals[place] != 0.0:
-                totals[place] += weight * scores[entry]
-    return size
+        keys = _added(keys, terms[n_read:], weights[n_read:], item_offsets, item_terms, item_scores)
+    if size < 0 or allowed.size:
+        totals[:] = 0.0
+    else:
+        for item in touched[:size]:
+            totals[item] = 0.0
+        for item in exclude:
+            totals[item] = 0.0
+    return candidates_of(best_keys(keys, k))
 
 
 @kernel
-def _tracked(touched: Array, bits: Array, first: int, least: int) -> Array:
-    """The keys of the items at `touched` places of a window whose sums' `bits` are `least` or more."""
-    keys = np.empty(touched.size, np.int64)
-    n_keys = 0
-    for place in touched:
-        keys[n_keys] = key_of(bits[place], first + place)
-        n_keys += bits[place] >= least
-    return keys[:n_keys]
+def _reaching(touched: Array, bits: Array, k: int, rest: float, tracked: bool) -> tuple[Array, bool]:
+    """The keys of the items that can be among the `k` best if each sum may still grow by `rest`, and whether
+    items without a sum cannot.
 
-
-@kernel
-def _found(bits: Array, first: int, least: int) -> Array:
-    """The same among all items of a window."""
+    `bits` are those of the sums; `touched` names all items with sums if they are `tracked`.
+    """
+    if tracked:
+        keys = np.empty(touched.size, np.int64)
+        for position in range(touched.size):
+            keys[position] = key_of(bits[touched[position]], touched[position])
+        reached = best_keys(keys.copy(), k)[k - 1] >> 32 if 0 < k <= keys.size else np.int64(0)
+        least = _less(reached, rest)
+        n_keys = 0
+        for key in keys:
+            keys[n_keys] = key
+            n_keys += key >> 32 >= max(least, 1)
+        return keys[:n_keys], least > 0
     peaks = _peaks(bits)
+    least = _less(_bound(_peaks(peaks), k), rest)
+    bound = max(least, 1)
     blocks = np.empty(peaks.size, np.int32)
-    n_reaching = 0
+    n_blocks = 0
     for block in range(peaks.size):
-        blocks[n_reaching] = block
-        n_reaching += peaks[block] >= least
-    keys = np.empty(n_reaching * BLOCK, np.int64)
+        blocks[n_blocks] = block
+        n_blocks += peaks[block] >= bound
+    keys = np.empty(n_blocks * BLOCK, np.int64)
     n_keys = 0
-    for block in blocks[:n_reaching]:
-        for place in range(block * BLOCK, min((block + 1) * BLOCK, bits.size)):
-            keys[n_keys] = key_of(bits[place], first + place)
-            n_keys += bits[place] >= least
-    return keys[:n_keys]
+    for block in blocks[:n_blocks]:
+        for item in range(block * BLOCK, min((block + 1) * BLOCK, bits.size)):
+            keys[n_keys] = key_of(bits[item], item)
+            n_keys += bits[item] >= bound
+    return keys[:n_keys], least > 0
 
 
 @kernel
-def _bound(bits: Array, k: int) -> int:
-    """Bits that `k` sums of a window reach, one in each of `k` blocks; 1 where there are not as many."""
-    peaks = _peaks(bits)
+def _bound(peaks: Array, k: int) -> int:
+    """The `k`-th largest of `peaks`, 0 where fewer are above 0."""
     keys = np.empty(peaks.size, np.int64)
     n_keys = 0
-    for block in range(peaks.size):
-        keys[n_keys] = key_of(peaks[block], block)
-        n_keys += peaks[block] > 0
-    return best_keys(keys[:n_keys], k)[k - 1] >> 32 if 0 < k <= n_keys else np.int64(1)
+    for place in range(peaks.size):
+        keys[n_keys] = key_of(peaks[place], place)
+        n_keys += peaks[place] > 0
+    return best_keys(keys[:n_keys], k)[k - 1] >> 32 if 0 < k <= n_keys else np.int64(0)
 
 
 @kernel
 def _peaks(bits: Array) -> Array:
-    """The largest number of each block, int32."""
+    """The largest of each `BLOCK` numbers, or 0, int32."""
     peaks = np.zeros((bits.size + BLOCK - 1) // BLOCK, np.int32)
     for block in range(bits.size // BLOCK):
         peak = np.int32(0)
@@ -251,15 +179,6 @@ def _peaks(bits: Array) -> Array:
     for place in range(bits.size // BLOCK * BLOCK, bits.size):
         peaks[-1] = max(peaks[-1], bits[place])
     return peaks
-
-
-@kernel
-def _allowed(keys: Array, allowed: Array) -> Array:
-    n_keys = 0
-    for key in keys:
-        keys[n_keys] = key
-        n_keys += allowed[0x7FFFFFFF - (key & 0x7FFFFFFF)]
-    return keys[:n_keys]
 
 
 @kernel
@@ -305,11 +224,12 @@ def _added(
     for place in range(terms.size):
         table[slot_of(terms[place], table, terms)] = place
     items, totals = candidates_of(keys)
+    starts, stops = item_offsets[items], item_offsets[items + 1]
     places = np.empty(terms.size, np.int64)
     addends = np.empty(terms.size, np.float32)
     for position in range(items.size):
         n_found = 0
-        for entry in range(item_offsets[items[position]], item_offsets[items[position] + 1]):
+        for entry in range(starts[position], stops[position]):
             place = table[slot_of(item_terms[entry], table, terms)]
             if place >= 0:
                 at = n_found
