@@ -179,7 +179,7 @@ def _digit(key: int, shift: int) -> int:
 
 @kernel
 def _falling(keys: Array) -> Array:
-    """`keys` in falling order: sorted by one byte after the other, the lowest first; bytes that all share are skipped."""
+    """`keys` in falling order: sorted by one byte after the other, the lowest first; shared bytes are skipped."""
     spare = np.empty_like(keys)
     counts = np.empty(256, np.int64)
     varying = np.int64(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -56,15 +56,15 @@ class Statistics:
     mean_lengths: NDArray[np.float64]
 
     @classmethod
-    def of(cls, fields: Sequence[FieldTerms], n_items: int, k1: float) -> Self:
+    def of(cls, indexed: Sequence[FieldTerms], n_items: int, k1: float) -> Self:
         """Count."""
-        sizes = [one.n_terms for one in fields]
+        sizes = [one.n_terms for one in indexed]
         nothing = np.empty(0, np.int64)
-        holders = np.concatenate([nothing, *(np.bincount(one.counts.terms, minlength=one.n_terms) for one in fields)])
+        holders = np.concatenate([nothing, *(np.bincount(one.counts.terms, minlength=one.n_terms) for one in indexed)])
         idf = np.log1p((n_items - holders + 0.5) / (holders + 0.5))
-        weights = np.repeat([one.weight for one in fields], sizes)
-        groups = np.repeat([number if one.single else -1 for number, one in enumerate(fields)], sizes)
-        means = np.array([one.counts.counts.sum(dtype=np.float64) / max(n_items, 1) for one in fields])
+        weights = np.repeat([one.weight for one in indexed], sizes)
+        groups = np.repeat([number if one.single else -1 for number, one in enumerate(indexed)], sizes)
+        means = np.array([one.counts.counts.sum(dtype=np.float64) / max(n_items, 1) for one in indexed])
         return cls(
             idf,
             holders,
@@ -76,11 +76,13 @@ class Statistics:
 
     def arrays(self) -> Arrays:
         """The attributes by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
-    def affordable(self, terms: NDArray[np.int32], n_postings: int) -> int:
-        """How many of the first `terms` had `n_postings` holders or fewer together, but at least one."""
-        return max(1, int(np.searchsorted(np.cumsum(self.holders[terms]), n_postings, side="right")))
+    def heaviest(self, sums: Sums, n_terms: int, n_postings: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The `n_terms` heaviest terms and their weights; fewer once they have `n_postings` holders, at least one."""
+        terms, weights = sums.top(n_terms)
+        n_kept = max(1, int(np.searchsorted(np.cumsum(self.holders[terms]), n_postings, side="right")))
+        return terms[:n_kept], weights[:n_kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class Postings:
     impacts: SparseRows
     profiles: SparseRows
     item_impacts: SparseRows
-    peaks: NDArray[np.float32] = field(repr=False)
+    peaks: NDArray[np.float32]
 
     @property
     def n_items(self) -> int:
@@ -160,6 +162,30 @@ class Postings:
             _peaks(impacts.offsets, impacts.values),
         )
 
+    def arrays(self) -> Arrays:
+        """What `of_arrays` rebuilds it from, beside the statistics."""
+        return {
+            **self.impacts.arrays(),
+            "peaks": self.peaks,
+            "item_offsets": self.profiles.offsets,
+            "item_terms": self.profiles.columns,
+            "item_scores": self.item_impacts.values,
+            "item_weights": self.profiles.values,
+        }
+
+    @classmethod
+    def of_arrays(cls, statistics: Statistics, arrays: Arrays) -> Self:
+        """The index that `arrays()` was taken from."""
+        by_item = arrays["item_offsets"], arrays["item_terms"]
+        n_terms, n_items = statistics.idf.size, by_item[0].size - 1
+        return cls(
+            statistics,
+            SparseRows.of_arrays(arrays, n_items),
+            SparseRows(*by_item, arrays["item_weights"], n_terms),
+            SparseRows(*by_item, arrays["item_scores"], n_terms),
+            arrays["peaks"],
+        )
+
     def profile(
         self, items: NDArray[np.int32], weights: NDArray[np.float32], n_terms: int, n_postings: int
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -169,9 +195,7 @@ class Postings:
         """
         sums = Sums(self.profiles.n_columns)
         self.profiles.add(items, weights, sums)
-        terms, term_weights = sums.top(n_terms)
-        n_kept = self.statistics.affordable(terms, n_postings)
-        return terms[:n_kept], term_weights[:n_kept]
+        return self.statistics.heaviest(sums, n_terms, n_postings)
 
     def ordered(
         self, terms: NDArray[np.int32], weights: NDArray[np.float32]

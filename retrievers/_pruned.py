@@ -123,10 +123,10 @@ def top_pruned(
 
 @kernel
 def _reaching(touched: Array, bits: Array, k: int, rest: float, tracked: bool) -> tuple[Array, bool]:
-    """The keys of the items that can be among the `k` best if each sum may still grow by `rest`, and whether
-    items without a sum cannot.
+    """The keys of the items that can be among the `k` best if each sum may still grow by `rest`.
 
-    `bits` are those of the sums; `touched` names all items with sums if they are `tracked`.
+    Also whether an item without a sum surely is not. `bits` are those of the sums; `touched` names all items with
+    sums if they are `tracked`.
     """
     if tracked:
         keys = np.empty(touched.size, np.int64)

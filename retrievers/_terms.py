@@ -50,6 +50,23 @@ class Lexicon:
             return cls(feature.kind, no_words, edges), _bucketed(feature.values, edges)
         return cls(feature.kind, feature.categories, no_edges), _categorised(feature)
 
+    def counts(self, feature: Feature) -> TermCounts:
+        """The terms of another column of the field; values that the lexicon does not know are passed over."""
+        if isinstance(feature, Numeric):
+            return _bucketed(feature.values, self.edges)
+        if isinstance(feature, Text):
+            words, counts = _tokenised(feature.strings(), self.words.what)
+        else:
+            words, counts = feature.categories, _categorised(feature)
+        terms = self.words.rows(words.ids())[counts.terms] if len(words) else counts.terms
+        known = terms >= 0
+        return TermCounts(counts.items[known], terms[known], counts.counts[known])
+
+    @property
+    def single(self) -> bool:
+        """Whether an item holds one term of the field at most."""
+        return self.kind not in ("text", "list")
+
     def __len__(self) -> int:
         return self.edges.size + 1 if self.kind in ("number", "datetime") else len(self.words)
 
