@@ -16,6 +16,15 @@ NO_ROWS: NDArray[np.int32] = np.empty(0, np.int32)
 ALL_ALLOWED: NDArray[np.bool_] = np.empty(0, np.bool_)
 """Stands for "every item is allowed" where a kernel takes a bitmap over item rows."""
 
+DIGIT_BITS = 12
+"""Bits of a key that `best_keys` counts at a time: 4,096 counters stay in the first cache."""
+
+SLACK = 64
+"""Keys more than asked for that `best_keys` would rather sort than go over once more."""
+
+SIGN = np.int64(-(2**63))
+"""Flips the sign bit of a key, so that its digits order it."""
+
 
 @kernel
 def precedes(score_a: float, item_a: int, score_b: float, item_b: int) -> bool:
@@ -105,3 +114,89 @@ def top_eligible(items: Array, scores: Array, k: int, exclude: Array, allowed: A
 def top_k(items: Array, scores: Array, k: int) -> tuple[Array, Array]:
     """The first `k` candidates under the ordering rule, best first; arrays as in `top_eligible`."""
     return top_eligible(items, scores, k, np.empty(0, np.int32), np.empty(0, np.bool_))
+
+
+@kernel
+def key_of(bits: int, item: int) -> int:
+    """A number, int64, that is the larger the earlier a candidate stands: the ordering rule for `best_keys`.
+
+    `bits` are those of its score, float32 read as int32: finite, and not -0.0, which would not tie with 0.0.
+    """
+    return ((np.int64(bits) ^ ((np.int64(bits) >> 31) & 0x7FFFFFFF)) << 32) | (0x7FFFFFFF - item)
+
+
+@kernel
+def best_keys(keys: Array, k: int) -> Array:
+    """The `k` largest of `keys`, int64 (n,), distinct, in falling order; `keys` is used as scratch memory.
+
+    Digits of the keys, the highest first, are counted to tell which keys are surely among the best; those that
+    share the digit on the edge are looked at again by their next one. A heap would pay for each key that enters.
+    """
+    size = keys.size
+    chosen = np.empty(min(k + SLACK, size), np.int64)
+    n_chosen = 0
+    shift = 64
+    counts = np.empty(1 << DIGIT_BITS, np.int32)
+    while n_chosen + size > chosen.size:
+        shift -= DIGIT_BITS
+        counts[:] = 0
+        for position in range(size):
+            counts[_digit(keys[position], shift)] += 1
+        edge = counts.size - 1
+        reached = n_chosen + counts[edge]
+        while reached < k:
+            edge -= 1
+            reached += counts[edge]
+        n_on_edge = 0
+        for position in range(size):
+            key = keys[position]
+            digit = _digit(key, shift)
+            chosen[n_chosen] = key
+            n_chosen += digit > edge
+            keys[n_on_edge] = key
+            n_on_edge += digit == edge
+        size = n_on_edge
+    chosen[n_chosen : n_chosen + size] = keys[:size]
+    return _falling(chosen[: n_chosen + size])[:k]
+
+
+@kernel
+def candidates_of(keys: Array) -> tuple[Array, Array]:
+    """The items, int32, and scores, float32, that `key_of` made `keys` of."""
+    items = np.empty(keys.size, np.int32)
+    bits = np.empty(keys.size, np.int32)
+    for position in range(keys.size):
+        high = keys[position] >> 32
+        bits[position] = high ^ ((high >> 31) & 0x7FFFFFFF)
+        items[position] = 0x7FFFFFFF - (keys[position] & 0x7FFFFFFF)
+    return items, bits.view(np.float32)
+
+
+@kernel
+def _digit(key: int, shift: int) -> int:
+    return ((key ^ SIGN) >> max(shift, 0)) & ((1 << DIGIT_BITS) - 1)
+
+
+@kernel
+def _falling(keys: Array) -> Array:
+    """`keys` in falling order: sorted by one byte after the other, the lowest first; shared bytes are skipped."""
+    spare = np.empty_like(keys)
+    counts = np.empty(256, np.int64)
+    varying = np.int64(0)
+    for position in range(keys.size):
+        varying |= keys[position] ^ keys[0]
+    for shift in range(0, 64, 8):
+        if (varying >> shift) & 255 == 0:
+            continue
+        counts[:] = 0
+        for position in range(keys.size):
+            counts[((keys[position] ^ SIGN) >> shift) & 255] += 1
+        place = 0
+        for byte in range(255, -1, -1):
+            counts[byte], place = place, place + counts[byte]
+        for position in range(keys.size):
+            byte = ((keys[position] ^ SIGN) >> shift) & 255
+            spare[counts[byte]] = keys[position]
+            counts[byte] += 1
+        keys, spare = spare, keys
+    return keys

@@ -85,7 +85,6 @@ class PatchedRows:
             self.places,
             self.values,
             sums.totals,
-            sums.marks,
             sums.touched,
             sums.size,
         )
@@ -183,9 +182,7 @@ def _compile() -> None:
     offsets = np.zeros(1, np.int64)
     base = offsets, none, one[:0]
     sums = Sums(1)
-    add_patched(
-        none, one[:0], none, *base, none, offsets, 0, *NOTHING, sums.totals, sums.marks, sums.touched, sums.size
-    )
+    add_patched(none, one[:0], none, *base, none, offsets, 0, *NOTHING, sums.totals, sums.touched, sums.size)
     sums.top(1)
     entries_at(none, none, *base, *NOTHING)
     joined_rows(offsets, *base, none, offsets, *NOTHING)
