@@ -18,7 +18,7 @@ def requests() -> str:
     tables = []
     for file in sorted(RESULTS.glob("latency-*.json"), key=lambda file: int(file.stem.partition("-")[2])):
         figures = result(file.stem)
-        rows = [request_row(f"**{name}, whole**", row, row["cpu_p50_us"]) for name, row in figures["whole"].items()]
+        rows = [request_row(f"**{name}, whole**", row) for name, row in figures["whole"].items()]
         rows += [request_row(stage, row) for stage, row in figures["stages"]["rrf"].items()]
         ratios = "; ".join(
             f"{pair} {ratio['p50_us']:.2f} (CPU {ratio['cpu_p50_us']:.2f})" for pair, ratio in figures["ratios"].items()
@@ -33,9 +33,9 @@ def requests() -> str:
     return "\n\n".join(tables)
 
 
-def request_row(name: str, row: dict[str, float], cpu_us: float | None = None) -> list[str]:
+def request_row(name: str, row: dict[str, float]) -> list[str]:
     """A row of the table of requests."""
-    return [name, *(f"{row[f'p{one}_us']:.0f}" for one in (50, 95, 99)), "" if cpu_us is None else f"{cpu_us:.0f}"]
+    return [name, *(f"{row[key]:.0f}" for key in ("p50_us", "p95_us", "p99_us", "cpu_p50_us"))]
 
 
 def fusions() -> str:

@@ -30,6 +30,9 @@ WARM = 50
 M, EF_CONSTRUCTION = 24, 200
 FUSIONS: dict[str, dict[str, Any]] = {"rrf": {}, "weighted_sum": {"normaliser": "min_max"}}
 Times = dict[str, list[float]]
+Seconds = NDArray[np.float64]
+"""Of the wall clock and of the CPU, (2,)."""
+
 Work = Callable[[str], object]
 
 
@@ -42,13 +45,14 @@ def main(
         int | None, typer.Option(help="Events of the generated log; default: 20 for each item, 2,000,000 at most.")
     ] = None,
     k: Annotated[int, typer.Option(help="Candidates of a request.")] = 500,
-    requests: Annotated[int, typer.Option(help="Users that ask, each of every engine and of hnswlib in turn.")] = 500,
+    requests: Annotated[int, typer.Option(help="Users that ask every engine and hnswlib.")] = 500,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps built indexes from run to run.")] = None,
 ) -> None:
     """Time single requests on one thread; compile time is excluded.
 
-    Item vectors and the neighbour lists of item2vec are generated, the rest is fitted. Each user asks every engine and
-    hnswlib one after the other, so that whatever else the machine does meets all of them.
+    Item vectors and the neighbour lists of item2vec are generated, the rest is fitted. The engines and hnswlib take
+    turns, so that whatever else the machine does meets all of them, each for another user, so that none finds in the
+    cache what the one before has read.
     """
     events = interactions or min(20 * items, 2_000_000)
     with terminal_progress() as progress:
@@ -124,10 +128,11 @@ def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int
     work |= {f"bare, ef={ef}": search(ef) for ef in (2 * k, k)}
     wall: Times = defaultdict(list)
     cpu: Times = defaultdict(list)
-    stages: dict[str, Times] = {name: defaultdict(list) for name in engines}
+    stages: dict[str, dict[str, list[Seconds]]] = {name: defaultdict(list) for name in engines}
     with clocks(engines.values()) as parts, progress.task("requests", len(users)) as advance:
-        for number, user in enumerate(users):
-            for name, ask in work.items():
+        for number in range(len(users)):
+            for turn, (name, ask) in enumerate(work.items()):
+                user = users[(number + turn * len(users) // len(work)) % len(users)]
                 parts.clear()
                 cpu_start, start = process_time(), perf_counter()
                 ask(user)
@@ -137,33 +142,41 @@ def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int
                 wall[name].append(wall_s)
                 cpu[name].append(cpu_s)
                 if name in engines:
-                    parts["python overhead"] = wall_s - sum(parts[one] for one in (*PATHS, "fuse"))
+                    spent = np.array([wall_s, cpu_s])
+                    parts["python overhead"] = spent - sum(parts[one] for one in (*PATHS, "fuse"))
                     for stage, seconds in parts.items():
                         stages[name][stage].append(seconds)
             advance(1)
-    whole = {name: {**spread(wall[name]), "cpu_p50_us": spread(cpu[name])["p50_us"]} for name in work}
+    whole = {name: summary(wall[name], cpu[name]) for name in work}
     ratios = {
         f"{name} / {peer}": {key: whole[name][key] / whole[peer][key] for key in ("p50_us", "cpu_p50_us")}
         for name in engines
         for peer in whole
         if peer not in engines
     }
-    shares = {name: {stage: spread(times) for stage, times in own.items()} for name, own in stages.items()}
+    shares = {
+        name: {stage: summary(*np.array(times).T) for stage, times in own.items()} for name, own in stages.items()
+    }
     return {"whole": whole, "ratios": ratios, "stages": shares}
 
 
+def summary(wall: Sequence[float] | Seconds, cpu: Sequence[float] | Seconds) -> dict[str, float]:
+    """Percentiles of the wall time, and the median of the CPU time, in microseconds."""
+    return {**spread(wall), "cpu_p50_us": spread(cpu)["p50_us"]}
+
+
 @contextmanager
-def clocks(engines: Iterable[Engine]) -> Iterator[dict[str, float]]:
-    """Seconds by stage of what is asked of the engines, which share their paths; a clock adds half a microsecond."""
-    parts: dict[str, float] = defaultdict(float)
+def clocks(engines: Iterable[Engine]) -> Iterator[dict[str, Seconds]]:
+    """Seconds by stage of what is asked of the engines, which share their paths; a clock adds a microsecond."""
+    parts: dict[str, Seconds] = defaultdict(lambda: np.zeros(2))
 
     def clocked(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
-            start = perf_counter()
+            cpu_start, start = process_time(), perf_counter()
             try:
                 return work(*arguments)
             finally:
-                parts[stage] += perf_counter() - start
+                parts[stage] = parts[stage] + (perf_counter() - start, process_time() - cpu_start)
 
         return run
 
