@@ -22,6 +22,12 @@ DIGIT_BITS = 12
 SLACK = 64
 """Keys more than asked for that `best_keys` would rather sort than go over once more."""
 
+BLOCK = 8
+"""Scores whose maximum is taken together."""
+
+FINITE = np.int32(0x7F800000)
+"""The bits of a float32 above 0 and finite, read as int32, lie between 0 and this; so they order as it does."""
+
 SIGN = np.int64(-(2**63))
 """Flips the sign bit of a key, so that its digits order it."""
 
@@ -170,6 +176,53 @@ def candidates_of(keys: Array) -> tuple[Array, Array]:
         bits[position] = high ^ ((high >> 31) & 0x7FFFFFFF)
         items[position] = 0x7FFFFFFF - (keys[position] & 0x7FFFFFFF)
     return items, bits.view(np.float32)
+
+
+@kernel
+def reached_by(bits: Array, k: int) -> int:
+    """Bits that at least `k` of `bits` reach, so that the `k` best do; 1 where fewer than that are known to.
+
+    `bits` are those of float32 scores, read as int32 (n,); what is not above 0 and finite does not count.
+    """
+    peaks = _peaks(_peaks(bits))
+    keys = np.empty(peaks.size, np.int64)
+    n_keys = 0
+    for place in range(peaks.size):
+        keys[n_keys] = key_of(peaks[place], place)
+        n_keys += peaks[place] > 0
+    return best_keys(keys[:n_keys], k)[k - 1] >> 32 if 0 < k <= n_keys else np.int64(1)
+
+
+@kernel
+def reaching(bits: Array, least: int) -> Array:
+    """Where `bits`, see `reached_by`, are finite and `least` or more: places, int32, ascending."""
+    peaks = _peaks(bits)
+    blocks = np.empty(peaks.size, np.int32)
+    n_blocks = 0
+    for block in range(peaks.size):
+        blocks[n_blocks] = block
+        n_blocks += peaks[block] >= least
+    places = np.empty(n_blocks * BLOCK, np.int32)
+    n_places = 0
+    for block in blocks[:n_blocks]:
+        for place in range(block * BLOCK, min((block + 1) * BLOCK, bits.size)):
+            places[n_places] = place
+            n_places += (least <= bits[place]) & (bits[place] < FINITE)
+    return places[:n_places]
+
+
+@kernel
+def _peaks(bits: Array) -> Array:
+    """The largest of each `BLOCK` numbers that are above 0 and below `FINITE`, int32, or 0."""
+    peaks = np.zeros((bits.size + BLOCK - 1) // BLOCK, np.int32)
+    for block in range(bits.size // BLOCK):
+        peak = np.int32(0)
+        for place in range(block * BLOCK, (block + 1) * BLOCK):
+            peak = max(peak, bits[place] if bits[place] < FINITE else np.int32(0))
+        peaks[block] = peak
+    for place in range(bits.size // BLOCK * BLOCK, bits.size):
+        peaks[-1] = max(peaks[-1], bits[place] if bits[place] < FINITE else np.int32(0))
+    return peaks
 
 
 @kernel

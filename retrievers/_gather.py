@@ -15,16 +15,10 @@ from scipy.sparse import csr_array
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedList, offsets_of
 from multirecall.query import Query
-from multirecall.topk import ALL_ALLOWED, NO_ROWS, best_keys, candidates_of, key_of
+from multirecall.topk import ALL_ALLOWED, FINITE, NO_ROWS, best_keys, candidates_of, key_of, reached_by, reaching
 
 ENTRIES_TO_SCAN = 4
 """A query that reads more entries than a quarter of the columns goes over all columns at the end."""
-
-BLOCK, GROUP = 8, 8
-"""Columns whose maximum is taken together when all columns are gone over, and such blocks that make a group."""
-
-FINITE = np.int32(0x7F800000)
-"""The bits of a float32 above 0 and finite, read as int32, lie between 0 and this; so they order as it does."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -216,53 +210,16 @@ def _take_touched(
 
 @kernel
 def _take_all(totals: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
-    """The best of all columns, found among those that reach the peak of the `k`-th best group of columns."""
+    """The best of all columns, found among those that reach what `k` of them are known to reach."""
     for column in exclude:
         totals[column] = 0.0
     bits = totals.view(np.int32)
     if allowed.size:
         for column in range(bits.size):
             bits[column] = bits[column] if allowed[column] else 0
-    peaks = _peaks(bits, BLOCK)
-    bound = _bound(_peaks(peaks, GROUP), k)
-    blocks = np.empty(peaks.size, np.int32)
-    n_blocks = 0
-    for block in range(peaks.size):
-        blocks[n_blocks] = block
-        n_blocks += peaks[block] >= bound
-    keys = np.empty(n_blocks * BLOCK, np.int64)
-    n_keys = 0
-    for block in blocks[:n_blocks]:
-        for column in range(block * BLOCK, min((block + 1) * BLOCK, bits.size)):
-            value = bits[column]
-            keys[n_keys] = key_of(value, column)
-            n_keys += (bound <= value) & (value < FINITE)
+    places = reaching(bits, reached_by(bits, k))
+    keys = np.empty(places.size, np.int64)
+    for position in range(places.size):
+        keys[position] = key_of(bits[places[position]], places[position])
     totals[:] = 0.0
-    return candidates_of(best_keys(keys[:n_keys], k))
-
-
-@kernel
-def _peaks(bits: Array, width: int) -> Array:
-    """The largest of each `width` consecutive numbers below `FINITE`, int32, 0 where none is above."""
-    peaks = np.zeros((bits.size + width - 1) // width, np.int32)
-    for block in range(bits.size // width):
-        peak = np.int32(0)
-        for place in range(block * width, (block + 1) * width):
-            peak = max(peak, bits[place] if bits[place] < FINITE else np.int32(0))
-        peaks[block] = peak
-    for place in range(bits.size // width * width, bits.size):
-        peaks[-1] = max(peaks[-1], bits[place] if bits[place] < FINITE else np.int32(0))
-    return peaks
-
-
-@kernel
-def _bound(peaks: Array, k: int) -> int:
-    """The `k`-th largest of `peaks`, or the least number above 0 where fewer are above 0."""
-    keys = np.empty(peaks.size, np.int64)
-    n_keys = 0
-    for place in range(peaks.size):
-        keys[n_keys] = key_of(peaks[place], place)
-        n_keys += peaks[place] > 0
-    if 0 < k < n_keys:
-        return np.int32(best_keys(keys[:n_keys], k)[k - 1] >> 32)
-    return np.int32(1)
+    return candidates_of(best_keys(keys, k))

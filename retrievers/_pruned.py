@@ -6,13 +6,10 @@ import numpy as np
 
 from multirecall.kernels import Array, kernel
 from multirecall.rowtable import new_table, slot_of
-from multirecall.topk import best_keys, candidates_of, key_of
+from multirecall.topk import best_keys, candidates_of, key_of, reached_by, reaching
 
 TRACKED = 16
 """While fewer than a sixteenth of the items have sums, those are remembered, instead of going over all items."""
-
-BLOCK = 8
-"""Items whose maximum is taken together, and such blocks that make a group."""
 
 COMPLETION = 200
 """Postings that are read in the time in which an item is completed from its own terms, which misses the cache."""
@@ -89,7 +86,7 @@ def top_pruned(
         start, stop = offsets[terms[n_read]], offsets[terms[n_read] + 1]
         effort = 4 * size if size >= 0 else totals.size // 4
         if n_read and stop - start > effort:
-            keys, closed = _reaching(touched[:size], bits, k, rest[n_read], size >= 0)
+            keys, closed = _ahead(touched[:size], bits, k, rest[n_read], size >= 0)
             if closed and keys.size * COMPLETION < left:
                 break
         if size >= 0 and size + stop - start > touched.size:
@@ -108,7 +105,7 @@ def top_pruned(
         left -= stop - start
         n_read += 1
     if n_read == n:
-        keys, _ = _reaching(touched[:size], bits, k, 0.0, size >= 0)
+        keys, _ = _ahead(touched[:size], bits, k, 0.0, size >= 0)
     else:
         keys = _added(keys, terms[n_read:], weights[n_read:], item_offsets, item_terms, item_scores)
     if size < 0 or allowed.size:
@@ -122,7 +119,7 @@ def top_pruned(
 
 
 @kernel
-def _reaching(touched: Array, bits: Array, k: int, rest: float, tracked: bool) -> tuple[Array, bool]:
+def _ahead(touched: Array, bits: Array, k: int, rest: float, tracked: bool) -> tuple[Array, bool]:
     """The keys of the items that can be among the `k` best if each sum may still grow by `rest`.
 
     Also whether an item without a sum surely is not. `bits` are those of the sums; `touched` names all items with
@@ -139,46 +136,12 @@ def _reaching(touched: Array, bits: Array, k: int, rest: float, tracked: bool) -
             keys[n_keys] = key
             n_keys += key >> 32 >= max(least, 1)
         return keys[:n_keys], least > 0
-    peaks = _peaks(bits)
-    least = _less(_bound(_peaks(peaks), k), rest)
-    bound = max(least, 1)
-    blocks = np.empty(peaks.size, np.int32)
-    n_blocks = 0
-    for block in range(peaks.size):
-        blocks[n_blocks] = block
-        n_blocks += peaks[block] >= bound
-    keys = np.empty(n_blocks * BLOCK, np.int64)
-    n_keys = 0
-    for block in blocks[:n_blocks]:
-        for item in range(block * BLOCK, min((block + 1) * BLOCK, bits.size)):
-            keys[n_keys] = key_of(bits[item], item)
-            n_keys += bits[item] >= bound
-    return keys[:n_keys], least > 0
-
-
-@kernel
-def _bound(peaks: Array, k: int) -> int:
-    """The `k`-th largest of `peaks`, 0 where fewer are above 0."""
-    keys = np.empty(peaks.size, np.int64)
-    n_keys = 0
-    for place in range(peaks.size):
-        keys[n_keys] = key_of(peaks[place], place)
-        n_keys += peaks[place] > 0
-    return best_keys(keys[:n_keys], k)[k - 1] >> 32 if 0 < k <= n_keys else np.int64(0)
-
-
-@kernel
-def _peaks(bits: Array) -> Array:
-    """The largest of each `BLOCK` numbers, or 0, int32."""
-    peaks = np.zeros((bits.size + BLOCK - 1) // BLOCK, np.int32)
-    for block in range(bits.size // BLOCK):
-        peak = np.int32(0)
-        for place in range(block * BLOCK, (block + 1) * BLOCK):
-            peak = max(peak, bits[place])
-        peaks[block] = peak
-    for place in range(bits.size // BLOCK * BLOCK, bits.size):
-        peaks[-1] = max(peaks[-1], bits[place])
-    return peaks
+    least = _less(reached_by(bits, k), rest)
+    places = reaching(bits, max(least, 1))
+    keys = np.empty(places.size, np.int64)
+    for position in range(places.size):
+        keys[position] = key_of(bits[places[position]], places[position])
+    return keys, least > 0
 
 
 @kernel
