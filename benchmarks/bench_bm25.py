@@ -76,7 +76,7 @@ def main(
             advance(1)
             index["bm25s from text"] = cost(lambda: peer_from_text(strings), 1)
             advance(1)
-    figures = {
+    figures: dict[str, Any] = {
         "documents": documents,
         "tokens": int(offsets[-1]),
         "words": words,
@@ -111,7 +111,8 @@ def corpus(rng: np.random.Generator, documents: int, words: int) -> tuple[NDArra
 def drawn(rng: np.random.Generator, n: int, words: int) -> NDArray[np.int32]:
     """`n` token numbers by Zipf's law with exponent 1."""
     reach = np.cumsum(1 / np.arange(1, words + 1))
-    return np.minimum(np.searchsorted(reach, rng.random(n) * reach[-1]), words - 1).astype(np.int32)
+    found: NDArray[np.int32] = np.minimum(np.searchsorted(reach, rng.random(n) * reach[-1]), words - 1).astype(np.int32)
+    return found
 
 
 def ours_of(tokens: NDArray[np.int32], offsets: NDArray[np.int64], words: int) -> Postings:

@@ -77,8 +77,8 @@ def main(
         with progress.task("requests", requests) as advance:
             for user, query in zip(asked, queries, strict=True):
                 row = theirs[user]
-                times["multirecall"].append(took(lambda query=query: path.retrieve(query, k)))  # type: ignore[misc]
-                times["implicit"].append(took(lambda user=user, row=row: model.recommend(user, row, N=k)))  # type: ignore[misc]
+                times["multirecall"].append(took(lambda query=query: path.retrieve(query, k)))
+                times["implicit"].append(took(lambda user=user, row=row: model.recommend(user, row, N=k)))
                 advance(1)
         shared = [overlap(path, model, theirs, int(user), query) for user, query in zip(asked, queries, strict=True)]
     fitted = {name: dict(zip(("wall_s", "cpu_s"), np.median(row, axis=0), strict=True)) for name, row in fits.items()}

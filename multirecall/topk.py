@@ -128,7 +128,8 @@ def key_of(bits: int, item: int) -> int:
 
     `bits` are those of its score, float32 read as int32: finite, and not -0.0, which would not tie with 0.0.
     """
-    return ((np.int64(bits) ^ ((np.int64(bits) >> 31) & 0x7FFFFFFF)) << 32) | (0x7FFFFFFF - item)
+    ordered = np.int64(bits) ^ ((np.int64(bits) >> 31) & 0x7FFFFFFF)
+    return int((ordered << 32) | (0x7FFFFFFF - item))
 
 
 @kernel
@@ -190,7 +191,7 @@ def reached_by(bits: Array, k: int) -> int:
     for place in range(peaks.size):
         keys[n_keys] = key_of(peaks[place], place)
         n_keys += peaks[place] > 0
-    return best_keys(keys[:n_keys], k)[k - 1] >> 32 if 0 < k <= n_keys else np.int64(1)
+    return int(best_keys(keys[:n_keys], k)[k - 1] >> 32) if 0 < k <= n_keys else 1
 
 
 @kernel
@@ -227,7 +228,7 @@ def _peaks(bits: Array) -> Array:
 
 @kernel
 def _digit(key: int, shift: int) -> int:
-    return ((key ^ SIGN) >> max(shift, 0)) & ((1 << DIGIT_BITS) - 1)
+    return int(((key ^ SIGN) >> max(shift, 0)) & ((1 << DIGIT_BITS) - 1))
 
 
 @kernel

@@ -40,11 +40,8 @@ class LivePostings:
     @classmethod
     def of(cls, base: Postings) -> Self:
         """Nothing has changed."""
-        nothing = Postings.of_items(
-            base.statistics,
-            np.zeros(1, np.int64),
-            *(np.empty(0, dtype) for dtype in (np.int32, np.float32, np.float32)),
-        )
+        none = np.empty(0, np.float32)
+        nothing = Postings.of_items(base.statistics, np.zeros(1, np.int64), NO_ROWS, none, none)
         return cls(base, nothing, NO_ROWS, base.n_items)
 
     def with_changes(
@@ -131,5 +128,5 @@ class LivePostings:
         base, _ = read_component(folder / "base")
         overlay, _ = read_component(folder / "overlay")
         changed = overlay.pop("changed")
-        indexes = (Postings.of_arrays(statistics, part) for part in (base, overlay))
-        return cls(*indexes, changed, meta["n_items"])
+        large, small = Postings.of_arrays(statistics, base), Postings.of_arrays(statistics, overlay)
+        return cls(large, small, changed, meta["n_items"])

@@ -76,7 +76,7 @@ def top_pruned(
             totals[item] = 0.0 if allowed[item] else -np.inf
     for item in exclude:
         totals[item] = -np.inf
-    left = np.int64(0)
+    left = 0
     for term in terms:
         left += offsets[term + 1] - offsets[term]
     keys = np.empty(0, np.int64)
@@ -129,7 +129,7 @@ def _ahead(touched: Array, bits: Array, k: int, rest: float, tracked: bool) -> t
         keys = np.empty(touched.size, np.int64)
         for position in range(touched.size):
             keys[position] = key_of(bits[touched[position]], touched[position])
-        reached = best_keys(keys.copy(), k)[k - 1] >> 32 if 0 < k <= keys.size else np.int64(0)
+        reached = int(best_keys(keys.copy(), k)[k - 1] >> 32) if 0 < k <= keys.size else 0
         least = _less(reached, rest)
         n_keys = 0
         for key in keys:
@@ -149,7 +149,7 @@ def _bits_of(value: float) -> int:
     """The bits of the float32 next to `value`, which is ≥ 0: they order as the numbers do."""
     single = np.empty(1, np.float32)
     single[0] = value
-    return single.view(np.int32)[0]
+    return int(single.view(np.int32)[0])
 
 
 @kernel
