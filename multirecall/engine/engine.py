@@ -341,13 +341,10 @@ class Engine:
             return bundle.rollback(folder, version)
 
     def close(self) -> None:
-        """Stop serving, let go of the bundle and let worker threads end."""
+        """Stop serving, let go of the bundle and let worker threads end; waits for a `save` under way."""
         if self._follower is not None:
             self._follower.close()
         self._writer.close()
-        state, self._state = self._state, None
-        if state is not None:
-            state.close()
 
     def __enter__(self) -> Self:
         return self
@@ -380,8 +377,8 @@ class Engine:
         warm_up(state)
         self._writer.serve(state)
 
-    def _publish(self, state: EngineState) -> None:
-        """Let requests see the state."""
+    def _publish(self, state: EngineState | None) -> None:
+        """Let requests see the state, or nothing any more."""
         replaced, self._state = self._state, state
         if self._cache is not None:
             self._cache.clear()

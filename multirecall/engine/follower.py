@@ -13,7 +13,7 @@ from multirecall.engine.state import EngineState
 from multirecall.engine.store import Store, replayed
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
-from multirecall.errors import BundleError, MultirecallError
+from multirecall.errors import BundleError
 
 INTERVAL_S = 0.25
 """Between two looks at the bundle."""
@@ -75,8 +75,8 @@ def _follow(engine: weakref.ref[Writer], followed: Followed, closed: threading.E
         try:
             writer.advance(followed.newest)
             said = ""
-        except MultirecallError as fault:
-            if str(fault) != said:
+        except Exception as fault:  # noqa: BLE001 - what cannot be read now may be readable at the next look
+            if str(fault) != said and not closed.is_set():
                 _log.warning("cannot follow the bundle, the engine serves as before: %s", fault)
             said = str(fault)
         del writer

@@ -162,6 +162,7 @@ class Journal(JournalReader):
         super().__init__(folder, owner)
         self._pid = os.getpid()
         self._db: sqlite3.Connection | None = None
+        self._last: int | None = None
         with _told(self.file):
             with closing(JournalReader(folder, owner).since(contained)) as read:
                 next(read, None)  # reading alone first: a damaged journal stays as it is
@@ -171,16 +172,19 @@ class Journal(JournalReader):
             try:
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute(f"PRAGMA wal_autocheckpoint = {PAGES_IN_LOG}")
-                self._last = self._bounds(db, self._head.read())[1]
-                self._head.create(self._last)
+                last = self._bounds(db, self._head.read())[1]
+                self._head.create(last)
             except BaseException:
                 db.close()
                 raise
-            self._db = db
+            self._db, self._last = db, last
 
     @property
     def last(self) -> int:
-        """Number of the newest change, 0 before the first."""
+        """Number of the newest change, 0 before the first; raises `BundleError`."""
+        if self._last is None:
+            with _told(self.file):
+                self._last = self._bounds(self._connection, self._head.read())[1]
         return self._last
 
     def append(self, payloads: Sequence[bytes]) -> int:
@@ -189,13 +193,13 @@ class Journal(JournalReader):
         Raises:
             BundleError: they could not be written; then none was.
         """
-        rows = [
-            (seq, payload, sha256_of(self.owner, seq, payload)) for seq, payload in enumerate(payloads, self._last + 1)
-        ]
+        last = self.last
+        rows = [(seq, payload, sha256_of(self.owner, seq, payload)) for seq, payload in enumerate(payloads, last + 1)]
+        self._last = None  # until it is known how this ends: an interrupt may come behind the commit
         with _told(self.file), self._transaction() as db:
             db.executemany("INSERT INTO changes VALUES (?, ?, ?)", rows)
-        self._last += len(rows)
-        self._note()
+        self._last = last + len(rows)
+        self._note(self._last)
         return self._last
 
     def since(self, seq: int) -> Generator[tuple[int, bytes], None, None]:
@@ -209,7 +213,7 @@ class Journal(JournalReader):
         Raises:
             BundleError: the journal cannot be written; then all are still there.
         """
-        upto = min(upto, self._last)
+        upto = min(upto, self.last)
         with _told(self.file):
             with self._transaction() as db:
                 db.execute("DELETE FROM changes WHERE seq <= ?", (upto,))
@@ -254,10 +258,10 @@ class Journal(JournalReader):
                 db.execute("ROLLBACK")
             raise
 
-    def _note(self) -> None:
+    def _note(self, last: int) -> None:
         """Note how far the journal reaches. The changes are on disk: a failure here takes nothing back."""
         try:
-            self._head.write(self._last)
+            self._head.write(last)
         except OSError as fault:
             _log.warning(
                 "%s: cannot be written (%s); a lost end of the journal may go unnoticed", self._head.file, fault

@@ -12,6 +12,7 @@ import polars as pl
 from multirecall.data import Change, Changes
 from multirecall.engine.path import Path, fault_text
 from multirecall.engine.state import EngineState, allowed_of, windows_of
+from multirecall.protocols import Retriever
 
 _log = logging.getLogger("multirecall.engine")
 
@@ -35,17 +36,19 @@ def applied(state: EngineState, changes: Sequence[Change]) -> EngineState:
 
 
 def _joined(changes: Sequence[Change]) -> list[Change]:
-    """The same changes, with events that follow each other in one frame: a state is then made once for all of them."""
-    runs = [(kind, list(run)) for kind, run in groupby(changes, key=lambda change: change.kind)]
-    return [
-        one
-        for kind, run in runs
-        for one in (
-            [Change(kind, pl.concat([change.frame for change in run], how="vertical_relaxed"))]
-            if kind == "add_interactions" and len(run) > 1
-            else run
-        )
-    ]
+    """The same changes, those of events of equal columns that follow each other as one: one state is made for them."""
+    joined: list[Change] = []
+    for (kind, _), run in groupby(changes, key=lambda change: (change.kind, change.frame.schema)):
+        if kind == "add_interactions":
+            joined.append(_one(list(run)))
+        else:
+            joined.extend(run)
+    return joined
+
+
+def _one(changes: list[Change]) -> Change:
+    notes = dict.fromkeys(note for change in changes for note in change.notes)
+    return Change(changes[0].kind, pl.concat([change.frame for change in changes]), tuple(notes))
 
 
 def _told(path: Path, changes: Changes) -> Path:
@@ -54,6 +57,8 @@ def _told(path: Path, changes: Changes) -> Path:
         return replace(path, behind=path.n_items < data.n_items or path.n_users < data.n_users)
     try:
         retriever = path.retriever.with_changes(changes)
+        if not isinstance(retriever, Retriever):
+            raise TypeError(f"with_changes returned a {type(retriever).__name__}, not a retriever")
     except Exception as fault:  # noqa: BLE001 - a plug-in that fails must not lose an acknowledged change
         stale = f"it could not take a live change ({fault_text(fault)}); refresh() fits it anew"
         _log.warning("path %r serves as before: %s", path.name, stale)

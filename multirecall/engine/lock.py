@@ -17,7 +17,7 @@ LOCK = "LOCK"
 
 
 class WriterLock:
-    """Held from its making to `release`, or to the death of the process; a `with` block releases it at its end.
+    """Held from its making to `release`, or until nobody has it any more; a `with` block releases it at its end.
 
     An advisory `flock` on the file `LOCK` of the bundle, in which the holder signs. The file stays when the lock goes:
     removing it would let two writers hold one lock each. A child by fork does not hold its parent's lock.
@@ -60,6 +60,10 @@ class WriterLock:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            self.release()
 
     def __enter__(self) -> Self:
         return self

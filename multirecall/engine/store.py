@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -27,7 +28,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, version: Version) -> None:
-        self.folder = folder
+        self.folder = folder.resolve()  # whatever becomes of the working directory and of links
         self.version = version
         self._lock: WriterLock | None = None
         self._journal: Journal | None = None
@@ -39,51 +40,37 @@ class Store:
         Raises:
             BundleError: the folder holds something else, cannot be written, or has another writer.
         """
-        lock = bundle.claim(folder)
-        try:
+        with ExitStack() as held:
+            lock = held.enter_context(bundle.claim(folder))
             state = replace(state, journal_seq=bundle.journal_end(folder))
             store = cls(folder, bundle.save(state, config, folder))
-            store._journal = Journal(folder, store.version.bundle, state.journal_seq)
+            journal = held.enter_context(Journal(store.folder, store.version.bundle, state.journal_seq))
+            store._lock, store._journal = lock, journal
             store._prune()
-        except BaseException:
-            lock.release()
-            raise
-        store._lock = lock
+            held.pop_all()
         return store, state
 
     @property
     def held(self) -> bool:
         """Whether this engine is the bundle's writer."""
-        return self._lock is not None
+        return self._lock is not None and self._lock.held
 
     @property
     def reader(self) -> JournalReader:
         """The bundle's journal, to read from."""
         return JournalReader(self.folder, self.version.bundle)
 
-    def hold(self, state: EngineState) -> EngineState:
-        """Become the bundle's writer, if not yet, and return the state with what others wrote meanwhile.
+    def hold(self, seq: int) -> list[Change]:
+        """Become the bundle's writer, if not yet, and return the journaled changes after number `seq`.
+
+        Others wrote them before this engine was the writer, or it was interrupted before it could apply them.
 
         Raises:
             BundleError: another writer holds the bundle, or has saved another version since it was loaded.
         """
-        if self._journal is not None:
-            return state
-        lock = bundle.claim(self.folder)
-        try:
-            current = bundle.pointed(self.folder)
-            if current != self.version.name:
-                raise BundleError(
-                    f"{self.folder}: its version is now {current}, this engine was loaded from {self.version.name}; "
-                    "load the bundle again"
-                )
-            journal = Journal(self.folder, self.version.bundle, state.journal_seq)
-            state = replayed(state, journal)
-        except BaseException:
-            lock.release()
-            raise
-        self._lock, self._journal = lock, journal
-        return state
+        if self._journal is None:
+            self._become_writer(seq)
+        return changes_after(seq, self._held())
 
     def append(self, changes: Sequence[Change]) -> int:
         """Make changes durable; returns the number of the last one. Raises `BundleError`."""
@@ -102,19 +89,36 @@ class Store:
             self._lock.release()
         self._journal = self._lock = None
 
+    def _become_writer(self, seq: int) -> None:
+        with ExitStack() as held:
+            lock = held.enter_context(bundle.claim(self.folder))
+            current = bundle.pointed(self.folder)
+            if current != self.version.name:
+                raise BundleError(
+                    f"{self.folder}: its version is now {current}, this engine was loaded from {self.version.name}; "
+                    "load the bundle again"
+                )
+            self._journal = held.enter_context(Journal(self.folder, self.version.bundle, seq))
+            self._lock = lock
+            held.pop_all()
+
     def _prune(self) -> None:
         self._held().prune(min(version.journal_seq for version in bundle.versions(self.folder)))
 
     def _held(self) -> Journal:
         if self._journal is None:
             raise BundleError(f"{self.folder}: is closed; load the bundle again")
+        if not self.held:
+            raise BundleError(f"{self.folder}: is written by the process that this one was forked from; load it here")
         return self._journal
 
 
 def replayed(state: EngineState, journal: JournalReader) -> EngineState:
     """The state with the journaled changes that it does not hold yet; raises `BundleError`."""
-    if journal.last == state.journal_seq:
-        return state
-    entries = list(journal.since(state.journal_seq))
-    changes = [Change.of_bytes(payload) for _, payload in entries]
-    return replace(applied(state, changes), journal_seq=entries[-1][0]) if entries else state
+    changes = changes_after(state.journal_seq, journal)
+    return replace(applied(state, changes), journal_seq=state.journal_seq + len(changes)) if changes else state
+
+
+def changes_after(seq: int, journal: JournalReader) -> list[Change]:
+    """The journaled changes after number `seq`; raises `BundleError`."""
+    return [] if journal.last == seq else [Change.of_bytes(payload) for _, payload in journal.since(seq)]

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from multirecall.config import EngineConfig
@@ -19,18 +19,25 @@ from multirecall.engine.path import fault_text
 from multirecall.engine.state import Blueprint, EngineState, fitted
 from multirecall.engine.store import Store
 from multirecall.engine.warmup import warm_up
+from multirecall.errors import BundleError, NotFitted
 from multirecall.progress import SILENT
 
 _log = logging.getLogger("multirecall.engine")
 
 
+def _interrupted() -> Exception:
+    return BundleError(
+        "a change may or may not have been kept: the thread that wrote it was interrupted; look before you try again"
+    )
+
+
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A change that waits for its turn."""
+    """A change that waits for its turn; its fault is that of an interrupt until more is known."""
 
     change: Change
     done: bool = False
-    fault: BaseException | None = None
+    fault: Exception | None = field(default_factory=_interrupted)
 
 
 class Writer:
@@ -40,14 +47,14 @@ class Writer:
     transaction of the journal and one new state.
     """
 
-    def __init__(self, current: Callable[[], EngineState], publish: Callable[[EngineState], None]) -> None:
-        """`current` gives the state that is served, `publish` replaces it."""
+    def __init__(self, current: Callable[[], EngineState], publish: Callable[[EngineState | None], None]) -> None:
+        """`current` gives the state that is served, or raises `NotFitted`; `publish` replaces it."""
         self.store: Store | None = None
         self._current = current
         self._publish = publish
         self._turn = threading.RLock()
         self._waiting: deque[Ticket] = deque()
-        self._missed: list[Change] | None = None
+        self._missed: dict[int, list[Change]] | None = None
         self._refit: Future[None] | None = None
         self._refits = 0
         self._refit_fault: str | None = None
@@ -64,15 +71,17 @@ class Writer:
         self._waiting.append(ticket)
         with self._turn:
             if not ticket.done:
-                self._commit_waiting()
+                self._commit([self._waiting.popleft() for _ in range(len(self._waiting))])
         if ticket.fault is not None:
             raise ticket.fault
 
     def serve(self, state: EngineState) -> None:
         """Replace all that is served by a state that lives in no bundle; a refit under way is dropped."""
-        with self._turn:
-            self.close()
-            self._publish(state)
+        self._replace(state)
+
+    def close(self) -> None:
+        """Serve nothing any more and let go of the bundle, once a save under way is through; drop a refit."""
+        self._replace(None)
 
     def save(self, config: EngineConfig, folder: Path) -> None:
         """Save what is served. The first folder becomes the engine's own; into any other goes a copy.
@@ -83,11 +92,11 @@ class Writer:
         with self._saving:
             if self.store is None:
                 self._settle(config, folder)
-            elif self.store.folder.resolve() == folder.resolve():
+            elif self.store.folder == folder.resolve():
                 with self._turn:
-                    state = self.store.hold(self._current())
-                    self._publish(state)
-                version = bundle.save(state, config, folder)
+                    self._write([])
+                    state = self._current()
+                version = bundle.save(state, config, self.store.folder)
                 with self._turn:
                     self.store.saved_as(version)
             else:
@@ -97,10 +106,14 @@ class Writer:
     def refresh(self, blueprint: Blueprint) -> Future[None]:
         """Fit anew on all data, on a thread of its own, and serve that once it has what changed meanwhile."""
         with self._turn:
-            if self._refit is None or self._refit.done():
-                self._refit, self._missed = Future(), []
-                work = (blueprint, self._current(), self._missed, self._refit)
+            if self._missed is None:
+                refit: Future[None] = Future()
+                refit.set_running_or_notify_cancel()  # from here on it cannot be cancelled
+                missed: dict[int, list[Change]] = {}
+                work = (blueprint, self._current(), missed, refit)
                 threading.Thread(target=self._refresh, args=work, name="multirecall-refresh", daemon=True).start()
+                self._refit, self._missed = refit, missed
+            assert self._refit is not None
             return self._refit
 
     def advance(self, newest: Callable[[EngineState], EngineState]) -> None:
@@ -110,14 +123,6 @@ class Writer:
             state = newest(before)
             if state is not before:
                 self._publish(state)
-
-    def close(self) -> None:
-        """Let go of the bundle, and drop a refit under way."""
-        with self._turn:
-            self._missed = None
-            if self.store is not None:
-                self.store.close()
-                self.store = None
 
     def store_health(self, state: EngineState) -> StoreHealth | None:
         """How the bundle fares that the engine lives in, or None."""
@@ -130,60 +135,90 @@ class Writer:
     @property
     def refit_health(self) -> RefitHealth:
         """How the last refit fares."""
-        running = self._refit is not None and not self._refit.done()
-        return RefitHealth(running, self._refits, self._refit_fault)
+        return RefitHealth(self._missed is not None, self._refits, self._refit_fault)
 
-    def _commit_waiting(self) -> None:
-        group = [self._waiting.popleft() for _ in range(len(self._waiting))]
+    def _replace(self, state: EngineState | None) -> None:
+        with self._saving, self._turn:
+            self._missed = None
+            if self.store is not None:
+                self.store.close()
+                self.store = None
+            self._publish(state)
+
+    def _commit(self, group: list[Ticket]) -> None:
         try:
             self._write([ticket.change for ticket in group])
-        except BaseException as fault:  # noqa: BLE001 - each thread of the group must learn of it
+        except Exception as fault:  # noqa: BLE001 - the thread that waits must learn of it
+            if len(group) == 1:
+                group[0].fault = fault
+            else:  # perhaps of one of them only
+                for ticket in group:
+                    self._commit([ticket])
+        else:
             for ticket in group:
-                ticket.fault = fault
+                ticket.fault = None
         finally:
             for ticket in group:
                 ticket.done = True
 
     def _write(self, changes: list[Change]) -> None:
-        state = self._current()
-        journal_seq = state.journal_seq
+        """Apply and journal changes, behind those that others journaled, and serve them.
+
+        They are applied first, so that one which cannot be never stands in the journal.
+        """
+        before = self._current()
+        seq = before.journal_seq
+        due = [*self.store.hold(seq), *changes] if self.store is not None else changes
+        if not due:
+            return
+        state = applied(before, due)
         if self.store is not None:
-            state = self.store.hold(state)
-            journal_seq = self.store.append(changes)
+            seq = self.store.append(changes)
         elif not self._said:
             self._said = True
             _log.warning("live changes stay in memory, since the engine was never saved; save(folder) keeps them")
         if self._missed is not None:
-            self._missed.extend(changes)
-        self._publish(replace(applied(state, changes), journal_seq=journal_seq))
+            self._missed[before.data_version] = due  # under this key, so that after an interrupt they count once
+        self._publish(replace(state, journal_seq=seq))
 
     def _settle(self, config: EngineConfig, folder: Path) -> None:
         """Save for the first time; live changes wait, since none may come between the version and its journal."""
         with self._turn:
             store, state = Store.founded(self._current(), config, folder)
-            self.store = store
             self._publish(state)
+            self.store = store
 
-    def _refresh(self, blueprint: Blueprint, before: EngineState, missed: list[Change], refit: Future[None]) -> None:
+    def _refresh(
+        self, blueprint: Blueprint, before: EngineState, missed: dict[int, list[Change]], refit: Future[None]
+    ) -> None:
         try:
             state = fitted(blueprint, before.data.refreshed(), SILENT)
             warm_up(state)
-            with self._turn:
-                early = missed[:]
+            reached, early = self._since(before.data_version, missed)
             state = applied(state, early)
             with self._turn:
-                if self._missed is missed:
-                    late = applied(state, missed[len(early) :])
-                    now = self._current()
-                    self._publish(replace(late, data_version=now.data_version + 1, journal_seq=now.journal_seq))
-                    self._missed = None
-                    self._refits += 1
-                else:
-                    _log.warning("the refit was dropped: the engine has been fitted, loaded or closed meanwhile")
+                _, late = self._since(reached, missed)
+                now = self._current()
+                state = replace(applied(state, late), data_version=now.data_version + 1, journal_seq=now.journal_seq)
+                self._publish(state)
+                self._missed = None
+                self._refits += 1
+                self._refit_fault = None
         except BaseException as fault:  # noqa: BLE001 - whoever waits for the refit must learn of it
-            self._refit_fault = fault_text(fault)
-            _log.warning("the refit failed, the engine serves as before: %s", fault)
+            with self._turn:
+                if self._missed is missed:
+                    self._missed = None
+                    self._refit_fault = fault_text(fault)
+            _log.warning("the refit is not served, the engine goes on as it was: %s", fault)
             refit.set_exception(fault)
         else:
-            self._refit_fault = None
             refit.set_result(None)
+
+    def _since(self, data_version: int, missed: dict[int, list[Change]]) -> tuple[int, list[Change]]:
+        """The data version that is served, and the changes that led there; raises `NotFitted` if all was replaced."""
+        with self._turn:
+            if self._missed is not missed:
+                raise NotFitted("the refit was dropped: the engine has been fitted, loaded or closed meanwhile")
+            now = self._current().data_version
+            led = [group for version, group in missed.items() if data_version <= version < now]
+            return now, [change for group in led for change in group]
