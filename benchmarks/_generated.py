@@ -1,4 +1,4 @@
-"""An engine of five paths whose vectors and neighbour lists are generated instead of trained."""
+"""An engine of five paths, trained briefly, or with vectors and neighbour lists that are generated instead."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from multirecall.lists import offsets_of
 from multirecall.progress import Progress
 from multirecall.query import Query
 from multirecall.retrievers import _two_tower_training, item2vec, node2vec, two_tower
+from multirecall.retrievers._cold import with_cold_items
 from multirecall.retrievers._gather import SparseRows
 from multirecall.retrievers._recency import recent
 
@@ -38,11 +39,19 @@ NOTE = (
 )
 
 
+BRIEFLY: dict[str, dict[str, Any]] = {
+    "two_tower": {"epochs": 1},
+    "item2vec": {"epochs": 3},
+    "node2vec": {"walks_per_node": 4, "walk_length": 20},
+}
+TRAINED_NOTE = f"every path is fitted on a generated log, with fewer passes than by default: {BRIEFLY}"
+
+
 def engine_config(strategy: str, **fusion: Any) -> EngineConfig:
     """Five paths of quota 500."""
     return EngineConfig.model_validate(
         {
-            "paths": [PathConfig(retriever=name, quota=500) for name in PATHS],
+            "paths": [PathConfig(retriever=name, quota=500, params=BRIEFLY.get(name, {})) for name in PATHS],
             "fusion": {"strategy": strategy, "params": fusion},
         }
     )
@@ -101,13 +110,16 @@ def generated_training(data: Dataset, vectors: Vectors, seed: int) -> Iterator[N
     def node_vectors(_: Any, graph: Any, *__: Any) -> Vectors:
         return np.concatenate([np.zeros((graph.n_nodes - len(vectors), DIM), np.float32), vectors])
 
+    def all_learnt(kept: Vectors, whole: Dataset, *_: Any) -> tuple[Vectors, Any]:
+        return kept, with_cold_items(kept, whole, 0)[1]
+
     with ExitStack() as patches:
         for target, name, stand_in in (
             (_two_tower_training, "trained", towers),
             (item2vec, "trained", lambda *_, **__: vectors),
-            (item2vec, "with_cold_items", lambda kept, *_: kept),
-            (node2vec, "with_cold_items", lambda kept, *_: kept),
-            (two_tower, "with_cold_items", lambda kept, *_: kept),
+            (item2vec, "with_cold_items", all_learnt),
+            (node2vec, "with_cold_items", all_learnt),
+            (two_tower, "with_cold_items", all_learnt),
             (item2vec, "nearest_neighbours", lambda *_, **__: neighbour_lists(centres_of(data), seed)),
             (node2vec.Node2Vec, "_trained", node_vectors),
         ):
@@ -136,6 +148,16 @@ def fitted_or_loaded(data: Dataset, vectors: Vectors, seed: int, folder: Path | 
         return Engine.load(folder)
     with generated_training(data, vectors, seed):
         engine = Engine(engine_config("rrf")).fit(data, progress=progress)
+    if folder is not None:
+        engine.save(folder)
+    return engine
+
+
+def trained_or_loaded(data: Dataset, folder: Path | None, progress: Progress) -> Engine:
+    """The engine fitted on `data`, from the bundle in `folder` where one is there."""
+    if folder is not None and (folder / "CURRENT").is_file():
+        return Engine.load(folder)
+    engine = Engine(engine_config("rrf")).fit(data, progress=progress)
     if folder is not None:
         engine.save(folder)
     return engine

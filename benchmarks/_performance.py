@@ -28,7 +28,7 @@ def requests() -> str:
             f"of {figures['quota']}, one thread, µs, and one bare hnswlib top-{figures['k']} search over the vectors "
             f"of `two_tower`, all in one run on {machine_of(figures)}; the stages are those of `rrf`:\n\n"
             f"{table(['', 'p50', 'p95', 'p99', 'CPU, p50'], rows)}\n\n"
-            f"p50 of a request / p50 of the bare search: {ratios}. In this run {figures['generated']}."
+            f"p50 of a request / p50 of the bare search: {ratios}. In this run {figures['vectors']}."
         )
     return "\n\n".join(tables)
 

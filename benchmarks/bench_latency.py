@@ -15,7 +15,17 @@ from unittest.mock import patch
 import hnswlib
 import numpy as np
 import typer
-from _generated import DIM, NOTE, PATHS, engine_config, fitted_or_loaded, generated_users, item_vectors
+from _generated import (
+    DIM,
+    NOTE,
+    PATHS,
+    TRAINED_NOTE,
+    engine_config,
+    fitted_or_loaded,
+    generated_users,
+    item_vectors,
+    trained_or_loaded,
+)
 from _harness import spread, write
 from numpy.typing import NDArray
 
@@ -27,6 +37,7 @@ from multirecall.progress import Progress, terminal_progress
 
 SEED = 7
 WARM = 50
+MOST_TRAINED = 200_000
 M, EF_CONSTRUCTION = 24, 200
 FUSIONS: dict[str, dict[str, Any]] = {"rrf": {}, "weighted_sum": {"normaliser": "min_max"}}
 Times = dict[str, list[float]]
@@ -47,22 +58,32 @@ def main(
     k: Annotated[int, typer.Option(help="Candidates of a request.")] = 500,
     requests: Annotated[int, typer.Option(help="Users that ask every engine and hnswlib.")] = 500,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps built indexes from run to run.")] = None,
+    generated: Annotated[
+        bool | None,
+        typer.Option("--generated/--trained", help="Vectors generated or trained; default: trained up to 200,000."),
+    ] = None,
 ) -> None:
     """Time single requests on one thread; compile time is excluded.
 
-    Item vectors and the neighbour lists of item2vec are generated, the rest is fitted. The engines and hnswlib take
-    turns, so that whatever else the machine does meets all of them, each for another user, so that none finds in the
-    cache what the one before has read.
+    The engines and hnswlib take turns, so that whatever else the machine does meets all of them, each for another
+    user, so that none finds in the cache what the one before has read.
     """
     events = interactions or min(20 * items, 2_000_000)
     with terminal_progress() as progress:
         log = generate(users or items // 2, items, events)
         data = Dataset.from_frames(log.interactions, log.items, log.users)
-        vectors = item_vectors(data, SEED)
-        folder = None if cache is None else cache / f"{items}-{data.n_users}-{events}"
+        generated = items > MOST_TRAINED if generated is None else generated
+        kind = "generated" if generated else "trained"
+        folder = None if cache is None else cache / f"{items}-{data.n_users}-{events}-{kind}"
         start = perf_counter()
-        with generated_users(vectors):
-            first = fitted_or_loaded(data, vectors, SEED, folder and folder / "engine", progress)
+        with ExitStack() as stack:
+            if generated:
+                vectors = item_vectors(data, SEED)
+                stack.enter_context(generated_users(vectors))
+                first = fitted_or_loaded(data, vectors, SEED, folder and folder / "engine", progress)
+            else:
+                first = trained_or_loaded(data, folder and folder / "engine", progress)
+                vectors = tower_of(first)._index.vectors.values
             ready_s = perf_counter() - start
             engines = {name: with_fusion(first, name) for name in FUSIONS}
             bare = bare_index(vectors, folder, progress)
@@ -77,9 +98,21 @@ def main(
     typer.echo(
         write(
             f"latency-{items}",
-            {**sizes, **settings, "generated": NOTE, "bare": peer, "ready_s": ready_s, **figures},
+            {
+                **sizes,
+                **settings,
+                "vectors": NOTE if generated else TRAINED_NOTE,
+                "bare": peer,
+                "ready_s": ready_s,
+                **figures,
+            },
         )
     )
+
+
+def tower_of(engine: Engine) -> Any:
+    """The retriever of the first path, `two_tower`."""
+    return engine._current().paths[0].retriever
 
 
 def with_fusion(engine: Engine, strategy: str) -> Engine:
@@ -111,8 +144,9 @@ def bare_index(vectors: NDArray[np.float32], folder: Path | None, progress: Prog
 
 def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int, progress: Progress) -> dict[str, Any]:
     """Percentiles of every engine, of its stages and of the bare search at two widths."""
-    state = next(iter(engines.values()))._current()
-    data, tower = state.data, state.paths[0].retriever
+    first = next(iter(engines.values()))
+    state, tower = first._current(), tower_of(first)
+    data = state.data
     no_filters = read_filters(state, None, None, seen=False)
 
     def search(ef: int) -> Work:
@@ -123,7 +157,7 @@ def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int
 
         return work
 
-    vectors = {user: tower.user_vector(read_query(data, user, no_filters)) for user in users}  # type: ignore[attr-defined]
+    vectors = {user: tower.user_vector(read_query(data, user, no_filters)) for user in users}
     work: dict[str, Work] = {name: lambda user, one=one: one.retrieve(user, k) for name, one in engines.items()}  # type: ignore[misc]
     work |= {f"bare, ef={ef}": search(ef) for ef in (2 * k, k)}
     wall: Times = defaultdict(list)
