@@ -134,7 +134,7 @@ def _ahead(touched: Array, bits: Array, k: int, rest: float, tracked: bool) -> t
         n_keys = 0
         for key in keys:
             keys[n_keys] = key
-            n_keys += key >> 32 >= max(least, 1)
+            n_keys += int(key >> 32 >= max(least, 1))
         return keys[:n_keys], least > 0
     least = _less(reached_by(bits, k), rest)
     places = reaching(bits, max(least, 1))
