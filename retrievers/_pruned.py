@@ -75,7 +75,8 @@ def top_pruned(
         for item in range(totals.size):
             totals[item] = 0.0 if allowed[item] else -np.inf
     for item in exclude:
-        totals[item] = -np.inf
+        if item < totals.size:
+            totals[item] = -np.inf
     left = 0
     for term in terms:
         left += offsets[term + 1] - offsets[term]
@@ -114,7 +115,8 @@ def top_pruned(
         for item in touched[:size]:
             totals[item] = 0.0
         for item in exclude:
-            totals[item] = 0.0
+            if item < totals.size:
+                totals[item] = 0.0
     return candidates_of(best_keys(keys, k))
 
 
