@@ -43,7 +43,7 @@ class SparseRows:
         _compile()
 
     def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
-        """Add `Σ weight · row` to `sums`; weights ≥ 0."""
+        """Add `Σ weight · row` to `sums`; weights ≥ 0. Rows that are newer than the matrix add nothing."""
         sums.size = _add(
             rows,
             weights,
@@ -170,12 +170,13 @@ def _add(
     if size >= 0:
         n_entries = size
         for row in rows:
-            n_entries += offsets[row + 1] - offsets[row]
+            if row < offsets.size - 1:
+                n_entries += offsets[row + 1] - offsets[row]
         if n_entries > touched.size:
             size = -1
     for position in range(rows.size):
         row, weight = rows[position], weights[position]
-        if weight == 0.0:
+        if weight == 0.0 or row >= offsets.size - 1:
             continue
         if size < 0:
             for entry in range(offsets[row], offsets[row + 1]):
@@ -195,7 +196,8 @@ def _take_touched(
     totals: Array, touched: Array, size: int, k: int, exclude: Array, allowed: Array
 ) -> tuple[Array, Array]:
     for column in exclude:
-        totals[column] = 0.0
+        if column < totals.size:
+            totals[column] = 0.0
     bits = totals.view(np.int32)
     keys = np.empty(size, np.int64)
     n_keys = 0
@@ -212,7 +214,8 @@ def _take_touched(
 def _take_all(totals: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
     """The best of all columns, found among those that reach what `k` of them are known to reach."""
     for column in exclude:
-        totals[column] = 0.0
+        if column < totals.size:
+            totals[column] = 0.0
     bits = totals.view(np.int32)
     if allowed.size:
         for column in range(bits.size):

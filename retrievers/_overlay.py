@@ -106,7 +106,7 @@ class LivePostings:
         if not self.changed.size:
             return self.base.search(terms, weights, k, exclude, allowed)
         gone = np.concatenate([exclude, self.changed])
-        items, scores = self.base.search(terms, weights, k, gone[gone < n_base], allowed[:n_base])
+        items, scores = self.base.search(terms, weights, k, gone, allowed[:n_base])
         places = np.flatnonzero(np.isin(self.changed, exclude)).astype(np.int32)
         own_allowed = allowed[self.changed] if allowed.size else ALL_ALLOWED
         places, own_scores = self.overlay.search(terms, weights, k, places, own_allowed)

@@ -75,7 +75,8 @@ def top_pruned(
         for item in range(totals.size):
             totals[item] = 0.0 if allowed[item] else -np.inf
     for item in exclude:
-        totals[item] = -np.inf
+        if item < totals.size:
+            totals[item] = -np.inf
     left = 0
     for term in terms:
         left += offsets[term + 1] - offsets[term]
@@ -114,7 +115,8 @@ def top_pruned(
         for item in touched[:size]:
             totals[item] = 0.0
         for item in exclude:
-            totals[item] = 0.0
+            if item < totals.size:
+                totals[item] = 0.0
     return candidates_of(best_keys(keys, k))
 
 
@@ -134,7 +136,7 @@ def _ahead(touched: Array, bits: Array, k: int, rest: float, tracked: bool) -> t
         n_keys = 0
         for key in keys:
             keys[n_keys] = key
-            n_keys += key >> 32 >= max(least, 1)
+            n_keys += int(key >> 32 >= max(least, 1))
         return keys[:n_keys], least > 0
     least = _less(reached_by(bits, k), rest)
     places = reaching(bits, max(least, 1))

@@ -55,7 +55,9 @@ def changed(items: pl.DataFrame, rows: np.ndarray, n: int, seed: int) -> pl.Data
     """`items` with new features for `rows`, and more items up to `n` of them."""
     fresh = table(n, seed, new_words=True)
     kept = np.setdiff1d(np.arange(items.height), rows)
-    return pl.concat([items[kept.tolist()], fresh[np.setdiff1d(np.arange(n), kept).tolist()]]).sort("item_id")
+    replaced: list[int] = np.setdiff1d(np.arange(n), kept).tolist()
+    both: pl.DataFrame = pl.concat([items[kept.tolist()], fresh[replaced]])
+    return both.sort("item_id")
 
 
 def fitted(items: pl.DataFrame, **params: Any) -> Content:

@@ -66,3 +66,17 @@ def test_scratch_serves_matrices_of_different_width() -> None:
     wide, narrow = Sums(1000), Sums(10)
     assert (wide.totals.size, narrow.totals.size) == (1000, 10)
     assert Sums(2000).totals.size == 2000
+
+
+@pytest.mark.parametrize("per_row", [20, 1_500])
+def test_rows_and_columns_that_came_after_the_matrix_are_passed_over(per_row: int) -> None:
+    sparse, dense = matrix(2, per_row)
+    later = np.array([3, N_ROWS, N_ROWS + 10**6], np.int32)
+    sums = Sums(N_COLUMNS)
+    sparse.add(later, np.ones(3, np.float32), sums)
+    assert (sums.size < 0) == (per_row > N_COLUMNS // ENTRIES_TO_SCAN)
+    exclude = np.array([5, N_COLUMNS, N_COLUMNS + 10**6], np.int32)
+    items, scores = sums.top_among(N_COLUMNS, exclude, np.ones(N_COLUMNS + 7, np.bool_))
+    wanted = np.flatnonzero(dense[3])
+    assert sorted(items.tolist()) == wanted[wanted != 5].tolist()
+    assert sorted(scores.tolist()) == sorted(dense[3][wanted[wanted != 5]].tolist())

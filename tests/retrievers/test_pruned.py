@@ -41,7 +41,7 @@ def index(seed: int, *, single: bool = False) -> Postings:
 @given(
     seed=st.integers(0, 20),
     weights=st.dictionaries(st.integers(0, 9), st.sampled_from([0.0, 0.5, 1.0, 1.0, 3.0]), max_size=10),
-    excluded=st.sets(st.integers(0, N_ITEMS - 1), max_size=100),
+    excluded=st.sets(st.integers(0, N_ITEMS + 50), max_size=100),
     share=st.sampled_from([1.0, 0.5, 0.01]),
     k=st.sampled_from([0, 1, 3, 10, 100, 5_000]),
 )
