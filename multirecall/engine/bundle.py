@@ -17,6 +17,7 @@ from multirecall.data import Dataset
 from multirecall.engine.journal import JournalReader
 from multirecall.engine.lock import LOCK, WriterLock
 from multirecall.engine.path import Path as PathOfEngine
+from multirecall.engine.path import fault_text
 from multirecall.engine.state import Blueprint, EngineState, Part, assembled
 from multirecall.engine.versions import (
     CURRENT,
@@ -46,7 +47,7 @@ from multirecall.validation import validated
 
 LIBRARIES = ("hnswlib", "numba", "numpy", "polars", "pydantic", "scipy", "torch")
 
-__all__ = ["Version", "claim", "journal_end", "load", "pointed", "rollback", "save", "verify", "versions"]
+__all__ = ["Version", "claim", "headline", "journal_end", "load", "pointed", "rollback", "save", "verify", "versions"]
 
 T = TypeVar("T")
 
@@ -189,11 +190,17 @@ def _opened(place: Path, load_it: Callable[[], T]) -> T:
 def _write(state: EngineState, draft: Path, payload: dict[str, Any]) -> str:
     """Write everything into `draft`; the digest of its manifest."""
     state.data.save(draft / "data")
-    for path in state.paths:
-        own = draft / "paths" / path.name
+    for path, own in [(path, draft / "paths" / path.name) for path in state.paths] + [
+        (state.fallback, draft / FALLBACK)
+    ]:
         own.mkdir(parents=True)
-        path.retriever.save(own)
-    (draft / FALLBACK).mkdir()
-    state.fallback.retriever.save(draft / FALLBACK)
+        try:
+            path.retriever.save(own)
+        except (MultirecallError, OSError):
+            raise
+        except Exception as fault:
+            raise BundleError(
+                f"path {path.name!r} cannot be saved ({fault_text(fault)}); mend the plug-in, or leave the path out"
+            ) from fault
     digest: str = write_manifest(draft, payload)["sha256"]
     return digest

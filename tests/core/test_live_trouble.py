@@ -192,6 +192,7 @@ def test_a_forked_child_cannot_save_over_its_parent(folder: Path) -> None:
                 os._exit(1)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 7
+        assert [version.name for version in Engine.versions(folder)] == ["000001"]
         engine.add_interactions(event("i2"))
         held = contents_of(engine)
     with Engine.load(folder) as engine:
@@ -316,22 +317,95 @@ def test_a_retriever_without_a_successor_goes_on_as_it_was(plugins: Callable[...
     assert engine.retrieve("u1").status["forgetful"].state == "ok"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_worker_threads_of_its_own(plugins: Callable[..., None]) -> None:
+    plugins(rows="faulty:Rows")
+    engine = new_engine(EngineConfig(k=30, paths=(PathConfig(retriever="rows"),)))
+    assert engine.retrieve("u1").status["rows"].state == "ok"
+    child = os.fork()
+    if not child:
+        try:
+            answered = engine.retrieve("u1", deadline_ms=PATIENCE_S * 1e3).status["rows"].state == "ok"
+            os._exit(7 if answered else 1)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+
+
+class Unsaveable(Rows):
+    """Cannot be saved."""
+
+    def save(self, folder: Path) -> None:
+        raise ValueError("not today")
+
+
+def test_a_retriever_that_cannot_be_saved_is_named_and_the_version_before_stays(
+    plugins: Callable[..., None], folder: Path
+) -> None:
+    plugins(unsaveable=f"{__name__}:Unsaveable")
+    engine = new_engine(EngineConfig(k=30, paths=(PathConfig(retriever="unsaveable"),)))
+    with pytest.raises(BundleError, match="cannot be saved"):
+        engine.save(folder)
+    with Engine.load(folder) as engine:
+        assert engine.paths == ("popularity",)
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until `holds()`, asking again and again, but not for ever."""
+    patience = threading.Event()
+    for _ in range(20 * PATIENCE_S):
+        if holds():
+            return
+        patience.wait(0.05)
+    raise AssertionError("it does not come true")
+
+
 def test_a_follower_goes_on_after_whatever_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower, "INTERVAL_S", 0.01)
-    failed = threading.Event()
 
     def broken(*_: object) -> Any:
-        failed.set()
         raise OSError("stale file handle")
 
     with Engine.load(folder) as writer, Engine.load(folder, follow=True) as reader:
         with monkeypatch.context() as patch:
             patch.setattr(follower, "replayed", broken)
-            assert failed.wait(PATIENCE_S)
+            eventually(lambda: "stale file handle" in str(reader.health().store))
         writer.add_interactions(event("brand-new"))
-        patience = threading.Event()
-        for _ in range(20 * PATIENCE_S):
-            if contents_of(reader) == contents_of(writer):
-                break
-            patience.wait(0.05)
-        assert contents_of(reader) == contents_of(writer)
+        eventually(lambda: contents_of(reader) == contents_of(writer))
+        store = reader.health().store
+        assert store is not None
+        assert store.fault is None
+
+
+def test_a_follower_takes_another_bundle_that_stands_in_the_same_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "INTERVAL_S", 0.01)
+    with new_engine() as other, Engine.load(folder, follow=True) as reader:
+        other.add_interactions(event("of-the-other"))
+        other.save(folder.parent / "other")
+        other.add_interactions(event("behind-it"))
+        other.close()
+        folder.rename(folder.parent / "before")
+        (folder.parent / "other").rename(folder)
+        eventually(lambda: last_of(reader, 2) == ["of-the-other", "behind-it"])
+
+
+def test_a_follower_takes_a_version_whose_journal_could_not_be_read_at_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not go on with the fit before, as though it had taken the version over."""
+    with Engine.load(folder) as writer, Engine.load(folder, follow=True) as reader:
+        assert reader._follower is not None
+        reader._follower.close()
+        followed = follower.Followed(reader._writer.store, reader.config)  # type: ignore[arg-type]
+        writer.save(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(follower, "replayed", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                followed.newest(reader._current())
+        assert followed.store.version.name == "000001"
+        followed.newest(reader._current())
+        assert followed.store.version.name == "000002"
