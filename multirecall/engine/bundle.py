@@ -40,7 +40,7 @@ from multirecall.engine.versions import (
     versions,
     way_out,
 )
-from multirecall.errors import BundleError, CannotFit, MultirecallError
+from multirecall.errors import BundleError, CannotFit, MultirecallError, PluginError
 from multirecall.protocols import Retriever
 from multirecall.storage import vouched, write_manifest
 from multirecall.validation import validated
@@ -141,8 +141,11 @@ def _loaded(folder: Path, name: str) -> tuple[EngineConfig, EngineState, Version
     knows = verified(folder, name)["knows"]
     version = headline(folder, name, current=is_current(folder, name))
     config = validated(EngineConfig, version.config, str(folder / name))
-    blueprint = Blueprint.of(config)
     own = folder / name
+    try:
+        blueprint = Blueprint.of(config)
+    except PluginError as fault:
+        raise PluginError(f"{own}: {fault}; install what it was saved with") from None
     with vouched(own):
         data = _opened(own / "data", lambda: Dataset.open(own / "data"))
 

@@ -96,7 +96,8 @@ class Health:
 
     Attributes:
         config_hash: names the config.
-        data_version: rises with every change of the data and every refit, from process to process.
+        data_version: rises with every change of the data and every refit, from process to process; a rollback takes
+            it back with the fit.
         n_items, n_users, n_events: sizes of what is served; removed items are not counted.
         paths: the paths by name.
         fallback: the fallback.

@@ -20,7 +20,7 @@ from multirecall import Dataset, Engine, EngineConfig, PathConfig
 from multirecall.data import Changes
 from multirecall.engine import bundle, follower
 from multirecall.engine.journal import Journal
-from multirecall.errors import BundleError, IdTypeError, NotFitted
+from multirecall.errors import BundleError, IdTypeError, NotFitted, PluginError
 from multirecall.progress import Progress
 
 NOW = 1_800_000_000
@@ -334,6 +334,16 @@ def test_a_forked_child_has_worker_threads_of_its_own(plugins: Callable[..., Non
     assert os.waitstatus_to_exitcode(status) == 7
 
 
+def test_a_bundle_whose_plug_in_is_missing_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle.Blueprint, "of", missing)
+    with pytest.raises(PluginError, match=r"000001: no retriever .* install what it was saved with"):
+        Engine.load(folder)
+
+
+def missing(config: EngineConfig) -> Any:
+    raise PluginError("no retriever plug-in is named 'theirs'")
+
+
 class Unsaveable(Rows):
     """Cannot be saved."""
 
@@ -346,7 +356,7 @@ def test_a_retriever_that_cannot_be_saved_is_named_and_the_version_before_stays(
 ) -> None:
     plugins(unsaveable=f"{__name__}:Unsaveable")
     engine = new_engine(EngineConfig(k=30, paths=(PathConfig(retriever="unsaveable"),)))
-    with pytest.raises(BundleError, match="cannot be saved"):
+    with pytest.raises(BundleError, match="not today"):
         engine.save(folder)
     with Engine.load(folder) as engine:
         assert engine.paths == ("popularity",)
