@@ -17,6 +17,7 @@ from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from multirecall import Dataset, Engine
 from multirecall.progress import Progress
@@ -43,7 +44,7 @@ def cost(work: Callable[[], object], runs: int) -> Cost:
     return Cost(median(walls), median(cpus))
 
 
-def spread(seconds: Sequence[float]) -> dict[str, float]:
+def spread(seconds: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
     """The 50th, 95th and 99th percentile in microseconds."""
     return {f"p{one}_us": float(np.percentile(seconds, one)) * 1e6 for one in (50, 95, 99)}
 

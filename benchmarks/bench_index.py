@@ -118,7 +118,7 @@ def main(
                 "chosen": chosen.kind,
                 "build": {"as_chosen": chosen_build, "graph": graph_build},
                 "searches": searches,
-                "batch_us_per_query": {"k": SIZES[0], **batches},
+                "batch_per_query": {"k": SIZES[0], **batches},
             },
         )
     )
@@ -147,7 +147,7 @@ def per_query(index: VectorIndex, asked: np.ndarray) -> dict[str, float]:
     index.search_batch(asked[:2], SIZES[0])
     start = perf_counter(), process_time()
     index.search_batch(asked, SIZES[0])
-    return {key: value / len(asked) * 1e6 for key, value in since(start).items()}
+    return {key.replace("_s", "_us"): value / len(asked) * 1e6 for key, value in since(start).items()}
 
 
 def generated(source: Source, items: int, dim: int, queries: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,9 @@ WARM = 50
 M, EF_CONSTRUCTION = 24, 200
 FUSIONS: dict[str, dict[str, Any]] = {"rrf": {}, "weighted_sum": {"normaliser": "min_max"}}
 Times = dict[str, list[float]]
+Seconds = NDArray[np.float64]
+"""Of the wall clock and of the CPU, (2,)."""
+
 Work = Callable[[str], object]
 
 
@@ -42,13 +45,14 @@ def main(
         int | None, typer.Option(help="Events of the generated log; default: 20 for each item, 2,000,000 at most.")
     ] = None,
     k: Annotated[int, typer.Option(help="Candidates of a request.")] = 500,
-    requests: Annotated[int, typer.Option(help="Users that ask, each of every engine and of hnswlib in turn.")] = 500,
+    requests: Annotated[int, typer.Option(help="Users that ask every engine and hnswlib.")] = 500,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps built indexes from run to run.")] = None,
 ) -> None:
     """Time single requests on one thread; compile time is excluded.
 
-    Item vectors and the neighbour lists of item2vec are generated, the rest is fitted. Each user asks every engine and
-    hnswlib one after the other, so that whatever else the machine does meets all of them.
+    Item vectors and the neighbour lists of item2vec are generated, the rest is fitted. The engines and hnswlib take
+    turns, so that whatever else the machine does meets all of them, each for another user, so that none finds in the
+    cache what the one before has read.
     """
     events = interactions or min(20 * items, 2_000_000)
     with terminal_progress() as progress:
@@ -124,64 +128,66 @@ def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int
     work |= {f"bare, ef={ef}": search(ef) for ef in (2 * k, k)}
     wall: Times = defaultdict(list)
     cpu: Times = defaultdict(list)
-    stages: dict[str, Times] = {name: defaultdict(list) for name in engines}
-    with progress.task("requests", len(users)) as advance:
-        for number, user in enumerate(users):
-            for name, ask in work.items():
-                with timed_stages(engines.get(name)) as parts:
-                    cpu_start, start = process_time(), perf_counter()
-                    ask(user)
-                    wall_s, cpu_s = perf_counter() - start, process_time() - cpu_start
+    stages: dict[str, dict[str, list[Seconds]]] = {name: defaultdict(list) for name in engines}
+    with clocks(engines.values()) as parts, progress.task("requests", len(users)) as advance:
+        for number in range(len(users)):
+            for turn, (name, ask) in enumerate(work.items()):
+                user = users[(number + turn * len(users) // len(work)) % len(users)]
+                parts.clear()
+                cpu_start, start = process_time(), perf_counter()
+                ask(user)
+                wall_s, cpu_s = perf_counter() - start, process_time() - cpu_start
                 if number < WARM:
                     continue
                 wall[name].append(wall_s)
                 cpu[name].append(cpu_s)
                 if name in engines:
-                    parts["python overhead"] = wall_s - sum(parts[one] for one in (*PATHS, "fuse"))
+                    spent = np.array([wall_s, cpu_s])
+                    parts["python overhead"] = spent - sum(parts[one] for one in (*PATHS, "fuse"))
                     for stage, seconds in parts.items():
                         stages[name][stage].append(seconds)
             advance(1)
-    whole = {name: {**spread(wall[name]), "cpu_p50_us": spread(cpu[name])["p50_us"]} for name in work}
+    whole = {name: summary(wall[name], cpu[name]) for name in work}
     ratios = {
         f"{name} / {peer}": {key: whole[name][key] / whole[peer][key] for key in ("p50_us", "cpu_p50_us")}
         for name in engines
         for peer in whole
         if peer not in engines
     }
-    shares = {name: {stage: spread(times) for stage, times in own.items()} for name, own in stages.items()}
+    shares = {
+        name: {stage: summary(*np.array(times).T) for stage, times in own.items()} for name, own in stages.items()
+    }
     return {"whole": whole, "ratios": ratios, "stages": shares}
 
 
+def summary(wall: Sequence[float] | Seconds, cpu: Sequence[float] | Seconds) -> dict[str, float]:
+    """Percentiles of the wall time, and the median of the CPU time, in microseconds."""
+    return {**spread(wall), "cpu_p50_us": spread(cpu)["p50_us"]}
+
+
 @contextmanager
-def timed_stages(engine: Engine | None) -> Iterator[dict[str, float]]:
-    """Seconds of each stage of the requests within it; the clocks add about a microsecond a stage."""
-    parts: dict[str, float] = defaultdict(float)
-    if engine is None:
-        yield parts
-        return
+def clocks(engines: Iterable[Engine]) -> Iterator[dict[str, Seconds]]:
+    """Seconds by stage of what is asked of the engines, which share their paths; a clock adds a microsecond."""
+    parts: dict[str, Seconds] = defaultdict(lambda: np.zeros(2))
 
     def clocked(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
-            start = perf_counter()
+            cpu_start, start = process_time(), perf_counter()
             try:
                 return work(*arguments)
             finally:
-                parts[stage] += perf_counter() - start
+                parts[stage] = parts[stage] + (perf_counter() - start, process_time() - cpu_start)
 
         return run
 
-    state = engine._current()
-    targets: list[tuple[Any, str, str]] = [(path.retriever, "retrieve", path.name) for path in state.paths]
-    targets += [(state.fusion, "fuse", "fuse"), (engine_module, "read_query", "read")]
-    targets += [(engine_module, "refilled", "filter and refill")]
-    patches = [patch.object(owner, name, clocked(stage, getattr(owner, name))) for owner, name, stage in targets]
-    for one in patches:
-        one.start()
-    try:
+    states = [engine._current() for engine in engines]
+    targets: list[tuple[Any, str, str]] = [(path.retriever, "retrieve", path.name) for path in states[0].paths]
+    targets += [(state.fusion, "fuse", "fuse") for state in states]
+    targets += [(engine_module, "read_query", "read"), (engine_module, "refilled", "filter and refill")]
+    with ExitStack() as patches:
+        for owner, name, stage in targets:
+            patches.enter_context(patch.object(owner, name, clocked(stage, getattr(owner, name))))
         yield parts
-    finally:
-        for one in reversed(patches):
-            one.stop()
 
 
 if __name__ == "__main__":

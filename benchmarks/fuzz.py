@@ -17,7 +17,7 @@ from _harness import write
 from rich.progress import track
 
 PER_CHILD = 500
-CHILD_S = 300
+CHILD_S = 900
 CHILD_BYTES = 16 << 30
 
 

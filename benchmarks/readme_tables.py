@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 from _harness import RESULTS
+from _performance import performance
+from _tables import machine_of, result, table
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-
-
-def result(name: str) -> dict[str, Any]:
-    """The content of a result file."""
-    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return content
 
 
 def quality() -> str:
@@ -85,27 +79,14 @@ def _between(interval: dict[str, float]) -> str:
 
 
 def speed() -> str:
-    """Latency of a request by stage, and the time to load a log."""
-    latency, load = result("latency-100000"), result("load")
-    stages = latency["stages"]
-    rows = [
-        [name if name == "whole" else f"`{name}`", *(f"{values[f'p{p}_us']:.0f}" for p in (50, 95, 99))]
-        for name, values in stages.items()
-    ]
-    caption = (
-        f"`engine.retrieve` of {latency['k']} candidates for a known user, {latency['items']:,} items, "
-        f"{latency['interactions']:,} interactions, one thread, µs (fitted in {latency['fit_s']:.0f} s):"
-    )
+    """The time to load a log."""
+    load = result("load")
     loading = ", ".join(
         f"with {ids} ids {load[ids]['dataset_load']['wall_s']:.1f} s, {load[ids]['wall_ratio']:.1f} times what polars "
         "needs to read and sort it"
         for ids in ("text", "integer")
     )
-    cpu = f"{latency['machine']['cpu']}, {latency['machine']['cores']} cores"
-    return (
-        f"{caption}\n\n{table(['stage', 'p50', 'p95', 'p99'], rows)}\n\n"
-        f"A log of {load['rows']:,} shuffled rows loads {loading}. Machine: {cpu}."
-    )
+    return f"A log of {load['rows']:,} shuffled rows loads {loading}. Machine: {machine_of(load)}."
 
 
 def peers() -> str:
@@ -156,12 +137,6 @@ def recalls(name: str, caption: str) -> str:
     return f"{caption} (fit time in CPU seconds):\n\n{table(head, rows)}"
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, figures to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def filled(text: str) -> str:
     """The README with the parts between its markers written anew."""
     parts = {
@@ -176,6 +151,7 @@ def filled(text: str) -> str:
                 recalls("embeddings", "Embeddings beside their peers"),
             )
         ),
+        "performance": performance(),
         "speed": speed(),
     }
     for name, part in parts.items():

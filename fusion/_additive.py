@@ -14,6 +14,9 @@ from multirecall.protocols import Fusion
 from ._merge import merge
 from ._windows import Windows, windows_of, windows_of_one
 
+FUSED_TOGETHER = 64
+"""Users whose windows are joined at a time, few enough that the cache holds them."""
+
 
 class AdditiveFusion(Fusion):
     """The score of an item is the sum of what each path that proposes it contributes."""
@@ -31,7 +34,12 @@ class AdditiveFusion(Fusion):
         self, batches: Sequence[RankedBatch], weights: Sequence[float], quotas: Sequence[int], k: int
     ) -> FusedBatch:
         """See `Fusion.fuse_batch`."""
-        return FusedBatch(*self._merged(windows_of(batches, quotas), weights, k))
+        n_users = len(batches[0])
+        fused = []
+        for start in range(0, max(n_users, 1), FUSED_TOGETHER):
+            part = [batch.part(start, min(start + FUSED_TOGETHER, n_users)) for batch in batches]
+            fused.append(FusedBatch(*self._merged(windows_of(part, quotas), weights, k)))
+        return fused[0] if len(fused) == 1 else FusedBatch.joined(fused)
 
     def _merged(
         self, windows: Windows, weights: Sequence[float], k: int

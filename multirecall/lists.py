@@ -60,6 +60,12 @@ class RankedBatch:
         offsets, places = _runs(self.offsets, users)
         return RankedBatch(offsets, self.items[places], self.scores[places])
 
+    def part(self, start: int, stop: int) -> RankedBatch:
+        """The lists of the users from `start` to `stop`, over the same arrays."""
+        offsets = self.offsets[start : stop + 1]
+        entries = slice(offsets[0], offsets[-1])
+        return RankedBatch(offsets - offsets[0], self.items[entries], self.scores[entries])
+
     def kept(self, keep: NDArray[np.bool_]) -> RankedBatch:
         """The lists without the entries that are not marked; `keep` stands beside `items`."""
         return RankedBatch(_counted(keep, self.offsets), self.items[keep], self.scores[keep])

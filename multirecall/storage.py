@@ -185,7 +185,7 @@ def _faults(folder: Path, listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
     except OSError as fault:
         return [f"{fault.filename} cannot be read ({fault.strerror})"]
     missing = [f"{name} is missing" for name in sorted(listed.keys() - set(found))]
-    unlisted = [f"{name} is not listed in {MANIFEST}" for name in found if name not in listed]
+    unlisted = [f"{MANIFEST} does not list {name}" for name in found if name not in listed]
     faults = _in_parallel(lambda name: _fault(folder, name, listed[name]), [name for name in found if name in listed])
     return [*missing, *unlisted, *(fault for fault in faults if fault)]
 

@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from multirecall.kernels import Array, kernel
 from multirecall.progress import Progress
-from multirecall.topk import top_k
+from multirecall.topk import best_keys, candidates_of, key_of, reached_by, reaching
 
 from ._gather import SparseRows
 from ._neighbours import in_blocks, powers
@@ -31,6 +31,8 @@ def cooccurring(
     `S[s → t] = Σ_u (x_us · x_ut / n_u^g) / (n_s^a · n_t^b + shrinkage^(a + b))`, with the exponents g of the user,
     a of the source and b of the target.
     """
+    by_user = by_user.copy()
+    by_user.eliminate_zeros()
     by_item = by_user.tocsc()
     item_sums = by_user.power(2).sum(axis=0)
     arguments = (
@@ -69,7 +71,9 @@ def _neighbours(
     """The best neighbours of the source items `start … stop - 1`: their counts, items and similarities."""
     n_items = item_offsets.size - 1
     sums = np.zeros(n_items, np.float32)
-    touched = np.empty(n_items, np.int32)
+    longest = np.diff(user_offsets).max() if user_offsets.size > 1 else 0
+    touched = np.empty(n_items + longest + 1, np.int32)
+    similarities = np.empty(n_items, np.float32)
     lengths = np.zeros(stop - start, np.int64)
     capacity = 0
     for source in range(start, stop):
@@ -86,21 +90,26 @@ def _neighbours(
         for entry in range(item_offsets[source], item_offsets[source + 1]):
             user = item_users[entry]
             factor = item_values[entry] * user_factors[user]
-            for pair in range(user_offsets[user], user_offsets[user + 1]):
-                target = user_items[pair]
-                addend = factor * user_values[pair]
-                if addend > 0.0:
-                    if sums[target] == 0.0:
-                        touched[size] = target
-                        size += 1
-                    sums[target] += addend
-        similarities = np.empty(size, np.float32)
+            if factor > 0.0:
+                for pair in range(user_offsets[user], user_offsets[user + 1]):
+                    target = user_items[pair]
+                    total = sums[target]
+                    touched[size] = target
+                    size += total == 0.0
+                    sums[target] = total + factor * user_values[pair]
+                size = min(size, n_items)
+        sums[source] = 0.0
         for position in range(size):
             target = touched[position]
             divisor = source_powers[source] * target_powers[target] + shrinkage
-            similarities[position] = np.nan if target == source else np.float32(sums[target] / divisor)
+            similarities[position] = sums[target] / divisor
             sums[target] = 0.0
-        best, best_similarities = top_k(touched[:size], similarities, n_neighbours)
+        bits = similarities[:size].view(np.int32)
+        places = reaching(bits, reached_by(bits, n_neighbours))
+        keys = np.empty(places.size, np.int64)
+        for position in range(places.size):
+            keys[position] = key_of(bits[places[position]], touched[places[position]])
+        best, best_similarities = candidates_of(best_keys(keys, n_neighbours))
         lengths[source - start] = best.size
         items[filled : filled + best.size] = best
         scores[filled : filled + best.size] = best_similarities

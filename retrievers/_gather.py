@@ -15,13 +15,10 @@ from scipy.sparse import csr_array
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedList, offsets_of
 from multirecall.query import Query
-from multirecall.topk import ALL_ALLOWED, NO_ROWS, top_eligible
+from multirecall.topk import ALL_ALLOWED, FINITE, NO_ROWS, best_keys, candidates_of, key_of, reached_by, reaching
 
-ENTRIES_TO_SCAN = 8
-"""A query that reads more entries than an eighth of the columns goes over all columns at the end."""
-
-BLOCK = 32
-"""Columns whose maximum is taken together when all columns are gone over."""
+ENTRIES_TO_SCAN = 4
+"""A query that reads more entries than a quarter of the columns goes over all columns at the end."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -54,7 +51,6 @@ class SparseRows:
             self.columns,
             self.values,
             sums.totals,
-            sums.marks,
             sums.touched,
             sums.size,
         )
@@ -105,23 +101,21 @@ class Sums:
 
     Attributes:
         totals: float32, the sum of each column.
-        marks: bool, which columns are in `touched`.
-        touched: int32, the columns that were touched, in its first `size` entries.
-        size: how many columns were touched, -1 when that is no longer counted.
+        touched: int32, the columns with a sum other than 0 in its first `size` entries; one whose sum was 0 again
+            in between stands there twice.
+        size: entries of `touched`, -1 when they are no longer kept.
     """
 
-    __slots__ = ("marks", "size", "totals", "touched")
+    __slots__ = ("size", "totals", "touched")
 
     def __init__(self, n_columns: int) -> None:
         scratch = _scratch.__dict__
         if scratch.get("in_use", True) or scratch["totals"].size < n_columns:
             scratch["totals"] = np.zeros(n_columns, np.float32)
-            scratch["marks"] = np.zeros(n_columns, np.bool_)
-            scratch["touched"] = np.empty(n_columns, np.int32)
+            scratch["touched"] = np.empty(n_columns // ENTRIES_TO_SCAN, np.int32)
         scratch["in_use"] = True
         self.totals: NDArray[np.float32] = scratch["totals"][:n_columns]
-        self.marks: NDArray[np.bool_] = scratch["marks"][:n_columns]
-        self.touched: NDArray[np.int32] = scratch["touched"]
+        self.touched: NDArray[np.int32] = scratch["touched"][: n_columns // ENTRIES_TO_SCAN]
         self.size = 0
 
     def top(self, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -137,11 +131,15 @@ class Sums:
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The same among the columns that are absent from `exclude` (sorted) and set in `allowed` (bitmap)."""
         if self.size < 0:
-            items, scores = _take_all(self.totals, self.marks, k, exclude, allowed)
+            found: tuple[NDArray[np.int32], NDArray[np.float32]] = _take_all(self.totals, k, exclude, allowed)
         else:
-            items, scores = _take_touched(self.totals, self.marks, self.touched, self.size, k, exclude, allowed)
+            found = _take_touched(self.totals, self.touched, self.size, k, exclude, allowed)
+        self.release()
+        return found
+
+    def release(self) -> None:
+        """Let the thread use the scratch memory again; all `totals` are 0."""
         _scratch.in_use = False
-        return items, scores
 
 
 _scratch = threading.local()
@@ -154,7 +152,7 @@ def _compile() -> None:
     entry = np.array([0, 1], np.int64), np.zeros(1, np.int32), np.ones(1, np.float32)
     for n_columns in (ENTRIES_TO_SCAN - 1, ENTRIES_TO_SCAN):
         sums = Sums(n_columns)
-        sums.size = _add(rows, weights, *entry, sums.totals, sums.marks, sums.touched, sums.size)
+        sums.size = _add(rows, weights, *entry, sums.totals, sums.touched, sums.size)
         sums.top(1)
 
 
@@ -166,15 +164,14 @@ def _add(
     columns: Array,
     values: Array,
     totals: Array,
-    marks: Array,
     touched: Array,
     size: int,
 ) -> int:
     if size >= 0:
-        n_entries = 0
+        n_entries = size
         for row in rows:
             n_entries += offsets[row + 1] - offsets[row]
-        if n_entries > totals.size // ENTRIES_TO_SCAN:
+        if n_entries > touched.size:
             size = -1
     for position in range(rows.size):
         row, weight = rows[position], weights[position]
@@ -186,64 +183,43 @@ def _add(
             continue
         for entry in range(offsets[row], offsets[row + 1]):
             column = columns[entry]
-            if not marks[column]:
-                marks[column] = True
-                touched[size] = column
-                size += 1
-            totals[column] += weight * values[entry]
+            total = totals[column]
+            touched[size] = column
+            size += total == 0.0
+            totals[column] = total + weight * values[entry]
     return size
 
 
 @kernel
 def _take_touched(
-    totals: Array, marks: Array, touched: Array, size: int, k: int, exclude: Array, allowed: Array
+    totals: Array, touched: Array, size: int, k: int, exclude: Array, allowed: Array
 ) -> tuple[Array, Array]:
-    scores = np.empty(size, np.float32)
+    for column in exclude:
+        totals[column] = 0.0
+    bits = totals.view(np.int32)
+    keys = np.empty(size, np.int64)
+    n_keys = 0
     for position in range(size):
         column = touched[position]
-        scores[position] = totals[column]
+        value = bits[column]
+        bits[column] = 0
+        keys[n_keys] = key_of(value, column)
+        n_keys += 0 < value < FINITE and (not allowed.size or allowed[column])
+    return candidates_of(best_keys(keys[:n_keys], k))
+
+
+@kernel
+def _take_all(totals: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
+    """The best of all columns, found among those that reach what `k` of them are known to reach."""
+    for column in exclude:
         totals[column] = 0.0
-        marks[column] = False
-    items, best = top_eligible(touched[:size], scores, k, exclude, allowed)
-    return _above_zero(items, best)
-
-
-@kernel
-def _take_all(totals: Array, marks: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
-    """The best of all columns, found among those that reach a bound which enough blocks are known to reach.
-
-    The bits of sums above 0 order them as integers, whose maximum the compiler vectorises; others are below 1.
-    """
     bits = totals.view(np.int32)
-    n_blocks = (bits.size + BLOCK - 1) // BLOCK
-    peaks = np.zeros(n_blocks, np.int32)
-    for block in range(n_blocks):
-        peak = np.int32(0)
-        for column in range(block * BLOCK, min((block + 1) * BLOCK, bits.size)):
-            value = bits[column] if not allowed.size or allowed[column] else np.int32(0)
-            peak = max(peak, value)
-        peaks[block] = peak
-    enough = k + exclude.size
-    bound = np.int32(1)
-    if enough < n_blocks:
-        bound = max(bound, np.partition(peaks, n_blocks - enough)[n_blocks - enough])
-    reaching = np.empty(bits.size, np.int32)
-    size = 0
-    for block in range(n_blocks):
-        if peaks[block] >= bound:
-            for column in range(block * BLOCK, min((block + 1) * BLOCK, bits.size)):
-                if bits[column] >= bound:
-                    reaching[size] = column
-                    size += 1
-    items, scores = top_eligible(reaching[:size], totals[reaching[:size]], k, exclude, allowed)
+    if allowed.size:
+        for column in range(bits.size):
+            bits[column] = bits[column] if allowed[column] else 0
+    places = reaching(bits, reached_by(bits, k))
+    keys = np.empty(places.size, np.int64)
+    for position in range(places.size):
+        keys[position] = key_of(bits[places[position]], places[position])
     totals[:] = 0.0
-    marks[:] = False
-    return items, scores
-
-
-@kernel
-def _above_zero(items: Array, scores: Array) -> tuple[Array, Array]:
-    size = scores.size
-    while size and scores[size - 1] <= 0.0:
-        size -= 1
-    return items[:size], scores[:size]
+    return candidates_of(best_keys(keys, k))

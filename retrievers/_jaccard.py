@@ -78,7 +78,6 @@ class SetIndex:
             self.posting_offsets,
             self.posting_items,
             sums.totals,
-            sums.marks,
             sums.touched,
             sums.size,
         )
@@ -94,7 +93,6 @@ def _add_overlaps(
     posting_offsets: Array,
     posting_items: Array,
     totals: Array,
-    marks: Array,
     touched: Array,
     size: int,
 ) -> int:
@@ -114,8 +112,9 @@ def _add_overlaps(
         for position in range(n_holders):
             item = holders[position]
             union = query_sizes[query] + set_offsets[item + 1] - set_offsets[item] - shared[item]
-            if size >= 0 and not marks[item]:
-                marks[item] = True
+            if size == touched.size:
+                size = -1
+            if size >= 0 and totals[item] == 0.0:
                 touched[size] = item
                 size += 1
             totals[item] += np.float32(weights[query] * shared[item] / union)

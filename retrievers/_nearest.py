@@ -64,7 +64,7 @@ def joining(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
     """The entries of neighbour lists that items bring with them: their own lists, and their places in those of others.
 
-    An item stands in another's list where its cosine is above that list's lowest, which is not put out.
+    An item joins the lists of its own neighbours where its cosine is above the list's lowest, which is not put out.
 
     Args:
         rows: the items, distinct.
@@ -86,9 +86,8 @@ def joining(
         similarities = units[own] @ units.T
         similarities[np.arange(own.size), own] = np.nan
         lengths, near, scores = best_columns(similarities, n_neighbours)
-        entries.append((np.repeat(own, lengths), near, scores))
-        columns, others = np.nonzero(similarities > bounds)
-        entries.append((others.astype(np.int32), own[columns], similarities[columns, others]))
+        sources, joins = np.repeat(own, lengths), scores > bounds[near]
+        entries += [(sources, near, scores), (near[joins], sources[joins], scores[joins])]
     every_row, every_column, values = (np.concatenate(part) for part in zip(*entries, strict=True))
     return every_row, every_column, values
 

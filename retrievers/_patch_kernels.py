@@ -12,8 +12,6 @@ import numpy as np
 
 from multirecall.kernels import Array, kernel
 
-from ._gather import ENTRIES_TO_SCAN
-
 COLUMN = 0xFFFFFFFF
 
 
@@ -31,7 +29,6 @@ def add_patched(
     places: Array,
     patch_values: Array,
     totals: Array,
-    marks: Array,
     touched: Array,
     size: int,
 ) -> int:
@@ -41,10 +38,10 @@ def add_patched(
     order of `rows`. `lengths`, int32, are the entries of each row in all, `longest` the most entries of a run.
     """
     if size >= 0:
-        n_entries = 0
+        n_entries = size
         for row in rows:
             n_entries += lengths[row]
-        if n_entries > totals.size // ENTRIES_TO_SCAN:
+        if n_entries > touched.size:
             size = -1
     before = np.empty(longest, np.float32)
     for position in range(rows.size):
@@ -63,18 +60,18 @@ def add_patched(
             else:
                 for entry in range(offsets[row], offsets[row + 1]):
                     column = columns[entry]
-                    if not marks[column]:
-                        marks[column] = True
-                        touched[size] = column
-                        size += 1
-                    totals[column] += weight * values[entry]
+                    total = totals[column]
+                    changed = total + weight * values[entry]
+                    touched[size] = column
+                    size += (total == 0.0) & (changed != 0.0)
+                    totals[column] = changed
         for entry in range(first, last):
             column = np.int32(places[entry] & COLUMN)
-            if size >= 0 and not marks[column]:
-                marks[column] = True
+            changed = before[entry - first] + weight * patch_values[entry]
+            if size >= 0 and totals[column] == 0.0 and changed != 0.0:
                 touched[size] = column
                 size += 1
-            totals[column] = before[entry - first] + weight * patch_values[entry]
+            totals[column] = changed
     return size
 
 
@@ -134,3 +131,18 @@ def joined_rows(
         out_values[filled : filled + rest] = values[entry:stop]
         filled += rest
     return out_columns, out_values
+
+
+@kernel
+def kept_entries(offsets: Array, columns: Array, values: Array, gone: Array) -> tuple[Array, Array, Array]:
+    """The matrix without the entries of the rows and columns that are marked in `gone`."""
+    kept_offsets = np.zeros_like(offsets)
+    kept_columns, kept_values = np.empty_like(columns), np.empty_like(values)
+    filled = 0
+    for row in range(offsets.size - 1):
+        if not gone[row]:
+            for entry in range(offsets[row], offsets[row + 1]):
+                kept_columns[filled], kept_values[filled] = columns[entry], values[entry]
+                filled += not gone[columns[entry]]
+        kept_offsets[row + 1] = filled
+    return kept_offsets, kept_columns[:filled].copy(), kept_values[:filled].copy()

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from multirecall.lists import offsets_of
 
 from ._gather import Arrays, SparseRows, Sums
-from ._patch_kernels import add_patched, entries_at, joined_rows
+from ._patch_kernels import add_patched, entries_at, joined_rows, kept_entries
 
 NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
 
@@ -85,7 +85,6 @@ class PatchedRows:
             self.places,
             self.values,
             sums.totals,
-            sums.marks,
             sums.touched,
             sums.size,
         )
@@ -135,10 +134,9 @@ class PatchedRows:
         whole = self.joined()
         gone = np.zeros(max(self.n_rows, self.n_columns), np.bool_)
         gone[items] = True
-        rows = np.repeat(np.arange(self.n_rows), self.lengths)
-        keep = ~(gone[rows] | gone[whole.columns])
-        offsets = offsets_of(np.bincount(rows[keep], minlength=self.n_rows))
-        return PatchedRows.of(SparseRows(offsets, whole.columns[keep], whole.values[keep], self.n_columns))
+        return PatchedRows.of(
+            SparseRows(*kept_entries(whole.offsets, whole.columns, whole.values, gone), self.n_columns)
+        )
 
     def sums(self) -> NDArray[np.float64]:
         """The sum of each row, (n_rows,)."""
@@ -184,9 +182,7 @@ def _compile() -> None:
     offsets = np.zeros(1, np.int64)
     base = offsets, none, one[:0]
     sums = Sums(1)
-    add_patched(
-        none, one[:0], none, *base, none, offsets, 0, *NOTHING, sums.totals, sums.marks, sums.touched, sums.size
-    )
+    add_patched(none, one[:0], none, *base, none, offsets, 0, *NOTHING, sums.totals, sums.touched, sums.size)
     sums.top(1)
     entries_at(none, none, *base, *NOTHING)
     joined_rows(offsets, *base, none, offsets, *NOTHING)

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from multirecall.kernels import Array, kernel
-from multirecall.topk import is_eligible, precedes, top_eligible, top_k
+from multirecall.topk import is_eligible, top_eligible, top_k
 
 BLOCK = 32
 """Scores whose maximum is taken together when the best of many are sought."""
@@ -89,7 +89,7 @@ def _finite(score: float) -> Any:
 
 @kernel
 def _sort(items: Array, scores: Array) -> None:
-    """Bring few candidates into order, in place: by the bytes of their scores, which mispredicts no branch."""
+    """Bring candidates into order, in place: by the bytes of their scores, then by item; no branch is mispredicted."""
     n = items.size
     keys = (scores + np.float32(0.0)).view(np.int32)
     for place in range(n):
@@ -111,12 +111,12 @@ def _sort(items: Array, scores: Array) -> None:
             ends[digit] += 1
         order, moved = moved, order
     items[:], scores[:] = items[order], scores[order]
-    for place in range(1, n):
-        item, score = items[place], scores[place]
-        while place > 0 and precedes(score, item, scores[place - 1], items[place - 1]):
-            items[place], scores[place] = items[place - 1], scores[place - 1]
-            place -= 1
-        items[place], scores[place] = item, score
+    start = 0
+    for end in range(1, n + 1):
+        if end == n or scores[end] != scores[start]:
+            if end - start > 1:
+                items[start:end].sort()
+            start = end
 
 
 @kernel

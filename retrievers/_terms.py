@@ -10,6 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multirecall.data import Categorical, Feature, Numeric, Tags, Text
+from multirecall.kernels import Array, kernel
+from multirecall.lists import offsets_of
 from multirecall.vocabulary import Vocabulary
 
 TOKEN = r"[\p{L}\p{N}]+"
@@ -50,6 +52,23 @@ class Lexicon:
             return cls(feature.kind, no_words, edges), _bucketed(feature.values, edges)
         return cls(feature.kind, feature.categories, no_edges), _categorised(feature)
 
+    def counts(self, feature: Feature) -> TermCounts:
+        """The terms of another column of the field; values that the lexicon does not know are passed over."""
+        if isinstance(feature, Numeric):
+            return _bucketed(feature.values, self.edges)
+        if isinstance(feature, Text):
+            words, counts = _tokenised(feature.strings(), self.words.what)
+        else:
+            words, counts = feature.categories, _categorised(feature)
+        terms = self.words.rows(words.ids())[counts.terms] if len(words) else counts.terms
+        known = terms >= 0
+        return TermCounts(counts.items[known], terms[known], counts.counts[known])
+
+    @property
+    def single(self) -> bool:
+        """Whether an item holds one term of the field at most."""
+        return self.kind not in ("text", "list")
+
     def __len__(self) -> int:
         return self.edges.size + 1 if self.kind in ("number", "datetime") else len(self.words)
 
@@ -73,21 +92,39 @@ def tokens(texts: pl.Series) -> pl.Series:
     return texts.str.to_lowercase().str.extract_all(TOKEN)
 
 
+def counted(offsets: NDArray[np.int64], terms: NDArray[np.int32], n_terms: int) -> TermCounts:
+    """How often each item holds each term; item `i` holds `terms[offsets[i]:offsets[i + 1]]`, in any order."""
+    return TermCounts(*_counted(offsets, terms, n_terms))
+
+
 def _tokenised(texts: list[str], field: str) -> tuple[Vocabulary, TermCounts]:
-    frame = pl.DataFrame(
-        {"item": np.arange(len(texts), dtype=np.int32), "word": tokens(pl.Series(texts, dtype=pl.String))}
-    )
-    counts = frame.explode("word").drop_nulls("word").group_by("item", "word").len()
-    words = counts["word"].unique().sort()
-    ordered = counts.with_columns(pl.col("word").cast(pl.Enum(words)).to_physical()).sort("item", "word")
-    return (
-        Vocabulary.of(words.to_list(), field),
-        TermCounts(
-            ordered["item"].to_numpy(),
-            ordered["word"].to_numpy().astype(np.int32),
-            ordered["len"].to_numpy().astype(np.float32),
-        ),
-    )
+    lists = tokens(pl.Series(texts, dtype=pl.String))
+    words = lists.explode(empty_as_null=False)
+    distinct = words.unique().sort()
+    terms = words.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32)
+    offsets = offsets_of(lists.list.len().to_numpy())
+    return Vocabulary.of(distinct.to_list(), field), counted(offsets, terms, distinct.len())
+
+
+@kernel
+def _counted(offsets: Array, terms: Array, n_terms: int) -> tuple[Array, Array, Array]:
+    """A term's place among those of the current item is found where the item before left its own: no clearing."""
+    places = np.full(n_terms, -1, np.int64)
+    items = np.empty(terms.size, np.int32)
+    distinct = np.empty(terms.size, np.int32)
+    counts = np.empty(terms.size, np.float32)
+    size = 0
+    for item in range(offsets.size - 1):
+        first = size
+        for position in range(offsets[item], offsets[item + 1]):
+            term = terms[position]
+            if places[term] < first:
+                places[term] = size
+                items[size], distinct[size], counts[size] = item, term, 1.0
+                size += 1
+            else:
+                counts[places[term]] += 1.0
+    return items[:size], distinct[:size], counts[:size]
 
 
 def _edges(values: NDArray[np.float64], n_buckets: int) -> NDArray[np.float64]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from multirecall.data import Dataset, Feature, Tags
@@ -14,15 +16,16 @@ from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
-from multirecall.storage import read_component, write_component
+from multirecall.storage import META, read_component, read_json, write_component, write_json
 from multirecall.validation import Count, NonNegative, Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
-from ._gather import SparseRows, Sums
+from ._gather import Sums
 from ._jaccard import SetIndex
-from ._postings import Postings
+from ._overlay import LivePostings
+from ._postings import FieldTerms, Postings
 from ._recency import recent
-from ._terms import Lexicon
+from ._terms import Lexicon, TermCounts
 
 
 class ContentConfig(PluginConfig):
@@ -76,42 +79,57 @@ class Content(Retriever):
     Config: ClassVar[type[PluginConfig]] = ContentConfig
     inline = True
     filters = True
+    live = frozenset({"items"})
     config: ContentConfig
     _lexicons: dict[str, Lexicon]
-    _first_terms: dict[str, int]
-    _postings: Postings
     _sets: dict[str, SetIndex]
+    _index: LivePostings
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Index the item features."""
         features = self._chosen(data)
-        self._lexicons, self._first_terms, self._sets = {}, {}, {}
-        counts = []
-        n_terms = 0
+        self._lexicons, self._sets = {}, {}
+        counts = {}
         with progress.task("content: fields", len(features)) as advance:
             for field, feature in features.items():
-                lexicon, own = Lexicon.of(field, feature, self.config.buckets)
-                self._lexicons[field] = lexicon
-                if field in self.config.jaccard:
-                    self._sets[field] = SetIndex.of(own, len(lexicon), data.n_items)
-                else:
-                    self._first_terms[field] = n_terms
-                    discount = self.config.b if feature.kind in ("text", "list") else 0.0
-                    counts.append((own, n_terms, self._weight(field), discount))
-                    n_terms += len(lexicon)
+                self._lexicons[field], counts[field] = Lexicon.of(field, feature, self.config.buckets)
                 advance(1)
-        self._postings = Postings.of(counts, n_terms, data.n_items, self.config.k1)
+        self._index_sets(counts, data.n_items)
+        self._index = LivePostings.of(Postings.of(self._fields(counts), data.n_items, self.config.k1))
+
+    def with_changes(self, changes: Any) -> Self:
+        """The same with the features of `changes.touched` items as `changes.data` has them.
+
+        Statistics, buckets and known terms stay those of the fit. Shares arrays with this one; costs as much as all
+        items that have changed since the last merge, or, with `jaccard` fields, as the catalogue.
+        """
+        table = changes.data.items
+        changed = np.union1d(self._index.changed, changes.touched).astype(np.int32)
+        path = type(self)(self.config)
+        path._lexicons, path._sets = self._lexicons, {}
+        if self._sets:
+            counts = {field: self._lexicons[field].counts(table.features[field]) for field in self._sets}
+            path._index_sets(counts, len(table))
+        own = {
+            field: lexicon.counts(table.features[field].take(changed))
+            for field, lexicon in self._lexicons.items()
+            if field not in self._sets
+        }
+        live = self._index.with_changes(changed, self._fields(own), len(table), self.config.k1, merge=bool(self._sets))
+        path._index = live
+        return path
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
         if query.terms:
             return self._asked(query, quota)
         items, weights = recent(query, self.config.history, self.config.half_life)
-        terms, term_weights = self._postings.profile(
+        terms, term_weights = self._index.profile(
             items, weights, self.config.profile_terms, self.config.profile_postings
         )
-        sums = Sums(self._postings.n_items)
-        self._postings.impacts.add(terms, term_weights, sums)
+        if not self._sets:
+            return RankedList(*self._index.search(terms, term_weights, quota, *query.filter))
+        sums = self._summed(terms, term_weights)
         for field, index in self._sets.items():
             index.add_similar(items, weights * np.float32(self._weight(field)), sums)
         return sums.top_for(query, quota)
@@ -123,41 +141,69 @@ class Content(Retriever):
             write_component(folder / f"field{number}", arrays, {"field": field, "kind": lexicon.kind})
             if field in self._sets:
                 write_component(folder / f"field{number}-set", self._sets[field].arrays(), {})
-        write_component(folder / "profiles", self._postings.profiles.arrays(), {})
-        meta = {"first_terms": self._first_terms, "n_fields": len(self._lexicons)}
-        write_component(folder / "impacts", self._postings.impacts.arrays(), meta)
+        write_json(folder / META, {"n_fields": len(self._lexicons)})
+        self._index.save(folder / "index")
 
     @classmethod
     def load(cls, config: ContentConfig, folder: Path, data: Dataset) -> Self:
         """See `Retriever.load`."""
         path = cls(config)
-        impacts, meta = read_component(folder / "impacts")
-        profiles, _ = read_component(folder / "profiles")
-        path._first_terms, path._lexicons, path._sets = meta["first_terms"], {}, {}
-        for number in range(meta["n_fields"]):
+        path._lexicons, path._sets = {}, {}
+        for number in range(read_json(folder / META)["n_fields"]):
             arrays, own = read_component(folder / f"field{number}")
             field = own["field"]
             path._lexicons[field] = Lexicon(own["kind"], Vocabulary(arrays["words"], field), arrays["edges"])
             if field in config.jaccard:
                 path._sets[field] = SetIndex(**read_component(folder / f"field{number}-set")[0])
-        n_terms = impacts["offsets"].size - 1
-        path._postings = Postings(SparseRows.of_arrays(impacts, data.n_items), SparseRows.of_arrays(profiles, n_terms))
+        path._index = LivePostings.load(folder / "index")
         return path
 
     def _asked(self, query: Query, quota: int) -> RankedList:
         """Items that match the query's terms; a field that is not indexed is passed over."""
-        sums = Sums(self._postings.n_items)
+        terms, weights, sets = [np.empty(0, np.int32)], [np.empty(0, np.float32)], {}
+        first_terms = self._first_terms()
         for field, value in query.terms.items():
             if field not in self._lexicons:
                 continue
-            terms, counts, n_unknown = self._lexicons[field].lookup(value)
+            found, counts, n_unknown = self._lexicons[field].lookup(value)
             if field in self._sets:
-                weight = self._weight(field)
-                self._sets[field].add_overlap(terms, terms.size + n_unknown, weight, sums)
+                sets[field] = found, found.size + n_unknown
             else:
-                first = np.int32(self._first_terms[field])
-                self._postings.impacts.add(terms + first, counts, sums)
+                terms.append(found + first_terms[field])
+                weights.append(counts)
+        all_terms, all_weights = np.concatenate(terms), np.concatenate(weights)
+        if not sets:
+            return RankedList(*self._index.search(all_terms, all_weights, quota, *query.filter))
+        sums = self._summed(all_terms, all_weights)
+        for field, (found, size) in sets.items():
+            self._sets[field].add_overlap(found, size, self._weight(field), sums)
         return sums.top_for(query, quota)
+
+    def _summed(self, terms: NDArray[np.int32], weights: NDArray[np.float32]) -> Sums:
+        """The BM25 scores of all items; where there are sets, the postings are always merged."""
+        postings = self._index.base
+        sums = Sums(postings.n_items)
+        postings.impacts.add(*postings.ordered(terms, weights), sums)
+        return sums
+
+    def _fields(self, counts: Mapping[str, TermCounts]) -> list[FieldTerms]:
+        """The fields that are scored by BM25, in the order of the lexicons."""
+        fields = []
+        for field, lexicon in self._lexicons.items():
+            if field not in self.config.jaccard:
+                discount = 0.0 if lexicon.single else self.config.b
+                fields.append(FieldTerms(counts[field], len(lexicon), self._weight(field), discount, lexicon.single))
+        return fields
+
+    def _first_terms(self) -> dict[str, np.int32]:
+        """The number of the first term of each field that is scored by BM25."""
+        fields = [field for field in self._lexicons if field not in self._sets]
+        return dict(zip(fields, self._index.base.statistics.first_terms.astype(np.int32)[:-1], strict=True))
+
+    def _index_sets(self, counts: Mapping[str, TermCounts], n_items: int) -> None:
+        for field in self.config.jaccard:
+            if field in counts:
+                self._sets[field] = SetIndex.of(counts[field], len(self._lexicons[field]), n_items)
 
     def _weight(self, field: str) -> float:
         return self.config.field_weights.get(field, 1.0)

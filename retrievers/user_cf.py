@@ -209,9 +209,12 @@ def _scale(sums: Sums, factors: NDArray[np.float32]) -> None:
 
 @kernel
 def _scale_touched(totals: Array, touched: Array, size: int, factors: Array) -> None:
-    """Multiply sums by their column's factor, of all columns where `size` is -1."""
+    """Multiply sums ≥ 0 by their column's factor, of all columns where `size` is -1; one that stands twice once."""
     if size < 0:
         for column in range(totals.size):
             totals[column] *= factors[column]
-    for position in range(size):
-        totals[touched[position]] *= factors[touched[position]]
+    for column in touched[: max(size, 0)]:
+        if totals[column] > 0.0:
+            totals[column] *= -factors[column]
+    for column in touched[: max(size, 0)]:
+        totals[column] = abs(totals[column])

@@ -133,7 +133,10 @@ class JournalReader:
         if noted is None and last and self._head.read() is None:
             raise BundleError(f"{self._head.file}: is missing; {REMEDY}")
         if last < (noted or 0):
-            raise BundleError(f"{self.file}: ends at change {last}, {noted} was acknowledged; {REMEDY}")
+            raise BundleError(
+                f"{self.file}: ends at change {last}, {noted} was acknowledged: "
+                f"it or {FILE}-wal is damaged or lost; {REMEDY}"
+            )
         if first is not None and first != pruned + 1:
             raise BundleError(f"{self.file}: changes {pruned + 1} to {first - 1} are missing; {REMEDY}")
         return pruned, last
@@ -218,7 +221,9 @@ class Journal(JournalReader):
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Let go of the files; a second call does nothing."""
+        """Let go of the files; a second call does nothing, nor does one in a child by fork."""
+        if self._pid != os.getpid():
+            return
         db, self._db = self._db, None
         if db is not None:
             with _told(self.file):

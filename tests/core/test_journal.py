@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from forking import forked
 
 from multirecall.engine.journal import FILE, Journal, JournalReader, Pruned
 from multirecall.engine.journal_head import HEAD
@@ -32,17 +35,20 @@ def written(folder: Path, n: int) -> Journal:
     return journal
 
 
-@pytest.fixture
-def crashed(tmp_path: Path) -> Path:
-    """A journal of 600 changes, of which the last 300 stand in the write-ahead log of a writer that is gone."""
-    (tmp_path / "live").mkdir()
-    with written(tmp_path / "live", 300):
-        pass
-    with Journal(tmp_path / "live", OWNER, 0) as journal:
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    live = tmp_path_factory.mktemp("live")
+    written(live, 300).close()
+    with Journal(live, OWNER, 0) as journal:
         for first in range(301, 601, 50):
             journal.append([payload(seq) for seq in range(first, first + 50)])
-        shutil.copytree(tmp_path / "live", tmp_path / "crashed")
-    return tmp_path / "crashed"
+        return shutil.copytree(live, live.with_name("original"))
+
+
+@pytest.fixture
+def crashed(original: Path, tmp_path: Path) -> Path:
+    """A journal of 600 changes, of which the last 300 stand in the write-ahead log of a writer that is gone."""
+    return shutil.copytree(original, tmp_path / "crashed")
 
 
 def test_numbers_rise_by_one_and_survive_everything(tmp_path: Path) -> None:
@@ -272,16 +278,54 @@ def test_files_that_may_not_grow(tmp_path: Path) -> None:
 
 def test_closed_and_forked(tmp_path: Path) -> None:
     journal = written(tmp_path, 2)
-    child = os.fork()
-    if child == 0:
-        try:
+
+    def append() -> None:
+        with pytest.raises(BundleError, match="forked"):
             journal.append([b"from the child"])
-        except BundleError as fault:
-            os._exit(0 if "forked" in str(fault) else 1)
-        os._exit(2)
-    assert os.waitpid(child, 0)[1] == 0
+
+    assert os.waitpid(forked(append), 0)[1] == 0
     assert journal.append([payload(3)]) == 3
     journal.close()
     journal.close()
     with pytest.raises(BundleError, match="is closed"):
         journal.append([b"late"])
+
+
+def batch_end(last: int) -> int:
+    """Where the batch after change `last` ends."""
+    return last + 2 + last % 7
+
+
+def test_killed_writers_lose_nothing(tmp_path: Path) -> None:
+    """Each child appends, now and then prunes, and is killed; what it acknowledged must be there, and no half batch."""
+    rng = np.random.default_rng(3)
+    contained = 0
+    for kill in range(12):
+        tell, told = os.pipe()
+
+        def append_until_killed(contained: int = contained, told: int = told) -> None:
+            journal = Journal(tmp_path, OWNER, contained)
+            while True:
+                first = journal.last + 1
+                journal.append([payload(seq) for seq in range(first, batch_end(journal.last) + 1)])
+                if first % 5 == 0:
+                    journal.prune(first - 20)
+                os.write(told, journal.last.to_bytes(8, "little"))
+
+        child = forked(append_until_killed)
+        os.close(told)
+        acknowledged = [os.read(tell, 8) for _ in range(rng.integers(1, 30))]
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        while one := os.read(tell, 8):
+            acknowledged.append(one)
+        os.close(tell)
+        last = int.from_bytes(acknowledged[-1], "little")
+        start = max(contained, last - 5)
+        changes = list(JournalReader(tmp_path, OWNER).since(start))
+        assert len(changes) >= last - start, f"kill {kill}"
+        assert changes == numbered(start + 1, changes[-1][0])
+        while last < changes[-1][0]:
+            last = batch_end(last)
+        assert last == changes[-1][0], "no half batch"
+        contained = start

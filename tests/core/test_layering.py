@@ -6,9 +6,13 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+
+from multirecall import Engine, EngineConfig, PathConfig
+from multirecall.testing import small_shop
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,3 +120,16 @@ def test_importing_the_package_is_light() -> None:
 
 def test_the_engine_never_imports_torch() -> None:
     assert not loaded_by("from multirecall import Engine; Engine()") & {"torch", "hnswlib", "networkx"}
+
+
+def test_serving_never_imports_torch(tmp_path: Path) -> None:
+    """A bundle of all built-in retrievers loads and answers without it."""
+    cheap = {"two_tower": {"epochs": 1}, "item2vec": {"epochs": 1}}
+    names = [point.name for point in entry_points(group="multirecall.retrievers")]
+    paths = tuple(PathConfig(retriever=name, params=cheap.get(name, {})) for name in names)
+    Engine(EngineConfig(paths=paths)).fit(small_shop()).save(tmp_path)
+    statement = (
+        f"from multirecall import Engine; found = Engine.load({str(tmp_path)!r}).retrieve(1, 5); "
+        "assert {one.state for one in found.status.values()} == {'ok'}, found.status"
+    )
+    assert not loaded_by(statement) & {"torch", "networkx"}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forking import forked
 
 from multirecall.engine.lock import LOCK, WriterLock
 from multirecall.errors import BundleError
@@ -43,12 +44,13 @@ def test_forked_child_neither_holds_nor_prolongs(tmp_path: Path) -> None:
     lock = WriterLock(tmp_path)
     wait, go = os.pipe()
     tell, told = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def look_and_wait() -> None:
         os.close(go)
         os.write(told, b"y" if lock.held else b"n")
         os.read(wait, 1)  # ends with the parent's end of the pipe
-        os._exit(0)
+
+    child = forked(look_and_wait)
     assert os.read(tell, 1) == b"n"
     assert lock.held
     with pytest.raises(BundleError, match="is being written"):
@@ -57,7 +59,7 @@ def test_forked_child_neither_holds_nor_prolongs(tmp_path: Path) -> None:
     WriterLock(tmp_path).release()  # while the child still lives
     for descriptor in (wait, go, tell, told):
         os.close(descriptor)
-    os.waitpid(child, 0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_unreadable_signature_and_unusable_place(tmp_path: Path) -> None:

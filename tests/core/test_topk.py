@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import ranked
 
-from multirecall.topk import ALL_ALLOWED, NO_ROWS, top_eligible, top_k
+from multirecall.kernels import kernel
+from multirecall.topk import (
+    ALL_ALLOWED,
+    NO_ROWS,
+    best_keys,
+    candidates_of,
+    key_of,
+    reached_by,
+    reaching,
+    top_eligible,
+    top_k,
+)
 
 SCORES = st.dictionaries(
     st.integers(0, 50),
@@ -50,3 +61,39 @@ def test_filters_before_it_counts(scores: dict[int, float], exclude: set[int], a
 def test_no_filter_lets_everything_pass() -> None:
     items, _ = top_eligible(np.arange(5, dtype=np.int32), np.arange(5, dtype=np.float64), 9, NO_ROWS, ALL_ALLOWED)
     assert items.tolist() == [4, 3, 2, 1, 0]
+
+
+@kernel
+def keys_of(items: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    keys = np.empty(items.size, np.int64)
+    for position in range(items.size):
+        keys[position] = key_of(bits[position], items[position])
+    return keys
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.sampled_from([0, 1, 70, 500, 9_000]),
+    values=st.sampled_from([1, 3, 1_000, 10**6]),
+    k=st.sampled_from([0, 1, 10, 500, 8_999, 20_000]),
+)
+def test_best_keys_are_what_the_heap_keeps(seed: int, n: int, values: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    items = (2**31 - 1 - rng.permutation(10 * n)[:n]).astype(np.int32)
+    scores = ((rng.integers(0, values, n) - values // 2) / 7).astype(np.float32)
+    expected = top_eligible(items, scores, k, NO_ROWS, ALL_ALLOWED)
+    found = candidates_of(best_keys(keys_of(items, scores.view(np.int32)), k))
+    assert found[0].tolist() == expected[0].tolist()
+    assert found[1].tolist() == expected[1].tolist()
+
+
+@given(seed=st.integers(0, 10**6), n=st.sampled_from([0, 1, 63, 64, 65, 5_000]), k=st.integers(0, 100))
+def test_what_reaches_the_bound_holds_the_best(seed: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.choice(np.array([0.0, -1.0, np.inf, np.nan, 1e-30, 0.5, 3.25], np.float32), n)
+    scores = np.where(rng.random(n) < 0.5, scores, rng.random(n).astype(np.float32))
+    bits = scores.view(np.int32)
+    places = reaching(bits, reached_by(bits, k))
+    good = {place: float(score) for place, score in enumerate(scores) if 0 < score < np.inf}
+    assert {*ranked(good)[:k]} <= {*places.tolist()} <= good.keys()
+    assert places.tolist() == sorted(places.tolist())

@@ -108,19 +108,27 @@ def test_vector_table_equals_a_plain_one() -> None:
 
 
 @pytest.mark.parametrize("n_neighbours", [5, 100])
-def test_joining_items_stand_in_the_lists_of_a_refit(n_neighbours: int) -> None:
-    """A list may be longer by those that a refit would have put out of it, and is equal otherwise."""
+def test_joining_items_stand_in_the_lists_of_their_neighbours(n_neighbours: int) -> None:
+    """Their own lists are those of a refit; another's gets each of them that it is near to and a refit lists there."""
     units = unit_rows(np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32))
-    new = np.array([50, 51, 52, 53, 54, 55, 56, 57, 58, 59], np.int32)
+    new = np.arange(50, 60, dtype=np.int32)
     lists = PatchedRows.sorted(nearest_neighbours(units[:50], n_neighbours, SILENT, ""))
-    live = lists.patched(*joining(new, units, lists.base, n_neighbours), 60, 60)
-    refitted = nearest_neighbours(units, n_neighbours, SILENT, "")
-    whole = live.joined()
-    for row in range(60):
-        part = slice(refitted.offsets[row], refitted.offsets[row + 1])
-        expected = dict(zip(refitted.columns[part].tolist(), refitted.values[part].tolist(), strict=True))
-        part = slice(whole.offsets[row], whole.offsets[row + 1])
-        found = dict(zip(whole.columns[part].tolist(), whole.values[part].tolist(), strict=True))
-        best = sorted(found, key=lambda column: -found[column])[:n_neighbours]
-        assert best == sorted(expected, key=lambda column: -expected[column])
-        assert [found[column] for column in best] == pytest.approx([expected[column] for column in best], rel=1e-5)
+    live = lists_of(lists.patched(*joining(new, units, lists.base, n_neighbours), 60, 60).joined())
+    before, refitted = lists_of(lists.joined()), lists_of(nearest_neighbours(units, n_neighbours, SILENT, ""))
+    joined = 0
+    for row in range(50):
+        lowest = min(before[row].values()) if len(before[row]) == n_neighbours else 0.0
+        expected = {item for item in new.tolist() if row in refitted[item] and refitted[item][row] > lowest}
+        assert live[row].keys() - before[row].keys() == expected
+        assert expected >= {item for item in refitted[row] if item >= 50 and row in refitted[item]}
+        joined += len(expected)
+    assert joined
+    for row in new.tolist():
+        assert live[row] == pytest.approx(refitted[row], rel=1e-5)
+
+
+def lists_of(rows: SparseRows) -> list[dict[int, float]]:
+    """The entries of each row by column."""
+    bounds = zip(rows.offsets.tolist(), rows.offsets.tolist()[1:], strict=False)
+    columns, values = rows.columns.tolist(), rows.values.tolist()
+    return [dict(zip(columns[start:stop], values[start:stop], strict=True)) for start, stop in bounds]

@@ -1,0 +1,97 @@
+"""The README's tables of speed and size: whole requests, fusion, batches, loading and growth."""
+
+from __future__ import annotations
+
+import json
+
+from _harness import RESULTS
+from _tables import machine_of, result, table
+
+
+def performance() -> str:
+    """Whole requests beside one bare search, then fusion, batches, loading and growth."""
+    return "\n\n".join((requests(), fusions(), batches(), growth()))
+
+
+def requests() -> str:
+    """A request by stage, and its ratio to one bare search, at each size."""
+    tables = []
+    for file in sorted(RESULTS.glob("latency-*.json"), key=lambda file: int(file.stem.partition("-")[2])):
+        figures = result(file.stem)
+        rows = [request_row(f"**{name}, whole**", row) for name, row in figures["whole"].items()]
+        rows += [request_row(stage, row) for stage, row in figures["stages"]["rrf"].items()]
+        ratios = "; ".join(
+            f"{pair} {ratio['p50_us']:.2f} (CPU {ratio['cpu_p50_us']:.2f})" for pair, ratio in figures["ratios"].items()
+        )
+        tables.append(
+            f"`engine.retrieve` of {figures['k']} candidates for a known user, {figures['items']:,} items, five paths "
+            f"of {figures['quota']}, one thread, µs, and one bare hnswlib top-{figures['k']} search over the vectors "
+            f"of `two_tower`, all in one run on {machine_of(figures)}; the stages are those of `rrf`:\n\n"
+            f"{table(['', 'p50', 'p95', 'p99', 'CPU, p50'], rows)}\n\n"
+            f"p50 of a request / p50 of the bare search: {ratios}. In this run {figures['generated']}."
+        )
+    return "\n\n".join(tables)
+
+
+def request_row(name: str, row: dict[str, float]) -> list[str]:
+    """A row of the table of requests."""
+    return [name, *(f"{row[key]:.0f}" for key in ("p50_us", "p95_us", "p99_us", "cpu_p50_us"))]
+
+
+def fusions() -> str:
+    """CPU time of each fusion, and its ratio to a dictionary."""
+    figures = result("fusion")
+    costs = {name: row["cpu_us"] for name, row in figures["per_user"].items()}
+    dictionary = costs["rrf: dictionary"]
+    rows = [
+        [name.removesuffix(": fuse"), f"{cost:.0f}", f"{costs[f'{name}_batch']:.0f}", f"{dictionary / cost:.0f} ×"]
+        for name, cost in costs.items()
+        if name.endswith(": fuse")
+    ]
+    peers = "".join(f" {name.partition(': ')[2]}: {cost:,.0f}." for name, cost in costs.items() if "ranx" in name)
+    return (
+        f"Fusing {figures['paths']} lists of {figures['quota']} into {figures['k']}, CPU µs a user on "
+        f"{machine_of(figures)}; a dictionary takes {dictionary:,.0f}.{peers}\n\n"
+        f"{table(['fusion', 'one call a user', 'one call for all', 'to the dictionary'], rows)}"
+    )
+
+
+def batches() -> str:
+    """Offline candidates and loading."""
+    throughput, bundle = result("throughput"), result("bundle")
+    runs = "; ".join(
+        f"in chunks of {run['chunk']:,} {run['users_per_wall_s']:.0f} users/s, {run['wall_share']:.2f} (CPU "
+        f"{run['cpu_share']:.2f}) of what the paths and the fusion alone would give, {run['growth_mib']:.0f} MiB more "
+        "memory at its peak"
+        for run in throughput["runs"]
+    )
+    return (
+        f"`write_candidates` of {throughput['users']:,} users, {throughput['items']:,} items: {runs}. "
+        f"Machine: {machine_of(throughput)}.\n\n"
+        f"`Engine.load` of a bundle of {bundle['items']:,} items, {bundle['bundle_bytes'] / 1e9:.2f} GB, from a warm "
+        f"page cache: {bundle['load_s']:.2f} s, of which {bundle['verify_s']:.2f} s for its SHA-256; "
+        f"`import multirecall`: {bundle['import_s'] * 1e3:.0f} ms; torch is "
+        f"{'' if bundle['torch_imported'] else 'not '}imported. Machine: {machine_of(bundle)}."
+    )
+
+
+def growth() -> str:
+    """Fit, memory and latency by the size of the catalogue."""
+    figures = result("growth")
+    rows = [
+        [
+            f"{row['items']:,}",
+            f"{row['interactions']:,}",
+            f"{row['fit_cpu_s']:,.0f}",
+            f"{row['after_fit_mib'] - row['before_fit_mib']:,.0f}",
+            f"{row['peak_rss_mib']:,.0f}",
+            f"{row['p50_us']:,.0f}",
+        ]
+        for row in figures["sizes"]
+    ]
+    settings = ", ".join(f"{name} {json.dumps(params)}" for name, params in figures["paths"].items())
+    head = ["items", "interactions", "fit, CPU s", "engine, MiB", "peak, MiB", "request, p50 µs"]
+    return (
+        f"Growth with {figures['events_per_item']} events an item and cheap training ({settings}), on "
+        f"{machine_of(figures)}:\n\n{table(head, rows)}\n\n![Growth](benchmarks/results/growth.svg)"
+    )

@@ -1,0 +1,210 @@
+"""The best items of a sum over postings, without reading what cannot change them: MaxScore, a term at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from multirecall.kernels import Array, kernel
+from multirecall.rowtable import new_table, slot_of
+from multirecall.topk import best_keys, candidates_of, key_of, reached_by, reaching
+
+TRACKED = 16
+"""While fewer than a sixteenth of the items have sums, those are remembered, instead of going over all items."""
+
+COMPLETION = 200
+"""Postings that are read in the time in which an item is completed from its own terms, which misses the cache."""
+
+ROUNDING = 2.0**-23
+"""Twice the largest relative error of one float32 addition."""
+
+
+@kernel
+def in_order(terms: Array, weights: Array, limits: Array) -> tuple[Array, Array]:
+    """Distinct terms (int32) of weights above 0 by falling `weight · limit`, then as given; and their weights."""
+    keys = np.empty(terms.size, np.int64)
+    products = np.empty(terms.size, np.float32)
+    n_kept = 0
+    for position in range(terms.size):
+        products[position] = weights[position] * limits[terms[position]]
+    bits = products.view(np.int32)
+    for position in range(terms.size):
+        keys[n_kept] = key_of(bits[position], position)
+        n_kept += bits[position] > 0
+    order, _ = candidates_of(best_keys(keys[:n_kept], n_kept))
+    return terms[order], weights[order]
+
+
+@kernel
+def top_pruned(
+    terms: Array,
+    weights: Array,
+    peaks: Array,
+    groups: Array,
+    offsets: Array,
+    items: Array,
+    scores: Array,
+    item_offsets: Array,
+    item_terms: Array,
+    item_scores: Array,
+    totals: Array,
+    touched: Array,
+    k: int,
+    exclude: Array,
+    allowed: Array,
+) -> tuple[Array, Array]:
+    """The `k` best eligible items of `Σ weight · score`, to the bit what adding up all postings gives.
+
+    Turtle & Flood (IP&M 1995), "Query evaluation: strategies and optimizations", max score a term at a time: postings
+    are read whole until the terms that are left cannot lift an item above the `k`-th best sum so far; then the items
+    that can still get there are completed from their own terms. Terms of one group never meet in an item, so all that
+    are left of it can add only what the best of them adds.
+
+    Args:
+        terms, weights: see `in_order`.
+        peaks, groups: float32 and int32 (n_terms,): the largest score of a term, and its group, -1 for none.
+        offsets, items, scores: postings of the terms, items ascending, scores > 0 where the peak is.
+        item_offsets, item_terms, item_scores: their transpose.
+        totals: float32 (n_items,), zeros, and zeros again at the end.
+        touched: int32, scratch memory.
+        k, exclude, allowed: see `topk.top_eligible`.
+    """
+    n = terms.size
+    rest = _rest(terms, weights, peaks, groups)
+    bits = totals.view(np.int32)
+    if allowed.size:
+        for item in range(totals.size):
+            totals[item] = 0.0 if allowed[item] else -np.inf
+    for item in exclude:
+        totals[item] = -np.inf
+    left = 0
+    for term in terms:
+        left += offsets[term + 1] - offsets[term]
+    keys = np.empty(0, np.int64)
+    size = 0
+    n_read = 0
+    while n_read < n:
+        start, stop = offsets[terms[n_read]], offsets[terms[n_read] + 1]
+        effort = 4 * size if size >= 0 else totals.size // 4
+        if n_read and stop - start > effort:
+            keys, closed = _ahead(touched[:size], bits, k, rest[n_read], size >= 0)
+            if closed and keys.size * COMPLETION < left:
+                break
+        if size >= 0 and size + stop - start > touched.size:
+            size = -1
+        weight = weights[n_read]
+        if size < 0:
+            for entry in range(start, stop):
+                totals[items[entry]] += weight * scores[entry]
+        else:
+            for entry in range(start, stop):
+                item = items[entry]
+                total = totals[item]
+                touched[size] = item
+                size += total == 0.0
+                totals[item] = total + weight * scores[entry]
+        left -= stop - start
+        n_read += 1
+    if n_read == n:
+        keys, _ = _ahead(touched[:size], bits, k, 0.0, size >= 0)
+    else:
+        keys = _added(keys, terms[n_read:], weights[n_read:], item_offsets, item_terms, item_scores)
+    if size < 0 or allowed.size:
+        totals[:] = 0.0
+    else:
+        for item in touched[:size]:
+            totals[item] = 0.0
+        for item in exclude:
+            totals[item] = 0.0
+    return candidates_of(best_keys(keys, k))
+
+
+@kernel
+def _ahead(touched: Array, bits: Array, k: int, rest: float, tracked: bool) -> tuple[Array, bool]:
+    """The keys of the items that can be among the `k` best if each sum may still grow by `rest`.
+
+    Also whether an item without a sum surely is not. `bits` are those of the sums; `touched` names all items with
+    sums if they are `tracked`.
+    """
+    if tracked:
+        keys = np.empty(touched.size, np.int64)
+        for position in range(touched.size):
+            keys[position] = key_of(bits[touched[position]], touched[position])
+        reached = int(best_keys(keys.copy(), k)[k - 1] >> 32) if 0 < k <= keys.size else 0
+        least = _less(reached, rest)
+        n_keys = 0
+        for key in keys:
+            keys[n_keys] = key
+            n_keys += key >> 32 >= max(least, 1)
+        return keys[:n_keys], least > 0
+    least = _less(reached_by(bits, k), rest)
+    places = reaching(bits, max(least, 1))
+    keys = np.empty(places.size, np.int64)
+    for position in range(places.size):
+        keys[position] = key_of(bits[places[position]], places[position])
+    return keys, least > 0
+
+
+@kernel
+def _bits_of(value: float) -> int:
+    """The bits of the float32 next to `value`, which is ≥ 0: they order as the numbers do."""
+    single = np.empty(1, np.float32)
+    single[0] = value
+    return int(single.view(np.int32)[0])
+
+
+@kernel
+def _less(bits: int, rest: float) -> int:
+    """Bits of a number just below what `bits` stand for less `rest`; 0 where that is not above 0."""
+    single = np.empty(1, np.int32)
+    single[0] = bits
+    return _bits_of(max(single.view(np.float32)[0] - rest * (1.0 + ROUNDING), 0.0)) - 1
+
+
+@kernel
+def _rest(terms: Array, weights: Array, peaks: Array, groups: Array) -> Array:
+    """What the terms from each one on can add to an item at most, with room for rounding: float64 (n + 1,)."""
+    rest = np.zeros(terms.size + 1)
+    n_groups = 0
+    for term in terms:
+        n_groups = max(n_groups, groups[term] + 1)
+    of_group = np.zeros(n_groups)
+    for position in range(terms.size - 1, -1, -1):
+        term = terms[position]
+        bound = np.float64(weights[position]) * peaks[term]
+        group = groups[term]
+        if group >= 0:
+            bound, of_group[group] = max(bound - of_group[group], 0.0), max(bound, of_group[group])
+        rest[position] = rest[position + 1] + bound
+    return rest * (1.0 + (terms.size + 1) * ROUNDING)
+
+
+@kernel
+def _added(
+    keys: Array, terms: Array, weights: Array, item_offsets: Array, item_terms: Array, item_scores: Array
+) -> Array:
+    """The keys of the same items once those of `terms` that they hold are added to their scores, in order."""
+    table = new_table(terms.size)
+    for place in range(terms.size):
+        table[slot_of(terms[place], table, terms)] = place
+    items, totals = candidates_of(keys)
+    starts, stops = item_offsets[items], item_offsets[items + 1]
+    places = np.empty(terms.size, np.int64)
+    addends = np.empty(terms.size, np.float32)
+    for position in range(items.size):
+        n_found = 0
+        for entry in range(starts[position], stops[position]):
+            place = table[slot_of(item_terms[entry], table, terms)]
+            if place >= 0:
+                at = n_found
+                while at > 0 and places[at - 1] > place:
+                    places[at], addends[at] = places[at - 1], addends[at - 1]
+                    at -= 1
+                places[at], addends[at] = place, weights[place] * item_scores[entry]
+                n_found += 1
+        for found in range(n_found):
+            totals[position] += addends[found]
+    bits = totals.view(np.int32)
+    full = np.empty(keys.size, np.int64)
+    for position in range(items.size):
+        full[position] = key_of(bits[position], items[position])
+    return full
