@@ -90,7 +90,7 @@ def _listed(data: Dataset, given: Any) -> pl.DataFrame:
 def _check_known(kind: ChangeKind, item_ids: Any, known: Vocabulary) -> None:
     unknown = np.flatnonzero(known.rows(item_ids) < 0)
     if unknown.size:
-        named = ", ".join(repr(item_ids[place]) for place in unknown[:NAMED].tolist())
+        named = ", ".join(map(repr, item_ids[unknown[:NAMED]].tolist()))
         others = f" and {unknown.size - NAMED:,} more" if unknown.size > NAMED else ""
         remedy = "add_items adds new ones" if kind == "update_items" else "leave them out"
         raise DataError(f"{kind}: the catalogue has no item {named}{others}; {remedy}")

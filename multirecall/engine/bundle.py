@@ -17,6 +17,7 @@ from multirecall.data import Dataset
 from multirecall.engine.journal import JournalReader
 from multirecall.engine.lock import LOCK, WriterLock
 from multirecall.engine.path import Path as PathOfEngine
+from multirecall.engine.path import fault_text
 from multirecall.engine.state import Blueprint, EngineState, Part, assembled
 from multirecall.engine.versions import (
     CURRENT,
@@ -39,14 +40,14 @@ from multirecall.engine.versions import (
     versions,
     way_out,
 )
-from multirecall.errors import BundleError, CannotFit, MultirecallError
+from multirecall.errors import BundleError, CannotFit, MultirecallError, PluginError
 from multirecall.protocols import Retriever
 from multirecall.storage import vouched, write_manifest
 from multirecall.validation import validated
 
 LIBRARIES = ("hnswlib", "numba", "numpy", "polars", "pydantic", "scipy", "torch")
 
-__all__ = ["Version", "claim", "journal_end", "load", "pointed", "rollback", "save", "verify", "versions"]
+__all__ = ["Version", "claim", "headline", "journal_end", "load", "pointed", "rollback", "save", "verify", "versions"]
 
 T = TypeVar("T")
 
@@ -140,8 +141,11 @@ def _loaded(folder: Path, name: str) -> tuple[EngineConfig, EngineState, Version
     knows = verified(folder, name)["knows"]
     version = headline(folder, name, current=is_current(folder, name))
     config = validated(EngineConfig, version.config, str(folder / name))
-    blueprint = Blueprint.of(config)
     own = folder / name
+    try:
+        blueprint = Blueprint.of(config)
+    except PluginError as fault:
+        raise PluginError(f"{own}: {fault}; install what it was saved with") from None
     with vouched(own):
         data = _opened(own / "data", lambda: Dataset.open(own / "data"))
 
@@ -189,11 +193,17 @@ def _opened(place: Path, load_it: Callable[[], T]) -> T:
 def _write(state: EngineState, draft: Path, payload: dict[str, Any]) -> str:
     """Write everything into `draft`; the digest of its manifest."""
     state.data.save(draft / "data")
-    for path in state.paths:
-        own = draft / "paths" / path.name
+    for path, own in [(path, draft / "paths" / path.name) for path in state.paths] + [
+        (state.fallback, draft / FALLBACK)
+    ]:
         own.mkdir(parents=True)
-        path.retriever.save(own)
-    (draft / FALLBACK).mkdir()
-    state.fallback.retriever.save(draft / FALLBACK)
+        try:
+            path.retriever.save(own)
+        except (MultirecallError, OSError):
+            raise
+        except Exception as fault:
+            raise BundleError(
+                f"path {path.name!r} cannot be saved ({fault_text(fault)}); mend the plug-in, or leave the path out"
+            ) from fault
     digest: str = write_manifest(draft, payload)["sha256"]
     return digest

@@ -8,7 +8,9 @@ import weakref
 
 from multirecall.config import EngineConfig
 from multirecall.engine import bundle
-from multirecall.engine.journal import Pruned
+from multirecall.engine.bundle import Version
+from multirecall.engine.journal import JournalReader, Pruned
+from multirecall.engine.path import fault_text
 from multirecall.engine.state import EngineState
 from multirecall.engine.store import Store, replayed
 from multirecall.engine.warmup import warm_up
@@ -39,21 +41,27 @@ class Followed:
         Raises:
             BundleError: the bundle is damaged, or its config has changed.
         """
-        folder = self.store.folder
-        if bundle.pointed(folder) != self.store.version.name:
-            state = self._reloaded()
+        folder, version = self.store.folder, self.store.version
+        if bundle.pointed(folder) != version.name:
+            state, version = self._reloaded()
         try:
-            return replayed(state, self.store.reader)
-        except Pruned:  # the writer has saved since the look at the version
-            return replayed(self._reloaded(), self.store.reader)
+            state = replayed(state, JournalReader(folder, version.bundle))
+        except BundleError as fault:
+            written = bundle.headline(folder, bundle.pointed(folder), current=True)
+            if not isinstance(fault, Pruned) and written.bundle == version.bundle:
+                raise
+            # the writer has saved since the look at the version, or another bundle stands here
+            state, version = self._reloaded()
+            state = replayed(state, JournalReader(folder, version.bundle))
+        self.store.version = version
+        return state
 
-    def _reloaded(self) -> EngineState:
+    def _reloaded(self) -> tuple[EngineState, Version]:
         config, state, version = bundle.load(self.store.folder)
         if config != self._config:
             raise BundleError(f"{self.store.folder}: version {version.name} has another config; load the bundle again")
         warm_up(state)
-        self.store.version = version
-        return state
+        return state, version
 
 
 class Follower:
@@ -70,13 +78,13 @@ class Follower:
 
 
 def _follow(engine: weakref.ref[Writer], followed: Followed, closed: threading.Event) -> None:
-    said = ""
     while not closed.wait(INTERVAL_S) and (writer := engine()) is not None:
         try:
             writer.advance(followed.newest)
-            said = ""
+            followed.store.fault = None
         except Exception as fault:  # noqa: BLE001 - what cannot be read now may be readable at the next look
-            if str(fault) != said and not closed.is_set():
-                _log.warning("cannot follow the bundle, the engine serves as before: %s", fault)
-            said = str(fault)
+            text = fault_text(fault)
+            if text != followed.store.fault and not closed.is_set():
+                _log.warning("cannot follow the bundle, the engine serves as before: %s", text)
+            followed.store.fault = text
         del writer

@@ -70,6 +70,7 @@ class StoreHealth:
         held: whether this engine is its writer; its first live change makes it that.
         journal_seq: number of the last change of its journal that is served.
         unsaved: changes in the journal that the version does not hold, and that a load replays.
+        fault: why a follower cannot read on, or None.
     """
 
     folder: str
@@ -77,6 +78,7 @@ class StoreHealth:
     held: bool
     journal_seq: int
     unsaved: int
+    fault: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ class Health:
 
     Attributes:
         config_hash: names the config.
-        data_version: rises with every change of the data and every refit, from process to process.
+        data_version: rises with every change of the data and every refit, from process to process; a rollback takes
+            it back with the fit.
         n_items, n_users, n_events: sizes of what is served; removed items are not counted.
         paths: the paths by name.
         fallback: the fallback.

@@ -93,7 +93,8 @@ class EngineState:
         segments: the paths' weights by the most events of a history that they hold for, shortest first; the last
             holds for all.
         allowed: bitmap over item rows without those that were removed, or None while none is.
-        data_version: rises with every change of the data and every refit, from process to process.
+        data_version: rises with every change of the data and every refit, from process to process; a rollback takes
+            it back with the fit.
         journal_seq: number of the last change of the bundle's journal that it holds.
         version: rises with each state that is made in the process, by `dataclasses.replace` as well; what is kept
             of a state's answers is kept under it.

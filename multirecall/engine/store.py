@@ -25,11 +25,15 @@ class Store:
     Args:
         folder: the bundle.
         version: the one that the engine's state began as.
+
+    Attributes:
+        fault: why it could not be followed when it was looked at last, or None.
     """
 
     def __init__(self, folder: Path, version: Version) -> None:
         self.folder = folder.resolve()  # whatever becomes of the working directory and of links
         self.version = version
+        self.fault: str | None = None
         self._lock: WriterLock | None = None
         self._journal: Journal | None = None
 
@@ -54,11 +58,6 @@ class Store:
     def held(self) -> bool:
         """Whether this engine is the bundle's writer."""
         return self._lock is not None and self._lock.held
-
-    @property
-    def reader(self) -> JournalReader:
-        """The bundle's journal, to read from."""
-        return JournalReader(self.folder, self.version.bundle)
 
     def hold(self, seq: int) -> list[Change]:
         """Become the bundle's writer, if not yet, and return the journaled changes after number `seq`.

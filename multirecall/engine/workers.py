@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 T = TypeVar("T")
 
@@ -26,6 +28,11 @@ class Workers(Generic[T]):
 
     def __init__(self, name: str) -> None:
         self._name = f"multirecall-{name}"
+        self._begin()
+        _pools.add(self)
+
+    def _begin(self) -> None:
+        """Begin without a thread, as a child by fork must, whose parent's threads it does not have."""
         self._lock = threading.Lock()
         self._tasks: queue.SimpleQueue[Task[T] | None] = queue.SimpleQueue()
         self._threads = 0
@@ -106,6 +113,16 @@ class Workers(Generic[T]):
         with self._lock:
             self._abandoned -= 1
 
+
+_pools: WeakSet[Workers[Any]] = WeakSet()
+
+
+def _begin_in_child() -> None:
+    for pool in list(_pools):
+        pool._begin()
+
+
+os.register_at_fork(after_in_child=_begin_in_child)
 
 Task = tuple[Future[T], Callable[[], T], Callable[[BaseException], T]]
 

@@ -130,7 +130,7 @@ class Writer:
         if store is None:
             return None
         unsaved = state.journal_seq - store.version.journal_seq
-        return StoreHealth(str(store.folder), store.version.name, store.held, state.journal_seq, unsaved)
+        return StoreHealth(str(store.folder), store.version.name, store.held, state.journal_seq, unsaved, store.fault)
 
     @property
     def refit_health(self) -> RefitHealth:

@@ -49,7 +49,7 @@ class Clock:
 def path(plugin: type[Retriever], kind: str | None = None, clock: Clock | None = None, **changed: Any) -> Path:
     retriever = plugin(plugin.Config.model_validate({} if kind is None else {"kind": kind}))
     retriever.fit(small_shop(), rng=np.random.default_rng(0), progress=SILENT)
-    values = {"name": "odd", "quota": WINDOW, "required": False, "n_items": 65, **changed}
+    values = {"name": "odd", "quota": WINDOW, "required": False, "n_items": 65, "n_users": 40, **changed}
     return new_path(retriever=retriever, clock=clock or time.perf_counter, **values)
 
 
