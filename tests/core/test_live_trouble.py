@@ -20,6 +20,7 @@ from multirecall import Dataset, Engine, EngineConfig, PathConfig
 from multirecall.data import Changes
 from multirecall.engine import bundle, follower
 from multirecall.engine.journal import Journal
+from multirecall.engine.state import Blueprint
 from multirecall.errors import BundleError, IdTypeError, NotFitted, PluginError
 from multirecall.progress import Progress
 
@@ -335,7 +336,7 @@ def test_a_forked_child_has_worker_threads_of_its_own(plugins: Callable[..., Non
 
 
 def test_a_bundle_whose_plug_in_is_missing_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle.Blueprint, "of", missing)
+    monkeypatch.setattr(Blueprint, "of", missing)
     with pytest.raises(PluginError, match=r"000001: no retriever .* install what it was saved with"):
         Engine.load(folder)
 
