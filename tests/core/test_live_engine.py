@@ -247,6 +247,8 @@ def test_a_follower_has_every_change_and_takes_a_new_version(folder: Path) -> No
             follower.add_interactions([event("u1", "i1")])
         with pytest.raises(RequestError, match="only follows"):
             follower.save(folder)
+        with pytest.raises(RequestError, match="only follows"):
+            follower.fit(writer.data)
 
 
 def test_rollback_keeps_the_changes_and_takes_the_older_fit(folder: Path) -> None:
