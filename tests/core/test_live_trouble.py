@@ -128,6 +128,18 @@ def test_an_interrupt_behind_the_commit_leaves_engine_and_journal_in_step(
         assert contents_of(engine) == held
 
 
+def test_a_transaction_that_an_interrupt_left_open_is_undone(folder: Path) -> None:
+    with Engine.load(folder) as engine:
+        engine.add_interactions(event("i1"))
+        store = engine._writer.store
+        assert store is not None
+        journal = store._held()
+        journal._connection.execute("BEGIN IMMEDIATE")
+        journal._last = None
+        engine.add_interactions(event("i2"))
+        assert last_of(engine, 2) == ["i1", "i2"]
+
+
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
