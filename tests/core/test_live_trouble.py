@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from crashes import base_frames, contents_of
 from faulty import Rows
+from patience import PATIENCE_S, eventually
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig
 from multirecall.data import Changes
@@ -25,7 +26,6 @@ from multirecall.errors import BundleError, IdTypeError, NotFitted, PluginError
 from multirecall.progress import Progress
 
 NOW = 1_800_000_000
-PATIENCE_S = 60
 MANY = 300
 POPULARITY = EngineConfig(k=30, paths=(PathConfig(retriever="popularity"),))
 
@@ -373,16 +373,6 @@ def test_a_retriever_that_cannot_be_saved_is_named_and_the_version_before_stays(
         engine.save(folder)
     with Engine.load(folder) as engine:
         assert engine.paths == ("popularity",)
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until `holds()`, asking again and again, but not for ever."""
-    patience = threading.Event()
-    for _ in range(20 * PATIENCE_S):
-        if holds():
-            return
-        patience.wait(0.05)
-    raise AssertionError("it does not come true")
 
 
 def test_a_follower_goes_on_after_whatever_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
