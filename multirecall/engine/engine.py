@@ -78,7 +78,9 @@ class Engine:
         Raises:
             CannotFit: the data lack what a path of the config needs.
             ConfigError: the config's `[data]` differs from how the data were read.
+            RequestError: this engine follows a bundle, or `data` is no dataset.
         """
+        self._refuse_if_following("fit")
         if not isinstance(data, Dataset):
             raise RequestError(
                 f"fit: got a {type(data).__name__}; make a Dataset with Dataset.from_frames or Dataset.load"

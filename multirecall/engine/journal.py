@@ -243,6 +243,8 @@ class Journal(JournalReader):
             raise BundleError(
                 f"{self.file}: was opened by the process that this one was forked from; load the engine here"
             )
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")  # an interrupt came between its begin and its block
         return self._db
 
     @contextmanager

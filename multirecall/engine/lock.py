@@ -62,8 +62,7 @@ class WriterLock:
             os.close(descriptor)
 
     def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
-            self.release()
+        self.release()
 
     def __enter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -77,11 +78,15 @@ class Writer:
 
     def serve(self, state: EngineState) -> None:
         """Replace all that is served by a state that lives in no bundle; a refit under way is dropped."""
-        self._replace(state)
+        with self._saving, self._turn:
+            with suppress(NotFitted):
+                state = replace(state, data_version=self._current().data_version + 1)
+            self._replace(state)
 
     def close(self) -> None:
         """Serve nothing any more and let go of the bundle, once a save under way is through; drop a refit."""
-        self._replace(None)
+        with self._saving, self._turn:
+            self._replace(None)
 
     def save(self, config: EngineConfig, folder: Path) -> None:
         """Save what is served. The first folder becomes the engine's own; into any other goes a copy.
@@ -138,12 +143,11 @@ class Writer:
         return RefitHealth(self._missed is not None, self._refits, self._refit_fault)
 
     def _replace(self, state: EngineState | None) -> None:
-        with self._saving, self._turn:
-            self._missed = None
-            if self.store is not None:
-                self.store.close()
-                self.store = None
-            self._publish(state)
+        self._missed = None
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+        self._publish(state)
 
     def _commit(self, group: list[Ticket]) -> None:
         try:

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from crashes import base_frames, contents_of
 from faulty import Rows
+from patience import PATIENCE_S, eventually
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig, User
 from multirecall.data import Changes
@@ -24,7 +25,6 @@ from multirecall.progress import Progress
 
 PATHS = ("popularity", "user_cf", "item_cf", "content")
 NOW = 1_800_000_000
-PATIENCE_S = 60
 
 
 def engine_of(*paths: str, **options: Any) -> Engine:
@@ -48,16 +48,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "bundle"))
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until `holds()`, asking again and again, but not for ever."""
-    done = threading.Event()
-    for _ in range(PATIENCE_S * 20):
-        if holds():
-            return
-        done.wait(0.05)
-    raise AssertionError("it does not come true")
 
 
 def test_an_event_counts_at_once_as_seen_and_in_every_history() -> None:
@@ -247,6 +237,8 @@ def test_a_follower_has_every_change_and_takes_a_new_version(folder: Path) -> No
             follower.add_interactions([event("u1", "i1")])
         with pytest.raises(RequestError, match="only follows"):
             follower.save(folder)
+        with pytest.raises(RequestError, match="only follows"):
+            follower.fit(writer.data)
 
 
 def test_rollback_keeps_the_changes_and_takes_the_older_fit(folder: Path) -> None:

@@ -15,16 +15,17 @@ import polars as pl
 import pytest
 from crashes import base_frames, contents_of
 from faulty import Rows
+from patience import PATIENCE_S, eventually
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig
 from multirecall.data import Changes
 from multirecall.engine import bundle, follower
 from multirecall.engine.journal import Journal
+from multirecall.engine.state import Blueprint
 from multirecall.errors import BundleError, IdTypeError, NotFitted, PluginError
 from multirecall.progress import Progress
 
 NOW = 1_800_000_000
-PATIENCE_S = 60
 MANY = 300
 POPULARITY = EngineConfig(k=30, paths=(PathConfig(retriever="popularity"),))
 
@@ -125,6 +126,18 @@ def test_an_interrupt_behind_the_commit_leaves_engine_and_journal_in_step(
         assert last_of(engine, 3) == ["interrupted", "again", "later"]
     with Engine.load(folder) as engine:
         assert contents_of(engine) == held
+
+
+def test_a_transaction_that_an_interrupt_left_open_is_undone(folder: Path) -> None:
+    with Engine.load(folder) as engine:
+        engine.add_interactions(event("i1"))
+        store = engine._writer.store
+        assert store is not None
+        journal = store._held()
+        journal._connection.execute("BEGIN IMMEDIATE")
+        journal._last = None
+        engine.add_interactions(event("i2"))
+        assert last_of(engine, 2) == ["i1", "i2"]
 
 
 def interrupt(*_: object) -> None:
@@ -335,7 +348,7 @@ def test_a_forked_child_has_worker_threads_of_its_own(plugins: Callable[..., Non
 
 
 def test_a_bundle_whose_plug_in_is_missing_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle.Blueprint, "of", missing)
+    monkeypatch.setattr(Blueprint, "of", missing)
     with pytest.raises(PluginError, match=r"000001: no retriever .* install what it was saved with"):
         Engine.load(folder)
 
@@ -360,16 +373,6 @@ def test_a_retriever_that_cannot_be_saved_is_named_and_the_version_before_stays(
         engine.save(folder)
     with Engine.load(folder) as engine:
         assert engine.paths == ("popularity",)
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until `holds()`, asking again and again, but not for ever."""
-    patience = threading.Event()
-    for _ in range(20 * PATIENCE_S):
-        if holds():
-            return
-        patience.wait(0.05)
-    raise AssertionError("it does not come true")
 
 
 def test_a_follower_goes_on_after_whatever_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

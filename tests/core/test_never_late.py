@@ -388,7 +388,7 @@ def test_health_is_ready_for_json(misfits: None) -> None:
     assert len(figures["config_hash"]) >= 8
     same = engine({"retriever": "item_cf"}, cache_size=3).health()
     assert same.config_hash == figures["config_hash"]
-    assert same.data_version > figures["data_version"]
+    assert fitted.fit(small_shop()).health().data_version > figures["data_version"]
     assert engine({"retriever": "item_cf", "quota": 7}).health().config_hash != figures["config_hash"]
 
 
