@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from multirecall import Dataset, Engine
 from multirecall.datasets import generate
-from multirecall.engine import engine as engine_module
+from multirecall.engine import answer
 from multirecall.engine.request import read_filters, read_query
 from multirecall.progress import Progress, terminal_progress
 
@@ -217,7 +217,7 @@ def clocks(engines: Iterable[Engine]) -> Iterator[dict[str, Seconds]]:
     states = [engine._current() for engine in engines]
     targets: list[tuple[Any, str, str]] = [(path.retriever, "retrieve", path.name) for path in states[0].paths]
     targets += [(state.fusion, "fuse", "fuse") for state in states]
-    targets += [(engine_module, "read_query", "read"), (engine_module, "refilled", "filter and refill")]
+    targets += [(answer, "read_query", "read"), (answer, "refilled", "filter and refill")]
     with ExitStack() as patches:
         for owner, name, stage in targets:
             patches.enter_context(patch.object(owner, name, clocked(stage, getattr(owner, name))))

@@ -114,7 +114,7 @@ class Vocabulary:
     def ids(self, rows: NDArray[np.integer] | slice = slice(None)) -> NDArray[Any]:
         """The external ids of `rows` (all rows by default), in their dtype."""
         if not self._tail.size:
-            return self._base[rows]
+            return self._base[rows] if isinstance(rows, slice) else self._base.take(rows)
         asked = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows)
         late = asked >= self._base.size
         ids = np.empty(asked.shape, self.dtype)

@@ -9,28 +9,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.config import EngineConfig, config_hash
 from multirecall.data import ChangeKind, Dataset
 from multirecall.engine import bundle
+from multirecall.engine.answer import answered, answered_batch
 from multirecall.engine.cache import ResultCache
-from multirecall.engine.deadline import Deadline
 from multirecall.engine.explain import explained
 from multirecall.engine.export import write_candidates
 from multirecall.engine.follower import Followed, Follower
-from multirecall.engine.fuse import fused_batch
 from multirecall.engine.health import CacheHealth, Health, health_of
-from multirecall.engine.refill import refilled, refilled_batch
-from multirecall.engine.request import listed, read_filters, read_queries, read_query
-from multirecall.engine.runner import run_batch, run_paths
+from multirecall.engine.request import listed, read_deadline, read_filters, read_queries, read_query, read_size
+from multirecall.engine.runner import run_batch
 from multirecall.engine.state import Blueprint, EngineState, fitted
 from multirecall.engine.store import Store
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
-from multirecall.lists import RankedBatch, RankedList
+from multirecall.lists import RankedBatch
 from multirecall.progress import Progress, terminal_progress
 from multirecall.query import User
 from multirecall.result import CandidateBatch, Candidates, Explanation
@@ -171,8 +168,12 @@ class Engine:
             PathError: a required path failed, or all did.
             NotFitted: the engine has nothing to serve.
         """
-        state, k, deadline = self._current(), self._size(k), self._deadline(deadline_ms)
-        ask = partial(_answered, state, user, k, exclude, where, seen, deadline)
+        state, k, deadline = (
+            self._current(),
+            read_size(k, self.config.k),
+            read_deadline(deadline_ms, self.config.deadline_ms),
+        )
+        ask = partial(answered, state, user, k, exclude, where, seen, deadline)
         return ask() if self._cache is None else self._cache.answer(state, (user, k, exclude, where, seen), ask)
 
     def retrieve_batch(
@@ -185,26 +186,8 @@ class Engine:
         seen: bool = False,
     ) -> CandidateBatch:
         """The same for several users, without a deadline; arguments and errors as in `retrieve`."""
-        state = self._current()
-        k, deadline = self._size(k), Deadline(None)
-        asked = listed(users, "users")
-        queries = read_queries(state.data, asked, read_filters(state, exclude, where, seen))
-        outcomes = run_batch(state.paths, state.windows, queries)
-        batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]
-        fused = fused_batch(state, queries, batches, min(k, state.data.n_items))
-        final, n_refilled = refilled_batch(state, queries, fused, k, deadline)
-        return CandidateBatch(
-            user_ids=tuple(user.id if isinstance(user, User) else user for user in asked),
-            user_dtype=state.data.users.ids.dtype,
-            catalogue=state.data.items.ids,
-            offsets=final.offsets,
-            items=final.items,
-            scores=final.scores,
-            ranks=final.ranks,
-            paths=state.names,
-            status={path.name: one.status for path, one in zip(state.paths, outcomes, strict=True)},
-            n_refilled=n_refilled,
-            shortfall=k - np.diff(final.offsets),
+        return answered_batch(
+            self._current(), listed(users, "users"), read_size(k, self.config.k), exclude, where, seen
         )
 
     def path_lists(
@@ -268,8 +251,7 @@ class Engine:
         Raises:
             RequestError: the catalogue does not have the item, or as `retrieve`.
         """
-        state = self._current()
-        k = self._size(k)
+        state, k = self._current(), read_size(k, self.config.k)
         row = state.data.items.ids.row(item)
         if row < 0:
             raise RequestError(f"explain: no item has the id {item!r}; pass an id of the log or the item table")
@@ -405,44 +387,3 @@ class Engine:
     def _refuse_if_following(self, what: str) -> None:
         if self._follower is not None:
             raise RequestError(f"{what}: this engine only follows its bundle; call it on the engine that writes it")
-
-    def _size(self, k: int | None) -> int:
-        if k is None:
-            return self.config.k
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise RequestError(f"k must be a whole number > 0, got {k!r}")
-        return int(k)
-
-    def _deadline(self, deadline_ms: float | None) -> Deadline:
-        if deadline_ms is None:
-            return Deadline(self.config.deadline_ms)
-        if isinstance(deadline_ms, bool) or not isinstance(deadline_ms, int | float) or not 0 < deadline_ms < 1e9:
-            raise RequestError(f"deadline_ms must be a number of milliseconds between 0 and 1e9, got {deadline_ms!r}")
-        return Deadline(float(deadline_ms))
-
-
-def _answered(
-    state: EngineState,
-    user: Id | User,
-    k: int,
-    exclude: Iterable[Id] | None,
-    where: Mapping[str, Any] | None,
-    seen: bool,
-    deadline: Deadline,
-) -> Candidates:
-    """The flow of a request, from its arguments to the candidates."""
-    query = read_query(state.data, user, read_filters(state, exclude, where, seen))
-    outcomes = run_paths(state.paths, state.windows, query, deadline)
-    lists = [one.ranked or RankedList.empty() for one in outcomes]
-    weights = state.weights_for(query.history.size)
-    fused = state.fusion.fuse(lists, weights, state.quotas, min(k, state.data.n_items))
-    final, n_refilled = refilled(state, query, fused, k, deadline)
-    return Candidates(
-        ids=state.data.items.ids.ids(final.items),
-        scores=final.scores,
-        ranks=final.ranks,
-        paths=state.names,
-        status={path.name: one.status for path, one in zip(state.paths, outcomes, strict=True)},
-        n_refilled=n_refilled,
-        shortfall=k - len(final),
-    )

@@ -164,7 +164,8 @@ def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int
     """
     window = quota
     while True:
-        ranked = _checked(_own_list(retriever.retrieve(query, window)), window, n_items)
+        answer = retriever.retrieve(query, window)
+        ranked = _checked(answer if retriever.inline else _own_list(answer), window, n_items)
         kept = _eligible(retriever, ranked, query)
         if len(kept) >= quota or len(ranked) < window or window >= n_items:
             return kept.head(quota)
@@ -187,7 +188,7 @@ def eligible_windows(
 
 
 def _own_list(answer: Any) -> Any:
-    """A copy, which another call of the retriever cannot write into once it has been checked."""
+    """A copy, which a late call of the retriever cannot write into once it has been checked."""
     if not isinstance(answer, RankedList):
         return answer
     if not all(isinstance(part, np.ndarray) for part in (answer.items, answer.scores)):

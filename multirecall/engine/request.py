@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Dataset, Table
+from multirecall.engine.deadline import Deadline
 from multirecall.engine.state import EngineState
 from multirecall.engine.where import allowed_by, known_field, plain_value
 from multirecall.errors import RequestError
@@ -26,6 +27,24 @@ class Filters:
     exclude: NDArray[np.int32]
     allowed: NDArray[np.bool_] | None
     seen: bool
+
+
+def read_size(k: int | None, default: int) -> int:
+    """How many candidates are asked for; raises `RequestError`."""
+    if k is None:
+        return default
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise RequestError(f"k must be a whole number > 0, got {k!r}")
+    return int(k)
+
+
+def read_deadline(deadline_ms: float | None, default: float | None) -> Deadline:
+    """The deadline, which begins now; raises `RequestError`."""
+    if deadline_ms is None:
+        return Deadline(default)
+    if isinstance(deadline_ms, bool) or not isinstance(deadline_ms, int | float) or not 0 < deadline_ms < 1e9:
+        raise RequestError(f"deadline_ms must be a number of milliseconds between 0 and 1e9, got {deadline_ms!r}")
+    return Deadline(float(deadline_ms))
 
 
 def read_filters(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multirecall import Engine
+from multirecall import Dataset, Engine, EngineConfig, PathConfig
+from multirecall.datasets import generate
 from multirecall.progress import SILENT
 from multirecall.protocols import PluginConfig
 from multirecall.testing import small_shop
@@ -31,6 +32,22 @@ def test_python_start_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert (tmp_path / "candidates.parquet").is_file()
 
 
+def test_live_changes_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = generate(n_users=500, n_items=800, n_interactions=20_000)
+    config = EngineConfig(paths=(PathConfig(retriever="item_cf"), PathConfig(retriever="content")))
+    with Engine(config).fit(Dataset.from_frames(log.interactions, log.items, log.users)) as engine:
+        engine.save("bundle")
+    names: dict[str, Any] = {"Engine": Engine}
+    exec(compile(blocks("python")[1], "README.md", "exec"), names)
+    assert "PathHealth(breaker='closed'" in capsys.readouterr().out
+    names["engine"].refresh().result(60)
+    assert "i000080" not in names["engine"].retrieve("u00042", k=800).ids
+    assert "brand-new" in names["engine"].retrieve("u00042", k=800).ids
+    names["engine"].close()
+    assert len(Engine.versions("bundle")) == 2
+
+
 def test_config_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "engine.toml").write_text(blocks("toml")[0], encoding="utf-8")
     assert [path.name for path in Engine.from_toml(tmp_path / "engine.toml").config.paths] == [
@@ -42,7 +59,7 @@ def test_config_is_accepted(tmp_path: Path) -> None:
 
 def test_own_retriever_passes_the_contract(tmp_path: Path) -> None:
     names: dict[str, Any] = {"__name__": "my_project.fresh"}
-    exec(compile(blocks("python")[1], "README.md", "exec"), names)
+    exec(compile(blocks("python")[2], "README.md", "exec"), names)
     contract = type("TestFresh", (RetrieverContract,), {"retriever": names["Fresh"]})()
     data = small_shop()
     path = names["Fresh"](PluginConfig())

@@ -1,0 +1,75 @@
+"""The flow of a request, from its arguments to the candidates, for one user and for several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from multirecall.engine.deadline import Deadline
+from multirecall.engine.fuse import fused_batch
+from multirecall.engine.refill import refilled, refilled_batch
+from multirecall.engine.request import read_filters, read_queries, read_query
+from multirecall.engine.runner import run_batch, run_paths
+from multirecall.engine.state import EngineState
+from multirecall.lists import RankedBatch, RankedList
+from multirecall.query import User
+from multirecall.result import CandidateBatch, Candidates
+from multirecall.vocabulary import Id
+
+
+def answered(
+    state: EngineState,
+    user: Id | User,
+    k: int,
+    exclude: Iterable[Id] | None,
+    where: Mapping[str, Any] | None,
+    seen: bool,
+    deadline: Deadline,
+) -> Candidates:
+    """The candidates of one user; arguments and errors as in `Engine.retrieve`."""
+    query = read_query(state.data, user, read_filters(state, exclude, where, seen))
+    outcomes = run_paths(state.paths, state.windows, query, deadline)
+    lists = [one.ranked or RankedList.empty() for one in outcomes]
+    weights = state.weights_for(query.history.size)
+    fused = state.fusion.fuse(lists, weights, state.quotas, min(k, state.data.n_items))
+    final, n_refilled = refilled(state, query, fused, k, deadline)
+    return Candidates(
+        ids=state.data.items.ids.ids(final.items),
+        scores=final.scores,
+        ranks=final.ranks,
+        paths=state.names,
+        status={path.name: one.status for path, one in zip(state.paths, outcomes, strict=True)},
+        n_refilled=n_refilled,
+        shortfall=k - len(final),
+    )
+
+
+def answered_batch(
+    state: EngineState,
+    users: list[Id | User],
+    k: int,
+    exclude: Iterable[Id] | None,
+    where: Mapping[str, Any] | None,
+    seen: bool,
+) -> CandidateBatch:
+    """The candidates of several users; arguments and errors as in `Engine.retrieve_batch`."""
+    queries = read_queries(state.data, users, read_filters(state, exclude, where, seen))
+    outcomes = run_batch(state.paths, state.windows, queries)
+    batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]
+    fused = fused_batch(state, queries, batches, min(k, state.data.n_items))
+    final, n_refilled = refilled_batch(state, queries, fused, k, Deadline(None))
+    return CandidateBatch(
+        user_ids=tuple(user.id if isinstance(user, User) else user for user in users),
+        user_dtype=state.data.users.ids.dtype,
+        catalogue=state.data.items.ids,
+        offsets=final.offsets,
+        items=final.items,
+        scores=final.scores,
+        ranks=final.ranks,
+        paths=state.names,
+        status={path.name: one.status for path, one in zip(state.paths, outcomes, strict=True)},
+        n_refilled=n_refilled,
+        shortfall=k - np.diff(final.offsets),
+    )
