@@ -9,8 +9,54 @@ from _tables import machine_of, result, table
 
 
 def performance() -> str:
-    """Whole requests beside one bare search, then fusion, batches, loading and growth."""
-    return "\n\n".join((requests(), fusions(), batches(), growth()))
+    """Whole requests beside one bare search, then fusion, deadlines, batches, loading, growth and live changes."""
+    return "\n\n".join((requests(), fusions(), deadlines(), batches(), growth(), live()))
+
+
+def deadlines() -> str:
+    """How late a request is whose paths do not answer."""
+    figures = result("deadline")
+    rows = [
+        [
+            run["scenario"].replace("_", " "),
+            f"{run['deadline_ms']:.0f}",
+            *(f"{run[f'over_{one}_ms']:.1f}" for one in ("p50", "p99", "p99.9")),
+            f"{run['load_average']:.1f}",
+        ]
+        for run in figures["runs"]
+        if run["scenario"] != "quick"
+    ]
+    head = ["paths beside two quick ones", "deadline, ms", "p50 beyond it, ms", "p99", "p99.9", "load average"]
+    return (
+        f"How far beyond its deadline `retrieve` returns, {figures['requests']:,} requests by {figures['callers']} "
+        f"callers, on {machine_of(figures)}; `bare wait` is the machine's own `Event.wait`:\n\n{table(head, rows)}"
+    )
+
+
+def live() -> str:
+    """Live changes, and what was done to lose them."""
+    speed, crash, faults, fuzz = (result(name) for name in ("live-speed", "crash", "faults", "fuzz"))
+    rows = [
+        [
+            f"{run['threads']:.0f}",
+            f"{run['events_per_call']:,.0f}",
+            f"{run['events_per_s']:,.0f}",
+            f"{run['p50_ms']:.1f}",
+            f"{run['p99_ms']:.1f}",
+        ]
+        for run in speed["rates"]
+    ]
+    head = ["writing threads", "events in a call", "events/s", "call, p50 ms", "p99 ms"]
+    damaged = sum(faults["damaged_files"].values())
+    refused = faults["refused_writes_ENOSPC"] + faults["refused_writes_EIO"]
+    inputs = sum(sum(kind.values()) for kind in fuzz["outcomes"].values())
+    return (
+        f"`add_interactions`, journaled, applied to {', '.join(speed['paths'])} and visible on return, on a log of "
+        f"{speed['interactions']:,} events, on {machine_of(speed)}:\n\n{table(head, rows)}\n\n"
+        f"Nothing acknowledged was lost in {crash['kills']} processes killed by SIGKILL within {crash['operations']:,} "
+        f"operations; {damaged:,} damaged files, {refused} failing writes and {inputs:,} malformed inputs each got a "
+        "clear error, with the version before intact."
+    )
 
 
 def requests() -> str:

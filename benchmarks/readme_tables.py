@@ -110,11 +110,50 @@ def peers() -> str:
         search = index["searches"][f"top_{k}"]
         ours, theirs = search["as_chosen"], search["bare"]
         job = f"top-{k} of {index['items']:,} × {index['dim']} vectors, µs"
-        cells = [f"{one['p50_us']:.0f} (recall {one['recall']:.4f})" for one in (theirs, ours)]
-        rows.append([job, "bare hnswlib, same width", *cells, f"{theirs['p50_us'] / ours['p50_us']:.1f} ×"])
+        cells = [f"{one['cpu_p50_us']:.0f} (recall {one['recall']:.4f})" for one in (theirs, ours)]
+        rows.append([job, "bare hnswlib, same width", *cells, f"{theirs['cpu_p50_us'] / ours['cpu_p50_us']:.1f} ×"])
+    rows += [*cf_rows(), *bm25_rows()]
     return (
         f"Kernels beside their peers, one thread, CPU time:\n\n{table(['job', 'peer', 'peer', 'ours', 'ratio'], rows)}"
     )
+
+
+def cf_rows() -> list[list[str]]:
+    """Item-CF beside implicit."""
+    figures = result("item_cf")
+    fits, requests = figures["fit"], figures["request"]
+    size = f"{figures['events']:,} events on {figures['items']:,} items"
+    asked = f"item-CF, {figures['k']} items for one user, µs"
+    return [
+        cost_row(f"item-CF fit, {size}, s", "implicit", fits["implicit"]["cpu_s"], fits["multirecall"]["cpu_s"]),
+        cost_row(asked, "implicit", requests["implicit"]["cpu_p50_us"], requests["multirecall"]["cpu_p50_us"]),
+    ]
+
+
+def bm25_rows() -> list[list[str]]:
+    """The inverted index beside bm25s."""
+    figures = result("bm25")
+    built, asked = figures["index"], figures["query"]
+    job = f"BM25 over {figures['documents']:,} documents"
+    ours = asked["multirecall"]["cpu_ms"]
+    return [
+        *(
+            cost_row(f"{job}, top {figures['k']}, ms", peer, asked[peer]["cpu_ms"], ours)
+            for peer in ("bm25s numpy", "bm25s numba")
+        ),
+        *(
+            cost_row(f"{job}, index from {what}, s", "bm25s", *(built[f"{one}{kind}"]["cpu_s"] for one in LIBRARIES))
+            for what, kind in (("token ids", ""), ("text", " from text"))
+        ),
+    ]
+
+
+LIBRARIES = ("bm25s", "multirecall")
+
+
+def cost_row(job: str, peer: str, theirs: float, ours: float) -> list[str]:
+    """A row of a job that takes time."""
+    return [job, peer, f"{theirs:,.3g}", f"{ours:,.3g}", f"{theirs / ours:.1f} ×"]
 
 
 def recalls(name: str, caption: str) -> str:
