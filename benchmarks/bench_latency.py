@@ -38,7 +38,7 @@ from multirecall.progress import Progress, terminal_progress
 SEED = 7
 WARM = 50
 MOST_TRAINED = 200_000
-M, EF_CONSTRUCTION = 24, 200
+M = 24
 FUSIONS: dict[str, dict[str, Any]] = {"rrf": {}, "weighted_sum": {"normaliser": "min_max"}}
 Times = dict[str, list[float]]
 Seconds = NDArray[np.float64]
@@ -58,6 +58,7 @@ def main(
     k: Annotated[int, typer.Option(help="Candidates of a request.")] = 500,
     requests: Annotated[int, typer.Option(help="Users that ask every engine and hnswlib.")] = 500,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps built indexes from run to run.")] = None,
+    ef_construction: Annotated[int, typer.Option(help="Width of the build of hnswlib's graph.")] = 200,
     generated: Annotated[
         bool | None,
         typer.Option("--generated/--trained", help="Vectors generated or trained; default: trained up to 200,000."),
@@ -86,7 +87,7 @@ def main(
                 vectors = tower_of(first)._index.vectors.values
             ready_s = perf_counter() - start
             engines = {name: with_fusion(first, name) for name in FUSIONS}
-            bare = bare_index(vectors, folder, progress)
+            bare = bare_index(vectors, ef_construction, folder, progress)
             asked = np.random.default_rng(SEED).choice(np.unique(data.interactions.users), requests + WARM)
             figures = measured(engines, bare, data.users.ids.ids(asked).tolist(), k, progress)
     for name, row in figures["whole"].items():
@@ -94,7 +95,7 @@ def main(
     typer.echo(f"p50 of rrf / p50 of one bare search: {figures['ratios']}")
     sizes = {"items": data.n_items, "users": data.n_users, "interactions": len(data.interactions), "k": k}
     settings = {"paths": PATHS, "quota": 500, "dim": DIM, "threads": 1, "seed": SEED, "requests": requests}
-    peer = {"hnswlib": version("hnswlib"), "M": M, "ef_construction": EF_CONSTRUCTION, "ef": [2 * k, k]}
+    peer = {"hnswlib": version("hnswlib"), "M": M, "ef_construction": ef_construction, "ef": [2 * k, k]}
     typer.echo(
         write(
             f"latency-{items}",
@@ -123,14 +124,14 @@ def with_fusion(engine: Engine, strategy: str) -> Engine:
     return other
 
 
-def bare_index(vectors: NDArray[np.float32], folder: Path | None, progress: Progress) -> Any:
+def bare_index(vectors: NDArray[np.float32], ef_construction: int, folder: Path | None, progress: Progress) -> Any:
     """The peer's own index over the vectors of two_tower, from `folder` where it is there."""
     index = hnswlib.Index("cosine", DIM)
     file = None if folder is None else folder / "bare.hnsw"
     if file is not None and file.is_file():
         index.load_index(str(file), max_elements=len(vectors))
     else:
-        index.init_index(len(vectors), M=M, ef_construction=EF_CONSTRUCTION, random_seed=SEED)
+        index.init_index(len(vectors), M=M, ef_construction=ef_construction, random_seed=SEED)
         with progress.task("bare hnswlib", len(vectors)) as advance:
             for part in np.array_split(np.arange(len(vectors)), max(len(vectors) // 2000, 1)):
                 index.add_items(vectors[part], part)
