@@ -185,7 +185,9 @@ def reached_by(bits: Array, k: int) -> int:
 
     `bits` are those of float32 scores, read as int32 (n,); what is not above 0 and finite does not count.
     """
-    peaks = _peaks(_peaks(bits))
+    peaks = _peaks(bits)
+    while peaks.size >= BLOCK * max(k, 1):
+        peaks = _peaks(peaks)
     keys = np.empty(peaks.size, np.int64)
     n_keys = 0
     for place in range(peaks.size):
