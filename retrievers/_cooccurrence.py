@@ -85,7 +85,7 @@ def _neighbours(
     constant = np.float32(shrinkage)
     sums = np.zeros(n_items, np.float32)
     longest = np.diff(user_offsets).max() if user_offsets.size > 1 else 0
-    touched = np.empty(n_items + longest + 1, np.int32)
+    touched = np.empty(n_items + longest + 1, user_items.dtype)
     all_similarities = np.empty(n_items, np.float32)
     all_divisors = np.empty(n_items, np.float32)
     lengths = np.zeros(stop - start, np.int64)
