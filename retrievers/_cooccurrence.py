@@ -5,12 +5,19 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from multirecall.kernels import Array, kernel
+from multirecall.kernels import Array, kernel, prefetch
 from multirecall.progress import Progress
 from multirecall.topk import best_keys, candidates_of, key_of, reached_by, reaching
 
 from ._gather import SparseRows
 from ._neighbours import in_blocks, powers
+
+AHEAD = 8
+"""Users whose items are on their way from memory while those of one are added up: lists lie far from each other, so
+that the processor, left to itself, would wait for the start of each. Speed only."""
+
+FETCHED = 128
+"""Bytes of a list that are asked for ahead; the processor expects the rest by itself. Speed only."""
 
 
 def cooccurring(
@@ -31,14 +38,16 @@ def cooccurring(
     `S[s → t] = Σ_u (x_us · x_ut / n_u^g) / (n_s^a · n_t^b + shrinkage^(a + b))`, with the exponents g of the user,
     a of the source and b of the target.
     """
-    by_user = by_user.copy()
-    by_user.eliminate_zeros()
+    if not by_user.data.all():
+        by_user = by_user.copy()
+        by_user.eliminate_zeros()
+    n_items = by_user.shape[1]
     by_item = by_user.tocsc()
-    item_sums = by_user.power(2).sum(axis=0)
+    item_sums = np.bincount(by_user.indices, np.square(by_user.data), n_items)
     arguments = (
         by_user.indptr.astype(np.int64),
-        by_user.indices.astype(np.int32),
-        by_user.data,
+        by_user.indices.astype(np.uint16 if n_items <= 1 << 16 else np.int32),
+        by_user.data if (by_user.data != 1.0).any() else by_user.data[:0],
         by_item.indptr.astype(np.int64),
         by_item.indices.astype(np.int32),
         by_item.data,
@@ -48,7 +57,6 @@ def cooccurring(
         shrinkage ** (source_exponent + target_exponent),
         n_neighbours,
     )
-    n_items = by_user.shape[1]
     return in_blocks(lambda start, stop: _neighbours(start, stop, *arguments), n_items, threads, progress, task)
 
 
@@ -68,12 +76,18 @@ def _neighbours(
     shrinkage: float,
     n_neighbours: int,
 ) -> tuple[Array, Array, Array]:
-    """The best neighbours of the source items `start … stop - 1`: their counts, items and similarities."""
+    """The best neighbours of the source items `start … stop - 1`: their counts, items and similarities.
+
+    `user_items` are int32, or uint16 where that is enough; `user_values` are empty if all are 1.
+    """
     n_items = item_offsets.size - 1
+    weighted = user_values.size > 0
+    constant = np.float32(shrinkage)
     sums = np.zeros(n_items, np.float32)
     longest = np.diff(user_offsets).max() if user_offsets.size > 1 else 0
-    touched = np.empty(n_items + longest + 1, np.int32)
-    similarities = np.empty(n_items, np.float32)
+    touched = np.empty(n_items + longest + 1, user_items.dtype)
+    all_similarities = np.empty(n_items, np.float32)
+    all_divisors = np.empty(n_items, np.float32)
     lengths = np.zeros(stop - start, np.int64)
     capacity = 0
     for source in range(start, stop):
@@ -88,6 +102,10 @@ def _neighbours(
     for source in range(start, stop):
         size = 0
         for entry in range(item_offsets[source], item_offsets[source + 1]):
+            ahead = user_offsets[item_users[min(entry + AHEAD, item_users.size - 1)]]
+            prefetch(user_items, ahead, FETCHED)
+            if weighted:
+                prefetch(user_values, ahead, 2 * FETCHED)
             user = item_users[entry]
             factor = item_values[entry] * user_factors[user]
             if factor > 0.0:
@@ -96,15 +114,17 @@ def _neighbours(
                     total = sums[target]
                     touched[size] = target
                     size += total == 0.0
-                    sums[target] = total + factor * user_values[pair]
+                    sums[target] = total + (factor * user_values[pair] if weighted else factor)
                 size = min(size, n_items)
         sums[source] = 0.0
+        similarities, divisors = all_similarities[:size], all_divisors[:size]
         for position in range(size):
             target = touched[position]
-            divisor = source_powers[source] * target_powers[target] + shrinkage
-            similarities[position] = sums[target] / divisor
+            similarities[position] = sums[target]
+            divisors[position] = source_powers[source] * target_powers[target] + constant
             sums[target] = 0.0
-        bits = similarities[:size].view(np.int32)
+        np.divide(similarities, divisors, similarities)
+        bits = similarities.view(np.int32)
         places = reaching(bits, reached_by(bits, n_neighbours))
         keys = np.empty(places.size, np.int64)
         for position in range(places.size):
