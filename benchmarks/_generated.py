@@ -26,15 +26,16 @@ Vectors = NDArray[np.float32]
 
 PATHS = ("two_tower", "item2vec", "node2vec", "item_cf", "content")
 DIM = 64
-SPREAD = 0.7
-"""Length of the noise around a centre of length 1."""
+SPREADS = (1.0, 0.6, 0.4)
+"""Lengths of the centre of a group, of what a family of about `FAMILY` items adds to it, and of an item's own part."""
+FAMILY = 50
 NEIGHBOURS = 200
 TRAINED_ON = 4096
 """Examples that the towers are trained on, for networks of the true shape."""
 
 NOTE = (
-    f"unit vectors around a centre for each category and tag (noise of length {SPREAD}), and {NEIGHBOURS} neighbours "
-    "from the same centre, are generated; the user vector of two_tower runs the real network and is then replaced by "
+    f"unit vectors, sums of a part for each category and tag, one for each family of {FAMILY} items among them and one of "
+    f"an item's own (lengths {SPREADS}), and {NEIGHBOURS} neighbours from the same category and tag, are generated; the user vector of two_tower runs the real network and is then replaced by "
     "the recency-weighted mean of the history's generated vectors; item_cf and content are fitted"
 )
 
@@ -58,14 +59,16 @@ def engine_config(strategy: str, **fusion: Any) -> EngineConfig:
 
 
 def item_vectors(data: Dataset, seed: int) -> Vectors:
-    """Unit vectors, float32 (n_items, DIM): items of one category and first tag lie around one centre."""
+    """Unit vectors, float32 (n_items, DIM): items lie around families, which lie around the centres of groups."""
     rng = np.random.default_rng(seed)
     groups = centres_of(data)
-    centres = _units(rng.standard_normal((int(groups.max()) + 1, DIM), dtype=np.float32))
-    noise = rng.standard_normal((data.n_items, DIM), dtype=np.float32)
-    noise *= np.float32(SPREAD / np.sqrt(DIM))
-    noise += centres[groups]
-    return _units(noise)
+    families = groups + (int(groups.max()) + 1) * rng.integers(0, np.bincount(groups)[groups] // FAMILY + 1)
+    vectors = np.zeros((data.n_items, DIM), np.float32)
+    for length, members in zip(SPREADS, (groups, families, np.arange(data.n_items)), strict=True):
+        numbers = np.unique(members, return_inverse=True)[1]
+        parts = rng.standard_normal((int(numbers.max()) + 1, DIM), dtype=np.float32)
+        vectors += np.float32(length) * _units(parts)[numbers]
+    return _units(vectors)
 
 
 def centres_of(data: Dataset) -> NDArray[np.int64]:

@@ -122,7 +122,18 @@ def worth(
         typer.echo(f"{name:14} " + "  ".join(cells))
     sizes = {"base_events": len(base.interactions), "live_events": fresh.height, "live_s": live_s, "refit_s": refit_s}
     typer.echo(
-        write(f"live-{case}", {"case": case, "split": split.describe(), "ks": KS, "share": share, **sizes, **stages})
+        write(
+            f"live-{case}",
+            {
+                "case": case,
+                "config": config.name if config else "default",
+                "split": split.describe(),
+                "ks": KS,
+                "share": share,
+                **sizes,
+                **stages,
+            },
+        )
     )
 
 
