@@ -34,9 +34,10 @@ TRAINED_ON = 4096
 """Examples that the towers are trained on, for networks of the true shape."""
 
 NOTE = (
-    f"unit vectors, sums of a part for each category and tag, one for each family of {FAMILY} items among them and one of "
-    f"an item's own (lengths {SPREADS}), and {NEIGHBOURS} neighbours from the same category and tag, are generated; the user vector of two_tower runs the real network and is then replaced by "
-    "the recency-weighted mean of the history's generated vectors; item_cf and content are fitted"
+    f"unit vectors, sums of a part for each category and tag, one for each family of {FAMILY} items among them and one "
+    f"of an item's own (lengths {SPREADS}), and {NEIGHBOURS} neighbours from the same category and tag, are generated; "
+    "the user vector of two_tower runs the real network and is then replaced by the recency-weighted mean of the "
+    "history's generated vectors; item_cf and content are fitted"
 )
 
 
