@@ -44,7 +44,7 @@ NOTE = (
 BRIEFLY: dict[str, dict[str, Any]] = {
     "two_tower": {"epochs": 1},
     "item2vec": {"epochs": 3},
-    "node2vec": {"walks_per_node": 10, "walk_length": 40},
+    "node2vec": {"walks_per_node": 4, "walk_length": 20},
 }
 TRAINED_NOTE = f"every path is fitted on a generated log, with fewer passes than by default: {BRIEFLY}"
 
