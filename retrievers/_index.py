@@ -20,7 +20,7 @@ from multirecall.validation import StrictModel
 
 from ._vectors import Space, Vectors
 
-FORMAT = 1
+FORMAT = 2
 
 EXACT_UP_TO = 20_000
 """Vectors up to which `auto` scores all of them, which takes about as long as their 8-bit codes save."""
@@ -209,19 +209,21 @@ def build_index(
     settings: IndexConfig,
     *,
     rng: np.random.Generator,
+    asked: ArrayLike | None = None,
     threads: int = 1,
     progress: Progress = SILENT,
 ) -> VectorIndex:
     """An index of the kind that `settings` ask for, over `vectors` (n, dim) of the item rows `rows` (n,).
 
-    The same input and the same state of `rng` give the same index with one thread; with more, a graph differs
-    from build to build.
+    `asked` (m, dim) are queries as they will come, which an index that measures its recall needs where they are not
+    like the vectors. The same input and the same state of `rng` give the same index with one thread; with more, a
+    graph differs from build to build.
 
     Raises:
         DataError: a row is repeated or negative, shapes do not fit, or a vector is not finite.
     """
     seed = int(rng.integers(2**31))
-    return _built(Vectors.of(rows, vectors, space), settings, seed, threads, progress)
+    return _built(Vectors.of(rows, vectors, space, asked), settings, seed, threads, progress)
 
 
 def load_index(folder: Path, settings: IndexConfig, *, threads: int = 1) -> VectorIndex:

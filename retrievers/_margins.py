@@ -39,25 +39,33 @@ def measured(
         cells: without margins.
         vectors: in the order of the cells.
         placed: the same centred and scaled.
-        rng: draws the queries: vectors of the index, and means of several, which lie between the cells.
+        rng: draws the queries: vectors of the index, and means of several, which lie between the cells; to these come
+            the queries that `vectors` brings.
     """
     sizes = np.minimum(SIZES, vectors.rows.size).tolist()
     values = vectors.values
     drawn = rng.integers(vectors.rows.size, size=(ASKED, MEAN_OF))
+    samples = [values[drawn[:, 0]], values[drawn].mean(axis=1, dtype=np.float64), vectors.asked]
     kinds = [
         [_Asked.of(query, scores, cells, vectors, sizes) for query, scores in _scored(queries, cells, vectors, placed)]
-        for queries in (values[drawn[:, 0]], values[drawn].mean(axis=1, dtype=np.float64))
+        for queries in samples
+        if len(queries)
     ]
     margins = np.max([_margins(asked) for asked in kinds], axis=0)
     recalls = [
-        [
-            _share(asked.best[:k], cells.near(vectors, asked.query, k, margin), vectors.rows.size)
-            for k, margin in zip(sizes, margins, strict=True)
-        ]
+        np.mean(
+            [
+                [
+                    _share(asked.best[:k], cells.near(vectors, asked.query, k, margin), vectors.rows.size)
+                    for k, margin in zip(sizes, margins, strict=True)
+                ]
+                for asked in kind
+            ],
+            axis=0,
+        )
         for kind in kinds
-        for asked in kind
     ]
-    return np.where(np.mean(recalls, axis=0) >= LEAST_RECALL, margins, np.inf).astype(np.float32)
+    return np.where(np.min(recalls, axis=0) >= LEAST_RECALL, margins, np.inf).astype(np.float32)
 
 
 class _Asked(NamedTuple):

@@ -21,7 +21,14 @@ negative squared Euclidean distance. One that overflows float32 is not finite an
 
 SPACES: tuple[Space, ...] = ("cosine", "inner_product", "l2")
 
-DTYPES = {"rows": "int32", "values": "float32", "dead": "bool", "new_rows": "int32", "new_values": "float32"}
+DTYPES = {
+    "rows": "int32",
+    "values": "float32",
+    "dead": "bool",
+    "new_rows": "int32",
+    "new_values": "float32",
+    "asked": "float32",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,7 @@ class Vectors:
         dead: bool (n,), which of the main part are removed or replaced.
         new_rows: int32 (m,), sorted unique; a row is live in one of the two parts only.
         new_values: float32 (m, dim).
+        asked: float32 (m, dim), queries as they will come, for an index that measures itself; there may be none.
         n_dead: how many of the main part are dead.
         last: the largest of `rows`, -1 where there is none.
     """
@@ -45,18 +53,21 @@ class Vectors:
     dead: NDArray[np.bool_]
     new_rows: NDArray[np.int32]
     new_values: NDArray[np.float32]
+    asked: NDArray[np.float32]
     n_dead: int
     last: int
 
     @classmethod
-    def of(cls, rows: NDArray[np.int32], values: ArrayLike, space: Space) -> Vectors:
-        """The vectors `values` (n, dim) of the item rows `rows` (n,), in any order.
+    def of(cls, rows: NDArray[np.int32], values: ArrayLike, space: Space, asked: ArrayLike | None = None) -> Vectors:
+        """The vectors `values` (n, dim) of the item rows `rows` (n,), in any order, and queries to measure on.
 
         Raises:
             DataError: a row is repeated or negative, shapes do not fit, or a vector is not finite.
         """
         rows, kept = _checked(rows, values, space, None)
-        return cls._main(space, rows, kept)
+        samples = np.array([] if asked is None else asked, np.float32).reshape(-1, kept.shape[1])
+        samples = samples[samples.any(axis=1)]
+        return cls._main(space, rows, kept, samples)
 
     @property
     def dim(self) -> int:
@@ -98,11 +109,11 @@ class Vectors:
         rows = np.concatenate([self.rows[~self.dead], self.new_rows])
         order = np.argsort(rows)
         values = np.concatenate([self.values[~self.dead], self.new_values])[order]
-        return self._main(self.space, rows[order], values)
+        return self._main(self.space, rows[order], values, self.asked)
 
     def reordered(self, order: NDArray[np.intp]) -> Vectors:
         """The same vectors, all of them in the main part, with position `order[i]` at `i`."""
-        return self._main(self.space, self.rows[order], self.values[order])
+        return self._main(self.space, self.rows[order], self.values[order], self.asked)
 
     def query(self, vector: ArrayLike) -> tuple[NDArray[np.float32], bool]:
         """`vector` (dim,) as the kernels take it, at length 1 in `cosine`, and whether it is zero.
@@ -197,6 +208,7 @@ class Vectors:
                 and found["values"].shape == (*found["rows"].shape, found["values"].shape[1])
                 and found["dead"].shape == found["rows"].shape
                 and found["new_values"].shape == (*found["new_rows"].shape, found["values"].shape[1])
+                and found["asked"].shape == (len(found["asked"]), found["values"].shape[1])
                 and found["rows"].ndim == found["new_rows"].ndim == 1
             )
         except (KeyError, IndexError):
@@ -206,9 +218,11 @@ class Vectors:
         return cls(space, **found, n_dead=int(np.count_nonzero(found["dead"])), last=int(found["rows"].max(initial=-1)))
 
     @classmethod
-    def _main(cls, space: Space, rows: NDArray[np.int32], values: NDArray[np.float32]) -> Vectors:
-        none = np.empty((0, values.shape[1]), np.float32)
-        return cls(space, rows, values, np.zeros(rows.size, np.bool_), NO_ROWS, none, 0, int(rows.max(initial=-1)))
+    def _main(
+        cls, space: Space, rows: NDArray[np.int32], values: NDArray[np.float32], asked: NDArray[np.float32]
+    ) -> Vectors:
+        none, last = np.empty((0, values.shape[1]), np.float32), int(rows.max(initial=-1))
+        return cls(space, rows, values, np.zeros(rows.size, np.bool_), NO_ROWS, none, asked, 0, last)
 
     def _kernel_arrays(self) -> tuple[Array, Array, Array, Array, Array]:
         return self.rows, self.values, self.dead, self.new_rows, self.new_values

@@ -22,6 +22,7 @@ from multirecall.validation import Count, NonNegative, Positive
 from ._als import conjugate_gradient, half_step, weighted_gram
 from ._index import IndexConfig, VectorIndex, build_index, load_index
 from ._recency import recent
+from ._sampled import N_QUERIES
 from ._weights import weighted_matrix
 
 
@@ -110,7 +111,14 @@ class ALS(Retriever):
                 advance(1)
         warm = np.flatnonzero(by_item.sum(axis=1) > 0).astype(np.int32)
         index = build_index(
-            warm, items[warm], "inner_product", config.index, rng=rng, threads=config.threads, progress=progress
+            warm,
+            items[warm],
+            "inner_product",
+            config.index,
+            rng=rng,
+            asked=users[:: max(1, len(users) // N_QUERIES)],
+            threads=config.threads,
+            progress=progress,
         )
         self._serve(items, index, mean_scale)
 

@@ -22,6 +22,7 @@ from ._cold import ColdRule, with_cold_items
 from ._graph import Graph
 from ._index import IndexConfig, VectorIndex, build_index, load_index
 from ._recency import recent
+from ._sampled import sampled_queries
 from ._sgns import SkipGram, SkipGramConfig
 from ._units import unit_rows
 from ._vector_table import VectorTable
@@ -111,8 +112,9 @@ class Node2Vec(Retriever):
         vectors = self._trained(graph, rng, progress)[data.n_users :]
         vectors, self._cold = with_cold_items(vectors, data, N_SIMILAR)
         rows = np.arange(data.n_items, dtype=np.int32)
-        self._index = build_index(rows, vectors, "cosine", self.config.index, rng=rng, progress=progress)
         self._units = VectorTable.of(unit_rows(vectors))
+        asked = [self._mean(*recent(query, None, self.config.half_life)) for query in sampled_queries(data)]
+        self._index = build_index(rows, vectors, "cosine", self.config.index, rng=rng, asked=asked, progress=progress)
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`."""
@@ -133,7 +135,11 @@ class Node2Vec(Retriever):
             return RankedList.empty()
         if self.config.serve == "walks":
             return self._visited(query, items, weights, quota)
-        return self._index.search(weights @ self._units.take(items), quota, *query.filter)
+        return self._index.search(self._mean(items, weights), quota, *query.filter)
+
+    def _mean(self, items: NDArray[np.int32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The weighted sum of the items' unit vectors, float32 (dim,)."""
+        return weights @ self._units.take(items)
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""

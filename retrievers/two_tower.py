@@ -20,6 +20,7 @@ from ._cold import ColdRule, with_cold_items
 from ._index import VectorIndex, build_index, load_index
 from ._mlp import Vectors
 from ._pooling import user_input
+from ._sampled import sampled_queries
 from ._tower import Tower
 from ._two_tower_config import TwoTowerConfig
 from ._two_tower_data import TrainingData
@@ -70,7 +71,14 @@ class TwoTower(Retriever):
         self.recalls = towers.recalls
         rows = np.arange(data.n_items, dtype=np.int32)
         self._index = build_index(
-            rows, towers.vectors, "cosine", self.config.index, rng=rng, threads=self.config.threads, progress=progress
+            rows,
+            towers.vectors,
+            "cosine",
+            self.config.index,
+            rng=rng,
+            asked=[self.user_vector(query) for query in sampled_queries(data)],
+            threads=self.config.threads,
+            progress=progress,
         )
 
     def with_changes(self, changes: Changes) -> Self:

@@ -46,7 +46,7 @@ def oracle(space: str, vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
 def built(state: State, space: str, config: IndexConfig, seed: int = 1) -> Any:
     rows = np.array(list(state), np.int32)
     vectors = np.array(list(state.values()), np.float32).reshape(-1, DIM)
-    return build_index(rows, vectors, space, config, rng=np.random.default_rng(seed))
+    return build_index(rows, vectors, space, config, rng=np.random.default_rng(seed), asked=vectors[:3])
 
 
 def random_state(rng: np.random.Generator, n: int) -> State:
@@ -452,7 +452,16 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return lambda name: folder / name
 
 
-FILES = ("manifest.json", "meta.json", "rows.npy", "values.npy", "dead.npy", "new_rows.npy", "new_values.npy")
+FILES = (
+    "asked.npy",
+    "manifest.json",
+    "meta.json",
+    "rows.npy",
+    "values.npy",
+    "dead.npy",
+    "new_rows.npy",
+    "new_values.npy",
+)
 
 
 @pytest.mark.parametrize("damage", [truncate, lengthen, flip, clear, remove, swap])
@@ -506,8 +515,8 @@ def test_a_missing_folder_and_other_versions_are_named(saved: Callable[[str], Pa
         with pytest.raises(BundleError, match=r"hnswlib 0\.8, this is 0\.9"):
             load_index(saved("hnsw"), HNSW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_index, "FORMAT", 2)
-        with pytest.raises(BundleError, match="has format 1, this program reads 2"):
+        patch.setattr(_index, "FORMAT", 3)
+        with pytest.raises(BundleError, match="has format 2, this program reads 3"):
             load_index(saved("hnsw"), HNSW)
 
 

@@ -205,6 +205,20 @@ def test_the_margins_hold_on_other_queries() -> None:
         assert recall(ivf, exact, profiles, k) >= 0.985
 
 
+def test_queries_unlike_the_vectors_are_measured_where_they_are_given() -> None:
+    """As those of a user tower are: they point between the clusters, where a cell's own vectors never ask."""
+    rng = np.random.default_rng(17)
+    vectors = clustered(rng, 6000, 32, 200)
+    axes = np.linalg.qr(rng.normal(size=(32, 3)))[0].T
+    asked, others = (rng.normal(size=(n, 3)) @ axes * 30 for n in (100, 60))
+    rows = np.arange(len(vectors), dtype=np.int32)
+    plain, exact = indexes(vectors, "inner_product")
+    told = build_index(rows, vectors, "inner_product", IVF, rng=np.random.default_rng(0), asked=asked)
+    assert recall(told, exact, others, 100) >= 0.98
+    assert recall(told, exact, others, 100) >= recall(plain, exact, others, 100)
+    assert told.remove(rows[:5]).vectors.asked.shape == (100, 32)
+
+
 def test_a_margin_between_measured_sizes_is_the_wider_of_both() -> None:
     vectors = clustered(np.random.default_rng(10), 500, 8)
     cells = indexes(vectors, "cosine")[0]._cells
