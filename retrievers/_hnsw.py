@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -114,6 +115,7 @@ class HnswIndex(VectorIndex):
         return cls(vectors, settings, meta["seed"], threads)._on(graph)
 
 
+@cache
 def _release() -> str:
     """Major and minor version of hnswlib, with which its file format may change."""
     return ".".join(version("hnswlib").split(".")[:2])

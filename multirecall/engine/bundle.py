@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,11 +93,7 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
             "name": name,
             "bundle": known[-1].bundle if known else uuid4().hex,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "multirecall": installed("multirecall"),
-            "libraries": {
-                "python": platform.python_version(),
-                **{library: installed(library) for library in LIBRARIES},
-            },
+            **_software(),
             "config": config.model_dump(exclude_unset=True),
             "config_hash": config_hash(config),
             "data_version": state.data_version,
@@ -111,6 +108,13 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
         return headline(folder, name, current=True)
     except OSError as fault:
         raise unwritable(folder, fault) from None
+
+
+@cache
+def _software() -> dict[str, Any]:
+    """What writes a version."""
+    libraries = {library: installed(library) for library in LIBRARIES}
+    return {"multirecall": installed("multirecall"), "libraries": {"python": platform.python_version(), **libraries}}
 
 
 def journal_end(folder: Path) -> int:
