@@ -157,8 +157,8 @@ def damage_every_file(saved: Saved, rng: Rng, every: int = 1) -> Counter[str]:
     """
     faults: Counter[str] = Counter()
     files = saved.files()
-    shared = list(saved.folder.glob("journal.sqlite-shm"))
-    whole = {file: file.read_bytes() for file in [*files, *shared]}
+    journal = list(saved.folder.glob("journal.*"))  # SQLite removes a log that does not fit its damaged database
+    whole = {file: file.read_bytes() for file in {*files, *journal}}
     for number, file in enumerate(files):
         for damage in DAMAGES[number % every :: every]:
             other = files[(number + int(rng.integers(1, len(files)))) % len(files)]
@@ -167,7 +167,7 @@ def damage_every_file(saved: Saved, rng: Rng, every: int = 1) -> Counter[str]:
                 continue
             prove(saved, file, other if damage is swapped else file)
             faults[damage.__name__] += 1
-            for path in {file, other, *shared}:
+            for path in {file, other, *journal}:
                 restore(path, whole[path])
     if saved.open() != CHANGES:
         raise AssertionError("the restored bundle is not what it was")
