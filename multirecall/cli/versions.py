@@ -19,10 +19,10 @@ def versions(bundle: Bundle) -> None:
     for version in Engine.versions(bundle):
         table.add_row(
             version.name,
-            version.created,
+            version.created[:19],
             version.multirecall,
             str(version.data_version),
-            version.config_hash,
+            version.config_hash[:8],
             ", ".join(version.paths),
             style="bold" if version.current else None,
         )
