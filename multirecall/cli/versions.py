@@ -15,11 +15,11 @@ Bundle = Annotated[Path, typer.Argument(help="Folder that `multirecall fit` or e
 
 def versions(bundle: Bundle) -> None:
     """List the versions of a bundle, oldest first."""
-    table = plain_table("version", "saved (UTC)", "by multirecall", "data version", "config", "paths")
+    table = plain_table("version", "saved (UTC)", "by", "data version", "config", "paths")
     for version in Engine.versions(bundle):
         table.add_row(
             version.name,
-            version.created[:19],
+            version.created[:16].replace("T", " "),
             version.multirecall,
             str(version.data_version),
             version.config_hash[:8],
