@@ -67,7 +67,7 @@ class Retriever(ABC):
         before, in other threads too. From then on every row of `changes.data` may stand in a query. What was removed
         needs no care: the engine keeps it out through `query.allowed`.
         """
-        raise NotImplementedError(f"{type(self).__name__} takes no live changes: its `live` is empty")
+        raise TypeError(f"{type(self).__name__} takes no live changes: its `live` is empty")
 
     @abstractmethod
     def save(self, folder: Path) -> None:
