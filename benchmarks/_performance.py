@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from _harness import RESULTS
 from _tables import machine_of, result, table
@@ -74,9 +75,16 @@ def requests() -> str:
             f"of {figures['quota']}, one thread, µs, and one bare hnswlib top-{figures['k']} search over the vectors "
             f"of `two_tower`, all in one run on {machine_of(figures)}; the stages are those of `rrf`:\n\n"
             f"{table(['', 'p50', 'p95', 'p99', 'CPU, p50'], rows)}\n\n"
-            f"p50 of a request / p50 of the bare search: {ratios}. In this run {figures['vectors']}."
+            f"p50 of a request / p50 of the bare search: {ratios}.{found_by(figures)} In this run {figures['vectors']}."
         )
     return "\n\n".join(tables)
+
+
+def found_by(figures: dict[str, Any]) -> str:
+    """What the searches find, where it was measured."""
+    shares = figures.get("recall", {})
+    found = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
+    return f" Share of the true first {figures['k']} that is found: {found}." if shares else ""
 
 
 def request_row(name: str, row: dict[str, float]) -> list[str]:

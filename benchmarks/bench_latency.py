@@ -37,6 +37,7 @@ from multirecall.progress import Progress, terminal_progress
 
 SEED = 7
 WARM = 50
+COMPARED = 60
 MOST_TRAINED = 200_000
 M = 24
 FUSIONS: dict[str, dict[str, Any]] = {"rrf": {}, "weighted_sum": {"normaliser": "min_max"}}
@@ -79,17 +80,19 @@ def main(
         start = perf_counter()
         with ExitStack() as stack:
             if generated:
-                vectors = item_vectors(data, SEED)
+                vectors, labels = item_vectors(data, SEED), np.arange(data.n_items, dtype=np.int32)
                 stack.enter_context(generated_users(vectors))
                 first = fitted_or_loaded(data, vectors, SEED, folder and folder / "engine", progress)
             else:
                 first = trained_or_loaded(data, folder and folder / "engine", progress)
-                vectors = tower_of(first)._index.vectors.values
+                stored = tower_of(first)._index.vectors
+                vectors, labels = stored.values, stored.rows
             ready_s = perf_counter() - start
             engines = {name: with_fusion(first, name) for name in FUSIONS}
             bare = bare_index(vectors, ef_construction, folder, progress)
             asked = np.random.default_rng(SEED).choice(np.unique(data.interactions.users), requests + WARM)
             figures = measured(engines, bare, data.users.ids.ids(asked).tolist(), k, progress)
+            figures["recall"] = recalls(first, bare, labels, data.users.ids.ids(asked[:COMPARED]).tolist(), k)
     for name, row in figures["whole"].items():
         typer.echo(f"{name:14} " + "  ".join(f"{key} {value:8.0f}" for key, value in row.items()))
     typer.echo(f"p50 of rrf / p50 of one bare search: {figures['ratios']}")
@@ -141,6 +144,21 @@ def bare_index(vectors: NDArray[np.float32], ef_construction: int, folder: Path 
             index.save_index(str(file))
     index.set_num_threads(1)
     return index
+
+
+def recalls(engine: Engine, bare: Any, labels: NDArray[np.int32], users: Sequence[str], k: int) -> dict[str, float]:
+    """Share of the true first `k` of two_tower that its index finds, and the bare search at both widths."""
+    state, tower = engine._current(), tower_of(engine)
+    no_filters = read_filters(state, None, None, seen=True)
+    shares: dict[str, list[float]] = defaultdict(list)
+    for user in users:
+        query = tower.user_vector(read_query(state.data, user, no_filters))
+        truth = tower._index.vectors.scan(tower._index.vectors.query(query)[0], k).items
+        shares["two_tower"].append(np.isin(truth, tower._index.search(query, k).items).mean())
+        for ef in (2 * k, k):
+            bare.set_ef(ef)
+            shares[f"bare, ef={ef}"].append(np.isin(truth, labels[bare.knn_query(query, k)[0][0]]).mean())
+    return {name: float(np.mean(values)) for name, values in shares.items()}
 
 
 def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int, progress: Progress) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 PATIENCE_S = 60
 
 
-def eventually(holds: Callable[[], bool]) -> None:
+def eventually(holds: Callable[[], object]) -> None:
     """Wait until `holds()`, asking again and again, but not for ever."""
     done = threading.Event()
     for _ in range(PATIENCE_S * 20):

@@ -16,6 +16,7 @@ from typing import Any
 import faulty
 import numpy as np
 import pytest
+from patience import eventually
 
 from multirecall import Engine, EngineConfig
 from multirecall.engine import breaker, warmup
@@ -210,7 +211,7 @@ def test_answer_that_is_there_when_it_is_collected_is_taken() -> None:
 
     class Overruns(faulty.Shuffled):
         def retrieve(self, query: Query, quota: int) -> Any:
-            wait_until(lambda: quick.workers.running == 0)
+            eventually(lambda: quick.workers.running == 0)
             clock.now += 1
             return super().retrieve(query, quota)
 
@@ -284,11 +285,11 @@ def test_path_recovers_by_one_probe(closed_gate: threading.Event) -> None:
         "not called after 5 failures in a row; tried again in 1.0 s; last fault: no answer within 10 ms"
     )
     clock.now += FIRST_RETRY_S
-    wait_until(lambda: len(faulty.Blocks.entered) == hung.workers.abandoned)
+    eventually(lambda: len(faulty.Blocks.entered) == hung.workers.abandoned)
     faulty.Blocks.entered.clear()
     with ThreadPoolExecutor(1) as pool:
         probe = pool.submit(asked, hung, sound())
-        wait_until(lambda: faulty.Blocks.entered != [])
+        eventually(lambda: faulty.Blocks.entered != [])
         meanwhile = asked(hung, sound(), deadline=brief())["odd"]
         assert meanwhile.state == "skipped"
         assert "while a single call tries whether it answers again" in meanwhile.detail
@@ -296,7 +297,7 @@ def test_path_recovers_by_one_probe(closed_gate: threading.Event) -> None:
         closed_gate.set()
         assert probe.result(BOUND_S)["odd"].state == "ok"
     assert asked(hung, sound())["odd"].state == "ok"
-    wait_until(lambda: hung.workers.abandoned == 0)
+    eventually(lambda: hung.workers.abandoned == 0)
 
 
 def test_abandoned_calls_are_bounded_and_the_path_comes_back(closed_gate: threading.Event) -> None:
@@ -306,24 +307,14 @@ def test_abandoned_calls_are_bounded_and_the_path_comes_back(closed_gate: thread
     for _ in range(3 * MOST_ABANDONED):
         clock.now += 1000
         outcome = asked(hung, sound(), deadline=brief())["odd"]
-    wait_until(lambda: len(faulty.Blocks.entered) == hung.workers.abandoned)
+    eventually(lambda: len(faulty.Blocks.entered) == hung.workers.abandoned)
     assert outcome.state == "skipped"
     assert f"not called while {MOST_ABANDONED} abandoned calls still run" in outcome.detail
     assert hung.workers.abandoned == MOST_ABANDONED
     closed_gate.set()
-    wait_until(lambda: hung.workers.abandoned == 0)
+    eventually(lambda: hung.workers.abandoned == 0)
     clock.now += 1000
     assert asked(hung, sound())["odd"].state == "ok"
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to do, at most the bound."""
-    patience = threading.Event()
-    for _ in range(int(BOUND_S / 0.002)):
-        if holds():
-            return
-        patience.wait(0.002)
-    raise AssertionError("it did not come about in time")
 
 
 @pytest.mark.parametrize("role", ["path", "required", "fallback"])

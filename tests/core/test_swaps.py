@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from patience import eventually
 
 from multirecall import Dataset, Engine, EngineConfig
 from multirecall.engine.deadline import Deadline
@@ -47,16 +48,6 @@ def worker_threads() -> int:
     return sum(thread.name in ("multirecall-threaded", "multirecall-fallback") for thread in threading.enumerate())
 
 
-def wait_until(holds: Callable[[], object]) -> None:
-    """Wait for what another thread is about to do, at most the bound."""
-    patience = threading.Event()
-    for _ in range(int(BOUND_S / 0.002)):
-        if holds():
-            return
-        patience.wait(0.002)
-    raise AssertionError("it did not come about in time")
-
-
 @pytest.mark.parametrize("cache_size", [0, 8, 1000])
 def test_every_answer_is_one_of_the_states(plugins: Callable[..., None], cache_size: int) -> None:
     plugins(rows="faulty:Rows")
@@ -93,7 +84,7 @@ def test_every_answer_is_one_of_the_states(plugins: Callable[..., None], cache_s
         served = (swap + 1) % len(worlds)
         assert answer(engine, 3) == known[3][served], "who asks after the swap gets the new state"
         seen.discard(served)
-        wait_until(lambda served=served: served in seen or wrong)  # type: ignore[misc]
+        eventually(lambda served=served: served in seen or wrong)  # type: ignore[misc]
     over.set()
     for thread in threads:
         thread.join(BOUND_S)
