@@ -13,7 +13,7 @@ from multirecall.kernels import Array, kernel
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 from ._gather import Arrays, SparseRows, Sums
-from ._pruned import TRACKED, in_order, top_pruned
+from ._pruned import NO_CODE, TRACKED, in_order, top_pruned
 from ._terms import TermCounts
 
 
@@ -85,6 +85,24 @@ class Statistics:
         return terms[:n_kept], weights[:n_kept]
 
 
+class Columns(NamedTuple):
+    """The terms that items hold of groups of few terms, by item: `columns`, `firsts` and `codes` of `top_pruned`."""
+
+    columns: NDArray[np.int32]
+    firsts: NDArray[np.int32]
+    codes: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, offsets: NDArray[np.int64], terms: NDArray[np.int32], statistics: Statistics) -> Self:
+        """Read them off the CSR of terms over items."""
+        starts, sizes = statistics.first_terms[:-1], np.diff(statistics.first_terms)
+        coded = (sizes > 0) & (sizes <= NO_CODE)
+        coded[coded] = statistics.groups[starts[coded]] >= 0
+        columns = np.repeat(np.where(coded, np.cumsum(coded) - 1, -1), sizes).astype(np.int32)
+        firsts = starts[coded].astype(np.int32)
+        return cls(columns, firsts, _codes(offsets, terms, columns, firsts))
+
+
 @dataclass(frozen=True, slots=True)
 class Postings:
     """An inverted index and its transpose.
@@ -95,6 +113,7 @@ class Postings:
         profiles: item × term, `count · idf`, the weight of a term in an item's profile.
         item_impacts: the transpose of `impacts`; shares `offsets` and `columns` with `profiles`.
         peaks: float32 (n_terms,), the largest score in each row of `impacts`.
+        columns: the groups of few terms by item.
     """
 
     statistics: Statistics
@@ -102,6 +121,7 @@ class Postings:
     profiles: SparseRows
     item_impacts: SparseRows
     peaks: NDArray[np.float32]
+    columns: Columns
 
     @property
     def n_items(self) -> int:
@@ -160,6 +180,7 @@ class Postings:
             SparseRows(offsets, terms, weights, n_terms),
             SparseRows(offsets, terms, scores, n_terms),
             _peaks(impacts.offsets, impacts.values),
+            Columns.of(offsets, terms, statistics),
         )
 
     def arrays(self) -> Arrays:
@@ -184,6 +205,7 @@ class Postings:
             SparseRows(*by_item, arrays["item_weights"], n_terms),
             SparseRows(*by_item, arrays["item_scores"], n_terms),
             arrays["peaks"],
+            Columns.of(*by_item, statistics),
         )
 
     def profile(
@@ -200,8 +222,10 @@ class Postings:
     def ordered(
         self, terms: NDArray[np.int32], weights: NDArray[np.float32]
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Distinct terms and their weights in the order in which scores are summed up: heavy ones first."""
-        found: tuple[NDArray[np.int32], NDArray[np.float32]] = in_order(terms, weights, self.statistics.limits)
+        """Distinct terms and their weights in the order in which scores are summed up, see `in_order`."""
+        found: tuple[NDArray[np.int32], NDArray[np.float32]] = in_order(
+            terms, weights, self.statistics.limits, self.statistics.groups
+        )
         return found
 
     def search(
@@ -229,6 +253,7 @@ class Postings:
             items.offsets,
             items.columns,
             items.values,
+            *self.columns,
             sums.totals,
             sums.touched[: self.n_items // TRACKED],
             k,
@@ -298,3 +323,14 @@ def _peaks(offsets: Array, values: Array) -> Array:
         for entry in range(offsets[row], offsets[row + 1]):
             peaks[row] = max(peaks[row], values[entry])
     return peaks
+
+
+@kernel
+def _codes(offsets: Array, terms: Array, columns: Array, firsts: Array) -> Array:
+    codes = np.full((firsts.size, offsets.size - 1), NO_CODE, np.uint8)
+    for item in range(offsets.size - 1):
+        for entry in range(offsets[item], offsets[item + 1]):
+            column = columns[terms[entry]]
+            if column >= 0:
+                codes[column, item] = terms[entry] - firsts[column]
+    return codes

@@ -14,13 +14,22 @@ TRACKED = 16
 COMPLETION = 200
 """Postings that are read in the time in which an item is completed from its own terms, which misses the cache."""
 
+ITEMS_PER_POSTING = 5
+"""Items to which a column adds in the time in which a posting is read."""
+
+NO_CODE = 255
+"""Code of an item without a value in a column."""
+
 ROUNDING = 2.0**-23
 """Twice the largest relative error of one float32 addition."""
 
 
 @kernel
-def in_order(terms: Array, weights: Array, limits: Array) -> tuple[Array, Array]:
-    """Distinct terms (int32) of weights above 0 by falling `weight · limit`, then as given; and their weights."""
+def in_order(terms: Array, weights: Array, limits: Array, groups: Array) -> tuple[Array, Array]:
+    """Distinct terms (int32) of weights above 0, and their weights, in the order in which scores are summed up.
+
+    Those of no group come first, by falling `weight · limit`, then as given; then those of each group.
+    """
     keys = np.empty(terms.size, np.int64)
     products = np.empty(terms.size, np.float32)
     n_kept = 0
@@ -28,7 +37,8 @@ def in_order(terms: Array, weights: Array, limits: Array) -> tuple[Array, Array]
         products[position] = weights[position] * limits[terms[position]]
     bits = products.view(np.int32)
     for position in range(terms.size):
-        keys[n_kept] = key_of(bits[position], position)
+        group = groups[terms[position]]
+        keys[n_kept] = key_of(bits[position] if group < 0 else -1 - group, position)
         n_kept += bits[position] > 0
     order, _ = candidates_of(best_keys(keys[:n_kept], n_kept))
     return terms[order], weights[order]
@@ -46,6 +56,9 @@ def top_pruned(
     item_offsets: Array,
     item_terms: Array,
     item_scores: Array,
+    columns: Array,
+    firsts: Array,
+    codes: Array,
     totals: Array,
     touched: Array,
     k: int,
@@ -64,6 +77,9 @@ def top_pruned(
         peaks, groups: float32 and int32 (n_terms,): the largest score of a term, and its group, -1 for none.
         offsets, items, scores: postings of the terms, items ascending, scores > 0 where the peak is.
         item_offsets, item_terms, item_scores: their transpose.
+        columns: int32 (n_terms,), the column of the term's group, or -1; a term there has one score for all items.
+        firsts: int32 (n_columns,), the first term of each column.
+        codes: uint8 (n_columns, n_items), how many terms after the first the term of an item is, or `NO_CODE`.
         totals: float32 (n_items,), zeros, and zeros again at the end.
         touched: int32, scratch memory.
         k, exclude, allowed: see `topk.top_eligible`.
@@ -84,10 +100,22 @@ def top_pruned(
     size = 0
     n_read = 0
     while n_read < n:
+        if columns[terms[n_read]] >= 0:
+            column = columns[terms[n_read]]
+            addends, n_terms, n_postings = _column(
+                terms[n_read:], weights[n_read:], column, columns, firsts, peaks, offsets
+            )
+            if n_postings * ITEMS_PER_POSTING > totals.size:
+                for item in range(totals.size):
+                    totals[item] += addends[codes[column, item]]
+                size = -1
+                left -= n_postings
+                n_read += n_terms
+                continue
         start, stop = offsets[terms[n_read]], offsets[terms[n_read] + 1]
         effort = 4 * size if size >= 0 else totals.size // 4
         if n_read and stop - start > effort:
-            keys, closed = _ahead(touched[:size], bits, k, rest[n_read], size >= 0)
+            keys, closed = _ahead(touched[:size], bits, k, rest[n_read], n - n_read, size >= 0)
             if closed and keys.size * COMPLETION < left:
                 break
         if size >= 0 and size + stop - start > touched.size:
@@ -106,7 +134,7 @@ def top_pruned(
         left -= stop - start
         n_read += 1
     if n_read == n:
-        keys, _ = _ahead(touched[:size], bits, k, 0.0, size >= 0)
+        keys, _ = _ahead(touched[:size], bits, k, 0.0, 0, size >= 0)
     else:
         keys = _added(keys, terms[n_read:], weights[n_read:], item_offsets, item_terms, item_scores)
     if size < 0 or allowed.size:
@@ -121,8 +149,23 @@ def top_pruned(
 
 
 @kernel
-def _ahead(touched: Array, bits: Array, k: int, rest: float, tracked: bool) -> tuple[Array, bool]:
-    """The keys of the items that can be among the `k` best if each sum may still grow by `rest`.
+def _column(
+    terms: Array, weights: Array, column: int, columns: Array, firsts: Array, peaks: Array, offsets: Array
+) -> tuple[Array, int, int]:
+    """What each code of a column adds, float32 (256,), how many of the first `terms` are in it, and their postings."""
+    addends = np.zeros(NO_CODE + 1, np.float32)
+    n_terms, n_postings = 0, 0
+    while n_terms < terms.size and columns[terms[n_terms]] == column:
+        term = terms[n_terms]
+        addends[term - firsts[column]] = weights[n_terms] * peaks[term]
+        n_postings += offsets[term + 1] - offsets[term]
+        n_terms += 1
+    return addends, n_terms, n_postings
+
+
+@kernel
+def _ahead(touched: Array, bits: Array, k: int, rest: float, n_left: int, tracked: bool) -> tuple[Array, bool]:
+    """The keys of the items that can be among the `k` best if each sum may still grow by `rest`, in `n_left` steps.
 
     Also whether an item without a sum surely is not. `bits` are those of the sums; `touched` names all items with
     sums if they are `tracked`.
@@ -132,13 +175,13 @@ def _ahead(touched: Array, bits: Array, k: int, rest: float, tracked: bool) -> t
         for position in range(touched.size):
             keys[position] = key_of(bits[touched[position]], touched[position])
         reached = int(best_keys(keys.copy(), k)[k - 1] >> 32) if 0 < k <= keys.size else 0
-        least = _less(reached, rest)
+        least = _less(reached, rest, n_left)
         n_keys = 0
         for key in keys:
             keys[n_keys] = key
             n_keys += int(key >> 32 >= max(least, 1))
         return keys[:n_keys], least > 0
-    least = _less(reached_by(bits, k), rest)
+    least = _less(reached_by(bits, k), rest, n_left)
     places = reaching(bits, max(least, 1))
     keys = np.empty(places.size, np.int64)
     for position in range(places.size):
@@ -155,11 +198,15 @@ def _bits_of(value: float) -> int:
 
 
 @kernel
-def _less(bits: int, rest: float) -> int:
-    """Bits of a number just below what `bits` stand for less `rest`; 0 where that is not above 0."""
+def _less(bits: int, rest: float, n_steps: int) -> int:
+    """Bits of a number just below what `n_steps` additions of `rest` in all can bring to what `bits` stand for.
+
+    0 where that is not above 0. Each addition may round up.
+    """
     single = np.empty(1, np.int32)
     single[0] = bits
-    return _bits_of(max(single.view(np.float32)[0] - rest * (1.0 + ROUNDING), 0.0)) - 1
+    value = np.float64(single.view(np.float32)[0])
+    return _bits_of(max(value * (1.0 - (n_steps + 1) * ROUNDING) - rest, 0.0)) - 1
 
 
 @kernel

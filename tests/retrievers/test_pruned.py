@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from multirecall.retrievers._gather import Sums
 from multirecall.retrievers._postings import FieldTerms, Postings
+from multirecall.retrievers._pruned import NO_CODE, _less
 from multirecall.retrievers._terms import TermCounts
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
@@ -18,26 +19,37 @@ N_ITEMS = 4_000
 HOLDERS = (3, 8, 20, 60, 150, 600, 1_500, 2_500, 3_200, 3_900)
 
 
-def index(seed: int, *, single: bool = False) -> Postings:
-    """Postings of ten terms, few to almost all items each; with `single` two fields of five terms, one an item."""
-    rng = np.random.default_rng(seed)
-    if single:
-        shares = np.array([0.01, 0.04, 0.1, 0.25, 0.6])
-        everyone = np.arange(N_ITEMS, dtype=np.int32)
-        fields = []
-        for _ in range(2):
-            terms = rng.choice(5, N_ITEMS, p=shares / shares.sum()).astype(np.int32)
-            fields.append(FieldTerms(TermCounts(everyone, terms, np.ones(N_ITEMS, np.float32)), 5, 1.0, 0.0, True))
-        return Postings.of(fields, N_ITEMS, 1.2)
+def lists(rng: np.random.Generator) -> FieldTerms:
+    """Ten terms, few to almost all items each, several times in some."""
     items = [np.sort(rng.choice(N_ITEMS, n, replace=False)) for n in HOLDERS]
     terms = np.repeat(np.arange(len(HOLDERS)), HOLDERS)
     counts = rng.integers(1, 4, terms.size).astype(np.float32)
     order = np.argsort(np.concatenate(items), kind="stable")
     own = TermCounts(np.concatenate(items)[order].astype(np.int32), terms[order].astype(np.int32), counts[order])
-    return Postings.of([FieldTerms(own, len(HOLDERS), 1.0, 0.75, False)], N_ITEMS, 1.2)
+    return FieldTerms(own, len(HOLDERS), 1.0, 0.75, False)
 
 
-@pytest.mark.parametrize("single", [False, True])
+def singles(rng: np.random.Generator, n_terms: int) -> FieldTerms:
+    """Terms of which nine in ten items hold one."""
+    items = np.flatnonzero(rng.random(N_ITEMS) < 0.9).astype(np.int32)
+    shares = 2.0 ** np.arange(min(n_terms, 5))
+    terms = rng.choice(shares.size, items.size, p=shares / shares.sum()).astype(np.int32)
+    return FieldTerms(TermCounts(items, terms, np.ones(items.size, np.float32)), n_terms, 1.0, 0.0, True)
+
+
+def index(seed: int, kind: str = "lists") -> Postings:
+    """Postings of fields that have columns, have none, and have too many terms for one."""
+    rng = np.random.default_rng(seed)
+    fields = {
+        "lists": lambda: [lists(rng)],
+        "singles": lambda: [singles(rng, 5), singles(rng, 5)],
+        "mixed": lambda: [singles(rng, 5), lists(rng)],
+        "many": lambda: [singles(rng, NO_CODE + 1)],
+    }
+    return Postings.of(fields[kind](), N_ITEMS, 1.2)
+
+
+@pytest.mark.parametrize("kind", ["lists", "singles", "mixed", "many"])
 @given(
     seed=st.integers(0, 20),
     weights=st.dictionaries(st.integers(0, 9), st.sampled_from([0.0, 0.5, 1.0, 1.0, 3.0]), max_size=10),
@@ -46,9 +58,9 @@ def index(seed: int, *, single: bool = False) -> Postings:
     k=st.sampled_from([0, 1, 3, 10, 100, 5_000]),
 )
 def test_equals_all_sums(
-    single: bool, seed: int, weights: dict[int, float], excluded: set[int], share: float, k: int
+    kind: str, seed: int, weights: dict[int, float], excluded: set[int], share: float, k: int
 ) -> None:
-    postings = index(seed, single=single)
+    postings = index(seed, kind)
     exclude = np.array(sorted(excluded), np.int32)
     allowed = ALL_ALLOWED if share == 1.0 else np.random.default_rng(seed).random(N_ITEMS) < share
     terms = postings.ordered(np.array([*weights], np.int32), np.array([*weights.values()], np.float32))
@@ -71,3 +83,16 @@ def test_postings_that_cannot_matter_are_not_read() -> None:
     items, scores = postings.search(terms, weights, 5, NO_ROWS)
     assert unread.search(terms, weights, 5, NO_ROWS)[0].tolist() == items.tolist()
     assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("n_steps", [1, 8, 100])
+def test_sums_that_rounding_lifts_are_not_cut_off(n_steps: int) -> None:
+    """Each addend is little more than half a step between float32 numbers, and counts as a whole one."""
+    step = np.float32(2.0**-23)
+    addend = np.float32(0.51) * step
+    low = np.float32(1.0) + 7 * step
+    total = low
+    for _ in range(n_steps):
+        total += addend
+    assert total == low + n_steps * step
+    assert _less(int(total.view(np.int32)), n_steps * float(addend), n_steps) <= low.view(np.int32)
