@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from contextlib import suppress
 
 from multirecall.config import EngineConfig
 from multirecall.engine import bundle
@@ -34,6 +35,15 @@ class Followed:
     def __init__(self, store: Store, config: EngineConfig) -> None:
         self.store = store
         self._config = config
+
+    def newer(self, state: EngineState) -> EngineState:
+        """As `newest`, after a cheap look at whether a writer has noted anything since."""
+        folder, version = self.store.folder, self.store.version
+        with suppress(BundleError):  # `newest` knows better what it means
+            same = bundle.pointed(folder) == version.name
+            if same and JournalReader(folder, version.bundle).noted == state.journal_seq:
+                return state
+        return self.newest(state)
 
     def newest(self, state: EngineState) -> EngineState:
         """The state with what has been written since, or itself.
@@ -80,7 +90,7 @@ class Follower:
 def _follow(engine: weakref.ref[Writer], followed: Followed, closed: threading.Event) -> None:
     while not closed.wait(INTERVAL_S) and (writer := engine()) is not None:
         try:
-            writer.advance(followed.newest)
+            writer.advance(followed.newer)
             followed.store.fault = None
         except Exception as fault:  # noqa: BLE001 - what cannot be read now may be readable at the next look
             text = fault_text(fault)

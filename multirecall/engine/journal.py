@@ -50,13 +50,25 @@ class JournalReader:
         self._head = JournalHead(folder, owner)
 
     @property
-    def last(self) -> int:
-        """Number of the newest change, 0 before the first. Costs the reading of one line.
+    def noted(self) -> int:
+        """Number of the newest change that a writer has noted, 0 before the first: the reading of one line.
+
+        A writer that was killed behind a commit has not noted it; the next one does.
 
         Raises:
             BundleError: the line is damaged or of another bundle.
         """
         return self._head.read() or 0
+
+    @property
+    def last(self) -> int:
+        """Number of the newest change, 0 before the first; raises `BundleError`."""
+        with _told(self.file):
+            db = self._open()
+            if db is None:
+                return 0
+            with closing(db):
+                return self._bounds(db, self._head.read())[1]
 
     def since(self, seq: int) -> Generator[tuple[int, bytes], None, None]:
         """The changes after number `seq` with their numbers, in order; each is compared with its SHA-256.
@@ -79,8 +91,8 @@ class JournalReader:
     def _open(self) -> sqlite3.Connection | None:
         """A connection that only reads, or None before the first change."""
         if not self.file.exists():
-            if self.last:
-                raise BundleError(f"{self.file}: is missing, with {self.last} changes; {REMEDY}")
+            if self.noted:
+                raise BundleError(f"{self.file}: is missing, with {self.noted} changes; {REMEDY}")
             return None
         try:
             return connected(self.file, "mode=ro")

@@ -69,7 +69,8 @@ class Store:
         """
         if self._journal is None:
             self._become_writer(seq)
-        return changes_after(seq, self._held())
+        journal = self._held()
+        return [] if journal.last == seq else read_changes(journal, seq)
 
     def append(self, changes: Sequence[Change]) -> int:
         """Make changes durable; returns the number of the last one. Raises `BundleError`."""
@@ -114,10 +115,10 @@ class Store:
 
 def replayed(state: EngineState, journal: JournalReader) -> EngineState:
     """The state with the journaled changes that it does not hold yet; raises `BundleError`."""
-    changes = changes_after(state.journal_seq, journal)
+    changes = read_changes(journal, state.journal_seq)
     return replace(applied(state, changes), journal_seq=state.journal_seq + len(changes)) if changes else state
 
 
-def changes_after(seq: int, journal: JournalReader) -> list[Change]:
+def read_changes(journal: JournalReader, seq: int) -> list[Change]:
     """The journaled changes after number `seq`; raises `BundleError`."""
-    return [] if journal.last == seq else [Change.of_bytes(payload) for _, payload in journal.since(seq)]
+    return [Change.of_bytes(payload) for _, payload in journal.since(seq)]

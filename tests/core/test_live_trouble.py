@@ -21,6 +21,7 @@ from multirecall import Dataset, Engine, EngineConfig, PathConfig
 from multirecall.data import Changes
 from multirecall.engine import bundle, follower
 from multirecall.engine.journal import Journal
+from multirecall.engine.journal_head import HEAD
 from multirecall.engine.state import Blueprint
 from multirecall.errors import BundleError, IdTypeError, NotFitted, PluginError
 from multirecall.progress import Progress
@@ -384,8 +385,8 @@ def test_a_follower_goes_on_after_whatever_fault(folder: Path, monkeypatch: pyte
     with Engine.load(folder) as writer, Engine.load(folder, follow=True) as reader:
         with monkeypatch.context() as patch:
             patch.setattr(follower, "replayed", broken)
+            writer.add_interactions(event("brand-new"))
             eventually(lambda: "stale file handle" in str(reader.health().store))
-        writer.add_interactions(event("brand-new"))
         eventually(lambda: contents_of(reader) == contents_of(writer))
         store = reader.health().store
         assert store is not None
@@ -422,3 +423,34 @@ def test_a_follower_takes_a_version_whose_journal_could_not_be_read_at_first(
         assert followed.store.version.name == "000001"
         followed.newest(reader._current())
         assert followed.store.version.name == "000002"
+
+
+def killed_behind_the_commit(folder: Path) -> None:
+    """As if the writer had been killed after its change was on disk, and before it noted and acknowledged that."""
+    head = folder / HEAD
+    with Engine.load(folder) as engine:
+        noted = head.read_bytes()
+        engine.add_interactions(event("committed"))
+    head.write_bytes(noted)
+
+
+def test_a_change_that_is_committed_but_not_noted_is_there_from_the_first_load_on(folder: Path) -> None:
+    """Otherwise whoever looks for it and tries again would have it twice once the next writer finds it."""
+    killed_behind_the_commit(folder)
+    with Engine.load(folder) as engine:
+        assert last_of(engine, 1) == ["committed"]
+        with Engine.load(folder, follow=True) as reader:
+            assert last_of(reader, 1) == ["committed"]
+            engine.add_interactions(event("next"))
+            eventually(lambda: last_of(reader, 2) == ["committed", "next"])
+        assert last_of(engine, 2) == ["committed", "next"]
+
+
+def test_another_engine_that_is_saved_over_a_bundle_takes_no_change_that_was_not_noted(folder: Path) -> None:
+    killed_behind_the_commit(folder)
+    with new_engine() as other:
+        other.save(folder)
+    with Engine.load(folder) as engine:
+        assert "committed" not in contents_of(engine)["colours"]
+        engine.add_interactions(event("next"))
+        assert "committed" not in contents_of(engine)["colours"]
