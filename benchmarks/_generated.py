@@ -17,7 +17,7 @@ from multirecall.data import Categorical, Tags
 from multirecall.lists import offsets_of
 from multirecall.progress import Progress
 from multirecall.query import Query
-from multirecall.retrievers import _two_tower_training, item2vec, node2vec, two_tower
+from multirecall.retrievers import _two_tower_training, _vector_neighbours, item2vec, node2vec, two_tower
 from multirecall.retrievers._cold import with_cold_items
 from multirecall.retrievers._gather import SparseRows
 from multirecall.retrievers._recency import recent
@@ -29,13 +29,12 @@ DIM = 64
 SPREADS = (1.0, 0.6, 0.4)
 """Lengths of the centre of a group, of what a family of about `FAMILY` items adds to it, and of an item's own part."""
 FAMILY = 50
-NEIGHBOURS = 200
 TRAINED_ON = 4096
 """Examples that the towers are trained on, for networks of the true shape."""
 
 NOTE = (
     f"unit vectors, sums of a part for each category and tag, one for each family of {FAMILY} items among them and one "
-    f"of an item's own (lengths {SPREADS}), and {NEIGHBOURS} neighbours from the same category and tag, are generated; "
+    f"of an item's own (lengths {SPREADS}), and neighbours from the same category and tag, are generated; "
     "the user vector of two_tower runs the real network and is then replaced by the recency-weighted mean of the "
     "history's generated vectors; item_cf and content are fitted"
 )
@@ -87,18 +86,18 @@ def centres_of(data: Dataset) -> NDArray[np.int64]:
     return groups
 
 
-def neighbour_lists(groups: NDArray[np.int64], seed: int) -> SparseRows:
-    """`NEIGHBOURS` rows of the same group for each item, similarities falling from 1."""
+def neighbour_lists(groups: NDArray[np.int64], n_neighbours: int, seed: int) -> SparseRows:
+    """`n_neighbours` rows of the same group for each item, similarities falling from 1."""
     rng = np.random.default_rng(seed)
     order = np.argsort(groups, kind="stable").astype(np.int32)
     starts = np.searchsorted(groups[order], groups)
     sizes = np.bincount(groups)[groups]
-    lengths = np.minimum(sizes, NEIGHBOURS)
+    lengths = np.minimum(sizes, n_neighbours)
     offsets = offsets_of(lengths)
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     shift = rng.integers(0, sizes)
     places = np.repeat(starts, lengths) + (within * 7919 + np.repeat(shift, lengths)) % np.repeat(sizes, lengths)
-    values = (1.0 - within / (NEIGHBOURS + 1)).astype(np.float32)
+    values = (1.0 - within / (n_neighbours + 1)).astype(np.float32)
     return SparseRows(offsets, order[places], values, groups.size)
 
 
@@ -117,14 +116,16 @@ def generated_training(data: Dataset, vectors: Vectors, seed: int) -> Iterator[N
     def all_learnt(kept: Vectors, whole: Dataset, *_: Any) -> tuple[Vectors, Any]:
         return kept, with_cold_items(kept, whole, 0)[1]
 
+    def lists(_: Vectors, n_neighbours: int, *__: Any) -> SparseRows:
+        return neighbour_lists(centres_of(data), n_neighbours, seed)
+
     with ExitStack() as patches:
         for target, name, stand_in in (
             (_two_tower_training, "trained", towers),
             (item2vec, "trained", lambda *_, **__: vectors),
-            (item2vec, "with_cold_items", all_learnt),
-            (node2vec, "with_cold_items", all_learnt),
+            (_vector_neighbours, "with_cold_items", all_learnt),
             (two_tower, "with_cold_items", all_learnt),
-            (item2vec, "nearest_neighbours", lambda *_, **__: neighbour_lists(centres_of(data), seed)),
+            (_vector_neighbours, "nearest_neighbours", lists),
             (node2vec.Node2Vec, "_trained", node_vectors),
         ):
             patches.enter_context(patch.object(target, name, stand_in))

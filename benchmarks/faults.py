@@ -34,7 +34,7 @@ RETRIEVERS: dict[str, dict[str, Any]] = {
     "item2vec": {},
     "item_cf": {},
     "next_item": {},
-    "node2vec": HNSW,
+    "node2vec": {},
     "popularity": {"segment": "country"},
     "sequence": {},
     "two_tower": {"epochs": 1, **HNSW},

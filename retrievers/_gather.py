@@ -118,6 +118,10 @@ class Sums:
         self.touched: NDArray[np.int32] = scratch["touched"][: n_columns // ENTRIES_TO_SCAN]
         self.size = 0
 
+    def add(self, columns: NDArray[np.int32], weights: NDArray[np.float32]) -> None:
+        """Add to each column its weight, ≥ 0; a column may stand there several times. Newer columns are passed over."""
+        self.size = _add_each(columns, weights, self.totals, self.touched, self.size)
+
     def top(self, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The best `k` columns with a sum above 0, under the ordering rule, and their sums."""
         return self.top_among(k, NO_ROWS, ALL_ALLOWED)
@@ -152,6 +156,7 @@ def _compile() -> None:
     entry = np.array([0, 1], np.int64), np.zeros(1, np.int32), np.ones(1, np.float32)
     for n_columns in (ENTRIES_TO_SCAN - 1, ENTRIES_TO_SCAN):
         sums = Sums(n_columns)
+        sums.add(rows, weights)
         sums.size = _add(rows, weights, *entry, sums.totals, sums.touched, sums.size)
         sums.top(1)
 
@@ -188,6 +193,22 @@ def _add(
             touched[size] = column
             size += total == 0.0
             totals[column] = total + weight * values[entry]
+    return size
+
+
+@kernel
+def _add_each(columns: Array, weights: Array, totals: Array, touched: Array, size: int) -> int:
+    if size >= 0 and size + columns.size > touched.size:
+        size = -1
+    for position in range(columns.size):
+        column = columns[position]
+        if weights[position] == 0.0 or column >= totals.size:
+            continue
+        total = totals[column]
+        if size >= 0:
+            touched[size] = column
+            size += total == 0.0
+        totals[column] = total + weights[position]
     return size
 
 

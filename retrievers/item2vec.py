@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from multirecall.data import Changes, Dataset
+from multirecall.data import Dataset
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
-from multirecall.storage import read_component, write_component
 from multirecall.validation import Count, NonNegative, Positive
 
-from ._cold import ColdRule, with_cold_items
-from ._nearest import joining, nearest_neighbours
-from ._neighbours import NeighbourRetriever
-from ._patched import PatchedRows
 from ._sequences import sequences
 from ._sgns import SkipGramConfig, trained
-from ._units import unit_rows
-from ._vector_table import VectorTable
+from ._vector_neighbours import VectorNeighbourRetriever
 
 
 class Item2VecConfig(SkipGramConfig):
@@ -50,7 +43,7 @@ class Item2VecConfig(SkipGramConfig):
     Changes results."""
 
 
-class Item2Vec(NeighbourRetriever):
+class Item2Vec(VectorNeighbourRetriever):
     """Scores an item by its cosine to the items of the history, summed with recency weights.
 
     The vectors are those of skip-gram with negative sampling on the users' histories as sentences (Barkan &
@@ -61,11 +54,7 @@ class Item2Vec(NeighbourRetriever):
     """
 
     Config: ClassVar[type[PluginConfig]] = Item2VecConfig
-    live = frozenset({"items"})
     config: Item2VecConfig
-    _neighbours: PatchedRows
-    _units: VectorTable
-    _cold: ColdRule
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train the vectors and keep each item's nearest neighbours. Memory: vectors twice, and the neighbours."""
@@ -73,36 +62,4 @@ class Item2Vec(NeighbourRetriever):
         vectors = trained(
             tokens, offsets, data.n_items, self.config, self.config.epochs, rng, progress, "item2vec: epochs"
         )
-        vectors, self._cold = with_cold_items(vectors, data, self.config.similar)
-        self._units = VectorTable.of(unit_rows(vectors))
-        nearest = nearest_neighbours(vectors, self.config.neighbours, progress, "item2vec: neighbours")
-        self._neighbours = PatchedRows.sorted(nearest)
-
-    def with_changes(self, changes: Changes) -> Self:
-        """See `Retriever.with_changes`; `n_items · dim` multiplications for each item that joins or changes."""
-        if not changes.touched.size:
-            return self
-        rows = self._cold.unlearnt(changes.touched)
-        units = unit_rows(self._cold.vectors(changes.data.items, rows, self._units))
-        path = type(self)(self.config)
-        path._cold, path._units = self._cold, self._units.with_rows(rows, units)
-        known = rows[rows < len(self._units)]
-        former = self._neighbours.without(known) if known.size else self._neighbours
-        found = joining(rows, path._units.whole(), former.base, self.config.neighbours)
-        path._neighbours = former.patched(*found, changes.data.n_items, changes.data.n_items)
-        return path
-
-    def save(self, folder: Path) -> None:
-        """See `Retriever.save`."""
-        super().save(folder)
-        write_component(folder / "units", {"units": self._units.whole()}, {})
-        self._cold.save(folder / "cold")
-
-    @classmethod
-    def load(cls, config: Item2VecConfig, folder: Path, data: Dataset) -> Self:
-        """See `Retriever.load`."""
-        path = cls(config)
-        path._units = VectorTable.of(read_component(folder / "units")[0]["units"])
-        path._neighbours = PatchedRows.of_arrays(read_component(folder)[0], len(path._units))
-        path._cold = ColdRule.load(folder / "cold")
-        return path
+        self._serve(vectors, data, self.config.similar, progress, "item2vec: neighbours")

@@ -12,20 +12,16 @@ from scipy.sparse import csr_array
 from multirecall.data import Changes, Dataset
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, Retriever
+from multirecall.protocols import PluginConfig
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.topk import top_eligible
 from multirecall.validation import Count, NonNegative, Positive
 
-from ._cold import ColdRule, with_cold_items
 from ._graph import Graph
-from ._index import IndexConfig, VectorIndex, build_index, load_index
 from ._recency import recent
-from ._sampled import sampled_queries
 from ._sgns import SkipGram, SkipGramConfig
-from ._units import unit_rows
-from ._vector_table import VectorTable
+from ._vector_neighbours import VectorNeighbourRetriever
 from ._walks import walk_chunks, walks
 from ._weights import weighted_matrix
 
@@ -39,9 +35,9 @@ N_SIMILAR = 10
 class Node2VecConfig(SkipGramConfig):
     """Settings of `node2vec`."""
 
-    serve: Literal["vectors", "walks"] = "vectors"
-    """`vectors`: items near the mean vector of the history, trained on walks. `walks`: items that walks from the
-    history visit most; nothing is trained, and a `p` below 1 suits logs with repeats. Changes results."""
+    serve: Literal["neighbours", "walks"] = "neighbours"
+    """`neighbours`: the items nearest to those of the history, by vectors trained on walks. `walks`: items that walks
+    from the history visit most; nothing is trained, and a `p` below 1 suits logs with repeats. Changes results."""
 
     window: Count = 10
     """Most positions between a centre and its context; each centre draws its own, 1 … window. Changes results."""
@@ -64,6 +60,9 @@ class Node2VecConfig(SkipGramConfig):
     walk_length: Count = 40
     """Nodes of such a walk. Changes results."""
 
+    neighbours: Count = 100
+    """Most neighbours kept of each item; memory is 8 bytes for each. Changes results."""
+
     half_life: Positive | None = 10.0
     """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
 
@@ -73,34 +72,25 @@ class Node2VecConfig(SkipGramConfig):
     request_length: Count = 9
     """Nodes of such a walk, the history's item included. Changes results and speed."""
 
-    index: IndexConfig = IndexConfig()
-    """The index over the item vectors."""
 
-
-class Node2Vec(Retriever):
+class Node2Vec(VectorNeighbourRetriever):
     """Proposes what second-order random walks from the history reach (Grover & Leskovec, KDD 2016).
 
-    Walks on the bipartite graph of users and items step as in section 3.2 of the paper. Served by vectors, they
-    are the sentences of skip-gram, and an item scores its cosine to the recency-weighted mean of the history's
-    unit vectors; an item without interactions has the mean vector of those of like features. Served by walks,
-    an item scores the share of the visited item nodes that it makes up; a request draws the same walks whenever
-    its history is the same.
+    Walks on the bipartite graph of users and items step as in section 3.2 of the paper. Served by neighbours, they
+    are the sentences of skip-gram, and an item scores its cosine to the items of the history, summed with recency
+    weights; an item without interactions has the mean vector of those of like features. Served by walks, an item
+    scores the share of the visited item nodes that it makes up; a request draws the same walks whenever its history
+    is the same.
 
-    Live: new items, and new features of items without interactions, count at once where vectors are served; vectors
-    and graph stay as fitted, and walks pass over items that these do not have.
+    Live: new items, and new features of items without interactions, count at once where neighbours are served;
+    vectors and graph stay as fitted, and walks pass over items that these do not have.
     """
 
     Config: ClassVar[type[PluginConfig]] = Node2VecConfig
-    inline = True
-    filters = True
-    live = frozenset({"items"})
     config: Node2VecConfig
     _seed: int
     _n_users: int
     _graph: Graph
-    _units: VectorTable
-    _cold: ColdRule
-    _index: VectorIndex
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train on walks, which stream into the training. Memory: the graph, and the vectors of all nodes twice."""
@@ -108,69 +98,40 @@ class Node2Vec(Retriever):
         graph = Graph.from_matrix(weighted_matrix(data, "node2vec"), weighted=self.config.weighted)
         if self.config.serve == "walks":
             self._graph, self._n_users = graph, data.n_users
-            return
-        vectors = self._trained(graph, rng, progress)[data.n_users :]
-        vectors, self._cold = with_cold_items(vectors, data, N_SIMILAR)
-        rows = np.arange(data.n_items, dtype=np.int32)
-        self._units = VectorTable.of(unit_rows(vectors))
-        asked = [self._mean(*recent(query, None, self.config.half_life)) for query in sampled_queries(data)]
-        self._index = build_index(rows, vectors, "cosine", self.config.index, rng=rng, asked=asked, progress=progress)
+        else:
+            vectors = self._trained(graph, rng, progress)[data.n_users :]
+            self._serve(vectors, data, N_SIMILAR, progress, "node2vec: neighbours")
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`."""
-        if self.config.serve == "walks" or not changes.touched.size:
-            return self
-        rows = self._cold.unlearnt(changes.touched)
-        vectors = self._cold.vectors(changes.data.items, rows, self._units)
-        path = type(self)(self.config)
-        path._seed, path._cold = self._seed, self._cold
-        path._units = self._units.with_rows(rows, unit_rows(vectors))
-        path._index = self._index.add(rows, vectors)
-        return path
+        return self if self.config.serve == "walks" else super().with_changes(changes)
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
-        items, weights = recent(query, None, self.config.half_life)
-        if not weights.any():
-            return RankedList.empty()
-        if self.config.serve == "walks":
-            return self._visited(query, items, weights, quota)
-        return self._index.search(self._mean(items, weights), quota, *query.filter)
-
-    def _mean(self, items: NDArray[np.int32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The weighted sum of the items' unit vectors, float32 (dim,)."""
-        return weights @ self._units.take(items)
+        return self._visited(query, quota) if self.config.serve == "walks" else super().retrieve(query, quota)
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
-        write_component(folder, {}, {"seed": self._seed})
-        if self.config.serve == "vectors":
-            write_component(folder / "units", {"units": self._units.whole()}, {})
-            self._cold.save(folder / "cold")
-            self._index.save(folder / "index")
-        else:
-            n_edges = self._graph.offsets[self._n_users]
-            items = self._graph.neighbours[:n_edges] - np.int32(self._n_users)
-            weights = np.ones(n_edges, np.float32) if self._graph.weights is None else self._graph.weights[:n_edges]
-            arrays = {"offsets": self._graph.offsets[: self._n_users + 1], "items": items, "weights": weights}
-            write_component(folder / "graph", arrays, {"n_items": self._graph.n_nodes - self._n_users})
+        if self.config.serve == "neighbours":
+            super().save(folder)
+            return
+        n_edges = self._graph.offsets[self._n_users]
+        items = self._graph.neighbours[:n_edges] - np.int32(self._n_users)
+        weights = np.ones(n_edges, np.float32) if self._graph.weights is None else self._graph.weights[:n_edges]
+        arrays = {"offsets": self._graph.offsets[: self._n_users + 1], "items": items, "weights": weights}
+        write_component(folder, arrays, {"n_items": self._graph.n_nodes - self._n_users, "seed": self._seed})
 
     @classmethod
     def load(cls, config: Node2VecConfig, folder: Path, data: Dataset) -> Self:
         """See `Retriever.load`."""
+        if config.serve == "neighbours":
+            return super().load(config, folder, data)
         path = cls(config)
-        path._seed = read_component(folder)[1]["seed"]
-        if config.serve == "vectors":
-            path._units = VectorTable.of(read_component(folder / "units")[0]["units"])
-            path._cold = ColdRule.load(folder / "cold")
-            path._index = load_index(folder / "index", config.index)
-        else:
-            arrays, meta = read_component(folder / "graph")
-            path._n_users = arrays["offsets"].size - 1
-            matrix = csr_array(
-                (arrays["weights"], arrays["items"], arrays["offsets"]), shape=(path._n_users, meta["n_items"])
-            )
-            path._graph = Graph.from_matrix(matrix, weighted=config.weighted)
+        arrays, meta = read_component(folder)
+        path._seed, path._n_users = meta["seed"], arrays["offsets"].size - 1
+        shape = path._n_users, meta["n_items"]
+        matrix = csr_array((arrays["weights"], arrays["items"], arrays["offsets"]), shape=shape)
+        path._graph = Graph.from_matrix(matrix, weighted=config.weighted)
         return path
 
     def _trained(self, graph: Graph, rng: np.random.Generator, progress: Progress) -> NDArray[np.float32]:
@@ -189,7 +150,8 @@ class Node2Vec(Retriever):
                 advance(len(chunk))
         return model.vectors
 
-    def _visited(self, query: Query, items: NDArray[np.int32], weights: NDArray[np.float32], quota: int) -> RankedList:
+    def _visited(self, query: Query, quota: int) -> RankedList:
+        items, weights = recent(query, None, self.config.half_life)
         fitted = items < self._graph.n_nodes - self._n_users
         items, weights = items[fitted], weights[fitted]
         if not weights.any():

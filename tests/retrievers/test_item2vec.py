@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from multirecall.data import Dataset, Interactions
 from multirecall.progress import SILENT
 from multirecall.query import Query
+from multirecall.registry import retriever_class
 from multirecall.retrievers._cold import with_cold_items
 from multirecall.retrievers._nearest import nearest_neighbours
 from multirecall.retrievers._sequences import sequences
@@ -63,6 +66,25 @@ def test_neighbours_equal_the_cosines() -> None:
         part = slice(neighbours.offsets[row], neighbours.offsets[row + 1])
         assert neighbours.columns[part].tolist() == expected
         assert neighbours.values[part].tolist() == pytest.approx([cosines[other] for other in expected], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["item2vec", "node2vec"])
+def test_scores_are_cosines_to_the_history_and_an_item_counts_for_itself(name: str) -> None:
+    data = small_shop()
+    plugin = retriever_class(name)
+    path = plugin(plugin.Config.model_validate({"dim": 8, "neighbours": 7, "half_life": 2.0}))
+    path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
+    units = path._units.whole()  # type: ignore[attr-defined]
+    history = np.array([3, 11, 3, 0], np.int32)
+    expected: dict[int, float] = defaultdict(float)
+    for item, weight in ((0, 1.0), (3, 0.5**0.5), (11, 0.5)):
+        cosines = np.where(np.arange(data.n_items) == item, -1.0, units @ units[item])
+        expected[item] += weight
+        for near in np.argsort(-cosines)[:7].tolist():
+            expected[near] += weight * max(cosines[near], 0.0)
+    found = path.retrieve(Query(-1, history, np.ones(4, np.float32)), 1_000)
+    scores = dict(zip(found.items.tolist(), found.scores.tolist(), strict=True))
+    assert scores == pytest.approx({item: score for item, score in expected.items() if score > 0}, rel=1e-4)
 
 
 def test_neighbours_of_a_large_catalogue_come_from_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,23 +12,9 @@ from multirecall.testing import RetrieverContract, checkerboard, small_shop
 from multirecall.testing.retriever import queries
 
 
-class TestVectors(RetrieverContract):
+class TestNeighbours(RetrieverContract):
     retriever = Node2Vec
-    params = {"serve": "vectors", "dim": 8, "walks_per_node": 2, "walk_length": 10}
-    score_tolerance = 1e-5
-
-
-class TestGraphIndex(RetrieverContract):
-    retriever = Node2Vec
-    params = {
-        "serve": "vectors",
-        "dim": 8,
-        "walks_per_node": 2,
-        "walk_length": 10,
-        "index": {"kind": "hnsw"},
-        "p": 0.5,
-        "q": 2.0,
-    }
+    params = {"dim": 8, "walks_per_node": 2, "walk_length": 10, "p": 0.5, "q": 2.0}
     score_tolerance = 1e-5
 
 
@@ -43,7 +29,7 @@ def fitted(data: Any, **params: Any) -> Node2Vec:
     return path
 
 
-@pytest.mark.parametrize("params", [{"serve": "walks"}, {"serve": "vectors", "dim": 8, "walks_per_node": 20}])
+@pytest.mark.parametrize("params", [{"serve": "walks"}, {"serve": "neighbours", "dim": 8, "walks_per_node": 20}])
 def test_stays_within_its_half_of_the_checkerboard(params: dict[str, Any]) -> None:
     """Users and items of like parity are one component: no walk leaves it, and its vectors lie together."""
     data = checkerboard()
@@ -71,9 +57,9 @@ def test_shares_of_visits_add_up() -> None:
     assert path.retrieve(query, 1_000).scores.sum() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_cold_items_can_be_found_by_vectors() -> None:
+def test_cold_items_can_be_found_by_neighbours() -> None:
     data = small_shop()
     cold = set(range(data.n_items)) - set(data.interactions.items.tolist())
-    path = fitted(data, serve="vectors", dim=8, walks_per_node=2)
+    path = fitted(data, dim=8, walks_per_node=2)
     query = Query(-1, np.arange(10, dtype=np.int32), np.ones(10, np.float32))
     assert cold & set(path.retrieve(query, data.n_items).items.tolist())
