@@ -224,7 +224,7 @@ class Postings:
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Distinct terms and their weights in the order in which scores are summed up, see `in_order`."""
         found: tuple[NDArray[np.int32], NDArray[np.float32]] = in_order(
-            terms, weights, self.statistics.limits, self.statistics.groups
+            terms, weights, self.statistics.limits, self.columns.columns
         )
         return found
 

@@ -14,8 +14,14 @@ TRACKED = 16
 COMPLETION = 200
 """Postings that are read in the time in which an item is completed from its own terms, which misses the cache."""
 
-ITEMS_PER_POSTING = 5
-"""Items to which a column adds in the time in which a posting is read."""
+PER_POSTING = 5
+"""Items to which a column adds, one after another, in the time in which a posting is read."""
+
+SCATTERED = 8
+"""Items to which the columns add, one after another, in the time in which they add to one out of order."""
+
+TOGETHER = 1_024
+"""Items to which all columns add before the next ones: their sums stay in the first cache."""
 
 NO_CODE = 255
 """Code of an item without a value in a column."""
@@ -25,10 +31,10 @@ ROUNDING = 2.0**-23
 
 
 @kernel
-def in_order(terms: Array, weights: Array, limits: Array, groups: Array) -> tuple[Array, Array]:
+def in_order(terms: Array, weights: Array, limits: Array, columns: Array) -> tuple[Array, Array]:
     """Distinct terms (int32) of weights above 0, and their weights, in the order in which scores are summed up.
 
-    Those of no group come first, by falling `weight · limit`, then as given; then those of each group.
+    Those of no column come first, by falling `weight · limit`, then as given; then those of each column.
     """
     keys = np.empty(terms.size, np.int64)
     products = np.empty(terms.size, np.float32)
@@ -37,8 +43,8 @@ def in_order(terms: Array, weights: Array, limits: Array, groups: Array) -> tupl
         products[position] = weights[position] * limits[terms[position]]
     bits = products.view(np.int32)
     for position in range(terms.size):
-        group = groups[terms[position]]
-        keys[n_kept] = key_of(bits[position] if group < 0 else -1 - group, position)
+        column = columns[terms[position]]
+        keys[n_kept] = key_of(bits[position] if column < 0 else -1 - column, position)
         n_kept += bits[position] > 0
     order, _ = candidates_of(best_keys(keys[:n_kept], n_kept))
     return terms[order], weights[order]
@@ -70,7 +76,8 @@ def top_pruned(
     Turtle & Flood (IP&M 1995), "Query evaluation: strategies and optimizations", max score a term at a time: postings
     are read whole until the terms that are left cannot lift an item above the `k`-th best sum so far; then the items
     that can still get there are completed from their own terms. Terms of one group never meet in an item, so all that
-    are left of it can add only what the best of them adds.
+    are left of it can add only what the best of them adds. Groups of few terms, whose postings are long, have columns
+    in place of postings: their terms come last, and add to all items at once, or to those that can still get there.
 
     Args:
         terms, weights: see `in_order`.
@@ -93,30 +100,21 @@ def top_pruned(
     for item in exclude:
         if item < totals.size:
             totals[item] = -np.inf
-    left = 0
+    left, n_listed = 0, 0
     for term in terms:
         left += offsets[term + 1] - offsets[term]
+        n_listed += columns[term] < 0
     keys = np.empty(0, np.int64)
-    size = 0
-    n_read = 0
-    while n_read < n:
-        if columns[terms[n_read]] >= 0:
-            column = columns[terms[n_read]]
-            addends, n_terms, n_postings = _column(
-                terms[n_read:], weights[n_read:], column, columns, firsts, peaks, offsets
-            )
-            if n_postings * ITEMS_PER_POSTING > totals.size:
-                for item in range(totals.size):
-                    totals[item] += addends[codes[column, item]]
-                size = -1
-                left -= n_postings
-                n_read += n_terms
-                continue
+    size, n_read = 0, 0
+    complete = False
+    while n_read < n_listed or (n_read < n and left * PER_POSTING < totals.size):
         start, stop = offsets[terms[n_read]], offsets[terms[n_read] + 1]
         effort = 4 * size if size >= 0 else totals.size // 4
         if n_read and stop - start > effort:
-            keys, closed = _ahead(touched[:size], bits, k, rest[n_read], n - n_read, size >= 0)
-            if closed and keys.size * COMPLETION < left:
+            most = left // COMPLETION
+            keys, complete = _ahead(touched[:size], bits, k, rest[n_read], n - n_read, most, size >= 0)
+            if complete:
+                keys = _added(keys, terms[n_read:], weights[n_read:], item_offsets, item_terms, item_scores)
                 break
         if size >= 0 and size + stop - start > touched.size:
             size = -1
@@ -133,10 +131,17 @@ def top_pruned(
                 totals[item] = total + weight * scores[entry]
         left -= stop - start
         n_read += 1
-    if n_read == n:
-        keys, _ = _ahead(touched[:size], bits, k, 0.0, 0, size >= 0)
-    else:
-        keys = _added(keys, terms[n_read:], weights[n_read:], item_offsets, item_terms, item_scores)
+    if not complete and n_read < n:
+        addends, used = _addends(terms[n_read:], weights[n_read:], peaks, columns, firsts)
+        most = totals.size // SCATTERED
+        keys, complete = _ahead(touched[:size], bits, k, rest[n_read], n - n_read, most, size >= 0)
+        if complete:
+            keys = _coded(keys, addends, used, codes)
+        else:
+            _add_columns(addends, used, codes, totals)
+            size = -1
+    if not complete:
+        keys, _ = _ahead(touched[:size], bits, k, 0.0, 0, totals.size, size >= 0)
     if size < 0 or allowed.size:
         totals[:] = 0.0
     else:
@@ -149,39 +154,77 @@ def top_pruned(
 
 
 @kernel
-def _column(
-    terms: Array, weights: Array, column: int, columns: Array, firsts: Array, peaks: Array, offsets: Array
-) -> tuple[Array, int, int]:
-    """What each code of a column adds, float32 (256,), how many of the first `terms` are in it, and their postings."""
-    addends = np.zeros(NO_CODE + 1, np.float32)
-    n_terms, n_postings = 0, 0
-    while n_terms < terms.size and columns[terms[n_terms]] == column:
-        term = terms[n_terms]
-        addends[term - firsts[column]] = weights[n_terms] * peaks[term]
-        n_postings += offsets[term + 1] - offsets[term]
-        n_terms += 1
-    return addends, n_terms, n_postings
+def _addends(terms: Array, weights: Array, peaks: Array, columns: Array, firsts: Array) -> tuple[Array, Array]:
+    """What each code adds, float32 (n_used, 256), in the columns that `terms` are of, int32 (n_used,)."""
+    used = np.empty(terms.size, np.int32)
+    addends = np.zeros((terms.size, NO_CODE + 1), np.float32)
+    n_used = 0
+    for position in range(terms.size):
+        term = terms[position]
+        if n_used == 0 or used[n_used - 1] != columns[term]:
+            used[n_used] = columns[term]
+            n_used += 1
+        addends[n_used - 1, term - firsts[columns[term]]] = weights[position] * peaks[term]
+    return addends[:n_used], used[:n_used]
 
 
 @kernel
-def _ahead(touched: Array, bits: Array, k: int, rest: float, n_left: int, tracked: bool) -> tuple[Array, bool]:
-    """The keys of the items that can be among the `k` best if each sum may still grow by `rest`, in `n_left` steps.
+def _add_columns(addends: Array, used: Array, codes: Array, totals: Array) -> None:
+    for first in range(0, totals.size, TOGETHER):
+        sums = totals[first : first + TOGETHER]
+        for position in range(used.size):
+            own, column = addends[position], codes[used[position], first : first + TOGETHER]
+            for place in range(sums.size):
+                sums[place] += own[column[place]]
 
-    Also whether an item without a sum surely is not. `bits` are those of the sums; `touched` names all items with
-    sums if they are `tracked`.
+
+@kernel
+def _coded(keys: Array, addends: Array, used: Array, codes: Array) -> Array:
+    """The keys of the same items once their codes in the columns `used` have added to their scores, in order."""
+    items, totals = candidates_of(keys)
+    for position in range(used.size):
+        column = codes[used[position]]
+        for place in range(items.size):
+            totals[place] += addends[position, column[items[place]]]
+    return _keys(items, totals)
+
+
+@kernel
+def _keys(items: Array, scores: Array) -> Array:
+    bits = scores.view(np.int32)
+    keys = np.empty(items.size, np.int64)
+    for position in range(items.size):
+        keys[position] = key_of(bits[position], items[position])
+    return keys
+
+
+@kernel
+def _ahead(
+    touched: Array, bits: Array, k: int, rest: float, n_steps: int, most: int, tracked: bool
+) -> tuple[Array, bool]:
+    """The keys of the items that can be among the `k` best, if each sum may still grow by `rest` in `n_steps` steps.
+
+    And whether these are all: not where an item without a sum could be, and not where there are more than `most`.
+    `bits` are those of the sums; `touched` names all items with sums if they are `tracked`.
     """
     if tracked:
         keys = np.empty(touched.size, np.int64)
         for position in range(touched.size):
             keys[position] = key_of(bits[touched[position]], touched[position])
         reached = int(best_keys(keys.copy(), k)[k - 1] >> 32) if 0 < k <= keys.size else 0
-        least = _less(reached, rest, n_left)
+        least = _less(reached, rest, n_steps)
         n_keys = 0
         for key in keys:
             keys[n_keys] = key
             n_keys += int(key >> 32 >= max(least, 1))
-        return keys[:n_keys], least > 0
-    least = _less(reached_by(bits, k), rest, n_left)
+        return keys[:n_keys], least > 0 and n_keys <= most
+    least = _less(reached_by(bits, k), rest, n_steps)
+    if most < bits.size:
+        n_keys = 0
+        for bit in bits:
+            n_keys += bit >= least
+        if least <= 0 or n_keys > most:
+            return np.empty(0, np.int64), False
     places = reaching(bits, max(least, 1))
     keys = np.empty(places.size, np.int64)
     for position in range(places.size):
@@ -252,8 +295,4 @@ def _added(
                 n_found += 1
         for found in range(n_found):
             totals[position] += addends[found]
-    bits = totals.view(np.int32)
-    full = np.empty(keys.size, np.int64)
-    for position in range(items.size):
-        full[position] = key_of(bits[position], items[position])
-    return full
+    return _keys(items, totals)
