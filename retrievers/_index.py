@@ -45,10 +45,13 @@ class IndexConfig(StrictModel):
     """Settings of a vector index."""
 
     kind: Literal["auto", "exact", "ivf", "hnsw"] = "auto"
-    """`exact` scores every vector. `ivf` searches the near cells of an inverted file, as many as recall .99 was
-    measured to need on the vectors at hand; `hnsw` walks a graph, which takes far longer to build. Both score every
-    vector where that is faster. `auto` is `exact` up to 20,000 vectors and `ivf` beyond. Changes results: `ivf` and
-    `hnsw` may miss some."""
+    """`exact` scores every vector. `ivf` searches the near cells of an inverted file; `hnsw` walks a graph, which
+    takes far longer to build. Both score every vector where that is faster. `auto` is `exact` up to 20,000 vectors
+    and `ivf` beyond. Changes results: `ivf` and `hnsw` may miss some."""
+
+    recall: float = Field(default=0.99, ge=0.5, le=1)
+    """`ivf`: share of the true items that a search finds at least, 0.5 … 1. It visits as many cells as that was
+    measured to need on queries like those that will come; more find more and take longer. Changes results."""
 
     M: int = Field(default=24, ge=2, le=100)
     """`hnsw`: links of a vector in the graph; more find more, build longer and take 8 bytes each. Changes results."""

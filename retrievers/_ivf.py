@@ -32,8 +32,8 @@ class IvfIndex(VectorIndex):
     """An inverted file of 8-bit codes over the main part of the vectors (Jégou et al., TPAMI 2011, section 4).
 
     A search visits the cells that may hold one of the best items, selects by codes, and scores what it selected
-    from the vectors themselves. How far a cell may reach is measured at the build on the vectors at hand, so that
-    recall is at least .99 there; where no measure is good enough, every vector is scored. So is every eligible one
+    from the vectors themselves. How far a cell may reach is measured at the build, so that the recall is there that
+    the settings ask for; where no measure is good enough, every vector is scored. So is every eligible one
     where that is faster: for few vectors, narrow filters and large `k`.
     """
 
@@ -49,7 +49,7 @@ class IvfIndex(VectorIndex):
         with progress.task("index: cells", 2) as advance:
             vectors, cells, placed = Cells.grouped(vectors, rng)
             advance(1)
-            margins = measured(cells, vectors, placed, rng)
+            margins = measured(cells, vectors, placed, settings.recall, rng)
             advance(1)
         return cls(vectors, settings, seed, threads)._on(replace(cells, margins=margins))
 

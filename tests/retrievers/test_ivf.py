@@ -37,8 +37,8 @@ def indexes(vectors: np.ndarray, space: Space, seed: int = 0) -> tuple[Any, Vect
     """An inverted file and the exact index over the same vectors."""
     rows = np.arange(len(vectors), dtype=np.int32)
     ivf, exact = (
-        build_index(rows, vectors, space, IndexConfig(kind=kind), rng=np.random.default_rng(seed))
-        for kind in ("ivf", "exact")
+        build_index(rows, vectors, space, settings, rng=np.random.default_rng(seed))
+        for settings in (IVF, IndexConfig(kind="exact"))
     )
     return ivf, exact
 
@@ -205,6 +205,22 @@ def test_the_margins_hold_on_other_queries() -> None:
         assert recall(ivf, exact, profiles, k) >= 0.985
 
 
+def test_the_recall_that_is_asked_for_decides_how_many_cells_are_visited() -> None:
+    rng = np.random.default_rng(19)
+    vectors = clustered(rng, 4000, 24, 80)
+    rows = np.arange(len(vectors), dtype=np.int32)
+    exact = indexes(vectors, "cosine")[1]
+    profiles = vectors[rng.integers(0, 4000, (100, 8))].mean(axis=1)
+    margins = []
+    for asked_for in (0.8, 0.9, 0.97):
+        own = IndexConfig(kind="ivf", recall=asked_for)
+        ivf = build_index(rows, vectors, "cosine", own, rng=np.random.default_rng(0))
+        margins.append(ivf._cells.margin(100))
+        assert recall(ivf, exact, profiles, 100) >= asked_for
+    assert margins == sorted(margins)
+    assert margins[0] < 0.9 * margins[-1]
+
+
 def test_queries_unlike_the_vectors_are_measured_where_they_are_given() -> None:
     """As those of a user tower are: they point between the clusters, where a cell's own vectors never ask."""
     rng = np.random.default_rng(17)
@@ -230,7 +246,7 @@ def test_a_margin_between_measured_sizes_is_the_wider_of_both() -> None:
 
 
 def test_when_recall_is_too_low_there_is_no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_margins, "MISSED", 0.4)
+    monkeypatch.setattr(_margins, "ALLOWANCES", (40.0,))
     vectors = clustered(np.random.default_rng(11), 3000, 24, 300)
     ivf, exact = indexes(vectors, "cosine")
     assert np.isinf(ivf._cells.margins).any()
