@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from multirecall.kernels import Array, kernel
+from multirecall.kernels import LINE, Array, kernel, prefetch
 from multirecall.rowtable import new_table, slot_of
 from multirecall.topk import best_keys, candidates_of, key_of, reached_by, reaching
 
@@ -13,6 +13,9 @@ TRACKED = 16
 
 COMPLETION = 200
 """Postings that are read in the time in which an item is completed from its own terms, which misses the cache."""
+
+AHEAD = 4
+"""Items whose terms are fetched ahead of their use."""
 
 PER_POSTING = 5
 """Items to which a column adds, one after another, in the time in which a posting is read."""
@@ -283,6 +286,10 @@ def _added(
     places = np.empty(terms.size, np.int64)
     addends = np.empty(terms.size, np.float32)
     for position in range(items.size):
+        ahead = min(position + AHEAD, items.size - 1)
+        n_bytes = 4 * (stops[ahead] - starts[ahead]) + LINE
+        prefetch(item_terms, starts[ahead], n_bytes)
+        prefetch(item_scores, starts[ahead], n_bytes)
         n_found = 0
         for entry in range(starts[position], stops[position]):
             place = table[slot_of(item_terms[entry], table, terms)]
