@@ -150,6 +150,11 @@ def generated_users(vectors: Vectors) -> Iterator[None]:
         yield
 
 
+def folder_of(cache: Path, items: int, users: int, events: int, kind: str = "generated") -> Path:
+    """Where a cache keeps what was built for a log of this size."""
+    return cache / f"{items}-{users}-{events}-{kind}"
+
+
 def fitted_or_loaded(data: Dataset, vectors: Vectors, seed: int, folder: Path | None, progress: Progress) -> Engine:
     """The engine with generated vectors, from the bundle in `folder` where one is there, or fitted and saved there."""
     if folder is not None and (folder / "CURRENT").is_file():

@@ -22,6 +22,7 @@ from _generated import (
     TRAINED_NOTE,
     engine_config,
     fitted_or_loaded,
+    folder_of,
     generated_users,
     item_vectors,
     trained_or_loaded,
@@ -76,7 +77,7 @@ def main(
         data = Dataset.from_frames(log.interactions, log.items, log.users)
         generated = items > MOST_TRAINED if generated is None else generated
         kind = "generated" if generated else "trained"
-        folder = None if cache is None else cache / f"{items}-{data.n_users}-{events}-{kind}"
+        folder = None if cache is None else folder_of(cache, items, data.n_users, events, kind)
         start = perf_counter()
         with ExitStack() as stack:
             if generated:
