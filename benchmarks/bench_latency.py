@@ -43,8 +43,8 @@ MOST_TRAINED = 200_000
 M = 24
 FUSIONS: dict[str, dict[str, Any]] = {"rrf": {}, "weighted_sum": {"normaliser": "min_max"}}
 Times = dict[str, list[float]]
-Seconds = NDArray[np.float64]
-"""Of the wall clock and of the CPU, (2,)."""
+Seconds = tuple[float, float]
+"""Of the wall clock and of the CPU."""
 
 Work = Callable[[str], object]
 
@@ -68,8 +68,9 @@ def main(
 ) -> None:
     """Time single requests on one thread; compile time is excluded.
 
-    The engines and hnswlib take turns, so that whatever else the machine does meets all of them, each for another
-    user, so that none finds in the cache what the one before has read.
+    The engines and hnswlib take turns in random order, so that whatever else the machine does meets all of them, each
+    for another user, so that none finds in the cache what the one before has read. Stages are timed in a second round, since a
+    clock takes time itself.
     """
     events = interactions or min(20 * items, 2_000_000)
     with terminal_progress() as progress:
@@ -182,24 +183,25 @@ def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int
     work |= {f"bare, ef={ef}": search(ef) for ef in (2 * k, k)}
     wall: Times = defaultdict(list)
     cpu: Times = defaultdict(list)
+    with progress.task("requests", len(users)) as advance:
+        for number, turns in enumerate(turns_of(work, users)):
+            for name, user in turns:
+                wall_s, cpu_s = spent(work[name], user)
+                if number >= WARM:
+                    wall[name].append(wall_s)
+                    cpu[name].append(cpu_s)
+            advance(1)
     stages: dict[str, dict[str, list[Seconds]]] = {name: defaultdict(list) for name in engines}
-    with clocks(engines.values()) as parts, progress.task("requests", len(users)) as advance:
-        for number in range(len(users)):
-            for turn, (name, ask) in enumerate(work.items()):
-                user = users[(number + turn * len(users) // len(work)) % len(users)]
+    with clocks(engines.values()) as parts, progress.task("stages", len(users)) as advance:
+        for number, turns in enumerate(turns_of(work, users)):
+            for name, user in turns:
                 parts.clear()
-                cpu_start, start = process_time(), perf_counter()
-                ask(user)
-                wall_s, cpu_s = perf_counter() - start, process_time() - cpu_start
-                if number < WARM:
-                    continue
-                wall[name].append(wall_s)
-                cpu[name].append(cpu_s)
-                if name in engines:
-                    spent = np.array([wall_s, cpu_s])
-                    parts["python overhead"] = spent - sum(parts[one] for one in (*PATHS, "fuse"))
+                whole_s = spent(work[name], user)
+                if number >= WARM and name in engines:
+                    others = [sum(parts[stage][clock] for stage in (*PATHS, "fuse")) for clock in range(2)]
+                    parts["python overhead"] = [one - other for one, other in zip(whole_s, others, strict=True)]
                     for stage, seconds in parts.items():
-                        stages[name][stage].append(seconds)
+                        stages[name][stage].append((seconds[0], seconds[1]))
             advance(1)
     whole = {name: summary(wall[name], cpu[name]) for name in work}
     ratios = {
@@ -209,20 +211,38 @@ def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int
         if peer not in engines
     }
     shares = {
-        name: {stage: summary(*np.array(times).T) for stage, times in own.items()} for name, own in stages.items()
+        name: {stage: summary(*zip(*times, strict=True)) for stage, times in own.items()}
+        for name, own in stages.items()
     }
     return {"whole": whole, "ratios": ratios, "stages": shares}
 
 
-def summary(wall: Sequence[float] | Seconds, cpu: Sequence[float] | Seconds) -> dict[str, float]:
+def turns_of(names: Iterable[str], users: Sequence[str]) -> Iterator[list[tuple[str, str]]]:
+    """Rounds in which each is asked once, in an order drawn anew, for a user whom no other meets nearby."""
+    rng = np.random.default_rng(SEED)
+    everyone = list(names)
+    for number in range(len(users)):
+        shift = len(users) // len(everyone)
+        pairs = [(name, users[(number + turn * shift) % len(users)]) for turn, name in enumerate(everyone)]
+        yield [pairs[turn] for turn in rng.permutation(len(pairs))]
+
+
+def spent(ask: Work, user: str) -> Seconds:
+    """What one answer takes."""
+    cpu_start, start = process_time(), perf_counter()
+    ask(user)
+    return perf_counter() - start, process_time() - cpu_start
+
+
+def summary(wall: Sequence[float], cpu: Sequence[float]) -> dict[str, float]:
     """Percentiles of the wall time, and the median of the CPU time, in microseconds."""
     return {**spread(wall), "cpu_p50_us": spread(cpu)["p50_us"]}
 
 
 @contextmanager
-def clocks(engines: Iterable[Engine]) -> Iterator[dict[str, Seconds]]:
-    """Seconds by stage of what is asked of the engines, which share their paths; a clock adds a microsecond."""
-    parts: dict[str, Seconds] = defaultdict(lambda: np.zeros(2))
+def clocks(engines: Iterable[Engine]) -> Iterator[dict[str, list[float]]]:
+    """Wall and CPU seconds by stage of what is asked of the engines, which share their paths."""
+    parts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def clocked(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
@@ -230,7 +250,9 @@ def clocks(engines: Iterable[Engine]) -> Iterator[dict[str, Seconds]]:
             try:
                 return work(*arguments)
             finally:
-                parts[stage] = parts[stage] + (perf_counter() - start, process_time() - cpu_start)
+                part = parts[stage]
+                part[0] += perf_counter() - start
+                part[1] += process_time() - cpu_start
 
         return run
 
