@@ -69,8 +69,8 @@ def main(
     """Time single requests on one thread; compile time is excluded.
 
     The engines and hnswlib take turns in random order, so that whatever else the machine does meets all of them, each
-    for another user, so that none finds in the cache what the one before has read. Stages are timed in a second round, since a
-    clock takes time itself.
+    for another user, so that none finds in the cache what the one before has read. Stages are timed in a second round,
+    since a clock takes time itself.
     """
     events = interactions or min(20 * items, 2_000_000)
     with terminal_progress() as progress:
