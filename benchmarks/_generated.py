@@ -41,21 +41,22 @@ NOTE = (
 
 
 BRIEFLY: dict[str, dict[str, Any]] = {
-    "two_tower": {"epochs": 1, "index": {"recall": 0.975}},
+    "two_tower": {"epochs": 1},
     "item2vec": {"epochs": 3},
     "node2vec": {"walks_per_node": 4, "walk_length": 20},
 }
-TRAINED_NOTE = (
-    "every path is fitted on a generated log, with fewer passes than by default and, in two_tower, an index of about "
-    f"the recall that the bare search has at twice the width: {BRIEFLY}"
-)
+TRAINED_NOTE = f"every path is fitted on a generated log, with fewer passes than by default: {BRIEFLY}"
+
+RECALL = 0.975
+"""Of the index of two_tower: at a hundred thousand items about what a bare search finds at twice the width."""
 
 
-def engine_config(strategy: str, **fusion: Any) -> EngineConfig:
-    """Five paths of quota 500."""
+def engine_config(strategy: str, recall: float, **fusion: Any) -> EngineConfig:
+    """Five paths of quota 500; `recall` is that of two_tower's index."""
+    params = {**BRIEFLY, "two_tower": {**BRIEFLY["two_tower"], "index": {"recall": recall}}}
     return EngineConfig.model_validate(
         {
-            "paths": [PathConfig(retriever=name, quota=500, params=BRIEFLY.get(name, {})) for name in PATHS],
+            "paths": [PathConfig(retriever=name, quota=500, params=params.get(name, {})) for name in PATHS],
             "fusion": {"strategy": strategy, "params": fusion},
         }
     )
@@ -155,22 +156,24 @@ def folder_of(cache: Path, items: int, users: int, events: int, kind: str = "gen
     return cache / f"{items}-{users}-{events}-{kind}"
 
 
-def fitted_or_loaded(data: Dataset, vectors: Vectors, seed: int, folder: Path | None, progress: Progress) -> Engine:
+def fitted_or_loaded(
+    data: Dataset, vectors: Vectors, seed: int, folder: Path | None, progress: Progress, recall: float = RECALL
+) -> Engine:
     """The engine with generated vectors, from the bundle in `folder` where one is there, or fitted and saved there."""
     if folder is not None and (folder / "CURRENT").is_file():
         return Engine.load(folder)
     with generated_training(data, vectors, seed):
-        engine = Engine(engine_config("rrf")).fit(data, progress=progress)
+        engine = Engine(engine_config("rrf", recall)).fit(data, progress=progress)
     if folder is not None:
         engine.save(folder)
     return engine
 
 
-def trained_or_loaded(data: Dataset, folder: Path | None, progress: Progress) -> Engine:
+def trained_or_loaded(data: Dataset, folder: Path | None, progress: Progress, recall: float = RECALL) -> Engine:
     """The engine fitted on `data`, from the bundle in `folder` where one is there."""
     if folder is not None and (folder / "CURRENT").is_file():
         return Engine.load(folder)
-    engine = Engine(engine_config("rrf")).fit(data, progress=progress)
+    engine = Engine(engine_config("rrf", recall)).fit(data, progress=progress)
     if folder is not None:
         engine.save(folder)
     return engine

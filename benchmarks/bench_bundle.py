@@ -7,7 +7,7 @@ from statistics import median
 from typing import Annotated
 
 import typer
-from _generated import NOTE, fitted_or_loaded, folder_of, item_vectors
+from _generated import NOTE, RECALL, fitted_or_loaded, folder_of, item_vectors
 from _harness import in_process, write
 
 from multirecall import Dataset
@@ -54,7 +54,7 @@ def main(
     """Load a bundle from a warm page cache; compiled kernels are in their cache, too."""
     events = min(20 * items, 2_000_000)
     log = generate(items // 2, items, events)
-    folder = folder_of(cache, items, items // 2, events) / "engine"
+    folder = folder_of(cache, items, items // 2, events) / f"engine-{RECALL}"
     with terminal_progress() as progress:
         if not (folder / "CURRENT").is_file():
             data = Dataset.from_frames(log.interactions, log.items, log.users)

@@ -19,6 +19,7 @@ from _generated import (
     DIM,
     NOTE,
     PATHS,
+    RECALL,
     TRAINED_NOTE,
     engine_config,
     fitted_or_loaded,
@@ -61,6 +62,9 @@ def main(
     requests: Annotated[int, typer.Option(help="Users that ask every engine and hnswlib.")] = 500,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps built indexes from run to run.")] = None,
     ef_construction: Annotated[int, typer.Option(help="Width of the build of hnswlib's graph.")] = 200,
+    recall: Annotated[
+        float, typer.Option(help="Recall of two_tower's index; the bare search's own makes a fair comparison.")
+    ] = RECALL,
     generated: Annotated[
         bool | None,
         typer.Option("--generated/--trained", help="Vectors generated or trained; default: trained up to 200,000."),
@@ -84,13 +88,13 @@ def main(
             if generated:
                 vectors, labels = item_vectors(data, SEED), np.arange(data.n_items, dtype=np.int32)
                 stack.enter_context(generated_users(vectors))
-                first = fitted_or_loaded(data, vectors, SEED, folder and folder / "engine", progress)
+                first = fitted_or_loaded(data, vectors, SEED, folder and folder / f"engine-{recall}", progress, recall)
             else:
-                first = trained_or_loaded(data, folder and folder / "engine", progress)
+                first = trained_or_loaded(data, folder and folder / f"engine-{recall}", progress, recall)
                 stored = tower_of(first)._index.vectors
                 vectors, labels = stored.values, stored.rows
             ready_s = perf_counter() - start
-            engines = {name: with_fusion(first, name) for name in FUSIONS}
+            engines = {name: with_fusion(first, name, recall) for name in FUSIONS}
             bare = bare_index(vectors, ef_construction, folder, progress)
             asked = np.random.default_rng(SEED).choice(np.unique(data.interactions.users), requests + WARM)
             figures = measured(engines, bare, data.users.ids.ids(asked).tolist(), k, progress)
@@ -99,7 +103,7 @@ def main(
         typer.echo(f"{name:14} " + "  ".join(f"{key} {value:8.0f}" for key, value in row.items()))
     typer.echo(f"p50 of rrf / p50 of one bare search: {figures['ratios']}")
     sizes = {"items": data.n_items, "users": data.n_users, "interactions": len(data.interactions), "k": k}
-    settings = {"paths": PATHS, "quota": 500, "dim": DIM, "threads": 1, "seed": SEED, "requests": requests}
+    settings = {"paths": PATHS, "quota": 500, "dim": DIM, "index_recall": recall, "threads": 1, "seed": SEED}
     peer = {"hnswlib": version("hnswlib"), "M": M, "ef_construction": ef_construction, "ef": [2 * k, k]}
     typer.echo(
         write(
@@ -107,6 +111,7 @@ def main(
             {
                 **sizes,
                 **settings,
+                "requests": requests,
                 "vectors": NOTE if generated else TRAINED_NOTE,
                 "bare": peer,
                 "ready_s": ready_s,
@@ -121,9 +126,9 @@ def tower_of(engine: Engine) -> Any:
     return engine._current().paths[0].retriever
 
 
-def with_fusion(engine: Engine, strategy: str) -> Engine:
+def with_fusion(engine: Engine, strategy: str, recall: float) -> Engine:
     """An engine with another fusion over the same paths."""
-    other = Engine(engine_config(strategy, **FUSIONS[strategy]))
+    other = Engine(engine_config(strategy, recall, **FUSIONS[strategy]))
     assert engine._state is not None
     other._serve(replace(engine._state, fusion=other._blueprint.fusion))
     return other

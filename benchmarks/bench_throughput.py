@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from _generated import NOTE, PATHS, fitted_or_loaded, folder_of, generated_users, item_vectors
+from _generated import NOTE, PATHS, RECALL, fitted_or_loaded, folder_of, generated_users, item_vectors
 from _harness import rss_mib, write
 
 from multirecall import Dataset, Engine
@@ -39,7 +39,7 @@ def main(
         log = generate(items // 2, items, events)
         data = Dataset.from_frames(log.interactions, log.items, log.users)
         vectors = item_vectors(data, SEED)
-        folder = None if cache is None else folder_of(cache, items, data.n_users, events) / "engine"
+        folder = None if cache is None else folder_of(cache, items, data.n_users, events) / f"engine-{RECALL}"
         with generated_users(vectors):
             engine = fitted_or_loaded(data, vectors, SEED, folder, progress)
             known = np.unique(data.interactions.users)
