@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from multirecall.data import Dataset, Table
 from multirecall.storage import read_component, write_component
-from multirecall.topk import NO_ROWS
 from multirecall.vocabulary import Vocabulary
 
 from ._postings import FieldTerms, Postings, Statistics
@@ -37,13 +36,15 @@ class ColdRule:
         n_similar: how many give their mean; with 0 the rule gives nothing.
         length: the mean length of their vectors.
         lexicons: the terms of each field.
-        postings: of the items of the fit.
+        rows: int32 (n_learnt,), which these are.
+        postings: of them, in this order.
     """
 
     learnt: NDArray[np.bool_]
     n_similar: int
     length: float
     lexicons: Mapping[str, Lexicon]
+    rows: NDArray[np.int32]
     postings: Postings
 
     def unlearnt(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -59,8 +60,7 @@ class ColdRule:
         vectors = np.zeros((rows.size, table.dim), np.float32)
         if not self.lexicons:
             return vectors
-        counts = {field: lexicon.counts(items.features[field].take(rows)) for field, lexicon in self.lexicons.items()}
-        own = Postings.under(self.postings.statistics, _fields(self.lexicons, counts), rows.size, K1)
+        own = _indexed(self.lexicons, items, rows, self.postings.statistics)
         for item in range(rows.size):
             like, scores = self.like(own, item)
             if like.size:
@@ -71,8 +71,8 @@ class ColdRule:
         """The learnt items most like `item` of `postings`, which are under the statistics of the fit, and how much."""
         one = np.array([item], np.int32), np.ones(1, np.float32)
         terms, weights = postings.profile(*one, MOST_TERMS, MOST_POSTINGS)
-        ordered = self.postings.ordered(terms, weights)
-        return self.postings.search(*ordered, self.n_similar, NO_ROWS, self.learnt)
+        places, scores = self.postings.search(*self.postings.ordered(terms, weights), self.n_similar)
+        return self.rows[places], scores
 
     def save(self, folder: Path) -> None:
         """Write it into `folder`, which is made."""
@@ -96,7 +96,8 @@ class ColdRule:
         }
         statistics = Statistics(**{one.name: arrays[one.name] for one in fields(Statistics)})
         postings = Postings.of_arrays(statistics, arrays)
-        return cls(arrays["learnt"], meta["n_similar"], meta["length"], lexicons, postings)
+        rows = np.flatnonzero(arrays["learnt"]).astype(np.int32)
+        return cls(arrays["learnt"], meta["n_similar"], meta["length"], lexicons, rows, postings)
 
     def _mean(self, scores: NDArray[np.float32], units: NDArray[np.float32]) -> NDArray[np.float32]:
         mean: NDArray[np.float32] = np.float32(self.length) * (scores @ units) / scores.sum()
@@ -116,14 +117,19 @@ def with_cold_items(
     found = {field: Lexicon.of(field, column, N_BUCKETS) for field, column in data.items.features.items() if n_similar}
     lexicons = {field: lexicon for field, (lexicon, _) in found.items()}
     counts = {field: own for field, (_, own) in found.items()}
-    postings = Postings.of(_fields(lexicons, counts), data.n_items, K1)
-    rule = ColdRule(warm, n_similar, length, lexicons, postings)
-    units = unit_rows(filled)
-    for item in np.flatnonzero(~warm).tolist() if lexicons else ():
-        like, scores = rule.like(postings, item)
-        if like.size:
-            filled[item] = rule._mean(scores, units[like])
+    statistics = Statistics.of(_fields(lexicons, counts), data.n_items, K1)
+    rows, cold = (np.flatnonzero(part).astype(np.int32) for part in (warm, ~warm))
+    rule = ColdRule(warm, n_similar, length, lexicons, rows, _indexed(lexicons, data.items, rows, statistics))
+    filled[cold] = rule.vectors(data.items, cold, VectorTable.of(filled))
     return filled, rule
+
+
+def _indexed(
+    lexicons: Mapping[str, Lexicon], items: Table, rows: NDArray[np.int32], statistics: Statistics
+) -> Postings:
+    """The postings of some items, numbered in the order of `rows`."""
+    counts = {field: lexicon.counts(items.features[field].take(rows)) for field, lexicon in lexicons.items()}
+    return Postings.under(statistics, _fields(lexicons, counts), rows.size, K1)
 
 
 def _fields(lexicons: Mapping[str, Lexicon], counts: Mapping[str, TermCounts]) -> list[FieldTerms]:
