@@ -156,9 +156,14 @@ def best_positions(
 ) -> Array:
     """Positions of about the best `n_best` eligible vectors, int32, at least so many where there are.
 
+    Few excluded rows are not looked up: they may be among the positions, which are so many more then.
+
     Cells are visited by what their vectors may score, `mean + margin · deviation`, as long as that reaches the
     lowest of the best `n_best` found so far. All positions for a query that is too far away to tell them apart.
     """
+    if exclude.size <= n_best:
+        n_best += exclude.size
+        exclude = exclude[:0]
     placed, length = located(query, l2, centre, unit[0])
     if length > FARTHEST:
         return np.arange(rows.size).astype(np.int32)

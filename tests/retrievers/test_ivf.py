@@ -111,12 +111,11 @@ def test_when_every_cell_is_visited_codes_decide(space: Space, seed: int, n: int
     allowed = rng.random(n) < 0.8 if rng.random() < 0.5 else ALL_ALLOWED
     query, _ = vectors.query(values[rng.integers(n)] + values[rng.integers(n)])
     found = cells.near(vectors, query, k, EVERYTHING, exclude, allowed)
-    rows = vectors.rows[found]
-    eligible = ~vectors.dead & ~np.isin(vectors.rows, exclude)
-    eligible &= allowed[vectors.rows] if allowed.size else True
+    live = ~vectors.dead & (allowed[vectors.rows] if allowed.size else True)
+    eligible = live & ~np.isin(vectors.rows, exclude)
     assert len(set(found.tolist())) == len(found)
-    assert eligible[found].all()
-    assert len(rows) >= min(k, eligible.sum())
+    assert live[found].all()
+    assert eligible[found].sum() >= min(k, eligible.sum())
     scores = _scores(cells, vectors, query)
     if eligible.sum() > k and np.any(query):
         kth = np.sort(scores[eligible])[::-1][k - 1]
