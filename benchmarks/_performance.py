@@ -75,8 +75,8 @@ def requests() -> str:
             f"of {figures['quota']}, one thread, µs, and one bare hnswlib top-{figures['k']} search over the vectors "
             f"of `two_tower`, all in one run on {machine_of(figures)}; the stages are those of `rrf`:\n\n"
             f"{table(['', 'p50', 'p95', 'p99', 'CPU, p50'], rows)}\n\n"
-            f"p50 of a request / p50 of the bare search: {ratios}.{found_by(figures)} In this run "
-            f"{figures['vectors']}; two_tower's index is built for a recall of {figures['index_recall']}."
+            f"p50 of a request / of the bare search, median of {figures['runs']} runs: {ratios}.{found_by(figures)} "
+            f"In this run {figures['vectors']}; two_tower's index is built for a recall of {figures['index_recall']}."
         )
     return "\n\n".join(tables)
 

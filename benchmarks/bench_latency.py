@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from time import perf_counter, process_time
 from typing import Annotated, Any
 from unittest.mock import patch
@@ -43,7 +44,6 @@ COMPARED = 60
 MOST_TRAINED = 200_000
 M = 24
 FUSIONS: dict[str, dict[str, Any]] = {"rrf": {}, "weighted_sum": {"normaliser": "min_max"}}
-Times = dict[str, list[float]]
 Seconds = tuple[float, float]
 """Of the wall clock and of the CPU."""
 
@@ -60,6 +60,7 @@ def main(
     ] = None,
     k: Annotated[int, typer.Option(help="Candidates of a request.")] = 500,
     requests: Annotated[int, typer.Option(help="Users that ask every engine and hnswlib.")] = 500,
+    runs: Annotated[int, typer.Option(help="Runs over all users; ratios are the medians of theirs.")] = 5,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps built indexes from run to run.")] = None,
     ef_construction: Annotated[int, typer.Option(help="Width of the build of hnswlib's graph.")] = 200,
     recall: Annotated[
@@ -97,7 +98,7 @@ def main(
             engines = {name: with_fusion(first, name, recall) for name in FUSIONS}
             bare = bare_index(vectors, ef_construction, folder, progress)
             asked = np.random.default_rng(SEED).choice(np.unique(data.interactions.users), requests + WARM)
-            figures = measured(engines, bare, data.users.ids.ids(asked).tolist(), k, progress)
+            figures = measured(engines, bare, data.users.ids.ids(asked).tolist(), k, runs, progress)
             figures["recall"] = recalls(first, bare, labels, data.users.ids.ids(asked[:COMPARED]).tolist(), k)
     for name, row in figures["whole"].items():
         typer.echo(f"{name:14} " + "  ".join(f"{key} {value:8.0f}" for key, value in row.items()))
@@ -112,6 +113,7 @@ def main(
                 **sizes,
                 **settings,
                 "requests": requests,
+                "runs": runs,
                 "vectors": NOTE if generated else TRAINED_NOTE,
                 "bare": peer,
                 "ready_s": ready_s,
@@ -168,7 +170,9 @@ def recalls(engine: Engine, bare: Any, labels: NDArray[np.int32], users: Sequenc
     return {name: float(np.mean(values)) for name, values in shares.items()}
 
 
-def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int, progress: Progress) -> dict[str, Any]:
+def measured(
+    engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int, runs: int, progress: Progress
+) -> dict[str, Any]:
     """Percentiles of every engine, of its stages and of the bare search at two widths."""
     first = next(iter(engines.values()))
     state, tower = first._current(), tower_of(first)
@@ -186,16 +190,17 @@ def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int
     vectors = {user: tower.user_vector(read_query(data, user, no_filters)) for user in users}
     work: dict[str, Work] = {name: lambda user, one=one: one.retrieve(user, k) for name, one in engines.items()}  # type: ignore[misc]
     work |= {f"bare, ef={ef}": search(ef) for ef in (2 * k, k)}
-    wall: Times = defaultdict(list)
-    cpu: Times = defaultdict(list)
-    with progress.task("requests", len(users)) as advance:
-        for number, turns in enumerate(turns_of(work, users)):
-            for name, user in turns:
-                wall_s, cpu_s = spent(work[name], user)
-                if number >= WARM:
-                    wall[name].append(wall_s)
-                    cpu[name].append(cpu_s)
-            advance(1)
+    times: dict[str, list[list[Seconds]]] = {name: [] for name in work}
+    with progress.task("requests", runs * len(users)) as advance:
+        for _ in range(runs):
+            for own in times.values():
+                own.append([])
+            for number, turns in enumerate(turns_of(work, users)):
+                for name, user in turns:
+                    seconds = spent(work[name], user)
+                    if number >= WARM:
+                        times[name][-1].append(seconds)
+                advance(1)
     stages: dict[str, dict[str, list[Seconds]]] = {name: defaultdict(list) for name in engines}
     with clocks(engines.values()) as parts, progress.task("stages", len(users)) as advance:
         for number, turns in enumerate(turns_of(work, users)):
@@ -203,22 +208,26 @@ def measured(engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int
                 parts.clear()
                 whole_s = spent(work[name], user)
                 if number >= WARM and name in engines:
-                    others = [sum(parts[stage][clock] for stage in (*PATHS, "fuse")) for clock in range(2)]
-                    parts["python overhead"] = [one - other for one, other in zip(whole_s, others, strict=True)]
-                    for stage, seconds in parts.items():
-                        stages[name][stage].append((seconds[0], seconds[1]))
+                    rest = [
+                        one - sum(parts[stage][clock] for stage in (*PATHS, "fuse"))
+                        for clock, one in enumerate(whole_s)
+                    ]
+                    parts["python overhead"] = rest
+                    for stage, (wall_s, cpu_s) in parts.items():
+                        stages[name][stage].append((wall_s, cpu_s))
             advance(1)
-    whole = {name: summary(wall[name], cpu[name]) for name in work}
+    whole = {name: summary([one for run in own for one in run]) for name, own in times.items()}
+    by_run = {name: [summary(run) for run in own] for name, own in times.items()}
     ratios = {
-        f"{name} / {peer}": {key: whole[name][key] / whole[peer][key] for key in ("p50_us", "cpu_p50_us")}
+        f"{name} / {peer}": {
+            key: median(ours[key] / theirs[key] for ours, theirs in zip(by_run[name], by_run[peer], strict=True))
+            for key in ("p50_us", "cpu_p50_us")
+        }
         for name in engines
         for peer in whole
         if peer not in engines
     }
-    shares = {
-        name: {stage: summary(*zip(*times, strict=True)) for stage, times in own.items()}
-        for name, own in stages.items()
-    }
+    shares = {name: {stage: summary(seconds) for stage, seconds in own.items()} for name, own in stages.items()}
     return {"whole": whole, "ratios": ratios, "stages": shares}
 
 
@@ -239,8 +248,9 @@ def spent(ask: Work, user: str) -> Seconds:
     return perf_counter() - start, process_time() - cpu_start
 
 
-def summary(wall: Sequence[float], cpu: Sequence[float]) -> dict[str, float]:
+def summary(times: Sequence[Seconds]) -> dict[str, float]:
     """Percentiles of the wall time, and the median of the CPU time, in microseconds."""
+    wall, cpu = zip(*times, strict=True)
     return {**spread(wall), "cpu_p50_us": spread(cpu)["p50_us"]}
 
 

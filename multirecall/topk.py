@@ -186,14 +186,13 @@ def candidates_of(keys: Array) -> tuple[Array, Array]:
 
 
 @kernel
-def reached_by(bits: Array, k: int) -> int:
-    """Bits that at least `k` of `bits` reach, so that the `k` best do; 1 where fewer than that are known to.
+def reached_by(peaks: Array, k: int) -> int:
+    """What at least `k` of the bits reach whose `block_peaks` are given, so that the `k` best do.
 
-    `bits` are those of float32 scores, read as int32 (n,); what is not above 0 and finite does not count.
+    1 where fewer than that are known to.
     """
-    peaks = _peaks(bits)
     while peaks.size >= BLOCK * max(k, 1):
-        peaks = _peaks(peaks)
+        peaks = block_peaks(peaks)
     highest = np.int64(peaks.max()) if peaks.size else np.int64(0)
     counts = np.zeros(STEPS, np.int32)
     for peak in peaks:
@@ -207,9 +206,8 @@ def reached_by(bits: Array, k: int) -> int:
 
 
 @kernel
-def reaching(bits: Array, least: int) -> Array:
-    """Where `bits`, see `reached_by`, are finite and `least` or more: places, int32, ascending."""
-    peaks = _peaks(bits)
+def reaching(bits: Array, peaks: Array, least: int) -> Array:
+    """Where `bits`, whose `block_peaks` are given, are finite and `least` > 0 or more: places, int32, ascending."""
     blocks = np.empty(peaks.size, np.int32)
     n_blocks = 0
     for block in range(peaks.size):
@@ -225,8 +223,11 @@ def reaching(bits: Array, least: int) -> Array:
 
 
 @kernel
-def _peaks(bits: Array) -> Array:
-    """The largest of each `BLOCK` numbers that are above 0 and below `FINITE`, int32, or 0."""
+def block_peaks(bits: Array) -> Array:
+    """The largest of each `BLOCK` of `bits` that are above 0 and below `FINITE`, int32, or 0.
+
+    `bits` are those of float32 scores, read as int32 (n,); what is not above 0 and finite does not count.
+    """
     peaks = np.zeros((bits.size + BLOCK - 1) // BLOCK, np.int32)
     for block in range(bits.size // BLOCK):
         peak = np.int32(0)

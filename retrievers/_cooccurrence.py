@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from multirecall.kernels import Array, kernel, prefetch
 from multirecall.progress import Progress
-from multirecall.topk import best_keys, candidates_of, key_of, reached_by, reaching
+from multirecall.topk import best_keys, block_peaks, candidates_of, key_of, reached_by, reaching
 
 from ._gather import SparseRows
 from ._neighbours import in_blocks, powers
@@ -125,7 +125,8 @@ def _neighbours(
             sums[target] = 0.0
         np.divide(similarities, divisors, similarities)
         bits = similarities.view(np.int32)
-        places = reaching(bits, reached_by(bits, n_neighbours))
+        peaks = block_peaks(bits)
+        places = reaching(bits, peaks, reached_by(peaks, n_neighbours))
         keys = np.empty(places.size, np.int64)
         for position in range(places.size):
             keys[position] = key_of(bits[places[position]], touched[places[position]])

@@ -15,7 +15,17 @@ from scipy.sparse import csr_array
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedList, offsets_of
 from multirecall.query import Query
-from multirecall.topk import ALL_ALLOWED, FINITE, NO_ROWS, best_keys, candidates_of, key_of, reached_by, reaching
+from multirecall.topk import (
+    ALL_ALLOWED,
+    FINITE,
+    NO_ROWS,
+    best_keys,
+    block_peaks,
+    candidates_of,
+    key_of,
+    reached_by,
+    reaching,
+)
 
 ENTRIES_TO_SCAN = 4
 """A query that reads more entries than a quarter of the columns goes over all columns at the end."""
@@ -241,7 +251,8 @@ def _take_all(totals: Array, k: int, exclude: Array, allowed: Array) -> tuple[Ar
     if allowed.size:
         for column in range(bits.size):
             bits[column] = bits[column] if allowed[column] else 0
-    places = reaching(bits, reached_by(bits, k))
+    peaks = block_peaks(bits)
+    places = reaching(bits, peaks, reached_by(peaks, k))
     keys = np.empty(places.size, np.int64)
     for position in range(places.size):
         keys[position] = key_of(bits[places[position]], places[position])

@@ -6,7 +6,7 @@ import numpy as np
 
 from multirecall.kernels import LINE, Array, kernel, prefetch
 from multirecall.rowtable import new_table, slot_of
-from multirecall.topk import best_keys, candidates_of, key_of, reached_by, reaching
+from multirecall.topk import best_keys, block_peaks, candidates_of, key_of, reached_by, reaching
 
 TRACKED = 16
 """While fewer than a sixteenth of the items have sums, those are remembered, instead of going over all items."""
@@ -221,18 +221,19 @@ def _ahead(
             keys[n_keys] = key
             n_keys += int(key >> 32 >= max(least, 1))
         return keys[:n_keys], least > 0 and n_keys <= most
-    least = _less(reached_by(bits, k), rest, n_steps)
+    peaks = block_peaks(bits)
+    least = _less(reached_by(peaks, k), rest, n_steps)
     if most < bits.size:
-        n_keys = 0
-        for bit in bits:
-            n_keys += bit >= least
-        if least <= 0 or n_keys > most:
+        n_blocks = 0
+        for peak in peaks:
+            n_blocks += peak >= least
+        if least <= 0 or n_blocks > most:
             return np.empty(0, np.int64), False
-    places = reaching(bits, max(least, 1))
+    places = reaching(bits, peaks, max(least, 1))
     keys = np.empty(places.size, np.int64)
     for position in range(places.size):
         keys[position] = key_of(bits[places[position]], places[position])
-    return keys, least > 0
+    return keys, least > 0 and keys.size <= most
 
 
 @kernel

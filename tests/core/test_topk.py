@@ -12,6 +12,7 @@ from multirecall.topk import (
     ALL_ALLOWED,
     NO_ROWS,
     best_keys,
+    block_peaks,
     candidates_of,
     key_of,
     reached_by,
@@ -93,7 +94,8 @@ def test_what_reaches_the_bound_holds_the_best(seed: int, n: int, k: int) -> Non
     scores = rng.choice(np.array([0.0, -1.0, np.inf, np.nan, 1e-30, 0.5, 3.25], np.float32), n)
     scores = np.where(rng.random(n) < 0.5, scores, rng.random(n).astype(np.float32))
     bits = scores.view(np.int32)
-    places = reaching(bits, reached_by(bits, k))
+    peaks = block_peaks(bits)
+    places = reaching(bits, peaks, reached_by(peaks, k))
     good = {place: float(score) for place, score in enumerate(scores) if 0 < score < np.inf}
     assert {*ranked(good)[:k]} <= {*places.tolist()} <= good.keys()
     assert places.tolist() == sorted(places.tolist())
