@@ -123,6 +123,16 @@ def test_when_every_cell_is_visited_codes_decide(space: Space, seed: int, n: int
         assert set(np.flatnonzero(certain)) <= set(found.tolist())
 
 
+def test_excluded_rows_that_are_nearest_crowd_out_no_others() -> None:
+    rng = np.random.default_rng(20)
+    rows = np.arange(2000, dtype=np.int32)
+    vectors, cells, _ = Cells.grouped(Vectors.of(rows, clustered(rng, 2000, 16), "cosine"), rng)
+    query, _ = vectors.query(vectors.values[3])
+    exclude = np.sort(vectors.scan(query, 140).items)
+    found = vectors.rows[cells.near(vectors, query, 100, 8.0, exclude)]
+    assert set(vectors.scan(query, 100, exclude).items.tolist()) <= set(found.tolist())
+
+
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("offset", [0.0, 1e3])
 @pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
