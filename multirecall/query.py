@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
 from multirecall.lists import offsets_of
-from multirecall.topk import ALL_ALLOWED, NO_ROWS, is_eligible
+from multirecall.topk import ALL_ALLOWED, NO_ROWS, is_eligible, marks_of
 from multirecall.vocabulary import Id
 
 
@@ -96,14 +96,16 @@ def _eligible_in_lists(
     keep = np.empty(items.size, np.bool_)
     for user in range(bounds.size - 1):
         own = exclude[bounds[user] : bounds[user + 1]]
+        marks = marks_of(own)
         for position in range(offsets[user], offsets[user + 1]):
-            keep[position] = is_eligible(items[position], own, allowed)
+            keep[position] = is_eligible(items[position], own, marks, allowed)
     return keep
 
 
 @kernel
 def _eligible(items: NDArray[np.int32], exclude: NDArray[np.int32], allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     keep = np.empty(items.size, np.bool_)
+    marks = marks_of(exclude)
     for position in range(items.size):
-        keep[position] = is_eligible(items[position], exclude, allowed)
+        keep[position] = is_eligible(items[position], exclude, marks, allowed)
     return keep

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from multirecall.kernels import Array, kernel
-from multirecall.topk import is_eligible
+from multirecall.kernels import Array, kernel, prefetch
+from multirecall.topk import is_eligible, marks_of
 
 CODE_MAX = 127
 """Largest code of an entry of a vector."""
@@ -27,6 +27,9 @@ N_LEVELS = 1_024
 
 N_BUCKETS = 256
 """Buckets by which cells are brought into order."""
+
+N_AHEAD = 16
+"""Vectors whose codes are asked for ahead of their turn, within a cell and at the start of the next one."""
 
 
 @njit(nogil=True, fastmath={"reassoc", "contract", "nsz"})
@@ -164,6 +167,7 @@ def best_positions(
     if exclude.size <= n_best:
         n_best += exclude.size
         exclude = exclude[:0]
+    marks = marks_of(exclude)
     placed, length = located(query, l2, centre, unit[0])
     if length > FARTHEST:
         return np.arange(rows.size).astype(np.int32)
@@ -181,19 +185,29 @@ def best_positions(
     at_level = np.zeros(N_LEVELS, np.int64)
     level, above = 0, 0
     bound = np.float32(-np.inf)
-    for cell in _falling(mean):
+    order = _falling(mean)
+    code_bytes, dim = codes.reshape(-1), codes.shape[1]
+    for turn in range(order.size):
+        cell = order[turn]
         if mean[cell] < bound:
             continue
+        following = starts[order[min(turn + 1, order.size - 1)]]
+        prefetch(code_bytes, following * dim, N_AHEAD * dim)
+        prefetch(scales, following, N_AHEAD * scales.itemsize)
         first = starts[cell]
         n = starts[cell + 1] - first
         for place in range(n):
             position = first + place
+            prefetch(code_bytes, (position + N_AHEAD) * dim, dim)
             product = np.float32(_code_product(codes[position], query_codes))
-            reached[place] = product * (factor * scales[position]) - offsets[position]
+            reached[place] = product * (factor * scales[position])
+        if l2:
+            for place in range(n):
+                reached[place] -= offsets[first + place]
         for place in range(n):
             if reached[place] >= bound:
                 position = first + place
-                if not dead[position] and is_eligible(rows[position], exclude, allowed):
+                if not dead[position] and is_eligible(rows[position], exclude, marks, allowed):
                     positions[size], scores[size] = position, reached[place]
                     size += 1
                     reaches = min(max((reached[place] - low) * per_score, np.float32(0.0)), np.float32(N_LEVELS - 1))

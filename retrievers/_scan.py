@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from multirecall.kernels import Array, kernel
-from multirecall.topk import is_eligible, top_eligible, top_k
+from multirecall.topk import is_eligible, marks_of, top_eligible, top_k
 
 BLOCK = 32
 """Scores whose maximum is taken together when the best of many are sought."""
@@ -125,10 +125,11 @@ def _first(items: Array, scores: Array, k: int, exclude: Array, allowed: Array) 
     if items.size > 4 * k:
         return top_eligible(items, scores, k, exclude, allowed)
     size = 0
+    marks = marks_of(exclude)
     first, first_scores = np.empty_like(items), np.empty_like(scores)
     for place in range(items.size):
         first[size], first_scores[size] = items[place], scores[place]
-        size += int(np.isfinite(scores[place]) and is_eligible(items[place], exclude, allowed))
+        size += int(np.isfinite(scores[place]) and is_eligible(items[place], exclude, marks, allowed))
     _sort(first[:size], first_scores[:size])
     return first[: min(k, size)].copy(), first_scores[: min(k, size)].copy()
 

@@ -19,7 +19,7 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
-from multirecall.topk import NO_ROWS, is_eligible, precedes
+from multirecall.topk import NO_ROWS, is_eligible, marks_of, precedes
 from multirecall.validation import Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
@@ -203,9 +203,10 @@ def _first(
     out_items = np.empty(n, np.int32)
     out_scores = np.empty(n, np.float32)
     everything = np.empty(0, np.bool_)
+    own_marks, marks = marks_of(own_rows), marks_of(exclude)
     size, own, other = 0, 0, 0
     while size < n and (own < own_items.size or other < items.size):
-        if other < items.size and not is_eligible(items[other], own_rows, everything):
+        if other < items.size and not is_eligible(items[other], own_rows, own_marks, everything):
             other += 1
             continue
         own_is_next = other == items.size or (
@@ -217,7 +218,7 @@ def _first(
         else:
             item, score = items[other], scores[other]
             other += 1
-        if is_eligible(item, exclude, allowed):
+        if is_eligible(item, exclude, marks, allowed):
             out_items[size], out_scores[size] = item, score
             size += 1
     return out_items[:size], out_scores[:size]

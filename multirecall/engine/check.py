@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from multirecall.kernels import kernel
 from multirecall.lists import RankedBatch, RankedList
-from multirecall.rowtable import new_table, slot_of
 from multirecall.topk import precedes
 
 INT32, INT64, FLOAT32 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float32)
@@ -61,20 +60,34 @@ def _is_vector(array: Any, dtype: np.dtype[Any]) -> bool:
 
 
 @kernel
+def _fault_code(items: NDArray[np.int32], scores: NDArray[np.float32], n_items: int) -> int:
+    return int(_first_fault(items, scores, n_items, _no_marks(n_items)))
+
+
+@kernel
 def _batch_fault_code(
     offsets: NDArray[np.int64], items: NDArray[np.int32], scores: NDArray[np.float32], n_items: int
 ) -> int:
+    marks = _no_marks(n_items)
     for user in range(offsets.size - 1):
         part = slice(offsets[user], offsets[user + 1])
-        code = _fault_code(items[part], scores[part], n_items)
+        code = _first_fault(items[part], scores[part], n_items, marks)
         if code:
-            return code
+            return int(code)
+        for item in items[part]:
+            marks[item >> 6] = 0
     return 0
 
 
 @kernel
-def _fault_code(items: NDArray[np.int32], scores: NDArray[np.float32], n_items: int) -> int:
-    table = new_table(items.size)
+def _no_marks(n_items: int) -> NDArray[np.uint64]:
+    """A bit for each item, unset, 64 to a word."""
+    return np.zeros((n_items >> 6) + 1, np.uint64)
+
+
+@kernel
+def _first_fault(items: NDArray[np.int32], scores: NDArray[np.float32], n_items: int, marks: NDArray[np.uint64]) -> int:
+    """The first fault by position, as a place in `FAULTS`; sets the marks of the items before it."""
     for position in range(items.size):
         item = items[position]
         if item < 0 or item >= n_items:
@@ -83,8 +96,8 @@ def _fault_code(items: NDArray[np.int32], scores: NDArray[np.float32], n_items: 
             return 2
         if position and precedes(scores[position], item, scores[position - 1], items[position - 1]):
             return 3
-        slot = slot_of(item, table, items)
-        if table[slot] >= 0:
+        mark = np.uint64(1) << np.uint64(item & 63)
+        if marks[item >> 6] & mark:
             return 4
-        table[slot] = position
+        marks[item >> 6] |= mark
     return 0

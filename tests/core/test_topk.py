@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from oracles import ranked
 
 from multirecall.kernels import kernel
+from multirecall.query import Query
 from multirecall.topk import (
     ALL_ALLOWED,
+    MARK_WORDS,
     NO_ROWS,
     best_keys,
     block_peaks,
@@ -57,6 +59,16 @@ def test_filters_before_it_counts(scores: dict[int, float], exclude: set[int], a
     rows = np.array(sorted(exclude), np.int32)
     wanted = [item for item in ranked(scores) if item in allowed and item not in exclude]
     assert top_eligible(*arrays(scores), k, rows, bitmap)[0].tolist() == wanted[:k]
+
+
+@given(st.sets(st.one_of(st.integers(0, 40), st.integers(0, 2**31 - 1)), max_size=60), st.integers(0, 3))
+def test_a_row_that_shares_its_mark_with_excluded_ones_is_eligible(excluded: set[int], turns: int) -> None:
+    """Rows 4,096 apart share a mark."""
+    exclude = np.array(sorted(excluded), np.int32)
+    others = {row + turns * MARK_WORDS * 64 for row in excluded} | set(range(45))
+    rows = [row for row in others if row < 2**31]
+    asked = Query(-1, NO_ROWS, np.empty(0, np.float32), exclude=exclude)
+    assert asked.eligible(np.array(rows, np.int32)).tolist() == [row not in excluded for row in rows]
 
 
 def test_no_filter_lets_everything_pass() -> None:
