@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from multirecall.data import Categorical, Feature, Numeric, Tags, Text
 from multirecall.kernels import Array, kernel
-from multirecall.lists import offsets_of
 from multirecall.vocabulary import Vocabulary
 
-TOKEN = r"[\p{L}\p{N}]+"
+from ._words import Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,10 @@ class Lexicon:
     kind: str
     words: Vocabulary
     edges: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.kind == "text":
+            self.lookup("")  # what it compiles, no request waits for
 
     @classmethod
     def of(cls, field: str, feature: Feature, n_buckets: int) -> tuple[Self, TermCounts]:
@@ -78,7 +80,8 @@ class Lexicon:
         A text is a str, a number or datetime a float, anything else a category or a list of them.
         """
         if self.kind == "text":
-            rows = self.words.rows(tokens(pl.Series([value])).explode(empty_as_null=False).to_list())
+            words = Words.of([value])
+            rows = self.words.rows(words.distinct)[words.numbers]
         elif self.kind in ("number", "datetime"):
             rows = np.searchsorted(self.edges, [value], side="right").astype(np.int32)
         else:
@@ -87,23 +90,14 @@ class Lexicon:
         return terms, counts.astype(np.float32), int((rows < 0).sum())
 
 
-def tokens(texts: pl.Series) -> pl.Series:
-    """The words of each text, a list column: lower-cased runs of letters and digits."""
-    return texts.str.to_lowercase().str.extract_all(TOKEN)
-
-
 def counted(offsets: NDArray[np.int64], terms: NDArray[np.int32], n_terms: int) -> TermCounts:
     """How often each item holds each term; item `i` holds `terms[offsets[i]:offsets[i + 1]]`, in any order."""
     return TermCounts(*_counted(offsets, terms, n_terms))
 
 
 def _tokenised(texts: list[str], field: str) -> tuple[Vocabulary, TermCounts]:
-    lists = tokens(pl.Series(texts, dtype=pl.String))
-    words = lists.explode(empty_as_null=False)
-    distinct = words.unique().sort()
-    terms = words.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32)
-    offsets = offsets_of(lists.list.len().to_numpy())
-    return Vocabulary.of(distinct.to_list(), field), counted(offsets, terms, distinct.len())
+    words = Words.of(texts)
+    return Vocabulary.of(words.distinct, field), counted(words.offsets, words.numbers, len(words.distinct))
 
 
 @kernel
