@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from multirecall.kernels import Array, kernel, prefetch
 from multirecall.topk import is_eligible, marks_of
@@ -30,14 +29,6 @@ N_BUCKETS = 256
 
 N_AHEAD = 16
 """Vectors whose codes are asked for ahead of their turn, within a cell and at the start of the next one."""
-
-
-@njit(nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def _product(left: Array, right: Array) -> Any:
-    total = np.float32(0.0)
-    for entry in range(left.size):
-        total += left[entry] * right[entry]
-    return total
 
 
 @kernel
@@ -83,7 +74,9 @@ def located(query: Array, l2: bool, centre: Array, unit: float) -> tuple[Array, 
 
 
 @kernel
-def expected(placed: Array, l2: bool, centroids: Array, spreads: Array, squares: Array) -> tuple[Array, Array]:
+def expected(
+    placed: Array, l2: bool, centroids: Array, centroid_scales: Array, spreads: Array, squares: Array
+) -> tuple[Array, Array]:
     """Mean and standard deviation of the scores in each cell, as if its vectors lay around it alike on all sides.
 
     A score is the inner product with the query, or in `l2` `2 q·x - |x|²`, which orders as the distance does.
@@ -91,9 +84,12 @@ def expected(placed: Array, l2: bool, centroids: Array, spreads: Array, squares:
     n_cells = centroids.shape[0]
     mean = np.empty(n_cells, np.float32)
     deviation = np.empty(n_cells, np.float32)
-    length = _product(placed, placed)
+    codes, step = query_codes(placed)
+    length = np.float32(0.0)
+    for value in placed:
+        length += value * value
     for cell in range(n_cells):
-        product = _product(centroids[cell], placed)
+        product = np.float32(_code_product(centroids[cell], codes)) * (step * centroid_scales[cell])
         if l2:
             mean[cell] = 2 * product - squares[cell]
             centre = squares[cell] - placed.size * spreads[cell] * spreads[cell]
@@ -125,7 +121,7 @@ def _falling(values: Array) -> Array:
 
 
 @kernel
-def _query_codes(placed: Array) -> tuple[Array, Any]:
+def query_codes(placed: Array) -> tuple[Array, Any]:
     """Codes of a query, int16, and their scale."""
     largest = np.float32(0.0)
     for value in placed:
@@ -146,6 +142,7 @@ def best_positions(
     centre: Array,
     unit: Array,
     centroids: Array,
+    centroid_scales: Array,
     spreads: Array,
     squares: Array,
     starts: Array,
@@ -171,10 +168,10 @@ def best_positions(
     placed, length = located(query, l2, centre, unit[0])
     if length > FARTHEST:
         return np.arange(rows.size).astype(np.int32)
-    mean, deviation = expected(placed, l2, centroids, spreads, squares)
+    mean, deviation = expected(placed, l2, centroids, centroid_scales, spreads, squares)
     for cell in range(mean.size):
         mean[cell] += np.float32(margin) * deviation[cell]
-    query_codes, step = _query_codes(placed)
+    asked, step = query_codes(placed)
     factor = 2 * step if l2 else step
     reached = np.empty(np.max(starts[1:] - starts[:-1]), np.float32)
     positions = np.empty(rows.size, np.int32)
@@ -198,8 +195,9 @@ def best_positions(
         n = starts[cell + 1] - first
         for place in range(n):
             position = first + place
-            prefetch(code_bytes, (position + N_AHEAD) * dim, dim)
-            product = np.float32(_code_product(codes[position], query_codes))
+            if place + N_AHEAD < n:
+                prefetch(code_bytes, (position + N_AHEAD) * dim, dim)
+            product = np.float32(_code_product(codes[position], asked))
             reached[place] = product * (factor * scales[position])
         if l2:
             for place in range(n):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from multirecall.errors import BundleError
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
-from ._cell_scan import best_positions, encoded
+from ._cell_scan import best_positions, encoded, expected
 from ._kmeans import centroids_of, means, nearest
 from ._vectors import Vectors
 
@@ -38,7 +38,8 @@ class Cells:
     Attributes:
         centre: float64 (dim,), mean of all vectors.
         unit: float64 (1,), the largest entry by magnitude after that.
-        centroids: float32 (n_cells, dim), mean of each cell.
+        centroids: int8 (n_cells, dim) and
+        centroid_scales: float32 (n_cells,), the mean of each cell, as `codes` and `scales`.
         spreads: float32 (n_cells,), root mean square of an entry's distance from the centroid.
         squares: float32 (n_cells,), mean squared length of the vectors of a cell.
         starts: int64 (n_cells + 1,), cell `c` holds the positions `starts[c]:starts[c + 1]`.
@@ -50,7 +51,8 @@ class Cells:
 
     centre: NDArray[np.float64]
     unit: NDArray[np.float64]
-    centroids: NDArray[np.float32]
+    centroids: NDArray[np.int8]
+    centroid_scales: NDArray[np.float32]
     spreads: NDArray[np.float32]
     squares: NDArray[np.float32]
     starts: NDArray[np.int64]
@@ -78,11 +80,13 @@ class Cells:
         lengths = np.einsum("ij,ij->i", placed, placed)
         squares = np.bincount(numbers, lengths) / counts
         around = squares - np.einsum("ij,ij->i", centroids, centroids, dtype=np.float64)
+        centroid_codes, centroid_scales = encoded(centroids)
         codes, scales = encoded(placed)
         cells = cls(
             centre=centre,
             unit=np.array([unit]),
-            centroids=centroids,
+            centroids=centroid_codes,
+            centroid_scales=centroid_scales,
             spreads=np.sqrt(np.maximum(around, 0.0) / vectors.dim).astype(np.float32),
             squares=squares.astype(np.float32),
             starts=np.append(0, np.cumsum(counts)),
@@ -100,6 +104,13 @@ class Cells:
             float(self.margins[max(bisect_right(SIZES, k) - 1, 0)]),
             float(self.margins[min(bisect_left(SIZES, k), last)]),
         )
+
+    def expected(self, placed: NDArray[np.float32], l2: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and standard deviation of the scores in each cell, float32 (n_cells,), for a `located` query."""
+        found: tuple[NDArray[np.float32], NDArray[np.float32]] = expected(
+            placed, l2, self.centroids, self.centroid_scales, self.spreads, self.squares
+        )
+        return found
 
     def near(
         self,
@@ -119,6 +130,7 @@ class Cells:
             self.centre,
             self.unit,
             self.centroids,
+            self.centroid_scales,
             self.spreads,
             self.squares,
             self.starts,
@@ -147,7 +159,8 @@ class Cells:
         shapes = {
             "centre": ("float64", (vectors.dim,)),
             "unit": ("float64", (1,)),
-            "centroids": ("float32", (n_cells, vectors.dim)),
+            "centroids": ("int8", (n_cells, vectors.dim)),
+            "centroid_scales": ("float32", (n_cells,)),
             "spreads": ("float32", (n_cells,)),
             "squares": ("float32", (n_cells,)),
             "starts": ("int64", (n_cells + 1,)),

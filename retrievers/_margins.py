@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ._cell_scan import expected, located
+from ._cell_scan import located
 from ._cells import SIZES, Cells
 from ._vectors import Vectors
 
@@ -68,7 +68,7 @@ class _Asked(NamedTuple):
         best = np.argpartition(scores, rest)[rest:]
         best = best[np.argsort(-scores[best], kind="stable")]
         point, _ = located(query, l2, cells.centre, cells.unit[0])
-        mean, deviation = expected(point, l2, cells.centroids, cells.spreads, cells.squares)
+        mean, deviation = cells.expected(point, l2)
         members = np.searchsorted(cells.starts, best, side="right") - 1
         lacking = scores[best][np.array(sizes) - 1, None] - mean[members]
         deviations = deviation[members]

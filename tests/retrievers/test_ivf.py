@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from multirecall.errors import BundleError
 from multirecall.retrievers import _cells, _ivf, _margins
-from multirecall.retrievers._cell_scan import encoded, expected, located
+from multirecall.retrievers._cell_scan import encoded, located
 from multirecall.retrievers._cells import SIZES, Cells
 from multirecall.retrievers._index import IndexConfig, VectorIndex, build_index, load_index
 from multirecall.retrievers._kmeans import centroids_of, means, nearest
@@ -80,7 +80,7 @@ def test_a_visit_of_few_cells_is_enough(space: Space) -> None:
     visited = []
     for query in vectors[:50]:
         placed, _ = located(query, space == "l2", cells.centre, cells.unit[0])
-        mean, deviation = expected(placed, space == "l2", cells.centroids, cells.spreads, cells.squares)
+        mean, deviation = cells.expected(placed, space == "l2")
         bound = np.sort(mean + cells.margin(10) * deviation)[::-1]
         found = cells.near(ivf.vectors, query, 10, cells.margin(10))
         lowest = _scores(cells, ivf.vectors, query)[found].min()
@@ -266,7 +266,7 @@ def test_when_recall_is_too_low_there_is_no_margin(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("space", SPACES)
 def test_the_expected_scores_are_those_of_the_cell(space: Space) -> None:
-    """Exactly so for the mean; for the deviation on average over directions."""
+    """The mean up to what 8-bit codes lose; the deviation on average over directions."""
     rng = np.random.default_rng(12)
     vectors, cells, placed = Cells.grouped(
         Vectors.of(np.arange(3000, dtype=np.int32), rng.normal(size=(3000, 6)), space), rng
@@ -275,12 +275,13 @@ def test_the_expected_scores_are_those_of_the_cell(space: Space) -> None:
     shares = []
     for query in rng.normal(size=(20, 6)).astype(np.float32):
         point, _ = located(query, l2, cells.centre, cells.unit[0])
-        mean, deviation = expected(point, l2, cells.centroids, cells.spreads, cells.squares)
+        mean, deviation = cells.expected(point, l2)
         scores = placed @ point
         if l2:
             scores = 2 * scores - (placed**2).sum(axis=1)
         parts = np.split(scores, cells.starts[1:-1])
-        np.testing.assert_allclose(mean, [part.mean() for part in parts], atol=1e-4)
+        lost = (1 + l2) * cells.centroid_scales.max() * np.abs(point).sum() / 2
+        np.testing.assert_allclose(mean, [part.mean() for part in parts], atol=1.1 * lost)
         shares.append(np.sqrt(np.mean(deviation**2) / np.mean([part.var() for part in parts])))
     assert 0.8 < np.mean(shares) < 1.25
     assert vectors.rows.tolist() != sorted(vectors.rows.tolist())
