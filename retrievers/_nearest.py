@@ -6,34 +6,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
+from multirecall.lists import offsets_of
 from multirecall.progress import Progress
 from multirecall.topk import top_k
 
+from ._cell_lists import cell_lists
 from ._gather import SparseRows
-from ._index import IndexConfig, build_index
 from ._units import unit_rows
 
 EXACT_UP_TO = 50_000
-"""Rows from which on an inverted file is several times as fast as all products."""
+"""Rows from which on cells are several times as fast as all products."""
 
 RECALL = 0.95
-"""Of the inverted file: a list of hundreds can spare some of its ends, and .99 takes twice the time."""
-
-ASKED_TOGETHER = 1_000
+"""Of a list from cells, about: one of hundreds can spare some of its ends, and .99 takes twice the time."""
 
 BLOCK_BYTES = 64 * 2**20
 """Memory of one block of similarities."""
 
 
-def nearest_neighbours(vectors: NDArray[np.float32], n_neighbours: int, progress: Progress, task: str) -> SparseRows:
+def nearest_neighbours(
+    vectors: NDArray[np.float32], n_neighbours: int, progress: Progress, task: str, *, threads: int = 1
+) -> SparseRows:
     """For each row of `vectors` (n, dim) the `n_neighbours` others of largest cosine above 0; zero rows have none.
 
-    Exact, by blocked matrix products (n² · dim multiplications), up to 50,000 rows; beyond, by an inverted file.
+    Exact, by blocked matrix products (n² · dim multiplications), up to 50,000 rows; beyond, cell by cell, which finds
+    about .95 of them. `threads` changes the speed of the latter only.
     """
     n = vectors.shape[0]
-    if n > EXACT_UP_TO:
-        return _approximate(vectors, n_neighbours, progress, task)
     units = unit_rows(vectors)
+    if n > EXACT_UP_TO:
+        rng = np.random.default_rng(0)
+        lengths, items, cosines = cell_lists(units, n_neighbours, RECALL, rng, threads, progress, task)
+        return SparseRows(offsets_of(lengths), items, cosines, n)
     block = max(1, BLOCK_BYTES // (4 * max(n, 1)))
     parts = []
     with progress.task(task, n) as advance:
@@ -42,23 +46,6 @@ def nearest_neighbours(vectors: NDArray[np.float32], n_neighbours: int, progress
             np.fill_diagonal(similarities[:, start:], np.nan)
             parts.append(best_columns(similarities, n_neighbours))
             advance(len(similarities))
-    return SparseRows.of_parts(parts, n)
-
-
-def _approximate(vectors: NDArray[np.float32], n_neighbours: int, progress: Progress, task: str) -> SparseRows:
-    n = vectors.shape[0]
-    rows = np.arange(n, dtype=np.int32)
-    settings = IndexConfig(kind="ivf", recall=RECALL)
-    index = build_index(rows, vectors, "cosine", settings, rng=np.random.default_rng(0), progress=progress)
-    parts = []
-    with progress.task(task, n) as advance:
-        for start in range(0, n, ASKED_TOGETHER):
-            own = rows[start : start + ASKED_TOGETHER]
-            found = index.search_batch(vectors[own], n_neighbours + 1)
-            keep = (found.items != np.repeat(own, np.diff(found.offsets))) & (found.scores > 0)
-            kept = np.add.reduceat(np.append(keep, False), found.offsets[:-1]) * (np.diff(found.offsets) > 0)
-            parts.append((kept, found.items[keep], found.scores[keep]))
-            advance(own.size)
     return SparseRows.of_parts(parts, n)
 
 

@@ -50,7 +50,8 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         """
         vectors, self._cold = with_cold_items(vectors, data, n_similar)
         self._units = VectorTable.of(unit_rows(vectors))
-        self._neighbours = PatchedRows.sorted(nearest_neighbours(vectors, self.config.neighbours, progress, task))
+        lists = nearest_neighbours(vectors, self.config.neighbours, progress, task, threads=self.config.threads)
+        self._neighbours = PatchedRows.sorted(lists)
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
