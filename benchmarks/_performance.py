@@ -137,6 +137,7 @@ def growth() -> str:
         [
             f"{row['items']:,}",
             f"{row['interactions']:,}",
+            f"{row['fit_wall_s']:,.0f}",
             f"{row['fit_cpu_s']:,.0f}",
             f"{row['after_fit_mib'] - row['before_fit_mib']:,.0f}",
             f"{row['peak_rss_mib']:,.0f}",
@@ -145,8 +146,9 @@ def growth() -> str:
         for row in figures["sizes"]
     ]
     settings = ", ".join(f"{name} {json.dumps(params)}" for name, params in figures["paths"].items())
-    head = ["items", "interactions", "fit, CPU s", "engine, MiB", "peak, MiB", "request, p50 µs"]
+    head = ["items", "interactions", "fit, s", "fit, CPU s", "engine, MiB", "peak, MiB", "request, p50 µs"]
     return (
-        f"Growth with {figures['events_per_item']} events an item and cheap training ({settings}), on "
+        f"Growth with {figures['events_per_item']} events an item and cheap training ({settings}), fitted by "
+        f"{figures['threads']} threads and asked by one, on "
         f"{machine_of(figures)}:\n\n{table(head, rows)}\n\n![Growth](benchmarks/results/growth.svg)"
     )

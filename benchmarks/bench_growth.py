@@ -34,6 +34,7 @@ def main(
     ] = None,
     events_per_item: Annotated[int, typer.Option(help="Events of the log for each item.")] = 2,
     path: Annotated[list[str] | None, typer.Option(help="Path; repeat for several; default: all five.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads of the fit; requests are asked by one.")] = 1,
     requests: Annotated[int, typer.Option(help="Requests that are timed, each for another user.")] = 300,
 ) -> None:
     """Fit at each size in a process of its own, with cheap settings of the training, and time requests for 500.
@@ -46,12 +47,14 @@ def main(
     names = path or list(PATHS)
     with terminal_progress() as progress, progress.task("sizes", len(sizes)) as advance:
         for size in sizes:
-            rows.append(in_process(program, str(size), str(size * events_per_item), str(requests), *names))
+            rows.append(
+                in_process(program, str(size), str(size * events_per_item), str(threads), str(requests), *names)
+            )
             advance(1)
     for row in rows:
         typer.echo("  ".join(f"{name} {value:,.0f}" for name, value in row.items() if not isinstance(value, dict)))
     draw(rows, RESULTS / "growth.svg")
-    settings = {"events_per_item": events_per_item, "k": 500, "threads": 1, "seed": SEED, "requests": requests}
+    settings = {"events_per_item": events_per_item, "k": 500, "threads": threads, "seed": SEED, "requests": requests}
     typer.echo(write("growth", {**settings, "paths": {name: CHEAP[name] for name in names}, "sizes": rows}))
 
 
@@ -59,9 +62,9 @@ def one() -> None:
     """Measure one size, in this process, and print the row as JSON."""
     import json
 
-    items, events, requests = map(int, sys.argv[1:4])
-    paths = [{"retriever": name, "params": CHEAP[name]} for name in sys.argv[4:]]
-    config = EngineConfig.model_validate({"paths": paths, "seed": SEED})
+    items, events, threads, requests = map(int, sys.argv[1:5])
+    paths = [{"retriever": name, "params": CHEAP[name]} for name in sys.argv[5:]]
+    config = EngineConfig.model_validate({"paths": paths, "seed": SEED, "threads": threads})
     small = generate(200, 300, 5_000)
     Engine(config).fit(Dataset.from_frames(small.interactions, small.items, small.users), progress=SILENT)
     log = generate(items // 2, items, events)

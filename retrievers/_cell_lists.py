@@ -38,7 +38,7 @@ PENDING = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class Grouped:
     """Distinct unit vectors, near ones in a cell, and the rows that have them.
 
     Attributes:
@@ -136,7 +136,7 @@ def cell_lists(
     cosines = np.empty(items.shape, np.float32)
     rows = np.flatnonzero(units.any(axis=1)).astype(np.int32)
     if rows.size:
-        cells = Cells.of(rows, units[rows], rng)
+        cells = Grouped.of(rows, units[rows], rng)
         n_best = min(n_neighbours + 1, len(cells.values))
         margin = cells.margin(n_best, recall, rng)
 
