@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from multirecall.errors import BundleError
 from multirecall.retrievers import _cells, _ivf, _margins
 from multirecall.retrievers._cell_scan import encoded, located
-from multirecall.retrievers._cells import SIZES, Cells
+from multirecall.retrievers._cells import SIZES, SPARE, Cells
 from multirecall.retrievers._index import IndexConfig, VectorIndex, build_index, load_index
 from multirecall.retrievers._kmeans import centroids_of, means, nearest
 from multirecall.retrievers._scan import _first
@@ -72,7 +72,7 @@ def test_recall_and_scores_in_any_dimension(space: Space, dim: int) -> None:
 
 @pytest.mark.parametrize("space", SPACES)
 def test_a_visit_of_few_cells_is_enough(space: Space) -> None:
-    """What makes it fast: a search looks at a small part of the vectors, and yet finds what is near."""
+    """What makes it fast: a search looks at a small part of the vectors, keeps few, and yet finds what is near."""
     rng = np.random.default_rng(1)
     vectors = clustered(rng, 4000, 16, 100)
     ivf, exact = indexes(vectors, space)
@@ -83,6 +83,7 @@ def test_a_visit_of_few_cells_is_enough(space: Space) -> None:
         mean, deviation = cells.expected(placed, space == "l2")
         bound = np.sort(mean + cells.margin(10) * deviation)[::-1]
         found = cells.near(ivf.vectors, query, 10, cells.margin(10))
+        assert found.size <= 2 * (10 + SPARE)
         lowest = _scores(cells, ivf.vectors, query)[found].min()
         visited.append(np.mean(bound >= lowest))
     assert np.mean(visited) < 0.3
@@ -102,7 +103,7 @@ def _scores(cells: Cells, vectors: Vectors, query: np.ndarray) -> np.ndarray:
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 400), k=st.integers(1, 60), dim=st.integers(1, 40))
 def test_when_every_cell_is_visited_codes_decide(space: Space, seed: int, n: int, k: int, dim: int) -> None:
-    """The kernel keeps the best by codes that are live and eligible, and few others."""
+    """The kernel keeps the best by codes that are live and eligible; how few others is for the test above."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(n, dim)).astype(np.float32) * np.float32(10.0 ** rng.integers(-15, 15))
     vectors, cells, _ = Cells.grouped(Vectors.of(np.arange(n, dtype=np.int32), values, space), rng)
