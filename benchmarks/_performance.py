@@ -73,8 +73,9 @@ def requests() -> str:
         tables.append(
             f"`engine.retrieve` of {figures['k']} candidates for a known user, {figures['items']:,} items, five paths "
             f"of {figures['quota']}, one thread, µs, and one bare hnswlib top-{figures['k']} search over the vectors "
-            f"of `two_tower`, all in one run on {machine_of(figures)}; the stages are those of `rrf`:\n\n"
-            f"{table(['', 'p50', 'p95', 'p99', 'CPU, p50'], rows)}\n\n"
+            f"of `two_tower`, all in one run on {machine_of(figures)}; the stages are those of "
+            "`rrf`, of which reading, filter and refill are parts of the Python:\n\n"
+            f"{table(['', 'p50', 'p95', 'p99', 'CPU, p50', 'share'], rows)}\n\n"
             f"p50 of a request / of the bare search, median of {figures['runs']} runs: {ratios}.{found_by(figures)} "
             f"In this run {figures['vectors']}; two_tower's index is built for a recall of {figures['index_recall']}."
         )
@@ -90,7 +91,8 @@ def found_by(figures: dict[str, Any]) -> str:
 
 def request_row(name: str, row: dict[str, float]) -> list[str]:
     """A row of the table of requests."""
-    return [name, *(f"{row[key]:.0f}" for key in ("p50_us", "p95_us", "p99_us", "cpu_p50_us"))]
+    share = f"{row['share']:.0%}" if "share" in row else ""
+    return [name, *(f"{row[key]:.0f}" for key in ("p50_us", "p95_us", "p99_us", "cpu_p50_us")), share]
 
 
 def fusions() -> str:

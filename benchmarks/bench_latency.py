@@ -205,6 +205,28 @@ def measured(
                     if number >= WARM:
                         times[name][-1].append(seconds)
                 advance(1)
+    whole = {name: summary([one for run in own for one in run]) for name, own in times.items()}
+    by_run = {name: [summary(run) for run in own] for name, own in times.items()}
+    ratios = {
+        f"{name} / {peer}": {
+            key: median(ours[key] / theirs[key] for ours, theirs in zip(by_run[name], by_run[peer], strict=True))
+            for key in ("p50_us", "cpu_p50_us")
+        }
+        for name in engines
+        for peer in whole
+        if peer not in engines
+    }
+    stages = staged(engines, work, users, progress)
+    return {"whole": whole, "ratios": ratios, "stages": stages}
+
+
+def staged(
+    engines: dict[str, Engine], work: dict[str, Work], users: Sequence[str], progress: Progress
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Percentiles of every engine's stages and their share of its time, with whatever else is asked in between.
+
+    Python is what is left beside paths and fusion; reading the query, filter and refill are parts of it.
+    """
     stages: dict[str, dict[str, list[Seconds]]] = {name: defaultdict(list) for name in engines}
     with clocks(engines.values()) as parts, progress.task("stages", len(users)) as advance:
         for number, turns in enumerate(turns_of(work, users)):
@@ -220,26 +242,21 @@ def measured(
                     for stage, (wall_s, cpu_s) in parts.items():
                         stages[name][stage].append((wall_s, cpu_s))
             advance(1)
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, own in stages.items():
+        walls = {stage: sum(wall for wall, _ in times) for stage, times in own.items()}
+        all_s = sum(walls[stage] for stage in (*PATHS, "fuse", "python overhead"))
+        found[name] = {stage: {**summary(times), "share": walls[stage] / all_s} for stage, times in own.items()}
     with echoes(engines.values()) as repeat:
         for name in engines:
+            warm = []
             for user in users:
                 repeat.clear()
                 work[name](user)
                 repeat.set()
-                stages[name]["python overhead, caches warm"].append(spent(work[name], user))
-    whole = {name: summary([one for run in own for one in run]) for name, own in times.items()}
-    by_run = {name: [summary(run) for run in own] for name, own in times.items()}
-    ratios = {
-        f"{name} / {peer}": {
-            key: median(ours[key] / theirs[key] for ours, theirs in zip(by_run[name], by_run[peer], strict=True))
-            for key in ("p50_us", "cpu_p50_us")
-        }
-        for name in engines
-        for peer in whole
-        if peer not in engines
-    }
-    shares = {name: {stage: summary(seconds) for stage, seconds in own.items()} for name, own in stages.items()}
-    return {"whole": whole, "ratios": ratios, "stages": shares}
+                warm.append(spent(work[name], user))
+            found[name]["python overhead, caches warm"] = summary(warm)
+    return found
 
 
 def turns_of(names: Iterable[str], users: Sequence[str]) -> Iterator[list[tuple[str, str]]]:
