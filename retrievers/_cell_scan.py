@@ -193,15 +193,19 @@ def best_positions(
         prefetch(scales, following, N_AHEAD * scales.itemsize)
         first = starts[cell]
         n = starts[cell + 1] - first
+        peak = np.float32(-np.inf)
         for place in range(n):
             position = first + place
             if place + N_AHEAD < n:
                 prefetch(code_bytes, (position + N_AHEAD) * dim, dim)
             product = np.float32(_code_product(codes[position], asked))
-            reached[place] = product * (factor * scales[position])
-        if l2:
-            for place in range(n):
-                reached[place] -= offsets[first + place]
+            score = product * (factor * scales[position])
+            if l2:
+                score -= offsets[position]
+            reached[place] = score
+            peak = max(peak, score)
+        if peak < bound:
+            continue
         for place in range(n):
             if reached[place] >= bound:
                 position = first + place
