@@ -80,7 +80,8 @@ def top_pruned(
     are read whole until the terms that are left cannot lift an item above the `k`-th best sum so far; then the items
     that can still get there are completed from their own terms. Terms of one group never meet in an item, so all that
     are left of it can add only what the best of them adds. Groups of few terms, whose postings are long, have columns
-    in place of postings: their terms come last, and add to all items at once, or to those that can still get there.
+    in place of postings: their terms come last. The `k` best so far are completed first, which tells what the best
+    reach at least; then the columns add to those that can still get there, or to all items at once.
 
     Args:
         terms, weights: see `in_order`.
@@ -115,7 +116,9 @@ def top_pruned(
         effort = 4 * size if size >= 0 else totals.size // 4
         if n_read and stop - start > effort:
             most = left // COMPLETION
-            keys, complete = _ahead(touched[:size], bits, k, rest[n_read], n - n_read, most, size >= 0)
+            blocks = _blocks(bits, size)
+            reached = _kth_sum(touched[:size], bits, blocks, k)
+            keys, complete = _lifted(touched[:size], bits, blocks, reached, rest[n_read], n - n_read, most)
             if complete:
                 keys = _added(keys, terms[n_read:], weights[n_read:], item_offsets, item_terms, item_scores)
                 break
@@ -137,14 +140,16 @@ def top_pruned(
     if not complete and n_read < n:
         addends, used = _addends(terms[n_read:], weights[n_read:], peaks, columns, firsts)
         most = totals.size // SCATTERED
-        keys, complete = _ahead(touched[:size], bits, k, rest[n_read], n - n_read, most, size >= 0)
+        blocks = _blocks(bits, size)
+        reached = _kth(_coded(_largest(touched[:size], bits, blocks, k), addends, used, codes), k)
+        keys, complete = _lifted(touched[:size], bits, blocks, reached, rest[n_read], n - n_read, most)
         if complete:
             keys = _coded(keys, addends, used, codes)
         else:
             _add_columns(addends, used, codes, totals)
             size = -1
     if not complete:
-        keys, _ = _ahead(touched[:size], bits, k, 0.0, 0, totals.size, size >= 0)
+        keys = _largest(touched[:size], bits, _blocks(bits, size), k)
     if size < 0 or allowed.size:
         totals[:] = 0.0
     else:
@@ -189,12 +194,12 @@ def _coded(keys: Array, addends: Array, used: Array, codes: Array) -> Array:
         column = codes[used[position]]
         for place in range(items.size):
             totals[place] += addends[position, column[items[place]]]
-    return _keys(items, totals)
+    return _keys(items, totals.view(np.int32))
 
 
 @kernel
-def _keys(items: Array, scores: Array) -> Array:
-    bits = scores.view(np.int32)
+def _keys(items: Array, bits: Array) -> Array:
+    """The keys of items whose scores, read as int32, are `bits`."""
     keys = np.empty(items.size, np.int64)
     for position in range(items.size):
         keys[position] = key_of(bits[position], items[position])
@@ -202,38 +207,54 @@ def _keys(items: Array, scores: Array) -> Array:
 
 
 @kernel
-def _ahead(
-    touched: Array, bits: Array, k: int, rest: float, n_steps: int, most: int, tracked: bool
-) -> tuple[Array, bool]:
-    """The keys of the items that can be among the `k` best, if each sum may still grow by `rest` in `n_steps` steps.
+def _blocks(bits: Array, size: int) -> Array:
+    """The `block_peaks` of the sums, or none while the first `size` ≥ 0 of `touched` name the items that have some."""
+    return np.empty(0, np.int32) if size >= 0 else block_peaks(bits)
 
-    And whether these are all: not where an item without a sum could be, and not where there are more than `most`.
-    `bits` are those of the sums; `touched` names all items with sums if they are `tracked`.
+
+@kernel
+def _kth(keys: Array, k: int) -> int:
+    """The bits that the `k` best of `keys` reach, 0 where there are fewer."""
+    return int(best_keys(keys, k)[k - 1] >> 32) if 0 < k <= keys.size else 0
+
+
+@kernel
+def _kth_sum(touched: Array, bits: Array, blocks: Array, k: int) -> int:
+    """The bits that the `k` largest sums reach, or a little less."""
+    return reached_by(blocks, k) if blocks.size else _kth(_keys(touched, bits[touched]), k)
+
+
+@kernel
+def _largest(touched: Array, bits: Array, blocks: Array, k: int) -> Array:
+    """The keys of the items with the `k` largest sums, and of a few others."""
+    return _lifted(touched, bits, blocks, _kth_sum(touched, bits, blocks, k), 0.0, 0, bits.size)[0]
+
+
+@kernel
+def _lifted(
+    touched: Array, bits: Array, blocks: Array, reached: int, rest: float, n_steps: int, most: int
+) -> tuple[Array, bool]:
+    """The keys of the items whose sums, `bits`, reach `reached` if they still grow by `rest` in `n_steps` steps.
+
+    And whether these are all: not where an item without a sum could get there, and not where there are more than
+    `most`. `touched` and `blocks` are as in `_blocks`.
     """
-    if tracked:
-        keys = np.empty(touched.size, np.int64)
-        for position in range(touched.size):
-            keys[position] = key_of(bits[touched[position]], touched[position])
-        reached = int(best_keys(keys.copy(), k)[k - 1] >> 32) if 0 < k <= keys.size else 0
-        least = _less(reached, rest, n_steps)
+    least = _less(reached, rest, n_steps)
+    if not blocks.size:
+        keys = _keys(touched, bits[touched])
         n_keys = 0
         for key in keys:
             keys[n_keys] = key
             n_keys += int(key >> 32 >= max(least, 1))
         return keys[:n_keys], least > 0 and n_keys <= most
-    peaks = block_peaks(bits)
-    least = _less(reached_by(peaks, k), rest, n_steps)
     if most < bits.size:
         n_blocks = 0
-        for peak in peaks:
+        for peak in blocks:
             n_blocks += peak >= least
         if least <= 0 or n_blocks > most:
             return np.empty(0, np.int64), False
-    places = reaching(bits, peaks, max(least, 1))
-    keys = np.empty(places.size, np.int64)
-    for position in range(places.size):
-        keys[position] = key_of(bits[places[position]], places[position])
-    return keys, least > 0 and keys.size <= most
+    places = reaching(bits, blocks, max(least, 1))
+    return _keys(places, bits[places]), least > 0 and places.size <= most
 
 
 @kernel
@@ -303,4 +324,4 @@ def _added(
                 n_found += 1
         for found in range(n_found):
             totals[position] += addends[found]
-    return _keys(items, totals)
+    return _keys(items, totals.view(np.int32))
