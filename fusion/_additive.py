@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from multirecall.lists import FusedBatch, FusedList, RankedBatch, RankedList
 from multirecall.protocols import Fusion
 
-from ._merge import merge
+from ._merge import Merged, merge
 from ._windows import Windows, windows_of, windows_of_one
 
-FUSED_TOGETHER = 64
-"""Users whose windows are joined at a time, few enough that the cache holds them."""
+FUSED_TOGETHER = 16
+"""Users whose windows are joined at a time, few enough that the cache holds them and no page is new."""
 
 
 class AdditiveFusion(Fusion):
@@ -27,7 +27,10 @@ class AdditiveFusion(Fusion):
 
     def fuse(self, lists: Sequence[RankedList], weights: Sequence[float], quotas: Sequence[int], k: int) -> FusedList:
         """See `Fusion.fuse`."""
-        _, items, scores, ranks = self._merged(windows_of_one(lists, quotas), weights, k)
+        windows = windows_of_one(lists, quotas)
+        merged = Merged.room(1, min(windows.items.size, k), len(lists))
+        merge(windows, self.contributions(windows, np.asarray(weights, np.float64)), k, merged)
+        _, items, scores, ranks = merged.arrays()
         return FusedList(items, scores, ranks)
 
     def fuse_batch(
@@ -35,13 +38,11 @@ class AdditiveFusion(Fusion):
     ) -> FusedBatch:
         """See `Fusion.fuse_batch`."""
         n_users = len(batches[0])
-        fused = []
-        for start in range(0, max(n_users, 1), FUSED_TOGETHER):
+        sizes = sum(np.diff(batch.offsets) for batch in batches)
+        merged = Merged.room(n_users, int(np.minimum(sizes, k).sum()), len(batches))
+        factors = np.asarray(weights, np.float64)
+        for start in range(0, n_users, FUSED_TOGETHER):
             part = [batch.part(start, min(start + FUSED_TOGETHER, n_users)) for batch in batches]
-            fused.append(FusedBatch(*self._merged(windows_of(part, quotas), weights, k)))
-        return fused[0] if len(fused) == 1 else FusedBatch.joined(fused)
-
-    def _merged(
-        self, windows: Windows, weights: Sequence[float], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]:
-        return merge(windows, self.contributions(windows, np.asarray(weights, np.float64)), k)
+            windows = windows_of(part, quotas)
+            merge(windows, self.contributions(windows, factors), k, merged, start)
+        return FusedBatch(*merged.arrays())

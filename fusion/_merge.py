@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,33 +17,66 @@ FEW = 12
 """So many candidates are sorted by insertion."""
 
 
-def merge(
-    windows: Windows, contributions: NDArray[np.float64], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]:
+class Merged(NamedTuple):
+    """The arrays of a `FusedBatch`, with room for lists that are still to come.
+
+    Attributes:
+        offsets: int64 (n_users + 1,), 0 and then what is known.
+        items: int32 (n,).
+        scores: float64 (n,).
+        ranks: int32 (n, n_paths).
+    """
+
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int32]
+    scores: NDArray[np.float64]
+    ranks: NDArray[np.int32]
+
+    @classmethod
+    def room(cls, n_users: int, n: int, n_paths: int) -> Merged:
+        """Room for lists of `n` entries in all."""
+        return cls(
+            np.zeros(n_users + 1, np.int64),
+            np.empty(n, np.int32),
+            np.empty(n, np.float64),
+            np.empty((n, n_paths), np.int32),
+        )
+
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]:
+        """Those of the `FusedBatch` when all lists are there."""
+        n = self.offsets[-1]
+        return self.offsets, self.items[:n], self.scores[:n], self.ranks[:n]
+
+
+def merge(windows: Windows, contributions: NDArray[np.float64], k: int, into: Merged, first: int = 0) -> None:
     """Add up `contributions`, float64 (n,) beside `windows.items`, by item, and keep the best `k` of each user.
 
-    Sums run over paths in path order; ties fall to the ordering rule; every path's rank is kept.
-
-    Returns:
-        The arrays of a `FusedBatch`.
+    Sums run over paths in path order; ties fall to the ordering rule; every path's rank is kept. The users are those
+    of `into` from `first` on; the lists before theirs are there.
     """
-    merged: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]
-    merged = _merge(windows.items, windows.starts, windows.stops, contributions, k)
-    return merged
+    offsets = into.offsets[first : first + windows.starts.shape[1] + 1]
+    _merge(windows.items, windows.starts, windows.stops, contributions, k, offsets, *into[1:])
 
 
 @kernel
 def _merge(
-    items: Array, starts: Array, stops: Array, contributions: Array, k: int
-) -> tuple[Array, Array, Array, Array]:
+    items: Array,
+    starts: Array,
+    stops: Array,
+    contributions: Array,
+    k: int,
+    offsets: Array,
+    out_items: Array,
+    out_scores: Array,
+    out_ranks: Array,
+) -> None:
     n_paths, n_users = starts.shape
-    capacity, out_capacity = 0, 0
+    capacity = 0
     for user in range(n_users):
         entries = 0
         for path in range(n_paths):
             entries += stops[path, user] - starts[path, user]
         capacity = max(capacity, entries)
-        out_capacity += min(entries, k)
     table_size = 16
     while table_size < 2 * capacity:
         table_size *= 2
@@ -53,11 +87,7 @@ def _merge(
     order, spare = np.empty(capacity + 1, np.int32), np.empty(capacity + 1, np.int32)
     keys = np.empty(capacity + 1, np.float64)
 
-    offsets = np.zeros(n_users + 1, np.int64)
-    out_items = np.empty(out_capacity, np.int32)
-    out_scores = np.empty(out_capacity, np.float64)
-    out_ranks = np.empty((out_capacity, n_paths), np.int32)
-    filled = 0
+    filled = offsets[0]
     for user in range(n_users):
         n_unique = _grouped(items, starts[:, user], stops[:, user], contributions, table, unique, sums, ranks)
         n_finite = 0
@@ -73,7 +103,6 @@ def _merge(
                 out_ranks[filled, path] = ranks[position, path]
             filled += 1
         offsets[user + 1] = filled
-    return offsets, out_items[:filled], out_scores[:filled], out_ranks[:filled]
 
 
 @kernel

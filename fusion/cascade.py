@@ -12,7 +12,7 @@ from multirecall.kernels import Array, kernel
 from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.protocols import Fusion, PluginConfig
 
-from ._merge import merge
+from ._merge import Merged, merge
 from ._windows import windows_of
 
 
@@ -44,7 +44,9 @@ class Cascade(Fusion):
     ) -> FusedBatch:
         """See `Fusion.fuse_batch`."""
         windows = windows_of(batches, self.windows(quotas))
-        offsets, items, _, ranks = merge(windows, np.zeros(windows.items.size), windows.items.size)
+        merged = Merged.room(len(batches[0]), windows.items.size, len(batches))
+        merge(windows, np.zeros(windows.items.size), windows.items.size, merged)
+        offsets, items, _, ranks = merged.arrays()
         placed_offsets, places, scores = _placed(offsets, ranks, np.asarray(quotas, np.int64), k)
         return FusedBatch(placed_offsets, items[places], scores, ranks[places])
 

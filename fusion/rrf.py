@@ -52,9 +52,13 @@ def _contributions(
     rank_constant: float,
 ) -> NDArray[np.float64]:
     contributions = np.zeros(n)
+    by_rank = np.empty(n)
     for path in range(starts.shape[0]):
+        n_ranks = 0
         for user in range(starts.shape[1]):
-            start = starts[path, user]
-            for entry in range(start, stops[path, user]):
-                contributions[entry] = reciprocal_rank(weights[path], entry - start + 1, rank_constant)
+            start, stop = starts[path, user], stops[path, user]
+            for rank in range(n_ranks, stop - start):
+                by_rank[rank] = reciprocal_rank(weights[path], rank + 1, rank_constant)
+            n_ranks = max(n_ranks, stop - start)
+            contributions[start:stop] = by_rank[: stop - start]
     return contributions

@@ -56,7 +56,7 @@ class FusionContract:
         assert short.scores.tolist() == long.scores[:7].tolist()
 
     def test_batch_equals_one_by_one(self, fused_by: Fusion) -> None:
-        users = [some_lists(seed) for seed in range(6)]
+        users = [some_lists(seed) for seed in range(40)]
         batches = [RankedBatch.from_lists([lists[path] for lists in users]) for path in range(3)]
         batch = fused_by.fuse_batch(batches, WEIGHTS, QUOTAS, 20)
         assert len(batch) == len(users)
