@@ -153,7 +153,7 @@ def _grouped(
 
 @kernel
 def _bring_forward(order: Array, keys: Array, n: int, k: int, items: Array, spare: Array) -> None:
-    """Sort the positions `order[:n]`, whose scores are `keys[:n]`, by the ordering rule as far as place `k`.
+    """Sort the positions `order[:n]`, whose scores are `keys[:n]`, by the ordering rule; those behind `k` are lost.
 
     A crowd of positions is thrown into buckets of equal width between its best and its worst key: the score, or
     where all are equal the row. Buckets that begin before `k` and are crowds again follow in the same way. What
@@ -212,7 +212,11 @@ def _bounds(keys: Array) -> tuple[float, float]:
 def _scattered(
     order: Array, keys: Array, high: float, scale: float, k: int, buckets: Array, spare: Array, spare_keys: Array
 ) -> Array:
-    """Sort `order` and `keys` by falling bucket of the key as far as place `k`; where each bucket ends."""
+    """Sort `order` and `keys` by falling bucket of the key as far as place `k`, and lose the rest.
+
+    Returns:
+        Where each bucket ends.
+    """
     n = order.size
     ends = np.zeros(n + 1, np.int32)
     for place in range(n):
@@ -225,10 +229,13 @@ def _scattered(
         ends[last] = filled
         filled += count
         last += 1
-    ends[last] = filled
+    n_kept = 0
     for place in range(n):
-        bucket = buckets[place] if buckets[place] < last else np.int32(last)
+        order[n_kept], keys[n_kept], buckets[n_kept] = order[place], keys[place], buckets[place]
+        n_kept += buckets[place] < last
+    for place in range(n_kept):
+        bucket = buckets[place]
         spare[ends[bucket]], spare_keys[ends[bucket]] = order[place], keys[place]
         ends[bucket] += 1
-    order[:], keys[:] = spare[:n], spare_keys[:n]
+    order[:filled], keys[:filled] = spare[:filled], spare_keys[:filled]
     return ends[:last]
