@@ -105,7 +105,9 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     for axes, (name, label) in zip(np.atleast_1d(figure.subplots(1, len(PLOTTED))), PLOTTED.items(), strict=True):
         axes.loglog([row["items"] for row in rows], [row[name] for row in rows], marker="o", color="tab:blue")
         for row in rows:
-            axes.annotate(f"{row[name]:,.0f}", (row["items"], row[name]), textcoords="offset points", xytext=(4, -10))
+            axes.annotate(
+                f"{row[name]:,.0f}", (row["items"], row[name]), textcoords="offset points", xytext=(0, 7), ha="center"
+            )
         axes.set_title(label)
         axes.set_xlabel("items")
         axes.margins(0.2)
