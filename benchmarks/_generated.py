@@ -120,7 +120,7 @@ def generated_training(data: Dataset, vectors: Vectors, seed: int) -> Iterator[N
     def all_learnt(kept: Vectors, whole: Dataset, *_: Any) -> tuple[Vectors, Any]:
         return kept, with_cold_items(kept, whole, 0)[1]
 
-    def lists(_: Vectors, n_neighbours: int, *__: Any) -> SparseRows:
+    def lists(_: Vectors, n_neighbours: int, *__: Any, **___: Any) -> SparseRows:
         return neighbour_lists(centres_of(data), n_neighbours, seed)
 
     with ExitStack() as patches:
