@@ -10,6 +10,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from multirecall.kernel_cache import attach
+
 Array = NDArray[Any]
 """An array whose dtype the kernel's docstring states."""
 
@@ -20,11 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def kernel(function: F) -> F:
-    """Compile `function` with numba: GIL released, machine code cached on disk where a folder is writable.
-
-    numba refuses to import a cached kernel when neither the source folder nor the user's cache folder can
-    be written; such a machine compiles at each start instead.
-    """
+    """Compile `function` with numba: GIL released, machine code kept on disk where a folder serves."""
     return _compiled(function)
 
 
@@ -34,10 +32,9 @@ def fast_kernel(function: F) -> F:
 
 
 def _compiled(function: F, **options: Any) -> F:
-    try:
-        return cast(F, njit(cache=True, nogil=True, **options)(function))
-    except RuntimeError:
-        return cast(F, njit(nogil=True, **options)(function))
+    dispatcher = njit(nogil=True, **options)(function)
+    attach(dispatcher, function)
+    return cast(F, dispatcher)
 
 
 def _line_fetched(typing: Any, array: Any, place: Any) -> Any:

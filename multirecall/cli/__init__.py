@@ -1,4 +1,4 @@
-"""The command line: `multirecall demo | fit | retrieve | evaluate | tune | versions | rollback | plugins | doctor`."""
+"""The command line; `multirecall --help` lists the commands."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from multirecall.cli.retrieve import retrieve
 from multirecall.cli.tables import console
 from multirecall.cli.tune import tune_command
 from multirecall.cli.versions import rollback, versions
+from multirecall.cli.warm import warm
 from multirecall.errors import MultirecallError
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.command()(versions)
 app.command()(rollback)
 app.command()(plugins)
 app.command()(doctor)
+app.command()(warm)
 
 
 class _Notes(logging.Handler):

@@ -9,16 +9,17 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Annotated
 
-import numba
 import typer
 from rich.table import Table
 
 from multirecall.cli.tables import console, plain_table
 from multirecall.engine import bundle as bundles
+from multirecall.kernel_cache import FOLDER_VARIABLE, CacheState, cache_state
 from multirecall.registry import listings
-from multirecall.topk import top_k
 
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)[^;]*(;.*extra == ['\"](?P<extra>[\w-]+)['\"])?")
+
+WARM = f"`multirecall warm FOLDER` and {FOLDER_VARIABLE}=FOLDER spare each process a minute"
 
 
 def doctor(
@@ -26,8 +27,8 @@ def doctor(
 ) -> None:
     """Report versions, threads, the compiler cache, plug-ins and extras; given a bundle, verify it."""
     screen = console()
-    screen.print(_environment())
     broken = [one for one in listings() if one.fault]
+    screen.print(_environment())
     for one in broken:
         screen.print(f"plug-in {one.name}: {one.fault}", style="red")
     if bundle is not None:
@@ -47,7 +48,7 @@ def _environment() -> Table:
     table.add_row("multirecall", version("multirecall"))
     table.add_row("python", f"{platform.python_version()} on {platform.machine()}")
     table.add_row("cores", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")
-    table.add_row("compiled kernels", _kernel_cache())
+    table.add_row("compiled kernels", _kernels(cache_state()))
     needed, extras = _requirements()
     for name in needed:
         table.add_row(name, _version(name) or "missing")
@@ -76,6 +77,10 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _kernel_cache() -> str:
-    path = getattr(getattr(top_k, "stats", None), "cache_path", None)
-    return f"numba {numba.__version__}, kept in {path}" if path else "compiled at each start: no writable folder"
+def _kernels(state: CacheState) -> str:
+    """How the compiled kernels are kept. Plug-ins have been imported by now, and their kernels with them."""
+    place = str(state.folder or "beside the modules, or in the user's cache folder")
+    if not state.n_kept:
+        return f"numba {state.numba}, none compiled yet in {place}: {WARM}"
+    writable = "" if state.writable else ", read-only"
+    return f"numba {state.numba}, {state.n_kept} of {state.n_kernels} compiled for this CPU, kept in {place}{writable}"

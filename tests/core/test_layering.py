@@ -17,7 +17,7 @@ from multirecall.testing import small_shop
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS: list[set[str]] = [
-    {"errors", "kernels", "validation", "vocabulary", "topk", "rowtable", "lists", "result", "query"},
+    {"errors", "kernel_cache", "kernels", "validation", "vocabulary", "topk", "rowtable", "lists", "result", "query"},
     {"data", "storage", "progress", "protocols"},
     {"registry", "config"},
     {"engine"},
