@@ -18,6 +18,9 @@ from multirecall.validation import Count, Positive, StrictModel, nearest, valida
 FALLBACK = "fallback"
 FUSED = "fused"
 
+OF_MACHINE = {"threads"}
+"""Keys of `EngineConfig` that say nothing about results."""
+
 
 def _plain(params: dict[str, Any]) -> dict[str, Any]:
     """Refuse values that a bundle could not hold."""
@@ -53,6 +56,9 @@ class PathConfig(StrictModel):
     required: bool = False
     """True: a request fails when the path fails."""
 
+    optional: bool = False
+    """True: where the log cannot feed the path, it is left out and that is said; False: `fit` refuses."""
+
     params: Params = Field(default_factory=dict)
     """Settings of the retriever, checked by its own `Config`."""
 
@@ -62,6 +68,12 @@ class PathConfig(StrictModel):
         if isinstance(values, dict) and "retriever" in values:
             return {"name": values["retriever"], **values}
         return values
+
+    @model_validator(mode="after")
+    def _required_is_not_optional(self) -> Self:
+        if self.required and self.optional:
+            raise ValueError("required and optional are both true; set one of them to false")
+        return self
 
 
 class FusionConfig(StrictModel):
@@ -104,7 +116,8 @@ class EngineConfig(StrictModel):
     """Root of all randomness. Changes results."""
 
     threads: Count = 1
-    """Threads that fitting may use. Speed only; with 1, results are reproducible to the bit."""
+    """Threads that fitting may use. Speed only; with 1, results are reproducible to the bit. Of the machine, so that no
+    bundle holds it."""
 
     deadline_ms: Annotated[Positive, Field(lt=1e9)] | None = None
     """Milliseconds after which a request goes on without the paths that are not done; None: no limit."""
@@ -116,17 +129,17 @@ class EngineConfig(StrictModel):
     """How the log is read; pass it to `Dataset.load(..., config=...)`."""
 
     paths: tuple[PathConfig, ...] = (
-        PathConfig(retriever="two_tower", weight=2.0),
-        PathConfig(retriever="item2vec"),
-        PathConfig(retriever="node2vec"),
-        PathConfig(retriever="item_cf"),
-        PathConfig(retriever="content"),
-        PathConfig(retriever="popularity"),
-        PathConfig(retriever="next_item"),
-        PathConfig(retriever="ease"),
-        PathConfig(retriever="als"),
+        PathConfig(retriever="two_tower", weight=2.0, optional=True),
+        PathConfig(retriever="item2vec", optional=True),
+        PathConfig(retriever="node2vec", optional=True),
+        PathConfig(retriever="item_cf", optional=True),
+        PathConfig(retriever="content", optional=True),
+        PathConfig(retriever="popularity", optional=True),
+        PathConfig(retriever="next_item", optional=True),
+        PathConfig(retriever="ease", optional=True),
+        PathConfig(retriever="als", optional=True),
     )
-    """The paths, in order. The default leaves out a path that the log cannot feed."""
+    """The paths, in order."""
 
     fusion: FusionConfig = FusionConfig()
     fallback: FallbackConfig = FallbackConfig()
@@ -159,11 +172,6 @@ class EngineConfig(StrictModel):
             raise ValueError(f"segments: no path is named {unknown[0]!r}; {nearest(unknown[0], names)}")
         return self
 
-    @property
-    def uses_default_paths(self) -> bool:
-        """Whether nobody chose the paths, so that one that the log cannot feed may be left out."""
-        return "paths" not in self.model_fields_set
-
     @classmethod
     def from_toml(cls, file: str | Path) -> Self:
         """Read a configuration file.
@@ -180,6 +188,11 @@ class EngineConfig(StrictModel):
         return validated(cls, values, str(file))
 
 
+def stored(config: EngineConfig) -> dict[str, Any]:
+    """A config with all its defaults as JSON values, without what is of the machine: what a bundle keeps."""
+    return config.model_dump(mode="json", exclude=OF_MACHINE)
+
+
 def config_hash(config: EngineConfig) -> str:
-    """SHA-256 of a config with its defaults, in hexadecimal: equal configs have equal hashes."""
-    return json_digest(config.model_dump(mode="json"))
+    """SHA-256 of what a bundle keeps of a config, in hexadecimal: equal configs have equal hashes."""
+    return json_digest(stored(config))

@@ -40,4 +40,4 @@ class PluginError(MultirecallError):
 
 
 class BundleError(MultirecallError):
-    """A saved engine is missing, damaged, or of a newer format."""
+    """A saved engine is missing, damaged, or of another format."""

@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 class PluginConfig(StrictModel):
     """Base of a plug-in's `Config`: a pydantic model, immutable, unknown keys refused.
 
-    A field named `threads` takes the engine's `threads` unless the path's `params` set it.
+    A field named `threads` takes the engine's `threads` unless the path's `params` set it. A bundle holds every setting
+    that its paths were fitted with, so it can hold no secret: let a field take the name of an environment variable.
     """
+
+    of_machine: ClassVar[frozenset[str]] = frozenset({"threads"})
+    """Fields that depend on the machine and change speed only. A bundle does not hold them: they have their defaults
+    once it is loaded."""
 
 
 class Retriever(ABC):

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import SecretBytes, SecretStr
 
 from multirecall.errors import PluginError
 from multirecall.protocols import Fusion, PluginConfig, Retriever
@@ -84,7 +86,18 @@ def _load(group: Group, name: str, base: type[P]) -> type[P]:
             f"{kind} plug-in {name!r} ({_origin(points[0])}): its Config must inherit "
             "multirecall.protocols.PluginConfig"
         )
+    secret = next((field for field, info in plugin.Config.model_fields.items() if _holds_secret(info.annotation)), None)
+    if secret is not None:
+        raise PluginError(
+            f"{kind} plug-in {name!r} ({_origin(points[0])}): its setting {secret!r} would hold a secret, which a "
+            "bundle must not; let it take the name of an environment variable"
+        )
     return plugin
+
+
+def _holds_secret(annotation: Any) -> bool:
+    """Whether a type is one of pydantic's secrets, or made of one."""
+    return annotation in (SecretStr, SecretBytes) or any(map(_holds_secret, get_args(annotation)))
 
 
 @cache

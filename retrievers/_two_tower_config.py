@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ HalfLife = Annotated[Positive, Field(ge=0.01, le=1e6)]
 
 class TwoTowerConfig(PluginConfig):
     """Settings of `two_tower`."""
+
+    of_machine: ClassVar[frozenset[str]] = frozenset({"threads", "device", "checkpoint"})
 
     dim: Count = 64
     """Length of embeddings and of user and item vectors. Changes results."""

@@ -127,10 +127,11 @@ class ALS(Retriever):
         items, weights = recent(query, None, self.config.half_life)
         if not weights.any():
             return RankedList.empty()
-        user = np.zeros(self.config.dim, np.float32)
+        dim = self._vectors.shape[1]
+        user = np.zeros(dim, np.float32)
         scale = self._scale(weights.sum(keepdims=True, dtype=np.float64), len(self._vectors))
         penalty = self._penalties(scale, self._mean_scale)[0]
-        conjugate_gradient(items, weights, self._vectors, self._gram, penalty, 2 * self.config.dim, user)
+        conjugate_gradient(items, weights, self._vectors, self._gram, penalty, 2 * dim, user)
         return self._index.search(user, quota, *query.filter)
 
     def save(self, folder: Path) -> None:

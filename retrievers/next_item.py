@@ -12,7 +12,7 @@ from pydantic import Field
 from scipy.linalg.lapack import spotrs
 
 from multirecall.data import Dataset
-from multirecall.errors import CannotFit
+from multirecall.errors import BundleError, CannotFit
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
@@ -108,8 +108,14 @@ class NextItem(Retriever):
     @classmethod
     def load(cls, config: NextItemConfig, folder: Path, data: Dataset) -> Self:
         """See `Retriever.load`."""
-        path = cls(config)
-        path._weights = DenseRows(read_component(folder)[0]["dense"])
+        path, weights = cls(config), read_component(folder)[0]["dense"]
+        n_inputs, n_items = weights.shape
+        if n_inputs != n_items * len(config.half_lives):
+            raise BundleError(
+                f"{folder}: holds weights of {n_inputs / n_items:g} speeds, the settings name {len(config.half_lives)} "
+                "half_lives; fit and save again"
+            )
+        path._weights = DenseRows(weights)
         return path
 
     def _rates(self) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from multirecall.config import FALLBACK, EngineConfig, config_hash
+from multirecall.config import FALLBACK, EngineConfig, config_hash, stored
 from multirecall.data import Dataset
 from multirecall.engine.journal import JournalReader
 from multirecall.engine.lock import LOCK, WriterLock
@@ -43,7 +43,7 @@ from multirecall.engine.versions import (
 )
 from multirecall.errors import BundleError, CannotFit, MultirecallError, PluginError
 from multirecall.protocols import Retriever
-from multirecall.storage import vouched, write_manifest
+from multirecall.storage import MANIFEST, json_digest, vouched, write_manifest
 from multirecall.validation import validated
 
 LIBRARIES = ("hnswlib", "numba", "numpy", "polars", "pydantic", "scipy", "torch")
@@ -75,7 +75,7 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
 
     Args:
         state: what is saved.
-        config: what it was built from.
+        config: what it was built from, with the settings of all its parts (`Blueprint.resolved`).
         folder: the bundle.
 
     Raises:
@@ -94,7 +94,7 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
             "bundle": known[-1].bundle if known else uuid4().hex,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **_software(),
-            "config": config.model_dump(exclude_unset=True),
+            "config": stored(config),
             "config_hash": config_hash(config),
             "data_version": state.data_version,
             "journal_seq": state.journal_seq,
@@ -123,29 +123,39 @@ def journal_end(folder: Path) -> int:
     return JournalReader(folder, known[-1].bundle).last if known else 0
 
 
-def load(folder: Path, version: str | None = None) -> tuple[EngineConfig, EngineState, Version]:
+def load(
+    folder: Path, version: str | None = None, threads: int | None = None
+) -> tuple[EngineConfig, EngineState, Version]:
     """The config, the state and the headline of a version, by default the current one, verified before use.
+
+    Args:
+        folder: the bundle.
+        version: its name.
+        threads: what a refit may use; default: the config's.
 
     Raises:
         BundleError: not a bundle, damaged, or of another format; where another version is whole, it is named.
         PluginError: a plug-in that it uses is not installed.
     """
     if version is not None:
-        return _loaded(folder, version)
+        return _loaded(folder, version, threads)
     name = pointed(folder)
     try:
-        return _loaded(folder, name)
+        return _loaded(folder, name, threads)
     except BundleError as fault:
         if pointed(folder) != name:  # a writer has moved on and removed what was being read
-            return load(folder)
+            return load(folder, threads=threads)
         raise BundleError(f"{fault}{way_out(folder, name)}") from None
 
 
-def _loaded(folder: Path, name: str) -> tuple[EngineConfig, EngineState, Version]:
+def _loaded(folder: Path, name: str, threads: int | None) -> tuple[EngineConfig, EngineState, Version]:
     knows = verified(folder, name)["knows"]
     version = headline(folder, name, current=is_current(folder, name))
-    config = validated(EngineConfig, version.config, str(folder / name))
     own = folder / name
+    if json_digest(version.config) != version.config_hash:
+        raise BundleError(f"{own / MANIFEST}: config and config_hash do not belong together; restore it from a copy")
+    of_machine = {} if threads is None else {"threads": threads}
+    config = validated(EngineConfig, version.config | of_machine, str(own))
     try:
         blueprint = Blueprint.of(config)
     except PluginError as fault:

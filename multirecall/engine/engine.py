@@ -53,8 +53,8 @@ class Engine:
         if not isinstance(config, EngineConfig | None):
             raise ConfigError(f"Engine: got a {type(config).__name__}; pass an EngineConfig, or use Engine.from_toml")
         self.config = config or EngineConfig()
-        self._config_hash = config_hash(self.config)
         self._blueprint = Blueprint.of(self.config)
+        self._resolved = self._blueprint.resolved
         self._state: EngineState | None = None
         self._cache = ResultCache(self.config.cache_size) if self.config.cache_size else None
         self._writer = Writer(self._current, self._publish)
@@ -266,7 +266,7 @@ class Engine:
         """
         cache = CacheHealth() if self._cache is None else self._cache.health
         state, writer = self._current(), self._writer
-        return health_of(state, self._config_hash, cache, writer.store_health(state), writer.refit_health)
+        return health_of(state, config_hash(self._resolved), cache, writer.store_health(state), writer.refit_health)
 
     def save(self, folder: str | Path) -> None:
         """Save as a new version of a bundle, which is made if there is none; the version before is kept.
@@ -279,10 +279,12 @@ class Engine:
         """
         self._refuse_if_following("save")
         self._current()
-        self._writer.save(self.config, Path(folder))
+        self._writer.save(self._resolved, Path(folder))
 
     @classmethod
-    def load(cls, folder: str | Path, *, version: str | None = None, follow: bool = False) -> Self:
+    def load(
+        cls, folder: str | Path, *, version: str | None = None, follow: bool = False, threads: int | None = None
+    ) -> Self:
         """The engine that was saved, with every live change acknowledged since, after every file has been verified.
 
         Args:
@@ -290,15 +292,17 @@ class Engine:
             version: an older version by name, as it was saved; its live changes are not journaled.
             follow: whether to go on taking what another process writes, within a second; such an engine takes no
                 live changes of its own.
+            threads: what `refresh` may use; a bundle does not hold it, nor any other setting of the machine.
 
         Raises:
-            BundleError: not a bundle, damaged, or of a newer format.
+            BundleError: not a bundle, damaged, or of another format.
+            ConfigError: `threads` is no whole number > 0.
             RequestError: both `version` and `follow` are given.
         """
         if follow and version is not None:
             raise RequestError("load: follow goes with the current version; leave out either version or follow")
         folder = Path(folder)
-        config, state, saved = bundle.load(folder, version)
+        config, state, saved = bundle.load(folder, version, threads)
         engine = cls(config)
         engine._serve(state)
         if version is None:
@@ -371,7 +375,7 @@ class Engine:
 
     def _keep_up(self, folder: Path, version: bundle.Version, follow: bool) -> None:
         """Take what the bundle's journal holds beyond the version, now and, if asked to, from now on."""
-        followed = Followed(Store(folder, version), self.config)
+        followed = Followed(Store(folder, version))
         self._writer.advance(followed.newest)
         self._writer.store = followed.store
         if follow:

@@ -7,7 +7,6 @@ import threading
 import weakref
 from contextlib import suppress
 
-from multirecall.config import EngineConfig
 from multirecall.engine import bundle
 from multirecall.engine.bundle import Version
 from multirecall.engine.journal import JournalReader, Pruned
@@ -29,12 +28,10 @@ class Followed:
 
     Args:
         store: the bundle; its version is what has been read.
-        config: the config that the version must have.
     """
 
-    def __init__(self, store: Store, config: EngineConfig) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
-        self._config = config
 
     def newer(self, state: EngineState) -> EngineState:
         """As `newest`, after a cheap look at whether a writer has noted anything since."""
@@ -67,8 +64,8 @@ class Followed:
         return state
 
     def _reloaded(self) -> tuple[EngineState, Version]:
-        config, state, version = bundle.load(self.store.folder)
-        if config != self._config:
+        _, state, version = bundle.load(self.store.folder)
+        if version.config_hash != self.store.version.config_hash:
             raise BundleError(f"{self.store.folder}: version {version.name} has another config; load the bundle again")
         warm_up(state)
         return state, version

@@ -40,6 +40,11 @@ class Part:
             params = {"threads": threads, **params}
         return cls(plugin, validated(plugin.Config, params, f"{place} ({name})"))
 
+    @property
+    def params(self) -> dict[str, Any]:
+        """Every setting as a JSON value, defaults included, but for those of the machine."""
+        return _params(self.settings)
+
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
@@ -78,6 +83,16 @@ class Blueprint:
         settings = validated(fusion.Config, config.fusion.params, f"fusion ({config.fusion.strategy})")
         fallback = Part.of("fallback", config.fallback.retriever, config.fallback.params, config.threads)
         return cls(config, paths, fusion(settings), fallback)
+
+    @property
+    def resolved(self) -> EngineConfig:
+        """The config with the settings of all parts spelled out, so that no later default can change them."""
+        paths = list(self.config.paths)
+        for number, path, part in self.paths:
+            paths[number] = path.model_copy(update={"params": part.params})
+        fusion = self.config.fusion.model_copy(update={"params": _params(self.fusion.config)})
+        fallback = self.config.fallback.model_copy(update={"params": self.fallback.params})
+        return self.config.model_copy(update={"paths": tuple(paths), "fusion": fusion, "fallback": fallback})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,26 +148,33 @@ class EngineState:
                 path.workers.close()
 
 
+def _params(settings: PluginConfig) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude=set(settings.of_machine))
+
+
 Make = Callable[[str, Part], Retriever]
 """Makes the retriever of a path (by name) ready to serve, by fitting or by loading."""
 
 
 def assembled(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriever) -> EngineState:
-    """The state whose retrievers come from `make`; one that cannot be fed is left out if nobody chose it.
+    """The state whose retrievers come from `make`; an optional one that cannot be fed is left out.
 
     Raises:
-        CannotFit: the data cannot feed a path that the config names, or any path at all.
+        CannotFit: the data cannot feed a path that is not optional, or any path at all.
     """
-    paths = []
+    paths, left_out = [], []
     for number, config, part in blueprint.paths:
         try:
             retriever = make(config.name, part)
         except CannotFit as fault:
-            if not blueprint.config.uses_default_paths:
+            if not config.optional:
                 raise CannotFit(f"paths[{number}] {config.name!r}: {fault}") from None
             _log.warning("path %r is left out: %s", config.name, fault)
+            left_out.append(f"paths[{number}] {config.name!r}: {fault}")
             continue
         paths.append(new_path(config.name, retriever, config.quota, config.required, data.n_items, data.n_users))
+    if not paths:
+        raise CannotFit(f"the data can feed no path at all; {'; '.join(left_out)}")
     return EngineState(
         data,
         tuple(paths),

@@ -15,7 +15,7 @@ from multirecall.errors import BundleError
 from multirecall.storage import MANIFEST, read_json, read_manifest, sync, sync_one, verified_manifest
 from multirecall.validation import StrictModel
 
-FORMAT = 2
+FORMAT = 3
 CURRENT = "CURRENT"
 DRAFT = ".draft-"
 
@@ -44,7 +44,7 @@ class Version(StrictModel):
     """Versions of Python and of the libraries that wrote it."""
 
     config: dict[str, Any]
-    """The engine's config, without its defaults."""
+    """The engine's config with every default and the settings of all its parts, but those of the machine."""
 
     config_hash: str
     """`config_hash` of the config."""
@@ -232,9 +232,10 @@ def verified(folder: Path, name: str) -> dict[str, Any]:
     manifest = read_json(own / MANIFEST)
     found = manifest.get("format")
     if found != FORMAT:
-        writer = manifest.get("multirecall", "another version")
+        writer = manifest.get("multirecall", "of an unknown version")
         raise BundleError(
-            f"{own}: has format {found}, this program reads {FORMAT}; use multirecall {writer}, or fit and save again"
+            f"{own}: has format {found}, written by multirecall {writer}; this program reads format {FORMAT}: "
+            "fit and save again, or load it with the program that wrote it"
         )
     return verified_manifest(own)
 

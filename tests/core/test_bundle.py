@@ -64,7 +64,7 @@ def forge(saved: Path) -> None:
 
 def test_loaded_engine_answers_the_same(engine: Engine, saved: Path) -> None:
     loaded = Engine.load(saved)
-    assert loaded.config == engine.config
+    assert loaded.config == engine._resolved
     users: list[Any] = ["u1", "u2", "nobody", User(None, ["i3", "i5"], {"country": "FR"})]
     before, after = engine.retrieve_batch(users, 30), loaded.retrieve_batch(users, 30)
     assert before.ids.tolist() == after.ids.tolist()
@@ -125,7 +125,9 @@ def test_newer_format_is_refused(saved: Path) -> None:
     file = version(saved) / "manifest.json"
     manifest = json.loads(file.read_text()) | {"format": 99, "multirecall": "9.1"}
     file.write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match=r"has format 99, this program reads 2; use multirecall 9\.1"):
+    with pytest.raises(
+        BundleError, match=r"has format 99, written by multirecall 9\.1; this program reads format 3: fit"
+    ):
         Engine.load(saved)
 
 
@@ -217,7 +219,7 @@ def test_manifest_says_what_was_saved(engine: Engine, saved: Path) -> None:
     [one] = bundle.versions(saved)
     assert (one.name, one.current, one.data_version, one.journal_seq) == ("000001", True, 0, 0)
     assert one.paths == engine.paths
-    assert one.config_hash == config_hash(engine.config)
+    assert one.config_hash == engine.health().config_hash == Engine.load(saved).health().config_hash
     assert one.multirecall == metadata.version("multirecall")
     assert one.libraries["numpy"] == np.__version__
     assert datetime.fromisoformat(one.created).tzinfo is not None
@@ -232,7 +234,8 @@ def test_manifest_says_what_was_saved(engine: Engine, saved: Path) -> None:
 
 def test_equal_configs_have_equal_hashes() -> None:
     spelled_out = EngineConfig.model_validate(EngineConfig().model_dump())
-    assert config_hash(spelled_out) == config_hash(EngineConfig())
+    assert spelled_out == EngineConfig()
+    assert config_hash(spelled_out) == config_hash(EngineConfig()) == config_hash(EngineConfig(threads=5))
     assert config_hash(EngineConfig(k=3)) != config_hash(EngineConfig())
 
 
