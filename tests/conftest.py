@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -12,6 +13,8 @@ from hypothesis import settings
 from multirecall import registry
 
 ROOT = Path(__file__).resolve().parent.parent
+
+os.environ["PYTHONPATH"] = str(ROOT)  # what tests start is this checkout as well, however it was installed
 
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("suite")

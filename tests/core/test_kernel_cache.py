@@ -55,7 +55,7 @@ def run(folder: Path, **environment: str) -> list[int]:
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), **environment},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), os.environ["PYTHONPATH"]]), **environment},
         capture_output=True,
         text=True,
         timeout=120,

@@ -33,15 +33,22 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def test_wheel_contains_every_module(tmp_path: Path) -> None:
-    source = tmp_path / "source"
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    place = tmp_path_factory.mktemp("wheel")
+    source = place / "source"
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source / file)
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, source)
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", place, source)
+    return next(place.glob("*.whl"))
+
+
+def test_wheel_contains_every_module(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     expected = {
         str(file.relative_to(ROOT)) if folder == "multirecall" else f"multirecall/{file.relative_to(ROOT)}"
         for folder in FOLDERS
@@ -105,6 +112,19 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = next(folder.glob("lib/python*/site-packages"))
     (site / "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
     return folder / "bin" / "python"
+
+
+def test_the_folder_of_a_clone_is_not_taken_for_the_package(wheel: Path, environment: Path, tmp_path: Path) -> None:
+    """`git clone … multirecall`, installed as the README says, and Python run beside it."""
+    run(sys.executable, "-m", "pip", "--python", environment, "install", "--no-deps", "--force-reinstall", wheel)
+    clone = tmp_path / "multirecall"
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, clone / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", clone)
+    script = "import multirecall, multirecall.retrievers; from multirecall import User; print(multirecall.__file__)"
+    found = Path(run(environment, "-c", script, cwd=tmp_path).strip())
+    assert environment.parents[1] in found.parents
+    assert found == Path(run(environment, "-c", script, cwd=tmp_path / "multirecall" / "fusion").strip())
 
 
 def test_plugin_of_somebody_else(environment: Path, tmp_path: Path) -> None:
