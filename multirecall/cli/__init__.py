@@ -15,7 +15,7 @@ from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
 from multirecall.cli.tables import console
 from multirecall.cli.tune import tune_command
-from multirecall.cli.versions import rollback, versions
+from multirecall.cli.versions import rollback, salvage, versions
 from multirecall.cli.warm import warm
 from multirecall.errors import MultirecallError
 
@@ -33,6 +33,7 @@ app.command("evaluate")(evaluate_command)
 app.command("tune")(tune_command)
 app.command()(versions)
 app.command()(rollback)
+app.command()(salvage)
 app.command()(plugins)
 app.command()(doctor)
 app.command()(warm)

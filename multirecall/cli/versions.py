@@ -1,4 +1,4 @@
-"""`multirecall versions` and `multirecall rollback`: what a bundle holds, and the way back."""
+"""`multirecall versions`, `rollback` and `salvage`: what a bundle holds, the way back, and what a damaged one keeps."""
 
 from __future__ import annotations
 
@@ -36,3 +36,14 @@ def rollback(
 ) -> None:
     """Let an older version of a bundle be the current one; live changes since it are kept."""
     console().print(f"version {Engine.rollback(bundle, version)} is now the current one of {bundle}")
+
+
+def salvage(bundle: Bundle) -> None:
+    """Begin the damaged journal of a bundle anew with the live changes that are whole; the old files are kept."""
+    outcome = Engine.salvage(bundle)
+    if outcome.whole:
+        console().print(f"the journal of {bundle} is whole ({outcome.kept:,} live changes); nothing was done")
+        return
+    lost = "how many were lost cannot be told" if outcome.lost is None else f"{outcome.lost:,} were lost"
+    console().print(f"{outcome.kept:,} live changes after version {outcome.version} are kept, {lost}")
+    console().print(f"the damaged files are {bundle}/damaged-*")

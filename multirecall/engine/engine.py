@@ -22,6 +22,7 @@ from multirecall.engine.follower import Followed, Follower
 from multirecall.engine.health import CacheHealth, Health, health_of
 from multirecall.engine.request import listed, read_deadline, read_filters, read_queries, read_query, read_size
 from multirecall.engine.runner import run_batch
+from multirecall.engine.salvage import Salvaged, salvage_bundle
 from multirecall.engine.state import Blueprint, EngineState, fitted
 from multirecall.engine.store import Store
 from multirecall.engine.warmup import warm_up
@@ -327,6 +328,17 @@ class Engine:
         bundle.pointed(folder)
         with bundle.claim(folder):
             return bundle.rollback(folder, version)
+
+    @staticmethod
+    def salvage(folder: str | Path) -> Salvaged:
+        """Begin a damaged journal of a bundle anew with the live changes that are whole, and say what was lost.
+
+        The damaged files stay in the folder as `damaged-…`. A journal that is whole is left as it is.
+
+        Raises:
+            BundleError: not a bundle, its current version is damaged, it has a writer, or it cannot be written.
+        """
+        return salvage_bundle(Path(folder))
 
     def close(self) -> None:
         """Stop serving, let go of the bundle and let worker threads end; waits for a `save` under way."""

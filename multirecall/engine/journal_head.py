@@ -10,7 +10,7 @@ from multirecall.errors import BundleError
 from multirecall.storage import sync_one
 
 HEAD = "journal.head"
-REMEDY = "restore the bundle from a copy, or keep what can be read with multirecall.engine.salvage.salvage"
+REMEDY = "restore the bundle from a copy, or keep what can be read: multirecall salvage BUNDLE"
 ATTEMPTS = 5
 """Reads before a line that does not fit its digest counts as damaged: a writer may be at it."""
 

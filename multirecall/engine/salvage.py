@@ -6,12 +6,52 @@ import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
-from multirecall.engine.journal import FILE, Journal, connected, make_journal, sha256_of
-from multirecall.engine.journal_head import HEAD
+from multirecall.engine import bundle
+from multirecall.engine.journal import FILE, Journal, JournalReader, connected, make_journal, sha256_of
+from multirecall.engine.journal_head import HEAD, JournalHead
 from multirecall.errors import BundleError
 
 _log = logging.getLogger("multirecall.engine")
+
+
+class Salvaged(NamedTuple):
+    """What became of the live changes that a bundle's journal held beyond its current version.
+
+    Attributes:
+        version: name of the current version.
+        whole: whether the journal is as it should be; then nothing was done.
+        kept: live changes that are whole, in unbroken order behind the version.
+        lost: live changes that were acknowledged after them; None where that can no longer be told.
+    """
+
+    version: str
+    whole: bool
+    kept: int
+    lost: int | None
+
+
+def salvage_bundle(folder: Path) -> Salvaged:
+    """Mend the journal of a bundle, if it is damaged; the damaged files stay in the folder as `damaged-…`.
+
+    Raises:
+        BundleError: not a bundle, its current version is damaged, it has a writer, or it cannot be written.
+    """
+    name = bundle.pointed(folder)
+    with bundle.claim(folder):
+        version = bundle.headline(folder, name, current=True)
+        reader = JournalReader(folder, version.bundle)
+        try:
+            return Salvaged(name, True, sum(1 for _ in reader.since(version.journal_seq)), 0)
+        except BundleError as fault:
+            _log.warning("%s", fault)
+        try:
+            noted: int | None = JournalHead(folder, version.bundle).read()
+        except BundleError:
+            noted = None
+        last = salvage(folder, version.bundle, version.journal_seq)
+        return Salvaged(name, False, last - version.journal_seq, None if noted is None else max(0, noted - last))
 
 
 def salvage(folder: Path, owner: str, contained: int) -> int:

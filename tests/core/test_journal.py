@@ -180,7 +180,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_is_told_with_file_and_remedy(crashed: Path, damage: str) -> None:
     DAMAGE[damage](crashed)
-    told = r"journal\.(sqlite|head).*restore the bundle from a copy, or keep"
+    told = r"journal\.(sqlite|head).*restore the bundle from a copy, or keep what can be read: multirecall salvage"
     with pytest.raises(BundleError, match=told):
         list(JournalReader(crashed, OWNER).since(0))
     with pytest.raises(BundleError, match=told), Journal(crashed, OWNER, 0) as journal:
