@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -41,12 +42,12 @@ class Case:
         return CONFIGS / f"{self.name}.toml"
 
 
-def chosen(names: list[str] | None) -> list[Case]:
+def chosen(names: list[str] | None, cases: Mapping[str, Case]) -> list[Case]:
     """The cases of these names, or all."""
-    unknown = set(names or ()) - set(CASES)
+    unknown = set(names or ()) - set(cases)
     if unknown:
-        raise typer.BadParameter(f"no case is named {min(unknown)!r}; known: {', '.join(CASES)}")
-    return [CASES[name] for name in names or CASES]
+        raise typer.BadParameter(f"no case is named {min(unknown)!r}; known: {', '.join(cases)}")
+    return [cases[name] for name in names or cases]
 
 
 def _tables(folder: Path) -> Dataset:
@@ -55,10 +56,15 @@ def _tables(folder: Path) -> Dataset:
     return Dataset.load(folder / "interactions.parquet", items, users)
 
 
-def _ml_1m_last(data: Path) -> Split:
+def _ml_1m_last(data: Path, validation: int = 0) -> Split:
     log = pl.read_parquet(data / "ml-1m" / "interactions.parquet").filter(pl.len().over("item_id") >= ML_1M_LEAST)
     items = pl.read_parquet(data / "ml-1m" / "items.parquet").join(log, on="item_id", how="semi")
-    return leave_last_out(Dataset.from_frames(log, items, pl.read_parquet(data / "ml-1m" / "users.parquet")))
+    users = pl.read_parquet(data / "ml-1m" / "users.parquet")
+    return leave_last_out(Dataset.from_frames(log, items, users), validation=validation)
+
+
+def _beauty(data: Path, validation: int = 0) -> Split:
+    return leave_last_out(_tables(data / "amazon-beauty"), validation=validation)
 
 
 def _amazon_cds(data: Path) -> Split:
@@ -72,7 +78,7 @@ CASES: dict[str, Case] = {
         Case("ml-1m-last", _ml_1m_last, "last", "next", "ndcg", 10),
         Case("ml-1m-time", lambda data: time_split(_tables(data / "ml-1m")), "time", "while"),
         Case("amazon-cds", _amazon_cds, "random", "pairs"),
-        Case("amazon-beauty", lambda data: leave_last_out(_tables(data / "amazon-beauty")), "last", "beauty"),
+        Case("amazon-beauty", _beauty, "last", "beauty"),
         Case("online-retail-new", lambda data: time_split(_tables(data / "online-retail")), "time", "while"),
         Case(
             "online-retail-all",
@@ -83,3 +89,9 @@ CASES: dict[str, Case] = {
         ),
     )
 }
+
+PUBLISHED: dict[str, Case] = {
+    f"{name}-published": replace(CASES[name], name=f"{name}-published", split=partial(split, validation=1))
+    for name, split in (("ml-1m-last", _ml_1m_last), ("amazon-beauty", _beauty))
+}
+"""The same as others publish it: nothing is fitted on the event before the last, on which they choose their models."""

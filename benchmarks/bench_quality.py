@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from _cases import CASES, chosen
+from _cases import CASES, PUBLISHED, chosen
 from _harness import fit_times, write
 
 from multirecall import Engine
@@ -16,13 +16,14 @@ from multirecall.progress import Progress, terminal_progress
 from multirecall.registry import FUSIONS, fusion_class, listings
 
 KS = (10, 20, 100, 500)
+ALL = CASES | PUBLISHED
 SHOWN = (("recall", 20), ("ndcg", 20), ("hit_rate", 10), ("ndcg", 10), ("recall", 100))
 
 
 def main(
     data: Annotated[Path, typer.Option(help="Folder that holds the data sets, one folder each.")],
     case: Annotated[
-        list[str] | None, typer.Option(help=f"Repeat for several; default: all of {', '.join(CASES)}.")
+        list[str] | None, typer.Option(help=f"Repeat for several; default: all of {', '.join(ALL)}.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Configuration file; default: the default paths.")] = None,
     out: Annotated[str, typer.Option(help="Name of the result files in benchmarks/results.")] = "quality",
@@ -30,7 +31,7 @@ def main(
     """Fit on the training part of each case and score every path, every fusion at its defaults and the config's own."""
     results = []
     with terminal_progress() as progress:
-        for one in chosen(case):
+        for one in chosen(case, ALL):
             split = one.split(data)
             results.append({"case": one.name, **measured(split, config, progress)})
             typer.echo(markdown(results[-1]))

@@ -30,7 +30,7 @@ def cases(
     case's config in `configs/untuned`, and writes the tuned one into `configs`.
     """
     with terminal_progress() as progress:
-        for one in chosen(case):
+        for one in chosen(case, CASES):
             result = tuned_case(one, data, EngineConfig.from_toml(one.untuned), progress)
             typer.echo(markdown([result]))
             write(f"tuning-{one.name}", result)

@@ -58,14 +58,14 @@ def retrieved(engine: Engine, split: Split, k: int | None, *, progress: Progress
     fused: list[RankedBatch] = []
     with progress.task("evaluate: users", split.users.size) as advance:
         for start in range(0, split.users.size, CHUNK):
-            users = split.users[start : start + CHUNK]
+            users = split.requests(split.users[start : start + CHUNK])
             for name, batch in engine.path_lists(users, seen=split.seen).items():
                 chunks[name].append(batch)
             if k is not None:
                 found = engine.retrieve_batch(users, k, seen=split.seen)
                 rows = engine.data.items.ids.rows(found.ids)
                 fused.append(RankedBatch(found.offsets, rows, found.scores.astype(np.float32)))
-            advance(users.size)
+            advance(len(users))
     paths = {name: RankedBatch.joined(parts) for name, parts in chunks.items()}
     return Retrieved(split, paths, RankedBatch.joined(fused) if fused else None)
 
@@ -77,9 +77,9 @@ def latencies(engine: Engine, split: Split, k: int) -> dict[str, float]:
     """
     known = np.flatnonzero(history_lengths(split))
     users = split.users[known] if known.size else split.users
-    users = users[:: max(1, users.size // TIMED)][:TIMED].tolist()
+    users = users[:: max(1, users.size // TIMED)][:TIMED]
     times: dict[str, list[float]] = {name: [] for name in (*engine.paths, FUSED)}
-    for user in users:
+    for user in split.requests(users):
         start = perf_counter()
         status = engine.retrieve(user, k, seen=split.seen, deadline_ms=UNHURRIED_MS).status
         times[FUSED].append((perf_counter() - start) * 1e3)

@@ -31,7 +31,10 @@ class Segment:
 
 
 def history_lengths(split: Split) -> NDArray[np.int64]:
-    """Events of each test user in the training part, int64 (n_users,); 0 for one that it does not have."""
+    """Events of items of the training part that each test user is asked with, int64 (n_users,)."""
+    if split.asked is not None:
+        known = (split.train.items.ids.rows(split.history(user)) for user in split.users.tolist())
+        return np.array([int((rows >= 0).sum()) for rows in known], np.int64)
     rows = split.train.users.ids.rows(split.users)
     lengths = np.diff(split.train.interactions.offsets)
     return np.where(rows < 0, 0, lengths[rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from multirecall.data import Dataset
 from multirecall.errors import DataError, IdTypeError, RequestError
 from multirecall.lists import offsets_of
+from multirecall.query import User
+from multirecall.vocabulary import Id
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Split:
         n_repeats: pairs of a user and an item among these that are no targets, since the user had the item before.
         concurrent: share of the events left out that are not newer than the whole training part, so that the
             training part knows of their time; 0 in a split by time, None without timestamps.
+        asked: the log as it stands when the users are asked, where their histories hold events that nothing was fitted
+            on; None: `train`.
     """
 
     name: str
@@ -41,6 +46,17 @@ class Split:
     n_held_out: int = 0
     n_repeats: int = 0
     concurrent: float | None = None
+    asked: Dataset | None = None
+
+    def requests(self, users: NDArray[Any]) -> Sequence[Id | User]:
+        """Who is asked for, of these external ids: the ids, or users with the histories that they have by then."""
+        ids: list[Id] = users.tolist()
+        return ids if self.asked is None else [User(user, history=self.history(user)) for user in ids]
+
+    def history(self, user: Id) -> NDArray[Any]:
+        """The item ids of a user's events when they are asked, oldest first."""
+        asked = self.train if self.asked is None else self.asked
+        return asked.items.ids.ids(asked.history(asked.users.ids.row(user)).items)
 
     @property
     def unreachable(self) -> float:
@@ -139,22 +155,33 @@ def user_time_split(data: Dataset, fraction: float = 0.2, *, seen: bool = False)
     return _newest_of_each(data, counts, f"newest {fraction:.0%} of each user's events", seen)
 
 
-def leave_last_n(data: Dataset, n: int = 1, *, seen: bool = False) -> Split:
+def leave_last_n(data: Dataset, n: int = 1, *, validation: int = 0, seen: bool = False) -> Split:
     """The newest `n` events of each user as test, everything before as training; users with no more only train.
 
+    Args:
+        data: the whole log.
+        n: events of each user that are targets.
+        validation: events of each user before these that nothing is fitted on either, but that stand in the history
+            which the user is asked with. Published figures by last event leave one: their models were chosen on it. An
+            engine in use has learnt from it, so that 0 tells more of what users will see.
+        seen: whether items that the user had before count as targets.
+
     Raises:
-        DataError: the log has neither timestamps nor positions, or no user has more than `n` events.
+        DataError: the log has neither timestamps nor positions, or no user has more than `n + validation` events.
     """
-    if not isinstance(n, int) or n < 1:
-        raise RequestError(f"leave-last-n: n must be a whole number > 0, got {n}")
+    for name, number, least in (("n", n, 1), ("validation", validation, 0)):
+        if not isinstance(number, int) or number < least:
+            raise RequestError(f"leave-last-n: {name} must be a whole number ≥ {least}, got {number}")
     lengths = np.diff(data.interactions.offsets)
     name = "each user's last event" if n == 1 else f"each user's last {n} events"
-    return _newest_of_each(data, np.where(lengths > n, n, 0), name, seen)
+    if validation:
+        name += f", {validation} more before them for validation"
+    return _newest_of_each(data, np.where(lengths > n + validation, n, 0), name, seen, validation)
 
 
-def leave_last_out(data: Dataset, *, seen: bool = False) -> Split:
+def leave_last_out(data: Dataset, *, validation: int = 0, seen: bool = False) -> Split:
     """`leave_last_n` of one event."""
-    return leave_last_n(data, 1, seen=seen)
+    return leave_last_n(data, 1, validation=validation, seen=seen)
 
 
 def random_split(data: Dataset, fraction: float = 0.2, *, seed: int = 0) -> Split:
@@ -217,18 +244,26 @@ def given_split(train: Dataset, test: Dataset, *, seen: bool = False) -> Split:
     )
 
 
-def _newest_of_each(data: Dataset, counts: NDArray[np.int64], name: str, seen: bool) -> Split:
+def _newest_of_each(data: Dataset, counts: NDArray[np.int64], name: str, seen: bool, validation: int = 0) -> Split:
+    """The newest `counts` events of each user as targets; `validation` more of those who have any are not fitted on."""
     log = data.interactions
     if not log.ordered:
         raise DataError(f"a split by {name} needs a column 'timestamp' or 'position' in the log")
     if not (counts > 0).any():
         raise DataError(f"{name}: needs users with at least two events, and more than are left out")
     from_end = log.offsets[1:][log.users] - np.arange(len(log))
-    return _split(name, data, from_end > counts[log.users], seen)
+    left_out = counts + validation * (counts > 0)
+    future = from_end <= counts[log.users]
+    split = _split(name, data, from_end > left_out[log.users], seen, future)
+    return replace(split, asked=data.restricted(~future)) if validation else split
 
 
-def _split(name: str, data: Dataset, past: NDArray[np.bool_], seen: bool) -> Split:
+def _split(
+    name: str, data: Dataset, past: NDArray[np.bool_], seen: bool, future: NDArray[np.bool_] | None = None
+) -> Split:
+    """The split that trains on the events marked in `past`; those in `future`, by default all others, are targets."""
     log = data.interactions
+    future = ~past if future is None else future
     train = data.restricted(past)
     pairs = log.users.astype(np.int64) * data.n_items + log.items
     concurrent = None if log.times is None else float((log.times[~past] <= log.times[past].max()).mean())
@@ -236,8 +271,8 @@ def _split(name: str, data: Dataset, past: NDArray[np.bool_], seen: bool) -> Spl
         name,
         train,
         data.users.ids.ids(),
-        pairs[~past],
-        np.isin(pairs[~past], pairs[past]) & (not seen),
+        pairs[future],
+        np.isin(pairs[future], pairs[~future]) & (not seen),
         train.items.ids.rows(data.items.ids.ids()),
         seen,
         np.bincount(log.users[past], minlength=data.n_users) > 0,

@@ -148,7 +148,7 @@ def test_splits_that_cannot_be() -> None:
     for split in (user_time_split, leave_last_n):
         with pytest.raises(DataError, match="needs a column 'timestamp' or 'position'"):
             split(bare)
-    with pytest.raises(RequestError, match="n must be a whole number > 0, got 0"):
+    with pytest.raises(RequestError, match="n must be a whole number ≥ 1, got 0"):
         leave_last_n(data, 0)
     with pytest.raises(DataError, match="needs users with at least two events"):
         leave_last_n(data, 9)
@@ -169,6 +169,55 @@ def test_segments_by_history() -> None:
     assert [str(one) for one in history_segments(np.array([0]))] == ["new (0)"]
     split = time_split(Dataset.from_frames(LOG), 0.5)
     assert dict(zip(split.users.tolist(), history_lengths(split).tolist(), strict=True)) == {1: 2, 2: 1, 3: 0}
+
+
+class Listening(Retriever):
+    """Proposes nothing and notes the histories that it is asked with."""
+
+    heard: ClassVar[dict[int, list[int]]] = {}
+
+    def fit(self, data: Dataset, *, rng: Any, progress: Any) -> None:
+        self.heard.clear()
+
+    def retrieve(self, query: Any, quota: int) -> RankedList:
+        self.heard[query.user] = query.history.tolist()
+        return RankedList.empty()
+
+    def save(self, folder: Any) -> None: ...
+
+    @classmethod
+    def load(cls, config: Any, folder: Any, data: Dataset) -> Listening:
+        return cls(config)
+
+
+def test_what_is_left_for_validation_is_asked_with_and_not_fitted_on(plugins: Any) -> None:
+    log = pl.DataFrame(
+        {
+            "user_id": [1, 1, 1, 1, 1, 2, 2, 3, 3, 3],
+            "item_id": [7, 8, 7, 9, 5, 7, 8, 9, 8, 9],
+            "timestamp": [1, 2, 3, 4, 5, 1, 5, 6, 7, 8],
+        }
+    )
+    split = leave_last_n(Dataset.from_frames(log), 1, validation=2)
+    assert targets_of(split) == {1: [None]}, "5 stands in no training part; 2 and 3 have too few events"
+    assert (len(split.train.interactions), split.n_held_out, split.n_repeats) == (7, 3, 0)
+    split = leave_last_n(Dataset.from_frames(log), 1, validation=1, seen=True)
+    assert targets_of(split) == {1: [None], 3: [9]}
+    assert "1 more before them for validation" in split.name
+    assert history_lengths(split).tolist() == [4, 2]
+    plugins(listening=f"{__name__}:Listening")
+    config = EngineConfig.model_validate({"paths": [{"retriever": "listening"}]})
+    engine = Engine(config).fit(split.train)
+    Listening.heard.clear()
+    retrieved(engine, split, 3)
+    items = split.train.items.ids
+    heard = {
+        split.train.users.ids.id(user): items.ids(np.array(rows, np.int32)).tolist()
+        for user, rows in Listening.heard.items()
+    }
+    assert heard == {1: [7, 8, 7, 9], 3: [9, 8]}
+    with pytest.raises(RequestError, match="validation must be a whole number ≥ 0, got -1"):
+        leave_last_n(Dataset.from_frames(log), 1, validation=-1)
 
 
 class Peeking(Retriever):
@@ -226,5 +275,5 @@ def test_the_least_fraction_holds_out_the_newest_event() -> None:
 def test_odd_kinds_and_counts_are_refused() -> None:
     with pytest.raises(RequestError, match="choose one of time, user-time, last, random"):
         made_split(small_shop(), "bogus")  # type: ignore[arg-type]
-    with pytest.raises(RequestError, match=r"whole number > 0, got 1\.5"):
+    with pytest.raises(RequestError, match=r"n must be a whole number ≥ 1, got 1\.5"):
         leave_last_n(small_shop(), 1.5)  # type: ignore[arg-type]
