@@ -41,7 +41,6 @@ def test_live_changes_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     names: dict[str, Any] = {"Engine": Engine}
     exec(compile(blocks("python")[1], "README.md", "exec"), names)
     assert "PathHealth(breaker='closed'" in capsys.readouterr().out
-    names["engine"].refresh().result(60)
     assert "i000080" not in names["engine"].retrieve("u00042", k=800).ids
     assert "brand-new" in names["engine"].retrieve("u00042", k=800).ids
     names["engine"].close()
