@@ -15,6 +15,7 @@ from multirecall.lists import offsets_of
 from multirecall.vocabulary import Id
 
 from ._bags import Bags
+from ._words import FNV_PRIME, Words
 
 MISSING, UNSEEN, FIRST = 0, 1, 2
 """Tokens of a field, from its first one: no value, a value that training did not have, and then its values."""
@@ -73,8 +74,7 @@ class Field:
         if isinstance(feature, Tags):
             return _spread(feature.offsets, feature.codes + FIRST)
         if isinstance(feature, Text):
-            texts = Text.of(text.lower() for text in feature.strings())
-            return _spread(*hashed(texts.offsets, texts.data, FIRST, self.size - FIRST))
+            return _spread(*self._hashed(feature))
         missing = np.isnan(feature.values)
         columns = numbers(feature.values[~missing], self.mean, self.scale, self.kind == "datetime")
         offsets = offsets_of(np.where(missing, 1, columns.shape[1]))
@@ -93,11 +93,16 @@ class Field:
             weights = numbers(np.array([value], np.float64), self.mean, self.scale, self.kind == "datetime")[0].tolist()
             return list(range(FIRST, FIRST + len(weights))), weights
         if self.kind == "text":
-            data = np.frombuffer(value.lower().encode(), np.uint8)
-            tokens = hashed(np.array([0, data.size]), data, FIRST, self.size - FIRST)[1].tolist()
+            tokens = self._hashed(Text.of([value]))[1].tolist()
         else:
             tokens = [self.categories.get(one, UNSEEN) for one in (value if isinstance(value, list) else [value])]
         return (tokens, [len(tokens) ** -0.5] * len(tokens)) if tokens else ([MISSING], [1.0])
+
+    def _hashed(self, texts: Text) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Where the tokens of each text begin, and the tokens."""
+        words = Words.of(texts)
+        offsets, tokens = hashed(words.offsets, words.hashes[words.numbers], FIRST, self.size - FIRST)
+        return offsets, tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,30 +216,22 @@ def numbers(values: Array, mean: float, scale: float, is_datetime: bool) -> Arra
 
 
 @kernel
-def hashed(offsets: Array, data: Array, first: int, n_buckets: int) -> tuple[Array, Array]:
-    """The tokens `first …` of each text: FNV-1a hashes of its words and of pairs of neighbouring words.
+def hashed(offsets: Array, words: Array, first: int, n_buckets: int) -> tuple[Array, Array]:
+    """The tokens `first …` of each text: its words and pairs of neighbouring words, hashed into buckets.
 
-    A word is a run of ASCII letters and digits and of bytes above 127. `data` is lower-cased UTF-8, uint8; int64
-    `offsets` (n + 1,) cut it into texts. Returns int64 offsets (n + 1,) and int32 tokens.
+    `words` are their hashes, uint64, which int64 `offsets` (n + 1,) cut into texts. Returns int64 offsets (n + 1,) and
+    int32 tokens.
     """
-    tokens = np.empty(data.size + 1, np.int32)
+    tokens = np.empty(2 * words.size, np.int32)
     ends = np.zeros(offsets.size, np.int64)
     size = 0
     for text in range(offsets.size - 1):
-        word, before = np.uint64(0), np.uint64(0)
-        for place in range(offsets[text], offsets[text + 1] + 1):
-            byte = data[place] if place < offsets[text + 1] else np.uint8(32)
-            if byte > 127 or 48 <= byte <= 57 or 97 <= byte <= 122:
-                if word == 0:
-                    word = np.uint64(14695981039346656037)
-                word = (word ^ np.uint64(byte)) * np.uint64(1099511628211)
-            elif word != 0:
-                tokens[size] = first + np.int64(word % np.uint64(n_buckets))
+        for place in range(offsets[text], offsets[text + 1]):
+            tokens[size] = first + np.int64(words[place] % np.uint64(n_buckets))
+            size += 1
+            if place > offsets[text]:
+                pair = (words[place - 1] * np.uint64(FNV_PRIME)) ^ words[place]
+                tokens[size] = first + np.int64(pair % np.uint64(n_buckets))
                 size += 1
-                if before != 0:
-                    pair = (before * np.uint64(1099511628211)) ^ word
-                    tokens[size] = first + np.int64(pair % np.uint64(n_buckets))
-                    size += 1
-                word, before = np.uint64(0), word
         ends[text + 1] = size
     return ends, tokens[:size]

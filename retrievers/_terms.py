@@ -47,7 +47,7 @@ class Lexicon:
         """The lexicon of a feature column, and the terms of its items."""
         no_words, no_edges = Vocabulary.of([], field), np.empty(0)
         if isinstance(feature, Text):
-            words, counts = _tokenised(feature.strings(), field)
+            words, counts = _tokenised(feature, field)
             return cls(feature.kind, words, no_edges), counts
         if isinstance(feature, Numeric):
             edges = _edges(feature.values, n_buckets)
@@ -59,7 +59,7 @@ class Lexicon:
         if isinstance(feature, Numeric):
             return _bucketed(feature.values, self.edges)
         if isinstance(feature, Text):
-            words, counts = _tokenised(feature.strings(), self.words.what)
+            words, counts = _tokenised(feature, self.words.what)
         else:
             words, counts = feature.categories, _categorised(feature)
         terms = self.words.rows(words.ids())[counts.terms] if len(words) else counts.terms
@@ -80,7 +80,7 @@ class Lexicon:
         A text is a str, a number or datetime a float, anything else a category or a list of them.
         """
         if self.kind == "text":
-            words = Words.of([value])
+            words = Words.of(Text.of([value]))
             rows = self.words.rows(words.distinct)[words.numbers]
         elif self.kind in ("number", "datetime"):
             rows = np.searchsorted(self.edges, [value], side="right").astype(np.int32)
@@ -95,9 +95,10 @@ def counted(offsets: NDArray[np.int64], terms: NDArray[np.int32], n_terms: int) 
     return TermCounts(*_counted(offsets, terms, n_terms))
 
 
-def _tokenised(texts: list[str], field: str) -> tuple[Vocabulary, TermCounts]:
-    words = Words.of(texts)
-    return Vocabulary.of(words.distinct, field), counted(words.offsets, words.numbers, len(words.distinct))
+def _tokenised(texts: Text, field: str) -> tuple[Vocabulary, TermCounts]:
+    words = Words.of(texts, single=True)
+    vocabulary = Vocabulary(np.array(words.distinct, np.str_), field)
+    return vocabulary, counted(words.offsets, words.numbers, len(words.distinct))
 
 
 @kernel

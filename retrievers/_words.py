@@ -1,18 +1,21 @@
-"""From texts to words: lower-cased runs of letters and digits, numbered by what they are."""
+"""From texts to words, numbered by what they are: one tokeniser for all retrievers."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+from multirecall.data import Text
 from multirecall.kernels import Array, kernel
-from multirecall.lists import offsets_of
+
+from ._letters import HAN, LETTER, MARK, SEPARATOR, UNSPACED, kinds, normalised
+
+LONGEST = 64
+"""Characters of the longest word that stands as it is, …"""
+KEPT = 40
+"""… and of a longer one those that stand before its hash: words are held at fixed width."""
 
 SLOTS = 1_024
 """Slots of the table of distinct words at first; it doubles when half of them are taken."""
@@ -22,36 +25,43 @@ FNV_OFFSET, FNV_PRIME = 0xCBF29CE484222325 - 2**64, 0x100000001B3
 
 
 class Words(NamedTuple):
-    """The words of some texts.
+    """The words of some texts, in the form of `_letters.folded`.
+
+    A word is a run of letters and digits with their marks. Where a script puts no spaces between words, each two
+    neighbouring characters of a run are a word, and a run of one character is one: so a word of several characters
+    finds every run that it stands in. A word of more than 64 characters stands as its first 40, `…` and a hash of all.
 
     Attributes:
         distinct: every word once, sorted by code point.
+        hashes: uint64 (n_distinct,), the FNV-1a hash of each, of a long one as it was.
         offsets: int64 (n_texts + 1,), text `i` has the words `offsets[i] … offsets[i + 1] - 1`.
         numbers: int32 (n_words,), the place of each among the distinct ones.
     """
 
     distinct: list[str]
+    hashes: NDArray[np.uint64]
     offsets: NDArray[np.int64]
     numbers: NDArray[np.int32]
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> Self:
-        """Split them."""
-        lowered = pl.Series(texts, dtype=pl.String).str.to_lowercase()
-        data = np.frombuffer(lowered.str.join("").item().encode(), np.uint8)
-        bounds = offsets_of(lowered.str.len_bytes().to_numpy())
-        offsets, numbers, starts, stops = split(bounds, data, _in_words())
-        found = [data[start:stop].tobytes().decode() for start, stop in zip(starts, stops, strict=True)]
-        order = np.array(sorted(range(len(found)), key=found.__getitem__), np.intp)
-        places = np.empty(order.size, np.int32)
-        places[order] = np.arange(order.size, dtype=np.int32)
-        return cls([found[number] for number in order], offsets, places[numbers])
+    def of(cls, texts: Text, *, single: bool = False) -> Self:
+        """Split them; with `single`, each character of Han is a word as well, as it is in a search for it alone."""
+        plain = normalised(texts)
+        offsets, numbers, starts, stops, hashes = split(plain.offsets, plain.data, kinds(), single)
+        spelt = [
+            _shortened(plain.data[start:stop].tobytes().decode(), hashed)
+            for start, stop, hashed in zip(starts, stops, hashes.tolist(), strict=True)
+        ]
+        distinct = sorted(set(spelt))
+        place_of = {word: place for place, word in enumerate(distinct)}
+        places = np.fromiter(map(place_of.__getitem__, spelt), np.int32, len(spelt))
+        in_order = np.empty(len(distinct), np.uint64)
+        in_order[places] = hashes
+        return cls(distinct, in_order, offsets, places[numbers])
 
 
-@cache
-def _in_words() -> NDArray[np.bool_]:
-    """Whether each code point is a letter or a digit, bool (0x110000,)."""
-    return np.fromiter(map(str.isalnum, map(chr, range(sys.maxunicode + 1))), np.bool_)
+def _shortened(word: str, hashed: int) -> str:
+    return word if len(word) <= LONGEST else f"{word[:KEPT]}…{hashed:016x}"
 
 
 @kernel
@@ -68,12 +78,36 @@ def _code_point(data: Array, place: int) -> tuple[Any, int]:
 
 
 @kernel
-def split(bounds: Array, data: Array, in_words: Array) -> tuple[Array, Array, Array, Array]:
-    """The words of texts in UTF-8, uint8 `data`, which int64 `bounds` (n + 1,) cut into texts.
+def _part(data: Array, place: int, end: int, in_words: Array, hashed: Any) -> tuple[Any, int, Any]:
+    """What begins at `place`: its kind, where it ends, and `hashed` with its bytes.
+
+    It is a run of letters, or one other character, each with its marks.
+    """
+    if place == end:
+        return SEPARATOR, end, hashed
+    code, size = _code_point(data, place)
+    kind = in_words[code]
+    if kind < LETTER:
+        return SEPARATOR, place + size, hashed
+    while True:
+        for _ in range(size):
+            hashed = (hashed ^ data[place]) * FNV_PRIME
+            place += 1
+        if place == end:
+            break
+        code, size = _code_point(data, place)
+        if not ((in_words[code] == LETTER and kind == LETTER) or in_words[code] == MARK):
+            break
+    return kind, place, hashed
+
+
+@kernel
+def split(bounds: Array, data: Array, in_words: Array, single: bool) -> tuple[Array, Array, Array, Array, Array]:
+    """The words of texts in UTF-8, uint8 `data`, which int64 `bounds` (n + 1,) cut into texts; see `Words`.
 
     Returns:
-        int64 (n + 1,), where the words of each text begin; int32, the number of each word, by first use; and where
-        each distinct word stands for the first time, int64 starts and stops.
+        int64 (n + 1,), where the words of each text begin; int32, the number of each word, by first use; where each
+        distinct word stands for the first time, int64 starts and stops; and their hashes, uint64.
     """
     offsets = np.zeros(bounds.size, np.int64)
     numbers = np.empty(data.size, np.int32)
@@ -81,30 +115,34 @@ def split(bounds: Array, data: Array, in_words: Array) -> tuple[Array, Array, Ar
     distinct = np.empty((SLOTS // 2, 3), np.int64)
     n_words, n_distinct = 0, 0
     for text in range(bounds.size - 1):
-        place, end = bounds[text], bounds[text + 1]
+        place, end, follows = bounds[text], bounds[text + 1], False
         while place < end:
-            start, hashed = place, np.int64(FNV_OFFSET)
-            while place < end:
-                code, size = _code_point(data, place)
-                if not in_words[code]:
-                    break
-                for _ in range(size):
-                    hashed = (hashed ^ data[place]) * FNV_PRIME
-                    place += 1
-            if place == start:
-                place += size
+            start = place
+            kind, place, own = _part(data, start, end, in_words, np.int64(FNV_OFFSET))
+            if kind == SEPARATOR:
+                follows = False
                 continue
-            slot = _slot(table, distinct, data, start, place, hashed)
-            if table[slot] < 0:
-                table[slot] = n_distinct
-                distinct[n_distinct] = start, place, hashed
-                n_distinct += 1
-            numbers[n_words] = table[slot]
-            n_words += 1
-            if n_distinct == len(distinct):
-                table, distinct = _doubled(distinct)
+            second, beyond, both = SEPARATOR, place, own
+            if kind >= UNSPACED:
+                second, beyond, both = _part(data, place, end, in_words, own)
+            begins = second >= UNSPACED
+            alone = not (begins or follows) or (single and kind == HAN)
+            for paired in range(1 - alone, 1 + begins):
+                stop, hashed = (beyond, both) if paired else (place, own)
+                slot = _slot(table, distinct, data, start, stop, hashed)
+                number = table[slot]
+                if number < 0:
+                    number = table[slot] = n_distinct
+                    distinct[number] = start, stop, hashed
+                    n_distinct += 1
+                    if n_distinct == len(distinct):
+                        table, distinct = _doubled(distinct)
+                numbers[n_words] = number
+                n_words += 1
+            follows = begins
         offsets[text + 1] = n_words
-    return offsets, numbers[:n_words], distinct[:n_distinct, 0], distinct[:n_distinct, 1]
+    found = distinct[:n_distinct]
+    return offsets, numbers[:n_words], found[:, 0], found[:, 1], found[:, 2].copy().view(np.uint64)
 
 
 @kernel

@@ -147,8 +147,8 @@ class Text:
 
     @classmethod
     def of(cls, texts: Iterable[str | None]) -> Text:
-        """Encode texts."""
-        encoded = [(text or "").encode() for text in texts]
+        """Encode texts; half of a surrogate pair, which UTF-8 does not have, becomes a question mark."""
+        encoded = [(text or "").encode(errors="replace") for text in texts]
         offsets = offsets_of([len(part) for part in encoded])
         return cls(offsets, np.frombuffer(b"".join(encoded), np.uint8))
 

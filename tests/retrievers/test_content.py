@@ -158,3 +158,27 @@ def test_settings_that_do_not_suit_the_data(params: dict[str, Any], message: str
 def test_needs_item_features() -> None:
     with pytest.raises(CannotFit, match="no item features; pass an item table"):
         fitted(small_shop(features=False))
+
+
+LONG = "https://example.org/" + "a1b2c3" * 60
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("cafe\u0301", {0}),
+        ("STRASSE", {0}),
+        ("大学", {1}),
+        ("茶", {2}),
+        ("กาแฟ", {3}),
+        (LONG.rpartition("/")[2], {4}),
+        (LONG.rpartition("/")[2] + "x", set()),
+        ("ก" * 5_000, set()),
+        ("\ud800 café \udfff", {0}),
+        ("\ud800", set()),
+        ("\0", set()),
+    ],
+)
+def test_words_of_any_script_and_length_find_what_holds_them(asked: str, found: set[int]) -> None:
+    path = fitted(catalogue(text=["Café in der Straße", "在北京大学学习", "绿茶很好", "ร้านกาแฟสด", f"see {LONG}"]))
+    assert scores_for(path, text=asked).keys() == found

@@ -82,6 +82,14 @@ def test_texts_hash_words_and_pairs() -> None:
     assert bag(bags, 4)[0][0] == field.tokens("äRGER")[0][0]
 
 
+def test_texts_have_the_words_of_the_one_tokeniser() -> None:
+    feature = Text.of(["Café\u2014bar", "cafe\u0301 BAR", "大学", "在大学里"])
+    bags = Field.of(feature, 1_000_003).bags(feature)
+    assert bag(bags, 0) == bag(bags, 1)
+    assert len(bag(bags, 0)) == 3, "two words and their pair, with no word between them"
+    assert bag(bags, 2)[0][0] in [token for token, _ in bag(bags, 3)]
+
+
 @pytest.mark.parametrize("name", ["group", "tags", "title", "price", "arrival"])
 def test_one_value_has_the_tokens_of_its_row(name: str) -> None:
     table = small_shop().items
@@ -93,7 +101,9 @@ def test_one_value_has_the_tokens_of_its_row(name: str) -> None:
         assert [weight for _, weight in bag(bags, row)] == pytest.approx(weights)
 
 
-@given(st.lists(st.one_of(st.none(), st.text(max_size=30)), min_size=1, max_size=6))
+@given(
+    st.lists(st.one_of(st.none(), st.text(st.characters(), max_size=30), st.just("\ud800x")), min_size=1, max_size=6)
+)
 def test_any_text_has_tokens_of_its_field(texts: list[str | None]) -> None:
     feature = Text.of(texts)
     field = Field.of(feature, 16)
