@@ -180,10 +180,12 @@ class EngineConfig(StrictModel):
             ConfigError: the file cannot be read, or names an unknown key or a wrong value.
         """
         try:
-            values = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+            values = tomllib.loads(Path(file).read_text(encoding="utf-8-sig"))
         except OSError as fault:
             raise ConfigError(f"{file}: cannot be read ({fault.strerror}); check the path") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
+        except UnicodeDecodeError as fault:
+            raise ConfigError(f"{file}: is not TOML: {fault}; save it as UTF-8") from None
+        except (tomllib.TOMLDecodeError, RecursionError) as fault:
             raise ConfigError(f"{file}: is not TOML: {fault}") from None
         return validated(cls, values, str(file))
 

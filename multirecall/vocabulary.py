@@ -143,9 +143,15 @@ class Vocabulary:
     def _checked(self, ids: Iterable[Id] | NDArray[Any]) -> NDArray[Any]:
         values = _as_ids(ids, self.what)
         if values.size and len(self) and (values.dtype.kind == "U") != self.holds_text:
-            has, wants = ("str", "int") if values.dtype.kind == "U" else ("int", "str")
-            raise IdTypeError(f"{self.what} ids are {wants}, got {values[0].item()!r} ({has}): pass {wants} ids")
+            raise IdTypeError(self.mismatch(values[0].item()))
         return values
+
+    def mismatch(self, id_: Any) -> str:
+        """What is wrong with an id of the other type, and what to pass in its place."""
+        has, wants = ("int", "str") if self.holds_text else ("str", "int")
+        is_whole = isinstance(id_, str) and id_.isascii() and id_.isdecimal()
+        here = f", here {str(id_)!r}" if self.holds_text else f", here {int(id_)}" if is_whole else ""
+        return f"{self.what} ids are {wants}, got {id_!r} ({has}): pass {wants} ids{here}"
 
     def _wide_enough(self, fresh: NDArray[Any]) -> np.dtype[Any]:
         """The dtype for the ids and `fresh`, which is sorted: that of the ids wherever it can be."""

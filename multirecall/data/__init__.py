@@ -1,10 +1,11 @@
 """Interaction logs and feature tables, checked and turned into arrays."""
 
 from multirecall.data.changes import Change, ChangeKind, Changes
-from multirecall.data.config import DataConfig, Kind
+from multirecall.data.config import DataConfig, IdType, Kind
 from multirecall.data.dataset import Dataset
 from multirecall.data.features import Categorical, Feature, Numeric, Tags, Text
 from multirecall.data.interactions import Interactions
+from multirecall.data.kinds import ColumnKind
 from multirecall.data.runs import History, Runs
 from multirecall.data.table import Table
 
@@ -13,10 +14,12 @@ __all__ = [
     "Change",
     "ChangeKind",
     "Changes",
+    "ColumnKind",
     "DataConfig",
     "Dataset",
     "Feature",
     "History",
+    "IdType",
     "Interactions",
     "Kind",
     "Numeric",

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from multirecall.data.build import seconds_and_micros
 from multirecall.data.changes import Change, Changes
+from multirecall.data.frames import wrap
 from multirecall.data.inference import feature
 from multirecall.data.interactions import Interactions
-from multirecall.data.source import wrap
 from multirecall.errors import DataError
 
 if TYPE_CHECKING:

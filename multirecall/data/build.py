@@ -9,10 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from multirecall.data import remedies
 from multirecall.data.config import Column, DataConfig
+from multirecall.data.ids import IdColumn, Type, agreed, read_ids
 from multirecall.data.inference import feature
 from multirecall.data.interactions import Interactions
-from multirecall.data.log import ids, read_log
+from multirecall.data.kinds import ColumnKind, column_kinds
+from multirecall.data.log import prepared, read_log
 from multirecall.data.source import Source
 from multirecall.data.table import Table
 from multirecall.errors import DataError
@@ -28,6 +31,7 @@ class Parts(NamedTuple):
     interactions: Interactions
     items: Table
     users: Table
+    kinds: tuple[ColumnKind, ...]
     notes: list[str]
 
 
@@ -37,15 +41,22 @@ def build(log_source: Source, item_source: Source | None, user_source: Source | 
     Raises:
         DataError: names file, column, row and remedy.
     """
-    notes: list[str] = []
-    log = read_log(log_source, config, notes)
-    items = _table(item_source, "item", log["item_id"], log_source, config, notes)
-    users = _table(user_source, "user", log["user_id"], log_source, config, notes)
-    unknown = config.kinds.keys() - items.features.keys() - users.features.keys()
+    notes = [note for source in (log_source, item_source, user_source) if source for note in source.notes]
+    log_source = prepared(log_source, config.columns, notes)
+    item_source, user_source = _with_ids(item_source, "item_id", config), _with_ids(user_source, "user_id", config)
+    types: dict[str, Type] = {}
+    for what, source in (("user", user_source), ("item", item_source)):
+        columns = [IdColumn(one, f"{what}_id") for one in (log_source, source) if one]
+        types[f"{what}_id"] = agreed(columns, what, config.ids, notes)
+    log = read_log(log_source, config, types, notes)
+    kinds: list[ColumnKind] = []
+    items = _table(item_source, "item", log["item_id"], config, kinds, notes)
+    users = _table(user_source, "user", log["user_id"], config, kinds, notes)
+    unknown = config.kinds.keys() - {kind.field for kind in kinds}
     if unknown:
-        known = [*items.features, *users.features]
+        known = [kind.field for kind in kinds]
         raise DataError(f"kinds: no table has a column {min(unknown)!r}; {nearest(min(unknown), known)}")
-    return Parts(_interactions(log, users, items, config), items, users, notes)
+    return Parts(_interactions(log, users, items, config), items, users, tuple(kinds), notes)
 
 
 def seconds_and_micros(moments: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -54,40 +65,43 @@ def seconds_and_micros(moments: NDArray[np.int64]) -> tuple[NDArray[np.int64], N
     return seconds, (moments - seconds * MICROSECONDS).astype(np.int32)
 
 
-def _table(
-    source: Source | None,
-    what: Literal["item", "user"],
-    log_ids: pl.Series,
-    log_source: Source,
-    config: DataConfig,
-    notes: list[str],
-) -> Table:
-    """The table of all ids of the log and of `source`, with the features of `source`."""
-    column: Column = "item_id" if what == "item" else "user_id"
+def _with_ids(source: Source | None, column: Column, config: DataConfig) -> Source | None:
+    """A table, where there is one, with our name for its ids."""
     if source is None:
-        vocabulary = _vocabulary(log_ids.unique(), what)
-        return Table(vocabulary, {}, np.zeros(len(vocabulary), np.bool_))
+        return None
     theirs = config.columns.get(column, column)
     if theirs != column and theirs in source.frame.columns:
         source = source.renamed({column: theirs})
     source.require(column)
-    table_ids = ids(source, column)
-    if (table_ids.dtype == pl.String) != (log_ids.dtype == pl.String):
-        raise DataError(
-            f"{source.name}: column {column!r} is {table_ids.dtype}, but in {log_source.name} it is {log_ids.dtype}; "
-            "cast one of them, so that both are integers or both text"
-        )
+    return source
+
+
+def _table(
+    source: Source | None,
+    what: Literal["item", "user"],
+    log_ids: pl.Series,
+    config: DataConfig,
+    kinds: list[ColumnKind],
+    notes: list[str],
+) -> Table:
+    """The table of all ids of the log and of `source`, with the features of `source`."""
+    column = f"{what}_id"
+    distinct = log_ids.unique()
+    if source is None:
+        vocabulary = _vocabulary(distinct, what)
+        return Table(vocabulary, {}, np.zeros(len(vocabulary), np.bool_))
+    table_ids = read_ids(source, column, "text" if log_ids.dtype == pl.String else "int")
     repeated = ~table_ids.is_first_distinct()
     source.refuse(column, repeated, "{value} stands in the table twice; keep one row for each " + what)
-    distinct = log_ids.unique()
     vocabulary = _vocabulary(_joined(distinct, table_ids).unique(), what)
     rows = np.full(len(vocabulary), -1, np.int64)
     rows[vocabulary.rows(table_ids.to_numpy())] = np.arange(table_ids.len())
     missing = int((rows < 0).sum())
     if missing:
         notes.append(f"{source.name}: {missing:,} of the log's {distinct.len():,} {what}s are not in the {what} table")
-    fields = [name for name in source.frame.columns if name != column]
-    features = {name: feature(source, name, config.kinds.get(name)).take(rows) for name in fields}
+    found = column_kinds(source, f"{what}s", column, config.kinds, notes)
+    features = {one.field: feature(source, one.field, one.kind).take(rows) for one in found if one.kind != "ignore"}
+    kinds += found
     return Table(vocabulary, features, rows >= 0)
 
 
@@ -102,7 +116,10 @@ def _joined(first: pl.Series, second: pl.Series) -> pl.Series:
         common = pl.Int64 if signed else pl.UInt64
         first, second = first.cast(common, strict=False), second.cast(common, strict=False)
         if first.null_count() or second.null_count():
-            raise DataError(f"ids of {first.name!r} in the log and its table do not fit one integer type; use text")
+            raise DataError(
+                f"ids of {first.name!r} in the log and its table do not fit one integer type; "
+                f"say {remedies.ids(['text'])}"
+            )
     return pl.concat([first, second])
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from multirecall.data.log import INTEGERS
+from multirecall.data.ids import INTEGERS
 from multirecall.errors import BundleError
 
 if TYPE_CHECKING:

@@ -11,7 +11,10 @@ from multirecall.validation import NonNegative, Positive, StrictModel
 Column = Literal["user_id", "item_id", "timestamp", "position", "weight", "event"]
 """What the columns of a log are called here."""
 
-Kind = Literal["categorical", "list", "number", "text", "datetime"]
+Kind = Literal["categorical", "list", "number", "text", "datetime", "ignore"]
+"""What a column of a feature table holds; `ignore`: no feature."""
+
+IdType = Literal["auto", "text", "int"]
 
 
 class DataConfig(StrictModel):
@@ -21,7 +24,12 @@ class DataConfig(StrictModel):
     """The caller's column for each of ours, e.g. `{"user_id": "customer"}`."""
 
     kinds: dict[str, Kind] = Field(default_factory=dict)
-    """Feature kinds by field name, where the inferred kind is not the right one. Changes results."""
+    """Feature kinds by field name, where the inferred kind is not the right one; `ignore` leaves the column out.
+    Changes results."""
+
+    ids: IdType = "auto"
+    """Type of user and item ids: `text` or `int` for good, or `auto`, by all tables together: what typed tables
+    have; in CSV, integers where every cell is the plain spelling of one."""
 
     event_weights: dict[str, Annotated[NonNegative, Field(le=1e6)]] = Field(default_factory=dict)
     """Factor on an event's weight by its name in the `event` column, ≥ 0; 1 where not named. Changes results."""

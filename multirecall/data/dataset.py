@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from multirecall.data.applying import applied
 from multirecall.data.build import Parts, build
 from multirecall.data.changes import Change, ChangeKind, Changes
-from multirecall.data.config import Column, DataConfig, Kind
+from multirecall.data.config import Column, DataConfig, IdType, Kind
+from multirecall.data.files import read
+from multirecall.data.frames import wrap
 from multirecall.data.interactions import Interactions
+from multirecall.data.kinds import ColumnKind
 from multirecall.data.reading import read_change
 from multirecall.data.runs import History, Runs
-from multirecall.data.source import read, wrap
 from multirecall.data.table import Table
 from multirecall.errors import ConfigError
 from multirecall.storage import read_component, write_component
@@ -44,6 +46,7 @@ class Dataset:
         config: how it was read.
         notes: what the reader should know about the data, each said once in the log of `multirecall.data`.
         removed: bool (n_items,), the items that are not to be retrieved; None where none is.
+        kinds: which kind each column of the item and user tables was read as, and why.
     """
 
     log: Runs
@@ -52,6 +55,7 @@ class Dataset:
     config: DataConfig
     notes: tuple[str, ...] = ()
     removed: NDArray[np.bool_] | None = None
+    kinds: tuple[ColumnKind, ...] = ()
 
     @classmethod
     def load(
@@ -62,27 +66,32 @@ class Dataset:
         *,
         columns: Mapping[Column, str] | None = None,
         kinds: Mapping[str, Kind] | None = None,
+        ids: IdType | None = None,
         event_weights: Mapping[str, float] | None = None,
         half_life_days: float | None = None,
         config: DataConfig | None = None,
     ) -> Dataset:
-        """Read parquet or CSV files (paths or glob patterns).
+        """Read parquet, CSV or TSV files (paths or glob patterns); `.csv.gz` and `.tsv.gz` are unpacked.
+
+        Text files are UTF-8; their separator is told from the first line. Parts are joined by column name.
 
         Args:
             interactions: `user_id, item_id` and optionally `timestamp, position, weight, event`.
             items: `item_id` and feature columns.
             users: `user_id` and feature columns.
             columns: the caller's column for each of ours, e.g. `{"user_id": "customer"}`.
-            kinds: feature kinds by field, where the inferred one is wrong.
+            kinds: feature kinds by field, where the inferred one is wrong (see `Dataset.kinds`); `ignore` leaves a
+                column out.
+            ids: `text` or `int`; by default decided over all tables together (see `DataConfig.ids`).
             event_weights: factor on an event's weight by its name.
             half_life_days: days after which an event weighs half.
-            config: all four of the above at once, e.g. `EngineConfig.data`.
+            config: all five of the above at once, e.g. `EngineConfig.data`.
 
         Raises:
             DataError: names file, column, row and remedy.
             ConfigError: an option is of the wrong type, or given beside `config`.
         """
-        settings = _settings(config, columns, kinds, event_weights, half_life_days)
+        settings = _settings(config, columns, kinds, ids, event_weights, half_life_days)
         parts = build(
             read(interactions, "interactions"),
             None if items is None else read(items, "items"),
@@ -100,12 +109,13 @@ class Dataset:
         *,
         columns: Mapping[Column, str] | None = None,
         kinds: Mapping[str, Kind] | None = None,
+        ids: IdType | None = None,
         event_weights: Mapping[str, float] | None = None,
         half_life_days: float | None = None,
         config: DataConfig | None = None,
     ) -> Dataset:
         """The same from polars, pandas or pyarrow frames."""
-        settings = _settings(config, columns, kinds, event_weights, half_life_days)
+        settings = _settings(config, columns, kinds, ids, event_weights, half_life_days)
         parts = build(
             wrap(interactions, "interactions"),
             None if items is None else wrap(items, "items"),
@@ -229,7 +239,12 @@ class Dataset:
         }
         columns |= {"micros": log.micros, "positions": log.positions, "removed": self.removed}
         arrays = {name: column for name, column in columns.items() if column is not None}
-        meta = {"config": self.config.model_dump(), "notes": self.notes, "ordered": log.ordered}
+        meta = {
+            "config": self.config.model_dump(),
+            "notes": self.notes,
+            "ordered": log.ordered,
+            "kinds": [astuple(kind) for kind in self.kinds],
+        }
         write_component(folder / "interactions", arrays, meta)
         self.items.save(folder / "items")
         self.users.save(folder / "users")
@@ -252,13 +267,14 @@ class Dataset:
         )
         config = DataConfig.model_validate(meta["config"])
         runs = Runs(log, (), config.half_life_days)
-        return cls(runs, items, users, config, tuple(meta["notes"]), arrays.get("removed"))
+        kinds = tuple(ColumnKind(*kind) for kind in meta["kinds"])
+        return cls(runs, items, users, config, tuple(meta["notes"]), arrays.get("removed"), kinds)
 
 
 def _settings(config: DataConfig | None, *options: Any) -> DataConfig:
     if not isinstance(config, DataConfig | None):
         raise ConfigError(f"Dataset: config is a {type(config).__name__}; pass a DataConfig, e.g. engine.config.data")
-    names = ("columns", "kinds", "event_weights", "half_life_days")
+    names = ("columns", "kinds", "ids", "event_weights", "half_life_days")
     given = {name: option for name, option in zip(names, options, strict=True) if option is not None}
     if config is None:
         return validated(DataConfig, given, "Dataset")
@@ -282,4 +298,4 @@ def _assembled(parts: Parts, config: DataConfig) -> Dataset:
     for note in parts.notes:
         _log.warning(note)
     log = Runs(parts.interactions, (), config.half_life_days)
-    return Dataset(log, parts.items, parts.users, config, tuple(parts.notes))
+    return Dataset(log, parts.items, parts.users, config, tuple(parts.notes), kinds=parts.kinds)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from multirecall.lists import offsets_of
 from multirecall.vocabulary import Vocabulary
 
 Arrays = dict[str, NDArray[Any]]
+Precision = Literal["float16", "float32", "float64"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,14 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class Numeric:
-    """A number for each row, float64 (n,), NaN for null; datetimes count epoch seconds."""
+    """A number for each row, float64 (n,), NaN for null; datetimes count epoch seconds.
+
+    `precision` is that of the caller's column: in it its values are exact, and in it they are compared.
+    """
 
     values: NDArray[np.float64]
     kind: Literal["number", "datetime"] = "number"
+    precision: Precision = "float64"
 
     def value(self, row: int) -> Any:
         """The number of a row, or None."""
@@ -114,19 +119,30 @@ class Numeric:
     def __len__(self) -> int:
         return self.values.size
 
+    def between(self, low: float, high: float) -> NDArray[np.bool_]:
+        """Which rows have a number from `low` to `high`, bool (n,); Float32 9.99 is 9.99."""
+        with np.errstate(over="ignore"):
+            values, (low, high) = self.values.astype(self.precision), np.array([low, high], self.precision)
+        return (values >= low) & (values <= high)
+
+    def any_of(self, numbers: Sequence[float]) -> NDArray[np.bool_]:
+        """Which rows have one of the numbers, bool (n,)."""
+        with np.errstate(over="ignore"):
+            return np.isin(self.values.astype(self.precision), np.array(numbers, self.precision))
+
     def take(self, rows: NDArray[np.integer]) -> Numeric:
         """The column for other rows; -1 gives null."""
-        return Numeric(np.append(self.values, np.nan)[rows], self.kind)
+        return replace(self, values=np.append(self.values, np.nan)[rows])
 
     def padded(self, n: int) -> Numeric:
         """The column with nulls behind its rows, `n` rows in all."""
-        return Numeric(_padded(self.values, n, np.nan), self.kind)
+        return replace(self, values=_padded(self.values, n, np.nan))
 
     def replaced(self, rows: NDArray[np.integer], values: Numeric) -> Numeric:
-        """The column in which `rows` have those of `values`."""
+        """The column in which `rows` have those of `values`, as near as its precision has them."""
         numbers = self.values.copy()
-        numbers[rows] = values.values
-        return Numeric(numbers, self.kind)
+        numbers[rows] = values.values.astype(self.precision)
+        return replace(self, values=numbers)
 
     def rebuilt(self) -> Numeric:
         """The column itself."""
@@ -134,7 +150,7 @@ class Numeric:
 
     def arrays(self) -> Arrays:
         """What `feature_of` rebuilds the column from."""
-        return {"values": self.values}
+        return {"values": self.values.astype(self.precision)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +209,9 @@ def feature_of(kind: str, field: str, arrays: Mapping[str, NDArray[Any]]) -> Fea
     """The column that `arrays()` was taken from."""
     if kind == "text":
         return Text(arrays["offsets"], arrays["data"])
-    if kind == "number":
-        return Numeric(arrays["values"])
-    if kind == "datetime":
-        return Numeric(arrays["values"], "datetime")
+    if kind == "number" or kind == "datetime":
+        values = arrays["values"]
+        return Numeric(values.astype(np.float64, copy=False), kind, values.dtype.name)  # type: ignore[arg-type]
     categories = Vocabulary(arrays["categories"], field)
     if kind == "list":
         return Tags(arrays["offsets"], arrays["codes"], categories)

@@ -1,42 +1,35 @@
-"""From a frame's column to a feature: which kind it is, and its arrays."""
+"""From a frame's column to the arrays of a feature of a given kind."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
+from multirecall.data import remedies
 from multirecall.data.config import Kind
-from multirecall.data.features import Categorical, Feature, Numeric, Tags, Text
-from multirecall.data.log import moments, parsed_times
-from multirecall.data.source import TEXTS, Source
+from multirecall.data.features import Categorical, Feature, Numeric, Precision, Tags, Text
+from multirecall.data.kinds import EXACT, LIST_SEPARATOR, MISSING
+from multirecall.data.source import TEXTS, Source, comma_hint
+from multirecall.data.times import MICROS, times
 from multirecall.errors import DataError
 from multirecall.lists import offsets_of
 from multirecall.vocabulary import Vocabulary
 
-LIST_SEPARATOR = "|"
-TEXT_MIN_DISTINCT = 20
-"""A text column has more distinct values than this, …"""
-TEXT_MIN_SHARE_DISTINCT = 0.5
-"""… at least this share of its rows differ, …"""
-TEXT_MIN_MEAN_WORDS = 1.5
-"""… and its values hold at least this many words on average; otherwise it is categorical."""
+SHORT_FLOATS: dict[str, Precision] = {"Float16": "float16", "Float32": "float32"}
 
 
-def feature(source: Source, field: str, kind: Kind | None) -> Feature:
-    """The feature column `field` of `source`, of the given kind or the inferred one.
-
-    Text cells become numbers or datetimes where all of them parse, lists where one holds `|`, free text where
-    they are many, mostly distinct and of several words, else categories.
+def feature(source: Source, field: str, kind: Kind) -> Feature:
+    """The feature column `field` of `source`, of the given kind. Text is held in Unicode's composed form (NFC).
 
     Raises:
         DataError: names file, column, row and remedy where a cell does not fit the kind.
     """
-    values = source.frame[field]
-    kind = kind or infer_kind(values, source.untyped)
-    if kind == "number":
-        return _number(source, field)
-    if kind == "datetime":
-        return _datetime(source, field)
+    source.refuse_mixed(field)
+    if kind in ("number", "datetime"):
+        source = _without_markers(source, field)
+        return _number(source, field) if kind == "number" else _datetime(source, field)
     if kind == "list":
         return _tags(source, field)
     if kind == "text":
@@ -44,54 +37,30 @@ def feature(source: Source, field: str, kind: Kind | None) -> Feature:
     return _categorical(source, field)
 
 
-def infer_kind(values: pl.Series, untyped: bool) -> Kind:
-    """The kind of a column from its type and, for text, its values; `untyped` text may spell numbers."""
-    if isinstance(values.dtype, pl.List | pl.Array):
-        return "list"
-    if isinstance(values.dtype, pl.Datetime) or values.dtype == pl.Date:
-        return "datetime"
-    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
-        return "number"
-    if values.dtype != pl.String:
-        return "categorical"
-    present = values.drop_nulls()
-    if present.is_empty():
-        return "categorical"
-    if untyped:
-        if present.cast(pl.Float64, strict=False).null_count() == 0:
-            return "number"
-        if parsed_times(present).null_count() == 0:
-            return "datetime"
-    if present.str.contains(LIST_SEPARATOR, literal=True).any():
-        return "list"
-    distinct = present.n_unique()
-    words = present.str.count_matches(r"\S+").mean()
-    is_text = (
-        distinct > TEXT_MIN_DISTINCT
-        and distinct >= TEXT_MIN_SHARE_DISTINCT * present.len()
-        and isinstance(words, float)
-        and words >= TEXT_MIN_MEAN_WORDS
-    )
-    return "text" if is_text else "categorical"
+def _without_markers(source: Source, field: str) -> Source:
+    """The source with nulls for what CSV files write in place of a missing number."""
+    if not source.untyped:
+        return source
+    cell = pl.col(field).str.strip_chars()
+    absent = cell.is_in([*MISSING, ""])
+    return replace(source, frame=source.frame.with_columns(pl.when(~absent).then(cell).alias(field)))
 
 
 def _number(source: Source, field: str) -> Numeric:
     values = source.frame[field]
     numbers = values.cast(pl.Float64) if values.dtype == pl.Boolean else source.numbers(field, _remedy(field))
-    source.refuse(field, numbers.is_null() & values.is_not_null(), "{value} is no number; " + _remedy(field))
+    is_other = numbers.is_null() & values.is_not_null()
+    source.refuse(field, is_other, lambda value: f"{value!r} is no number; {comma_hint(value)}{_remedy(field)}")
     source.refuse(field, numbers.is_infinite(), "the number is {value}; use null for a missing value")
-    return Numeric(numbers.fill_null(float("nan")).to_numpy())
+    if values.dtype.is_integer():
+        unfit = ~values.cast(pl.Int128).is_between(-EXACT, EXACT)
+        source.refuse(field, unfit, "{value} is beyond 2**53, where numbers are not exact; " + _remedy(field))
+    precision = SHORT_FLOATS.get(str(values.dtype), "float64")
+    return Numeric(numbers.fill_null(float("nan")).to_numpy(), "number", precision)
 
 
 def _datetime(source: Source, field: str) -> Numeric:
-    values = source.frame[field]
-    parsed = parsed_times(values.cast(pl.String)) if values.dtype in TEXTS else values
-    source.refuse(field, parsed.is_null() & values.is_not_null(), "{value} is no time; " + _remedy(field))
-    if parsed.dtype == pl.Date or isinstance(parsed.dtype, pl.Datetime):
-        seconds = moments(source, field, parsed).cast(pl.Float64) / 1e6
-    else:
-        seconds = source.numbers(field, _remedy(field))
-        source.refuse(field, seconds.is_infinite(), "the time is {value}; use null for a missing value")
+    seconds = times(source, field).cast(pl.Float64) / MICROS
     return Numeric(seconds.fill_null(float("nan")).to_numpy(), "datetime")
 
 
@@ -106,10 +75,11 @@ def _categorical(source: Source, field: str) -> Categorical:
 
 def _tags(source: Source, field: str) -> Tags:
     lists = source.frame[field]
-    if lists.dtype == pl.String:
-        lists = lists.str.split(LIST_SEPARATOR)
+    if lists.dtype in TEXTS:
+        lists = lists.cast(pl.String).str.split(LIST_SEPARATOR)
     if not isinstance(lists.dtype, pl.List | pl.Array):
-        raise DataError(f"{source.name}: column {field!r} has type {lists.dtype}, no list; {_remedy(field)}")
+        raise DataError(f"{source.column(field)} has type {lists.dtype}, no list; {_remedy(field)}")
+    _refuse_vectors(source, field, lists)
     lists = lists.cast(pl.List(lists.dtype.inner))
     flat = _scalars(source, field, lists.explode(empty_as_null=False, keep_nulls=False).rename("tag"))
     rows = pl.Series("row", np.repeat(np.arange(lists.len()), lists.list.len().fill_null(0).to_numpy()))
@@ -121,14 +91,30 @@ def _tags(source: Source, field: str) -> Tags:
     return Tags(offsets_of(lengths), categories.rows(tags["tag"].to_numpy()), categories)
 
 
+def _refuse_vectors(source: Source, field: str, lists: pl.Series) -> None:
+    """Refuse lists of floats or truth values, whose entries are no names."""
+    inner = lists.dtype.inner  # type: ignore[attr-defined]
+    if (inner.is_float() or inner.is_decimal() or inner == pl.Boolean) and lists.explode().count():
+        raise DataError(
+            f"{source.column(field)} holds lists of {inner}; a vector is no feature, and tags are integers or text: "
+            f"cast the tags, or leave the column out with {remedies.kinds(field, 'ignore')}"
+        )
+
+
 def _scalars(source: Source, field: str, values: pl.Series) -> pl.Series:
-    """Category values as text or integers; booleans and other numbers as text."""
+    """Category values as text or 64-bit integers; booleans and other numbers as text."""
     if values.dtype.is_integer():
-        return values
+        if str(values.dtype) not in ("Int128", "UInt128"):
+            return values
+        short = values.cast(pl.Int64, strict=False)
+        return short if short.null_count() == values.null_count() else values.cast(pl.String)
     if values.dtype in TEXTS or values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null):
-        return values.cast(pl.String)
-    raise DataError(f"{source.name}: column {field!r} has type {values.dtype}; use text or integer categories")
+        return values.cast(pl.String).str.normalize("NFC")
+    raise DataError(
+        f"{source.column(field)} has type {values.dtype}; use text or integer categories, "
+        f"or leave the column out with {remedies.kinds(field, 'ignore')}"
+    )
 
 
 def _remedy(field: str) -> str:
-    return f"mend the cell, or name another kind: kinds={{{field!r}: …}}"
+    return f"mend the cell, or name another kind: {remedies.kinds(field, 'text')}"

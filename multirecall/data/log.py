@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import polars as pl
 
+from multirecall.data import remedies
 from multirecall.data.config import Column, DataConfig
+from multirecall.data.ids import Type, read_ids
 from multirecall.data.interactions import Interactions
-from multirecall.data.source import TEXTS, Source
+from multirecall.data.source import Source, comma_hint
+from multirecall.data.times import times
 from multirecall.errors import DataError
 from multirecall.validation import nearest
-from multirecall.vocabulary import MAX_ID_CHARACTERS
 
 COLUMNS = ("user_id", "item_id", "timestamp", "position", "weight", "event")
 ALIASES: dict[str, Column] = {"datetime": "timestamp", "rating": "weight"}
 """Names of others that are taken for ours where ours is absent."""
-
-LARGEST_EPOCH_SECONDS = 1e11
-"""About the year 5138; a larger value counts milliseconds or a finer unit."""
 
 LARGEST_WEIGHT = 1e9
 """float32 sums of squares of larger ones would overflow."""
@@ -26,11 +27,37 @@ LARGEST_WEIGHT = 1e9
 LARGEST_POSITION = 2**53
 """Above it a Float64 skips whole numbers."""
 
-INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+
+Reader = Callable[[Source, str], pl.Series]
+"""From a column to its checked cells."""
 
 
-def read_log(source: Source, config: DataConfig, notes: list[str]) -> pl.DataFrame:
+def prepared(source: Source, columns: Mapping[Column, str], notes: list[str]) -> Source:
+    """The source of a log with our names for its columns.
+
+    Raises:
+        DataError: it has no rows, or lacks a column.
+    """
+    source = _renamed(source, columns)
+    notes += [
+        f"{source.name}: column {theirs!r} is taken as {ours}"
+        for ours, theirs in source.theirs.items()
+        if ours not in columns
+    ]
+    source.require("user_id", "item_id")
+    if source.frame.is_empty():
+        raise DataError(f"{source.name}: the interaction log is empty; it needs at least one row")
+    return source
+
+
+def read_log(source: Source, config: DataConfig, types: Mapping[str, Type], notes: list[str]) -> pl.DataFrame:
     """The checked log, in input order.
+
+    Args:
+        source: `prepared`.
+        config: how it is read.
+        types: of the ids by column.
+        notes: what the reader should know is added.
 
     Returns:
         Columns `user_id`, `item_id` (integer or String) and, where the log has them, `timestamp` (Int64 epoch
@@ -39,15 +66,14 @@ def read_log(source: Source, config: DataConfig, notes: list[str]) -> pl.DataFra
     Raises:
         DataError: names file, column, row and remedy.
     """
-    source = _renamed(source, config.columns)
-    source.require("user_id", "item_id")
-    if source.frame.is_empty():
-        raise DataError(f"{source.name}: the interaction log is empty; it needs at least one row")
     _name_ignored(source, COLUMNS, notes)
-    return _parsed(source, config, COLUMNS, notes)
+    readers: dict[str, Reader] = {name: partial(read_ids, type_=type_) for name, type_ in types.items()}
+    return _parsed(source, config, COLUMNS, readers, notes)
 
 
-def read_events(source: Source, config: DataConfig, log: Interactions, notes: list[str]) -> pl.DataFrame:
+def read_events(
+    source: Source, config: DataConfig, log: Interactions, id_readers: Mapping[str, Reader], notes: list[str]
+) -> pl.DataFrame:
     """Checked events that join `log`, in input order, in the form of `read_log`.
 
     Columns have the caller's names or ours. Where the log has positions beside timestamps, an event without one
@@ -67,7 +93,7 @@ def read_events(source: Source, config: DataConfig, log: Interactions, notes: li
     absent = {"timestamp": not by_time, "position": not by_position}
     used = tuple(column for column in COLUMNS if not absent.get(column, False))
     _name_ignored(source, used, notes)
-    events = _parsed(source, config, used, [])
+    events = _parsed(source, config, used, id_readers, [])
     if by_position and "position" not in events.columns:
         events = events.with_columns(position=pl.lit(LARGEST_POSITION, pl.Int64))
     return events
@@ -89,10 +115,16 @@ def _name_ignored(source: Source, used: Sequence[str], notes: list[str]) -> None
         notes.append(f"{source.name}: columns not used: {', '.join(ignored)}")
 
 
-def _parsed(source: Source, config: DataConfig, used: Sequence[str], notes: list[str]) -> pl.DataFrame:
-    parsers = {"user_id": ids, "item_id": ids, "timestamp": times, "position": _positions, "weight": _weights}
+def _parsed(
+    source: Source, config: DataConfig, used: Sequence[str], id_readers: Mapping[str, Reader], notes: list[str]
+) -> pl.DataFrame:
+    readers: dict[str, Reader] = {"timestamp": _times, "position": _positions, "weight": _weights}
+    for name in readers:
+        source.refuse_mixed(name)
     columns = {
-        name: parse(source, name) for name, parse in parsers.items() if name in source.frame.columns and name in used
+        name: read(source, name)
+        for name, read in {**id_readers, **readers}.items()
+        if name in source.frame.columns and name in used
     }
     factor = _event_factor(source, config, notes)
     if factor is not None:
@@ -100,95 +132,14 @@ def _parsed(source: Source, config: DataConfig, used: Sequence[str], notes: list
     return pl.DataFrame(columns)
 
 
-def ids(source: Source, column: str) -> pl.Series:
-    """An id column as integers or String.
-
-    Raises:
-        DataError: a null, or a type that is neither integer nor text.
-    """
-    values = source.frame[column]
-    source.refuse(column, values.is_null(), "the id is null; fill it or drop the row")
-    if values.dtype in INTEGERS:
-        return values
-    if values.dtype in TEXTS:
-        texts = values.cast(pl.String)
-        unfit = (texts.str.len_chars() > MAX_ID_CHARACTERS) | texts.str.contains("\0", literal=True)
-        source.refuse(column, unfit, f"the id is longer than {MAX_ID_CHARACTERS} characters or holds NUL; shorten it")
-        return _narrowed(texts) if source.untyped else texts
-    raise DataError(
-        f"{source.name}: column {column!r} has type {values.dtype}; ids are integers or text, cast the column"
-    )
-
-
-def times(source: Source, column: str) -> pl.Series:
-    """A time column as Int64 epoch microseconds.
-
-    Raises:
-        DataError: null, NaN, infinite or unparseable values, or a unit finer than seconds.
-    """
+def _times(source: Source, column: str) -> pl.Series:
     values = source.frame[column]
     source.refuse(column, values.is_null(), "the timestamp is null; fill it or drop the row")
-    if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
-        return moments(source, column, values)
-    if values.dtype in TEXTS:
-        parsed = parsed_times(values.cast(pl.String))
-        source.refuse(column, parsed.is_null(), "{value} is no time; write epoch seconds or ISO 8601, " + ISO_EXAMPLE)
-        if isinstance(parsed.dtype, pl.Datetime):
-            return parsed.to_physical().cast(pl.Int64)
-        dates = values.cast(pl.String).str.contains(r"^(19|20)\d{6}$")
-        source.refuse(
-            column, dates, "{value} may be a date or epoch seconds; write the date as ISO 8601, " + ISO_EXAMPLE
-        )
-    seconds = source.numbers(column, "use datetimes or epoch seconds")
-    source.refuse(column, ~seconds.is_finite(), "the timestamp is {value}; fill it or drop the row")
-    source.refuse(
-        column,
-        seconds.abs() > LARGEST_EPOCH_SECONDS,
-        "{value} is too large for epoch seconds, it looks like milliseconds or finer; divide it, or use datetimes",
-    )
-    if values.dtype.is_integer():
-        return values.cast(pl.Int64) * 1_000_000
-    return (seconds * 1e6).round().cast(pl.Int64)
-
-
-def moments(source: Source, column: str, values: pl.Series) -> pl.Series:
-    """Dates or datetimes as Int64 epoch microseconds, null where they are.
-
-    Raises:
-        DataError: one is thousands of years away, which polars can neither show nor convert.
-    """
-    per_second = 1 / 86_400 if values.dtype == pl.Date else TICKS[values.dtype.time_unit]  # type: ignore[attr-defined]
-    seconds = values.to_physical().cast(pl.Float64) / per_second
-    row = source.first(column, seconds.abs() > LARGEST_EPOCH_SECONDS)
-    if row is not None:
-        raise DataError(
-            f"{source.place(column, row)}: the time is {seconds[row]:.6g} s from 1970, past the year 5138; "
-            "mend the cell, or use null for a missing value"
-        )
-    return values.cast(pl.Datetime("us")).to_physical().cast(pl.Int64)
-
-
-TICKS = {"ms": 1e3, "us": 1e6, "ns": 1e9}
-"""Ticks of a datetime column in a second."""
-
-
-def parsed_times(texts: pl.Series) -> pl.Series:
-    """Texts as Float64 seconds where all are numbers, else as Datetime; null where one is neither."""
-    numbers = texts.cast(pl.Float64, strict=False)
-    if numbers.null_count() == texts.null_count():
-        return numbers
-    frame = texts.str.replace(r"[zZ]$", "+00:00").to_frame("text")
-    local = [pl.col("text").str.to_datetime(form, time_unit="us", strict=False) for form in TIME_FORMATS]
-    zoned = [
-        pl.col("text").str.to_datetime(f"{form}%:z", time_unit="us", strict=False).dt.replace_time_zone(None)
-        for form in ZONED_FORMATS
-    ]
-    return frame.select(pl.coalesce(*local, *zoned).alias(texts.name)).to_series()
-
-
-ISO_EXAMPLE = "like 2026-01-31T12:00:00"
-ZONED_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f")
-TIME_FORMATS = (*ZONED_FORMATS, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+    if values.dtype.is_float():
+        source.refuse(column, ~values.is_finite(), "the timestamp is {value}; fill it or drop the row")
+    moments = times(source, column)
+    source.refuse(column, moments.is_null(), "the timestamp is {value}; fill it or drop the row")
+    return moments
 
 
 def _positions(source: Source, column: str) -> pl.Series:
@@ -204,8 +155,12 @@ POSITION_REMEDY = "positions count 0, 1, 2 … within a history"
 def _weights(source: Source, column: str) -> pl.Series:
     values = source.numbers(column, WEIGHT_REMEDY)
     fits = values.is_between(0, LARGEST_WEIGHT)
-    source.refuse(column, ~fits.fill_null(False), "the weight is {value}; " + WEIGHT_REMEDY)
+    source.refuse(column, ~fits.fill_null(False), _no_weight)
     return values
+
+
+def _no_weight(value: Any) -> str:
+    return f"the weight is {value!r}; {comma_hint(value)}{WEIGHT_REMEDY}"
 
 
 WEIGHT_REMEDY = f"it must be a number from 0 to {LARGEST_WEIGHT:g}, fill it or drop the row"
@@ -217,7 +172,7 @@ def _event_factor(source: Source, config: DataConfig, notes: list[str]) -> pl.Se
     if "event" not in source.frame.columns:
         raise DataError(
             f"{source.name}: event_weights are given, but there is no column 'event'; "
-            "map yours with columns={'event': 'your name'}"
+            f"map yours with {remedies.columns('event')}"
         )
     events = source.texts("event", "use names of events")
     present = set(events.unique().drop_nulls().to_list())
@@ -228,11 +183,3 @@ def _event_factor(source: Source, config: DataConfig, notes: list[str]) -> pl.Se
             f"its events are {', '.join(sorted(present)) or 'all null'}"
         )
     return events.replace_strict(config.event_weights, default=1.0, return_dtype=pl.Float64)
-
-
-def _narrowed(texts: pl.Series) -> pl.Series:
-    """Text ids as Int64 where every one is the plain spelling of an integer, so that "007" stays text."""
-    numbers = texts.cast(pl.Int64, strict=False)
-    if numbers.null_count() == 0 and (numbers.cast(pl.String) == texts).all():
-        return numbers
-    return texts

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import polars as pl
 
 from multirecall.data.changes import Change, ChangeKind
-from multirecall.data.features import Categorical, Feature, Tags
+from multirecall.data.features import Categorical, Feature, Numeric, Tags
+from multirecall.data.frames import is_frame, wrap, wrap_rows
+from multirecall.data.ids import read_ids_like
 from multirecall.data.inference import feature
-from multirecall.data.log import ids, read_events
-from multirecall.data.source import Source, is_frame, wrap, wrap_rows
-from multirecall.errors import DataError, IdTypeError
+from multirecall.data.kinds import is_index
+from multirecall.data.log import read_events
+from multirecall.data.source import Source
+from multirecall.errors import DataError
 from multirecall.validation import nearest
 from multirecall.vocabulary import Vocabulary
 
@@ -46,9 +50,11 @@ def read_change(data: Dataset, kind: ChangeKind, frame: Any) -> Change:
 
 def _events(data: Dataset, source: Source) -> Change:
     notes: list[str] = []
-    frame = read_events(source, data.config, data.log.base, notes)
-    _check_type(source, frame["user_id"], data.users.ids)
-    _check_type(source, frame["item_id"], data.items.ids)
+    readers = {
+        column: partial(read_ids_like, known=table.ids, wanted=data.config.ids)
+        for column, table in (("user_id", data.users), ("item_id", data.items))
+    }
+    frame = read_events(source, data.config, data.log.base, readers, notes)
     return Change("add_interactions", frame, tuple(notes))
 
 
@@ -57,8 +63,7 @@ def _items(data: Dataset, source: Source, kind: ChangeKind) -> pl.DataFrame:
     if theirs in source.frame.columns:
         source = source.renamed({"item_id": theirs})
     source.require("item_id")
-    item_ids = ids(source, "item_id")
-    _check_type(source, item_ids, data.items.ids)
+    item_ids = read_ids_like(source, "item_id", data.items.ids, data.config.ids)
     if kind == "remove_items":
         _check_known(kind, item_ids.to_numpy(), data.items.ids)
         return item_ids.unique(maintain_order=True).to_frame()
@@ -67,10 +72,16 @@ def _items(data: Dataset, source: Source, kind: ChangeKind) -> pl.DataFrame:
     if kind == "update_items":
         _check_known(kind, item_ids.to_numpy(), data.items.ids)
     fields = data.items.stored
-    for field in source.frame.columns:
-        if field != "item_id" and field not in fields:
+    ignored = {one.field for one in data.kinds if one.table == "items" and one.kind == "ignore"}
+    given = [
+        field
+        for field in source.frame.columns
+        if field in fields or not (field == "item_id" or field in ignored or is_index(source, field))
+    ]
+    for field in given:
+        if field not in fields:
             raise DataError(f"{source.name}: the item table has no field {field!r}; {nearest(field, fields)}")
-    columns = [_coerced(source, field, fields[field]) for field in source.frame.columns if field != "item_id"]
+    columns = [_coerced(source, field, fields[field]) for field in given]
     return pl.DataFrame([item_ids, *columns])
 
 
@@ -96,22 +107,15 @@ def _check_known(kind: ChangeKind, item_ids: Any, known: Vocabulary) -> None:
         raise DataError(f"{kind}: the catalogue has no item {named}{others}; {remedy}")
 
 
-def _check_type(source: Source, given: pl.Series, known: Vocabulary) -> None:
-    """Refuse ids that could not join `known`."""
-    is_text = given.dtype == pl.String
-    if is_text != known.holds_text:
-        has, wants = ("str", "int") if is_text else ("int", "str")
-        place = source.place(given.name, 0)
-        raise IdTypeError(f"{place}: {known.what} ids are {wants}, got {given[0]!r} ({has}): pass {wants} ids")
-    if pl.UInt64 in (given.dtype, pl.Series(known.ids(slice(0, 0))).dtype):
-        known.extended(given.to_numpy())
-
-
 def _coerced(source: Source, field: str, like: Feature) -> pl.Series:
     """A feature column in the form in which a change keeps it, of the kind of the table's column."""
     if source.frame[field].dtype == pl.Null:
         source = replace(source, frame=source.frame.with_columns(pl.col(field).cast(FORMS[like.kind])))
     read = feature(source, field, like.kind)
+    if isinstance(read, Numeric) and isinstance(like, Numeric):
+        with np.errstate(over="ignore"):
+            beyond = np.isinf(read.values.astype(like.precision))
+        source.refuse(field, pl.Series(beyond), "{value} is too large for this field, which holds " + like.precision)
     values = [read.value(row) for row in range(len(read))]
     form = FORMS[like.kind]
     if not isinstance(read, Categorical | Tags) or not isinstance(like, Categorical | Tags):

@@ -72,7 +72,7 @@ def test_faulty_log(frame: pl.DataFrame, message: str) -> None:
         (
             {"item_id": ["7", "8"]},
             {},
-            "column 'item_id' is String, but in interactions it is Int64; cast one",
+            "interactions: column 'item_id' is Int64, but in items it is text; cast one of them, or say ids='text'",
         ),
         (
             {"item_id": [7, 8, 7]},
@@ -116,7 +116,7 @@ def test_file_and_row_within_the_file_are_named(tmp_path: Path) -> None:
         ("log.csv", "user_id,item_id,timestamp\n1,,3\n", "column 'item_id', row 0 (the first is 0): the id is null"),
         ("log.csv", "", "cannot be read as csv"),
         ("log.parquet", "not parquet at all", "cannot be read as parquet"),
-        ("log.json", "{}", "unknown file type; use .csv, .parquet, .pq"),
+        ("log.json", "{}", "unknown file type; use .csv, .csv.gz, .parquet, .pq, .tsv"),
     ],
 )
 def test_faulty_file(tmp_path: Path, name: str, content: str, message: str) -> None:

@@ -361,7 +361,7 @@ def test_a_change_may_come_late(shop: Dataset) -> None:
             "add_interactions",
             [{"user_id": [1]}, {"user_id": 1}],
             DataError,
-            "add_interactions: the rows make no columns",
+            "add_interactions: column 'user_id', row 1 (the first is 0): 1 is int, but [1] before it is list; give the",
         ),
         ("add_interactions", [7], DataError, "row 0 (the first is 0): got 7; pass mappings from column to value, or"),
         ("add_interactions", 7, DataError, "add_interactions: got int; pass a polars"),

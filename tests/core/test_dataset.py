@@ -210,6 +210,8 @@ def test_what_is_odd_but_allowed_is_said_once(caplog: pytest.LogCaptureFixture) 
     assert data.notes == (
         "interactions: columns not used: shop, till",
         "items: 1 of the log's 4 items are not in the item table",
+        "items: kinds: colour is categorical, tags is list, joined is list, price is number, stock is number, "
+        "since is datetime",
     )
     assert caplog.messages == [*data.notes]
 
