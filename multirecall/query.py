@@ -25,7 +25,8 @@ class User:
             seen. None: the stored one. Items that the catalogue does not have are passed over.
         features: user features by field name; they override those of the user table.
         terms: what is asked for, by item field: words for a text field, values for the other kinds.
-            Retrievers over item features search these instead of the history's profile.
+            Retrievers over item features search these instead of the history's profile. A word or category that
+            no item has matches nothing; several words in a field of single-word categories are an error.
     """
 
     id: Id | None = None

@@ -17,6 +17,9 @@ Id = int | str
 MAX_ID_CHARACTERS = 256
 """Ids are held at fixed width, so one overlong id would cost its length for every other."""
 
+NEVER = "?" * (MAX_ID_CHARACTERS + 1)
+"""What no vocabulary holds; it stands in a look-up for what none can hold."""
+
 
 class Vocabulary:
     """A bijection between external ids and int32 rows 0 … n-1.
@@ -64,6 +67,7 @@ class Vocabulary:
 
         Raises:
             IdTypeError: an id is of the wrong type, or no integer type holds all ids.
+            DataError: as in `of`.
         """
         values = self._checked(ids)
         fresh, first = np.unique(values[self.rows(values) < 0], return_index=True)
@@ -88,12 +92,12 @@ class Vocabulary:
         return self._base.size + self._tail.size
 
     def rows(self, ids: Iterable[Id] | NDArray[Any]) -> NDArray[np.int32]:
-        """The rows of `ids`, int32 (n,), -1 for an unknown one.
+        """The rows of `ids`, int32 (n,), -1 for an unknown one, such as text that is too long to be one.
 
         Raises:
             IdTypeError: an id is of the wrong type; "7" is not 7.
         """
-        values = self._checked(ids)
+        values = self._checked(ids, lenient=True)
         rows = _places(self._base, values)
         if self._tail.size:
             left = np.flatnonzero(rows < 0)
@@ -140,8 +144,8 @@ class Vocabulary:
         except ValueError:
             raise IdTypeError(f"{self.what} ids are int, got {text!r}: pass a whole number") from None
 
-    def _checked(self, ids: Iterable[Id] | NDArray[Any]) -> NDArray[Any]:
-        values = _as_ids(ids, self.what)
+    def _checked(self, ids: Iterable[Id] | NDArray[Any], *, lenient: bool = False) -> NDArray[Any]:
+        values = _as_ids(ids, self.what, lenient)
         if values.size and len(self) and (values.dtype.kind == "U") != self.holds_text:
             raise IdTypeError(self.mismatch(values[0].item()))
         return values
@@ -168,8 +172,11 @@ class Vocabulary:
         raise IdTypeError(f"{self.what} ids {lowest} and {highest} do not fit one integer type: pass such ids as str")
 
 
-def _as_ids(ids: Iterable[Id] | NDArray[Any], what: str) -> NDArray[Any]:
-    """The ids as an array of an integer or text dtype, without turning one type into the other."""
+def _as_ids(ids: Iterable[Id] | NDArray[Any], what: str, lenient: bool = False) -> NDArray[Any]:
+    """The ids as an array of an integer or text dtype, without turning one type into the other.
+
+    What cannot be held is refused, or, if `lenient`, becomes `NEVER`.
+    """
     if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
         return ids
     values = ids.tolist() if isinstance(ids, np.ndarray) and ids.dtype.kind == "U" else list(ids)
@@ -177,7 +184,7 @@ def _as_ids(ids: Iterable[Id] | NDArray[Any], what: str) -> NDArray[Any]:
         return np.empty(0, np.str_ if isinstance(ids, np.ndarray) and ids.dtype.kind in "UO" else np.int64)
     types = dict.fromkeys(map(type, values))
     if all(issubclass(one, str) for one in types):
-        return _as_text(values, what)
+        return _as_text(values, what, lenient)
     for one in types:
         if not issubclass(one, int | np.integer) or one is bool:
             value = next(value for value in values if type(value) is one)
@@ -190,20 +197,27 @@ def _as_ids(ids: Iterable[Id] | NDArray[Any], what: str) -> NDArray[Any]:
     return array
 
 
-def _as_text(values: list[str], what: str) -> NDArray[np.str_]:
+def _as_text(values: list[str], what: str, lenient: bool) -> NDArray[np.str_]:
     if max(map(len, values)) > MAX_ID_CHARACTERS or "\0" in "".join(values):
-        unfit = next(value for value in values if len(value) > MAX_ID_CHARACTERS or "\0" in value)
-        raise DataError(
-            f"{what} id {unfit[:40]!r}… has {len(unfit)} characters or a NUL character: "
-            f"shorten ids to {MAX_ID_CHARACTERS} characters, for instance by hashing them"
-        )
+        if not lenient:
+            unfit = next(value for value in values if not is_storable(value))
+            raise DataError(
+                f"{what} id {unfit[:40]!r}… has {len(unfit)} characters or a NUL character: "
+                f"shorten ids to {MAX_ID_CHARACTERS} characters, for instance by hashing them"
+            )
+        values = [value if is_storable(value) else NEVER for value in values]
     return np.array(values, dtype=np.str_)
+
+
+def is_storable(text: str) -> bool:
+    """Whether a vocabulary can hold `text`."""
+    return len(text) <= MAX_ID_CHARACTERS and "\0" not in text
 
 
 def _is_plain(id_: Id, holds_text: bool) -> bool:
     """Whether `id_` can be looked up without further checks."""
     if holds_text:
-        return isinstance(id_, str) and len(id_) <= MAX_ID_CHARACTERS and "\0" not in id_
+        return isinstance(id_, str) and is_storable(id_)
     return type(id_) is int
 
 

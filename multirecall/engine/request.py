@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from multirecall.data import Dataset, Table
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.state import EngineState
+from multirecall.engine.terms import refuse_words
 from multirecall.engine.where import allowed_by, known_field, plain_value
 from multirecall.errors import RequestError
 from multirecall.kernels import kernel
@@ -119,7 +120,9 @@ def _features(data: Dataset, row: int, given: Any) -> dict[str, Any]:
 
 
 def _terms(data: Dataset, given: Any) -> Mapping[str, Any]:
-    return _values(data.items, given, "terms", "item")
+    terms = _values(data.items, given, "terms", "item")
+    refuse_words(terms, data.items)
+    return terms
 
 
 def _values(table: Table, given: Any, place: str, what: str) -> dict[str, Any]:

@@ -122,6 +122,15 @@ def test_unstorable_text_is_refused(bad: str) -> None:
         Vocabulary.of([bad], "item")
 
 
+@pytest.mark.parametrize("odd", ["a\0", "b" * 257, "\0", "\ud800"])
+def test_text_that_no_vocabulary_holds_is_unknown(odd: str) -> None:
+    vocabulary = Vocabulary.of(["a", "b" * 256]).extended(["?"])
+    assert vocabulary.row(odd) == -1
+    assert vocabulary.rows([odd, "a", odd, "?"]).tolist() == [-1, 0, -1, 2]
+    assert Vocabulary.of([]).rows([odd]).tolist() == [-1]
+    assert vocabulary.rows(np.array([odd, "b" * 256])[1:]).tolist() == [1]
+
+
 def test_text_of_a_number_is_parsed_only_for_int_ids() -> None:
     assert Vocabulary.of([7]).parse("7") == 7
     assert Vocabulary.of(["7"]).parse("7") == "7"
