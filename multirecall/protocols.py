@@ -59,7 +59,12 @@ class Retriever(ABC):
 
     @abstractmethod
     def retrieve(self, query: Query, quota: int) -> RankedList:
-        """At most `quota` items for one user, best first under the ordering rule of `topk`."""
+        """At most `quota` items for one user, best first under the ordering rule of `topk`.
+
+        Raises:
+            RequestError: the query cannot be answered, such as for a term of the wrong form. This path then reports
+                `failed` for this user alone, and the breaker does not count it; so with every `DataError`.
+        """
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
         """The same for several users; item by item equal to `retrieve`."""
@@ -71,6 +76,10 @@ class Retriever(ABC):
         It shares what did not change with this one, or is this one where nothing did; this one goes on answering as
         before, in other threads too. From then on every row of `changes.data` may stand in a query. What was removed
         needs no care: the engine keeps it out through `query.allowed`.
+
+        Raises:
+            DataError: it cannot take them. A change that is not acknowledged yet is then refused, and nothing changes;
+                from an older one on, as after any other exception, the path serves as before until a refit.
         """
         raise TypeError(f"{type(self).__name__} takes no live changes: its `live` is empty")
 

@@ -27,7 +27,7 @@ class PathStatus:
             garbage) or `skipped` (not called, since it kept failing).
         count: candidates that it contributed to the fusion; in a batch, over all users.
         ms: wall time until its list was there, or until it was given up, in milliseconds.
-        detail: what went wrong, or None.
+        detail: what went wrong, or None; in a batch that is `ok`, for which of its users.
     """
 
     state: State

@@ -12,15 +12,24 @@ import polars as pl
 from multirecall.data import Change, Changes
 from multirecall.engine.path import Path, fault_text
 from multirecall.engine.state import EngineState, allowed_of, windows_of
+from multirecall.errors import DataError
 from multirecall.protocols import Retriever
 
 _log = logging.getLogger("multirecall.engine")
 
 
-def applied(state: EngineState, changes: Sequence[Change]) -> EngineState:
+def applied(state: EngineState, changes: Sequence[Change], *, committing: bool = False) -> EngineState:
     """The state after these changes; the one before goes on answering as it did.
 
     A retriever that cannot take a change keeps what it knew, is told of no further one, and says so in `health`.
+
+    Args:
+        state: the state before.
+        changes: in order.
+        committing: whether they have not been acknowledged yet, so that a retriever can still refuse them.
+
+    Raises:
+        DataError: a retriever refused a change with one, while `committing`.
     """
     for change in _joined(changes):
         data, told = state.data.with_change(change)
@@ -28,8 +37,8 @@ def applied(state: EngineState, changes: Sequence[Change]) -> EngineState:
             state,
             data=data,
             allowed=allowed_of(data),
-            paths=tuple(_told(path, told) for path in state.paths),
-            fallback=replace(_told(state.fallback, told), quota=data.n_items),
+            paths=tuple(_told(path, told, committing) for path in state.paths),
+            fallback=replace(_told(state.fallback, told, committing), quota=data.n_items),
         )
     windows = windows_of(state.fusion, state.paths, state.data)
     return replace(state, windows=windows, data_version=state.data_version + len(changes))
@@ -51,7 +60,7 @@ def _one(changes: list[Change]) -> Change:
     return Change(changes[0].kind, pl.concat([change.frame for change in changes]), tuple(notes))
 
 
-def _told(path: Path, changes: Changes) -> Path:
+def _told(path: Path, changes: Changes, committing: bool) -> Path:
     data = changes.data
     if not path.retriever.live or path.stale:
         return replace(path, behind=path.n_items < data.n_items or path.n_users < data.n_users)
@@ -60,7 +69,9 @@ def _told(path: Path, changes: Changes) -> Path:
         if not isinstance(retriever, Retriever):
             raise TypeError(f"with_changes returned a {type(retriever).__name__}, not a retriever")
     except Exception as fault:  # noqa: BLE001 - a plug-in that fails must not lose an acknowledged change
+        if committing and isinstance(fault, DataError):
+            raise DataError(f"path {path.name!r} cannot take the change: {fault}") from None
         stale = f"it could not take a live change ({fault_text(fault)}); refresh() fits it anew"
         _log.warning("path %r serves as before: %s", path.name, stale)
-        return _told(replace(path, stale=stale), changes)
+        return _told(replace(path, stale=stale), changes, committing)
     return replace(path, retriever=retriever, n_items=data.n_items, n_users=data.n_users)

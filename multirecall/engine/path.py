@@ -15,6 +15,7 @@ from multirecall.engine.check import fault_of, fault_of_batch
 from multirecall.engine.deadline import Clock
 from multirecall.engine.known import known_part
 from multirecall.engine.workers import Workers
+from multirecall.errors import DataError, RequestError
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.protocols import Retriever
 from multirecall.query import Query, eligible_in_lists
@@ -32,12 +33,16 @@ class Garbage(Exception):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[L]):
-    """How one call of a path ended; without a list where it failed, was late or was skipped."""
+    """How one call of a path ended; without a list where it failed, was late or was skipped.
+
+    `callers`: whether it failed by what the caller sent, which says nothing of the path.
+    """
 
     ranked: L | None
     state: State
     ms: float
     detail: str | None = None
+    callers: bool = False
 
     @property
     def status(self) -> PathStatus:
@@ -81,9 +86,10 @@ class Path:
         return self._isolated(lambda: eligible_window(self.retriever, known, window, self.n_items))
 
     def answer_batch(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
-        """The same for several users."""
+        """The same for several users; those whose query is at fault get an empty list, and the others theirs."""
         known = [self._known(query) for query in queries]
-        return self._isolated(lambda: eligible_windows(self.retriever, known, window, self.n_items))
+        outcome = self._isolated(lambda: eligible_windows(self.retriever, known, window, self.n_items))
+        return self._one_by_one(known, window) if outcome.callers else outcome
 
     def crashed(self, fault: BaseException) -> Outcome[RankedList]:
         """The outcome of a call that could not begin, or that ended its worker thread's task."""
@@ -95,7 +101,10 @@ class Path:
 
     def noted(self, ticket: int, outcome: Outcome[L]) -> Outcome[L]:
         """Let the breaker know how a call ended."""
-        self.breaker.record(ticket, outcome.state, outcome.detail)
+        if outcome.callers:
+            self.breaker.excuse(ticket)
+        else:
+            self.breaker.record(ticket, outcome.state, None if outcome.state == "ok" else outcome.detail)
         return outcome
 
     def skipped(self) -> Outcome[Any]:
@@ -121,6 +130,21 @@ class Path:
     def _known(self, query: Query) -> Query:
         return known_part(query, self.n_items, self.n_users) if self.behind else query
 
+    def _one_by_one(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
+        start = self.clock()
+        single = [
+            self._isolated(lambda query=query: eligible_window(self.retriever, query, window, self.n_items))  # type: ignore[misc]
+            for query in queries
+        ]
+        ms = (self.clock() - start) * 1e3
+        faults = [one for one in single if one.ranked is None]
+        if not all(one.callers for one in faults) or len(faults) == len(single):
+            worst = min(faults, key=lambda one: one.callers)
+            return Outcome(None, "failed", ms, worst.detail, worst.callers)
+        batch = RankedBatch.from_lists([one.ranked or RankedList.empty() for one in single])
+        detail = f"nothing for {len(faults)} of {len(single)} users: {faults[0].detail}" if faults else None
+        return Outcome(batch, "ok", ms, detail)
+
     def _isolated(self, ask: Callable[[], L]) -> Outcome[L]:
         start = self.clock()
         try:
@@ -128,7 +152,8 @@ class Path:
         except BaseException as fault:
             if isinstance(fault, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise  # whoever sits at the keyboard means the program, not the path
-            return Outcome(None, "failed", (self.clock() - start) * 1e3, fault_text(fault))
+            callers = isinstance(fault, RequestError | DataError)
+            return Outcome(None, "failed", (self.clock() - start) * 1e3, fault_text(fault), callers)
         return Outcome(ranked, "ok", (self.clock() - start) * 1e3)
 
 

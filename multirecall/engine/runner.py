@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.path import Outcome, Path
-from multirecall.errors import PathError
+from multirecall.errors import PathError, RequestError
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.query import Query
 
@@ -28,6 +28,7 @@ def run_paths(
 
     Raises:
         PathError: a required path gave nothing, or every path failed.
+        RequestError: that, by what the caller sent.
     """
     outcomes = ask_paths(paths, windows, query, deadline)
     _refuse_total_failure(paths, outcomes)
@@ -108,13 +109,15 @@ def _inline_batch(path: Path, queries: Sequence[Query], window: int) -> Outcome[
 def _refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]]) -> None:
     """Where paths are merely late, or skipped because they were, the fallback still delivers."""
     for path, outcome in zip(paths, outcomes, strict=True):
+        if path.required and outcome.callers:
+            raise RequestError(f"required path {path.name!r}: {outcome.detail}")
         if path.required and outcome.state != "ok":
             raise PathError(
                 f"required path {path.name!r} {outcome.state}: {outcome.detail}; mend it, or set required = false"
             )
     if all(_failed(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)):
         details = "; ".join(f"{path.name}: {one.detail}" for path, one in zip(paths, outcomes, strict=True))
-        raise PathError(f"all paths failed: {details}")
+        raise (RequestError if all(one.callers for one in outcomes) else PathError)(f"all paths failed: {details}")
 
 
 def _failed(path: Path, outcome: Outcome[Any]) -> bool:

@@ -66,6 +66,7 @@ class Writer:
         """Journal and apply a change; on return it is durable, if the engine was ever saved, and seen by requests.
 
         Raises:
+            DataError: a retriever refuses it, or it does not fit the data; nothing has changed.
             BundleError: the journal cannot be written, or another writer holds the bundle; nothing has changed.
         """
         ticket = Ticket(change)
@@ -172,10 +173,11 @@ class Writer:
         """
         before = self._current()
         seq = before.journal_seq
-        due = [*self.store.hold(seq), *changes] if self.store is not None else changes
+        theirs = self.store.hold(seq) if self.store is not None else []
+        due = [*theirs, *changes]
         if not due:
             return
-        state = applied(before, due)
+        state = applied(applied(before, theirs), changes, committing=True)
         if self.store is not None:
             seq = self.store.append(changes)
         elif not self._said:
