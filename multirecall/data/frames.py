@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -29,8 +29,11 @@ def wrap(frame: Any, what: str) -> Source:
     return Source(converted, ((what, converted.height),))
 
 
-def wrap_rows(rows: Sequence[Any], what: str) -> Source:
+def wrap_rows(rows: Sequence[Any], what: str, ids: Collection[str]) -> Source:
     """Rows of the caller, each a mapping from column to value, as a source; a missing value is null.
+
+    Half of a surrogate pair, as a text has that was cut within a sign, becomes a question mark, but in the columns
+    `ids`.
 
     Raises:
         DataError: a row is no mapping, or values of a column differ in type.
@@ -40,6 +43,7 @@ def wrap_rows(rows: Sequence[Any], what: str) -> Source:
             raise DataError(
                 f"{what}: row {number} (the first is 0): got {row!r}; pass mappings from column to value, or a frame"
             )
+    _refuse_broken_ids(rows, what, ids)
     plain = [{column: _plain(value) for column, value in row.items()} for row in rows]
     _refuse_mixed(plain, what)
     names = dict.fromkeys(column for row in plain for column in row)
@@ -87,8 +91,22 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.float16 | np.float32):
         return float(str(value))
     if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    return value
+        return _plain(value.tolist())
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="replace").decode()
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _refuse_broken_ids(rows: Sequence[Mapping[str, Any]], what: str, ids: Collection[str]) -> None:
+    """Refuse ids that UTF-8 cannot hold: replaced, two of them could become one."""
+    for number, row in enumerate(rows):
+        for column in ids:
+            value = row.get(column)
+            if isinstance(value, str) and _plain(value) != value:
+                raise DataError(
+                    f"{what}: column {column!r}, row {number} (the first is 0): the id {value!r} holds half of a "
+                    "surrogate pair, which no file can; give the item or user another id"
+                )
 
 
 def _refuse_mixed(rows: Sequence[Mapping[str, Any]], what: str) -> None:
@@ -110,6 +128,14 @@ def _refuse_mixed(rows: Sequence[Mapping[str, Any]], what: str) -> None:
 SORTS: tuple[Any, ...] = (str, bool, int | float | Decimal, datetime, date, list | tuple)
 
 
+def _broken_text(fault: UnicodeEncodeError) -> str:
+    """What is wrong with a text that UTF-8 cannot hold."""
+    return (
+        f"holds half of a surrogate pair in {fault.object[:40]!r}, which no file can; "
+        "mend such texts, e.g. with text.encode(errors='replace').decode()"
+    )
+
+
 def _as_polars(frame: Any, what: str) -> pl.DataFrame:
     module = type(frame).__module__.partition(".")[0]
     try:
@@ -124,6 +150,8 @@ def _as_polars(frame: Any, what: str) -> pl.DataFrame:
                 return pl.DataFrame(frame)
     except ImportError as fault:
         raise DataError(f"{what}: a pandas frame needs pyarrow ({fault}): pip install pyarrow") from None
+    except UnicodeEncodeError as fault:
+        raise DataError(f"{what}: the {module} frame {_broken_text(fault)}") from None
     except (pl.exceptions.PolarsError, TypeError, ValueError) as fault:
         raise DataError(f"{what}: the {module} frame cannot be converted: {fault}; {ONE_TYPE}") from None
     raise DataError(f"{what}: got {type(frame).__name__}; pass a polars, pandas or pyarrow frame, or use Dataset.load")
@@ -141,6 +169,8 @@ def _of_pandas(frame: Any, what: str) -> pl.DataFrame:
         try:
             with any_time_zone():
                 columns[str(name)] = pl.from_pandas(values)
+        except UnicodeEncodeError as fault:
+            raise DataError(f"{what}: column {str(name)!r} {_broken_text(fault)}") from None
         except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError, NotImplementedError) as fault:
             raise DataError(f"{what}: column {str(name)!r} cannot be read ({fault}); {ONE_TYPE}") from None
     return pl.DataFrame(columns)

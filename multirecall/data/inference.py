@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from multirecall.data import remedies
 from multirecall.data.config import Kind
@@ -15,7 +16,7 @@ from multirecall.data.source import TEXTS, Source, comma_hint
 from multirecall.data.times import MICROS, times
 from multirecall.errors import DataError
 from multirecall.lists import offsets_of
-from multirecall.vocabulary import Vocabulary
+from multirecall.vocabulary import MAX_ID_CHARACTERS, Vocabulary
 
 SHORT_FLOATS: dict[str, Precision] = {"Float16": "float16", "Float32": "float32"}
 
@@ -66,6 +67,7 @@ def _datetime(source: Source, field: str) -> Numeric:
 
 def _categorical(source: Source, field: str) -> Categorical:
     values = _scalars(source, field, source.frame[field])
+    _refuse_unstorable(source, field, values, np.arange(values.len()))
     categories = Vocabulary.of(values.drop_nulls().unique().to_numpy(), f"{field}:")
     codes = pl.Series(values.len() * [-1], dtype=pl.Int32).to_numpy().copy()
     present = values.is_not_null().to_numpy()
@@ -85,6 +87,7 @@ def _tags(source: Source, field: str) -> Tags:
     rows = pl.Series("row", np.repeat(np.arange(lists.len()), lists.list.len().fill_null(0).to_numpy()))
     if flat.dtype == pl.String:
         flat = flat.str.strip_chars().replace("", None)
+        _refuse_unstorable(source, field, flat, rows.to_numpy())
     tags = pl.DataFrame([rows, flat]).drop_nulls().unique(maintain_order=True)
     categories = Vocabulary.of(tags["tag"].unique().to_numpy(), f"{field}:")
     lengths = np.bincount(tags["row"].to_numpy(), minlength=lists.len())
@@ -114,6 +117,22 @@ def _scalars(source: Source, field: str, values: pl.Series) -> pl.Series:
         f"{source.column(field)} has type {values.dtype}; use text or integer categories, "
         f"or leave the column out with {remedies.kinds(field, 'ignore')}"
     )
+
+
+def _refuse_unstorable(source: Source, field: str, values: pl.Series, rows: NDArray[np.integer]) -> None:
+    """Refuse categories that a vocabulary cannot hold; `rows`, int (n,), are those of `values` in the source."""
+    if values.dtype != pl.String:
+        return
+    unfit = (values.str.len_chars() > MAX_ID_CHARACTERS) | values.str.contains("\0", literal=True)
+    place = source.first(field, unfit)
+    if place is not None:
+        row, value = int(rows[place]), values[place]
+        ids = [f"{name} {source.frame[name][row]!r}" for name in ("item_id", "user_id") if name in source.frame.columns]
+        raise DataError(
+            f"{source.place(field, row)}{''.join(f', {one}' for one in ids)}: the category {value[:40]!r}… has "
+            f"{len(value)} characters or a NUL character; shorten it to {MAX_ID_CHARACTERS} characters, or read the "
+            f"field as text: {remedies.kinds(field, 'text')}"
+        )
 
 
 def _remedy(field: str) -> str:

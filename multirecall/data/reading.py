@@ -40,7 +40,9 @@ def read_change(data: Dataset, kind: ChangeKind, frame: Any) -> Change:
         raise DataError(f"change {kind!r}: {nearest(str(kind), get_args(ChangeKind))}")
     if kind == "remove_items" and not is_frame(frame):
         return Change(kind, _listed(data, frame))
-    source = wrap_rows(frame, kind) if isinstance(frame, list | tuple) else wrap(frame, kind)
+    own = data.config.columns
+    id_columns = {"user_id", "item_id", own.get("user_id", "user_id"), own.get("item_id", "item_id")}
+    source = wrap_rows(frame, kind, id_columns) if isinstance(frame, list | tuple) else wrap(frame, kind)
     if source.frame.is_empty():
         return Change(kind, pl.DataFrame(schema={"user_id": pl.Int64, "item_id": pl.Int64}))
     if kind == "add_interactions":

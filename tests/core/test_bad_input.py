@@ -89,6 +89,17 @@ def test_faulty_log(frame: pl.DataFrame, message: str) -> None:
         ({"item_id": [7], "price": [math.inf]}, {}, "column 'price', row 0 (the first is 0): the number is inf"),
         ({"item_id": [7], "day": ["x"]}, {"day": "datetime"}, "column 'day', row 0 (the first is 0): 'x' is no time"),
         ({"item_id": [7], "tags": [3]}, {"tags": "list"}, "column 'tags' has type Int64, no list; mend the cell, or"),
+        (
+            {"item_id": [7, 8], "shelf": ["a", "b" * 257]},
+            {"shelf": "categorical"},
+            f"column 'shelf', row 1 (the first is 0), item_id 8: the category '{40 * 'b'}'… has 257 characters or a "
+            "NUL character; shorten it to 256 characters, or read the field as text: kinds={'shelf': 'text'}",
+        ),
+        (
+            {"item_id": [7, 8, 9], "tags": [["ok"], ["fine", "a\0b"], ["ok"]]},
+            {},
+            "column 'tags', row 1 (the first is 0), item_id 8: the category 'a\\x00b'… has 3 characters or a NUL",
+        ),
         ({"item_id": [7], "raw": [b"x"]}, {}, "column 'raw' has type Binary; use text or integer categories"),
         ({"item_id": [7], "price": [1]}, {"prize": "number"}, "no table has a column 'prize'; did you mean 'price'?"),
     ],

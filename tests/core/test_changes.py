@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import Phase, given, settings
@@ -16,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from multirecall.data import Change, ChangeKind, Dataset, runs
 from multirecall.errors import BundleError, DataError, IdTypeError
 from multirecall.evaluation.splits import time_split
+from multirecall.testing import small_shop
 
 KINDS = {"colour": "categorical", "size": "categorical", "tags": "list", "price": "number", "since": "datetime"}
 FIELDS: dict[str, Any] = {
@@ -482,3 +484,14 @@ def test_a_changed_dataset_is_split_as_any_other(shop: Dataset) -> None:
     assert split.train.removed is not None
     assert split.train.removed.tolist() == [True, False, False]
     assert (split.users.tolist(), split.targets.tolist()) == ([9], [-1])
+
+
+def test_half_of_a_surrogate_pair_is_replaced_in_features_and_refused_in_ids() -> None:
+    data = small_shop("str")
+    row = {"item_id": "new", "title": "cut \ud83d", "tags": ["red", "\udc00"], "group": "\ud800"}
+    after, _ = data.with_change(data.read_change("add_items", [row]))
+    assert after.items.values(after.items.ids.row("new")) == {"title": "cut ?", "tags": ["red", "?"], "group": "?"}
+    with pytest.raises(DataError, match=r"add_items: column 'item_id', row 1 .* the id 'a\\ud800' holds half of a sur"):
+        data.read_change("add_items", [row, {**row, "item_id": "a\ud800"}])
+    with pytest.raises(DataError, match=r"the pandas frame holds half of a surrogate pair in 'cut \\ud83d'"):
+        data.read_change("add_items", pd.DataFrame([{"item_id": "new", "title": "cut \ud83d"}], dtype=object))
