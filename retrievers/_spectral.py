@@ -13,15 +13,20 @@ OVERSAMPLING = 16
 """Vectors beyond those asked for that the iteration carries, so that the last ones converge too."""
 
 
+def carried(dim: int, n_rows: int, n_columns: int) -> int:
+    """How many vectors the iteration carries."""
+    return min(dim + OVERSAMPLING, n_rows, n_columns)
+
+
 def right_singular_vectors(
     matrix: csr_array, dim: int, iterations: int, rng: np.random.Generator, progress: Progress, task: str
 ) -> NDArray[np.float32]:
     """The first `dim` right singular vectors of `matrix` (m, n), float32 (n, at most dim), largest value first.
 
     Randomised subspace iteration (Halko, Martinsson & Tropp, SIAM Review 2011, algorithm 4.4) on `AᵀA`, so that only
-    vectors of length `n` are made orthogonal. Memory: 4 (m + 2 n) (dim + 16) bytes.
+    vectors of length `n` are made orthogonal. Memory: the matrix twice more, and 4 (m + 3 n) (dim + 16) bytes.
     """
-    size = min(dim + OVERSAMPLING, *matrix.shape)
+    size = carried(dim, *matrix.shape)
     basis = rng.standard_normal((matrix.shape[1], size), np.float32)
     transposed = matrix.T.tocsr()
     with progress.task(task, iterations + 1) as advance:

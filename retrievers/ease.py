@@ -8,12 +8,12 @@ import numpy as np
 from pydantic import Field
 
 from multirecall.data import Dataset
-from multirecall.errors import CannotFit
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
 from multirecall.validation import Count, Positive
 
 from ._dense import DenseRows
+from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours import NeighbourRetriever
 from ._ridge import exact_weights, sparse_weights
 from ._weights import require_weight
@@ -41,7 +41,7 @@ class EASEConfig(PluginConfig):
     half_life: Positive | None = 10.0
     """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
 
-    memory_bytes: Annotated[int, Field(strict=True, gt=0)] = 2 * 2**30
+    memory_bytes: MemoryBytes = DEFAULT_BYTES
     """Most memory of the weights: 4 bytes a pair of items in the exact form, 24 bytes a neighbour while the sparse
     form is fitted, 8 afterwards. Changes results where `form` is `auto`."""
 
@@ -87,8 +87,4 @@ class EASE(NeighbourRetriever):
         )
 
     def _check(self, needed: int, n_items: int, otherwise: str) -> None:
-        if needed > self.config.memory_bytes:
-            raise CannotFit(
-                f"ease: the weights of {n_items:,} items need {needed:,} bytes, more than memory_bytes = "
-                f"{self.config.memory_bytes:,}; raise memory_bytes, or {otherwise}"
-            )
+        require_memory(needed, self.config.memory_bytes, f"ease: the fit of {n_items:,} items", f"or {otherwise}")

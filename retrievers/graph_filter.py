@@ -14,10 +14,14 @@ from multirecall.protocols import PluginConfig
 from multirecall.validation import Count, NonNegative, Positive
 
 from ._gather import SparseRows
+from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._nearest import BLOCK_BYTES, best_columns
 from ._neighbours import Exponent, NeighbourRetriever, powers
-from ._spectral import right_singular_vectors
+from ._spectral import carried, right_singular_vectors
 from ._weights import weighted_matrix
+
+NEIGHBOUR_BYTES = 16
+"""Of each neighbour of each item, while the lists of all blocks are joined."""
 
 
 class GraphFilterConfig(PluginConfig):
@@ -47,6 +51,10 @@ class GraphFilterConfig(PluginConfig):
     half_life: Positive | None = 10.0
     """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
 
+    memory_bytes: MemoryBytes = DEFAULT_BYTES
+    """Most memory of the fit beside the log: `4 · (dim + 16) · (n_users + 3 · n_items)` bytes for the spectrum, then
+    16 for each neighbour, 4 for each number of a vector, and two blocks of scores. A log that needs more is refused."""
+
 
 class GraphFilter(NeighbourRetriever):
     """Scores an item by the history's signal after an ideal low-pass filter on the normalised item graph.
@@ -69,9 +77,10 @@ class GraphFilter(NeighbourRetriever):
         """Find the spectrum, then each item's largest entries: `n_items² · dim` multiplications.
 
         Raises:
-            CannotFit: no interaction has a weight above 0.
+            CannotFit: no interaction has a weight above 0, or the fit needs more than `memory_bytes`.
         """
         config, matrix, n_items = self.config, weighted_matrix(data, "graph_filter"), data.n_items
+        self._check_memory(data.n_users, n_items)
         popularity = matrix.sum(axis=0)
         user_factors = powers(matrix.sum(axis=1), -config.user_exponent)
         item_factors = powers(popularity, -config.item_exponent)
@@ -92,3 +101,15 @@ class GraphFilter(NeighbourRetriever):
                 parts.append(best_columns(scores, config.neighbours))
                 advance(len(scores))
         self._neighbours = SparseRows.of_parts(parts, n_items)
+
+    def _check_memory(self, n_users: int, n_items: int) -> None:
+        config = self.config
+        n_vectors = carried(config.dim, n_users, n_items)
+        spectrum = 4 * n_vectors * (n_users + 3 * n_items)
+        lists = n_items * (4 * n_vectors + NEIGHBOUR_BYTES * min(config.neighbours, n_items))
+        require_memory(
+            max(spectrum, lists + 2 * min(BLOCK_BYTES, 4 * n_items**2)),
+            config.memory_bytes,
+            f"graph_filter: the fit of {n_users:,} users and {n_items:,} items",
+            "or lower dim or neighbours",
+        )

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import re
+import tracemalloc
+
 import numpy as np
+import polars as pl
 import pytest
 
 from multirecall.data import Dataset
+from multirecall.errors import CannotFit
 from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers._spectral import right_singular_vectors
 from multirecall.retrievers.graph_filter import GraphFilter, GraphFilterConfig
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
 from multirecall.testing.retriever import queries
+
+MEBIBYTE = 2**20
 
 Matrix = np.typing.NDArray[np.float64]
 
@@ -90,3 +97,31 @@ def test_stays_within_its_half_of_the_checkerboard() -> None:
     for query in queries(data)[: data.n_users]:
         own = Query(query.user, query.history, query.weights, ordered=False, exclude=np.unique(query.history))
         assert path.retrieve(own, 1).items.tolist() == [query.user]
+
+
+@pytest.mark.parametrize(
+    ("n_users", "n_items", "params"),
+    [(6_000, 500, {"dim": 300, "neighbours": 20}), (300, 2_500, {"dim": 100, "neighbours": 1_000})],
+)
+def test_takes_no_more_memory_than_it_says(n_users: int, n_items: int, params: dict[str, int]) -> None:
+    rng = np.random.default_rng(0)
+    log = {"user_id": np.arange(20_000) % n_users, "item_id": rng.integers(0, n_items, 20_000)}
+    data = Dataset.from_frames(pl.DataFrame(log))
+    assert data.interactions.matrix.nnz
+    with pytest.raises(CannotFit, match="or lower dim or neighbours") as fault:
+        fitted(data, memory_bytes=1, **params)
+    said = int(re.search(r"needs ([\d,]+) bytes", str(fault.value))[1].replace(",", ""))  # type: ignore[index]
+    fitted(data, memory_bytes=said, **params)
+    tracemalloc.start()
+    try:
+        fitted(data, iterations=1, **params)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert said / 2 < taken < said + 4 * MEBIBYTE
+
+
+def test_a_bound_that_is_too_low_is_named() -> None:
+    message = r"graph_filter: the fit of 42 users and 65 items needs [\d,]+ bytes, more than memory_bytes = 1,000"
+    with pytest.raises(CannotFit, match=message):
+        fitted(small_shop(), memory_bytes=1_000)

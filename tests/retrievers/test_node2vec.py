@@ -63,3 +63,12 @@ def test_cold_items_can_be_found_by_neighbours() -> None:
     path = fitted(data, dim=8, walks_per_node=2)
     query = Query(-1, np.arange(10, dtype=np.int32), np.ones(10, np.float32))
     assert cold & set(path.retrieve(query, data.n_items).items.tolist())
+
+
+@pytest.mark.parametrize(("walk_nodes", "per_node"), [(10**8, 5), (2 * 1_070 + 1_069, 2), (1, 1)])
+def test_a_large_graph_takes_fewer_walks_from_each_of_its_107_nodes(walk_nodes: int, per_node: int) -> None:
+    common = {"dim": 4, "walk_length": 10}
+    bounded = fitted(small_shop(), walks_per_node=5, walk_nodes=walk_nodes, **common)
+    plain = fitted(small_shop(), walks_per_node=per_node, **common)
+    query = queries(small_shop())[0]
+    assert bounded.retrieve(query, 20).scores.tolist() == plain.retrieve(query, 20).scores.tolist()
