@@ -1,4 +1,7 @@
-"""Every file of a bundle damaged in every way, and a disk that fails at every write; counts of what was borne."""
+"""Every file of a bundle damaged in every way, a disk that fails at every write, odd items and odd data for every path.
+
+Counts of what was borne.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ import numpy as np
 import typer
 from _faults import CHANGES, Saved, damage_every_file, fail_every_write
 from _harness import write
+from _odd_data import bear_odd_data, odd_data
+from _odd_items import RETRIEVERS, bear_odd_items
 from rich.progress import track
 
 from multirecall import Engine, EngineConfig
@@ -24,23 +29,6 @@ from multirecall.engine.journal import Journal, JournalReader
 from multirecall.engine.state import EngineState
 from multirecall.errors import BundleError
 from multirecall.testing import small_shop
-
-HNSW = {"index": {"kind": "hnsw"}}
-RETRIEVERS: dict[str, dict[str, Any]] = {
-    "als": HNSW,
-    "content": {},
-    "ease": {},
-    "graph_filter": {},
-    "item2vec": {},
-    "item_cf": {},
-    "next_item": {},
-    "node2vec": {},
-    "popularity": {"segment": "country"},
-    "sequence": {},
-    "two_tower": {"epochs": 1, **HNSW},
-    "user_cf": {},
-}
-"""All of them, with graphs where they have an index."""
 
 
 def main(
@@ -65,9 +53,27 @@ def main(
             own = Saved.of(state, config, Path(place) / errno.errorcode[code])
             figures[f"refused_writes_{errno.errorcode[code]}"] = fail_every_write(own, state, config, code)
             typer.echo(f"{errno.errorcode[code]} at every write: {figures[f'refused_writes_{errno.errorcode[code]}']}")
+        figures["odd_items"] = odd_items(Path(place))
+        typer.echo(f"odd items: {figures['odd_items']}")
+        figures["odd_data"] = odd_logs(Path(place))
+        typer.echo(f"odd data: {figures['odd_data']}")
         figures["full_disks"] = fill_disks(state, config, Path(place))
         typer.echo(f"full disks: {figures['full_disks']}")
     typer.echo(write("faults", figures))
+
+
+def odd_items(place: Path) -> dict[str, Counter[str]]:
+    """Odd items added live to each path."""
+    return {name: bear_odd_items(name, place / f"odd-{name}") for name in track(RETRIEVERS, "odd items")}
+
+
+def odd_logs(place: Path) -> Counter[str]:
+    """Each path fitted on odd data."""
+    outcome: Counter[str] = Counter()
+    for name in track(RETRIEVERS, "odd data"):
+        for number, (what, data) in enumerate(odd_data().items()):
+            outcome["fitted" if bear_odd_data(name, what, data, place / f"{name}-{number}") else "refused"] += 1
+    return outcome
 
 
 def fill_disks(state: Any, config: EngineConfig, place: Path) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _faults import CHANGES, DAMAGES, Saved, damage_every_file, fail_every_write, read_only, refused
+from _odd_data import bear_odd_data, odd_data
+from _odd_items import RETRIEVERS, bear_odd_items
 
 from multirecall import Engine, EngineConfig
 from multirecall.engine import bundle
@@ -94,3 +96,25 @@ def test_files_that_may_not_grow(saved: Saved) -> None:
     assert len(told) == 4
     assert all("check the disk and the permissions" in line for line in told), told
     assert [one.name for one in bundle.versions(saved.folder)] == ["000002", "000003"]
+
+
+@pytest.mark.parametrize("retriever", RETRIEVERS)
+def test_an_odd_item_is_refused_or_borne_for_good(retriever: str, tmp_path: Path) -> None:
+    assert bear_odd_items(retriever, tmp_path / "bundle") == {"taken": 38, "refused": 9}
+
+
+NEEDS_FEATURES = {"content"}
+NEEDS_ORDER = {"next_item", "sequence"}
+NEEDS_NO_WEIGHT = {"content", "item2vec", "item_cf", "popularity"}
+
+
+@pytest.mark.parametrize("retriever", RETRIEVERS)
+def test_odd_data_are_fitted_or_refused_with_a_reason(retriever: str, tmp_path: Path) -> None:
+    for number, (what, data) in enumerate(odd_data().items()):
+        fits = bear_odd_data(retriever, what, data, tmp_path / str(number))
+        unfit = (
+            (retriever in NEEDS_FEATURES and not data.items.features)
+            or (retriever in NEEDS_ORDER and what == "no order")
+            or (retriever not in NEEDS_NO_WEIGHT and what == "no weight")
+        )
+        assert fits != unfit, what

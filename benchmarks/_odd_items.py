@@ -1,0 +1,133 @@
+"""Items that hardly anybody has, added live to an engine of one path, and what must hold then and ever after."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from multirecall import Engine, EngineConfig, User
+from multirecall.errors import MultirecallError
+from multirecall.testing import small_shop
+
+HNSW = {"index": {"kind": "hnsw"}}
+RETRIEVERS: dict[str, dict[str, Any]] = {
+    "als": HNSW,
+    "content": {"jaccard": ["tags"]},
+    "ease": {},
+    "graph_filter": {},
+    "item2vec": {},
+    "item_cf": {},
+    "next_item": {},
+    "node2vec": {},
+    "popularity": {"segment": "country"},
+    "sequence": {},
+    "two_tower": {"epochs": 1, **HNSW},
+    "user_cf": {},
+}
+"""All of them, with graphs where they have an index."""
+
+LONG = "a1b2c3d4" * 40
+ODD_VALUES: dict[str, list[Any]] = {
+    "title": [
+        f"see https://example.org/{LONG}",
+        "word " * 2_000,
+        "x" * 10_000,
+        "ก" * 3_000,
+        "北京大学" * 200,
+        "cut in half \ud83d",
+        "\udc00",
+        "a\0b",
+        "",
+        None,
+        "a" + "\u0301" * 500,
+        "\u200d\u200c\ufeff",
+        "İ ﬁ ß ½ ﷺ",
+        "🎉" * 100,
+    ],
+    "tags": [
+        [f"tag{number}" for number in range(5_000)],
+        ["t" * 256],
+        ["t" * 257],
+        ["a\0b"],
+        ["\ud800"],
+        ["", " ", "red", "red"],
+        [],
+        None,
+    ],
+    "group": ["g" * 256, "g" * 257, "a\0b", "", " ", "\ud800", None],
+    "price": [1e300, -1.7e308, 1.7e308, 5e-324, -0.0, float("nan"), float("inf"), None],
+    "arrival": [datetime(1, 1, 1), datetime(9999, 12, 31), None],
+    "item_id": ["i" * 256, "i" * 257, "a\0b", "", "\ud800", "\u200b"],
+}
+"""By field of `small_shop`."""
+
+PLAIN = {"title": "red item number 7", "tags": ["red"], "group": "even", "price": 9.5, "arrival": datetime(2023, 8, 1)}
+REFIT_S = 120.0
+"""Longer than any refit takes."""
+
+
+def odd_items() -> list[dict[str, Any]]:
+    """Items with one odd value each, and one with nothing but an id."""
+    rows = [
+        {"item_id": f"odd-{field}-{number}", **PLAIN, field: value}
+        for field, values in ODD_VALUES.items()
+        for number, value in enumerate(values)
+    ]
+    return [*rows, {"item_id": "odd-bare"}]
+
+
+def bear_odd_items(retriever: str, folder: Path) -> Counter[str]:
+    """Add every odd item to an engine of this path alone, and prove what must hold. How many were taken and refused.
+
+    Each is refused with its field named, and nothing has changed, or it is there for good: the path goes on taking
+    changes and answering, and a refit, a save and a load go through with all of them and after they were removed.
+    """
+    path = {"retriever": retriever, "params": RETRIEVERS[retriever]}
+    outcomes: Counter[str] = Counter()
+    with Engine(EngineConfig.model_validate({"k": 5, "paths": [path]})).fit(small_shop("str")) as engine:
+        engine.save(folder)
+        for row in odd_items():
+            outcomes["taken" if taken(engine, row) else "refused"] += 1
+            prove(engine, f"after {row['item_id'][:20]!r}")
+        if any(taken(engine, row) for row in odd_items() if "t" * 257 in (row.get("tags") or ())):
+            raise AssertionError("what was refused is taken a second time")
+    with Engine.load(folder) as engine:
+        prove(engine, "after the journal was replayed")
+        engine.refresh().result(REFIT_S)
+        prove(engine, "after a refit")
+        engine.save(folder)
+    with Engine.load(folder) as engine:
+        prove(engine, "after save and load")
+        engine.remove_items(
+            [id_ for id_ in engine.data.items.ids.ids().tolist() if small_shop("str").items.ids.row(id_) < 0]
+        )
+        engine.refresh().result(REFIT_S)
+        prove(engine, "after they were removed")
+    return outcomes
+
+
+def taken(engine: Engine, row: dict[str, Any]) -> bool:
+    """Whether the item was taken; where it was not, nothing may have changed, and the error must name the field."""
+    before = engine.health()
+    try:
+        engine.add_items([row])
+    except MultirecallError as fault:
+        odd = next(field for field in ODD_VALUES if row[field] is not PLAIN.get(field))
+        if f"add_items: column {odd!r}, row 0 (the first is 0)" not in str(fault):
+            raise AssertionError(f"{row['item_id'][:20]!r}: the error does not name {odd!r}: {fault}") from None
+        if engine.health() != before:
+            raise AssertionError(f"{row['item_id'][:20]!r} was refused, but something has changed") from None
+        return False
+    return True
+
+
+def prove(engine: Engine, when: str) -> None:
+    """What must hold: the path takes an ordinary item, is well, and answers for users, batches and searches."""
+    engine.add_items([{"item_id": "plain", **PLAIN}])
+    users = [User("u1"), User(history=["plain", "i3"]), User(terms={"title": "red \ud800 " + LONG, "tags": ["\0"]})]
+    states = [engine.retrieve(user, seen=True).status for user in users] + [engine.retrieve_batch(users).status]
+    for name, health in engine.health().paths.items():
+        if health.stale is not None or health.failed or any(status[name].detail for status in states):
+            raise AssertionError(f"{name} {when}: {health.stale or health.last_fault}")
