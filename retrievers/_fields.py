@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Categorical, Feature, Numeric, Tags, Text
+from multirecall.data.words import FNV_PRIME, Words
 from multirecall.kernels import Array, kernel
 from multirecall.lists import offsets_of
 from multirecall.vocabulary import Id
 
 from ._bags import Bags
-from ._words import FNV_PRIME, Words
 
 MISSING, UNSEEN, FIRST = 0, 1, 2
 """Tokens of a field, from its first one: no value, a value that training did not have, and then its values."""

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Categorical, Feature, Numeric, Tags, Text
+from multirecall.data.words import Words
 from multirecall.kernels import Array, kernel
 from multirecall.vocabulary import Vocabulary
-
-from ._words import Words
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
 from multirecall.data import Categorical, Feature, Numeric, Table, Tags
+from multirecall.data.words import Words
 from multirecall.kernels import Array, kernel
 
 
@@ -62,10 +62,9 @@ def _block(feature: Feature) -> csr_array | None:
         n = feature.offsets.size - 1
         owners = np.repeat(np.arange(n), np.diff(feature.offsets))
         return _one_hot(owners, feature.codes, n, len(feature.categories))
-    words = pl.Series(feature.strings()).str.to_lowercase().str.extract_all(r"\w+")
-    exploded = pl.DataFrame({"owner": np.arange(words.len()), "word": words}).explode("word").drop_nulls()
-    codes = exploded["word"].rank("dense").to_numpy().astype(np.int64) - 1
-    return _one_hot(exploded["owner"].to_numpy(), codes, words.len(), int(codes.max(initial=-1)) + 1)
+    words = Words.of(feature)
+    owners = np.repeat(np.arange(len(feature)), np.diff(words.offsets))
+    return _one_hot(owners, words.numbers, len(feature), len(words.distinct))
 
 
 def _one_hot(owners: NDArray[np.integer], codes: NDArray[np.integer], n: int, n_codes: int) -> csr_array | None:

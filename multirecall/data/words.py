@@ -1,4 +1,4 @@
-"""From texts to words, numbered by what they are: one tokeniser for all retrievers."""
+"""From texts to words, numbered by what they are: the one tokeniser, for retrievers and figures alike."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data import Text
+from multirecall.data.features import Text
+from multirecall.data.letters import HAN, LETTER, MARK, SEPARATOR, UNSPACED, kinds, normalised
 from multirecall.kernels import Array, kernel
-
-from ._letters import HAN, LETTER, MARK, SEPARATOR, UNSPACED, kinds, normalised
 
 LONGEST = 64
 """Characters of the longest word that stands as it is, …"""
@@ -25,7 +24,7 @@ FNV_OFFSET, FNV_PRIME = 0xCBF29CE484222325 - 2**64, 0x100000001B3
 
 
 class Words(NamedTuple):
-    """The words of some texts, in the form of `_letters.folded`.
+    """The words of some texts, in the form of `letters.folded`.
 
     A word is a run of letters and digits with their marks. Where a script puts no spaces between words, each two
     neighbouring characters of a run are a word, and a run of one character is one: so a word of several characters

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multirecall.data import Text
-from multirecall.retrievers._words import KEPT, LONGEST, SLOTS, Words
+from multirecall.data.words import KEPT, LONGEST, SLOTS, Words
 
 TEXTS = st.lists(
     st.one_of(st.text(), st.text("aB9 _-é½ßΣσςİıI日本々のเรกี\u0323\u0301\u200d\ud800", max_size=12)), max_size=20

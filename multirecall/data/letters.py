@@ -9,7 +9,7 @@ from unicodedata import category, normalize
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data import Text
+from multirecall.data.features import Text
 
 SEPARATOR, MARK, LETTER, UNSPACED, HAN = range(5)
 """Kinds of characters: what ends a word; a mark on the character before it; letters and digits; letters of scripts
