@@ -78,7 +78,7 @@ class Breaker:
                 self._wait_s = min(2 * self._wait_s, LONGEST_RETRY_S)
 
     def excuse(self, ticket: int) -> None:
-        """Take note that an admitted call ended by a fault of the caller's: a probe makes way for the next."""
+        """Take note that an admitted call ended as the caller made it end: a probe makes way for the next."""
         with self._lock:
             if ticket == self._changes and self._state == "half_open":
                 self._turn("open", 0.0)

@@ -12,10 +12,14 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """Milliseconds from its making, or None for no limit."""
+    """Milliseconds from its making, or None for no limit.
+
+    `hasty`: whether the caller left less time than the config does, so that lateness says nothing of a path.
+    """
 
     limit_ms: float | None
     clock: Clock = perf_counter
+    hasty: bool = False
     start: float = field(init=False)
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ class PathHealth:
         breaker: `closed` (called), `open` (skipped) or `half_open` (one call tries whether it answers again).
         consecutive_failures: calls in a row that failed or were late.
         ok, late, failed, skipped: requests by how the path fared in them, as in `PathStatus.state`; without those
-            that failed by a fault of the caller's.
+            that failed by a fault of the caller's, or were late for a caller in more of a hurry than the config.
         running: calls on its worker threads that somebody waits for; 0 for an inline path.
         abandoned: calls on its worker threads that run although nobody waits for them any more.
         last_fault: what went wrong last, or None.

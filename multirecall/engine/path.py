@@ -12,7 +12,7 @@ import numpy as np
 
 from multirecall.engine.breaker import Breaker
 from multirecall.engine.check import fault_of, fault_of_batch
-from multirecall.engine.deadline import Clock
+from multirecall.engine.deadline import Clock, Deadline
 from multirecall.engine.known import known_part
 from multirecall.engine.workers import Workers
 from multirecall.errors import DataError, RequestError
@@ -35,7 +35,7 @@ class Garbage(Exception):  # noqa: N818
 class Outcome(Generic[L]):
     """How one call of a path ended; without a list where it failed, was late or was skipped.
 
-    `callers`: whether it failed by what the caller sent, which says nothing of the path.
+    `callers`: whether it failed, or was late, by what the caller sent, which says nothing of the path.
     """
 
     ranked: L | None
@@ -112,10 +112,11 @@ class Path:
         self.breaker.count("skipped")
         return Outcome(None, "skipped", 0.0, f"not called {self._refusal()}")
 
-    def out_of_time(self, ms: float) -> Outcome[Any]:
+    def out_of_time(self, deadline: Deadline) -> Outcome[Any]:
         """The outcome of a call that is not made because the request has no time left; no fault of the path's."""
-        self.breaker.count("late")
-        return Outcome(None, "late", ms, "the deadline had passed before its turn")
+        if not deadline.hasty:
+            self.breaker.count("late")
+        return Outcome(None, "late", deadline.elapsed_ms, "the deadline had passed before its turn", deadline.hasty)
 
     def _refusal(self) -> str:
         tally = self.breaker.tally

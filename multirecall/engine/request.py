@@ -45,7 +45,7 @@ def read_deadline(deadline_ms: float | None, default: float | None) -> Deadline:
         return Deadline(default)
     if isinstance(deadline_ms, bool) or not isinstance(deadline_ms, int | float) or not 0 < deadline_ms < 1e9:
         raise RequestError(f"deadline_ms must be a number of milliseconds between 0 and 1e9, got {deadline_ms!r}")
-    return Deadline(float(deadline_ms))
+    return Deadline(float(deadline_ms), hasty=default is not None and deadline_ms < default)
 
 
 def read_filters(

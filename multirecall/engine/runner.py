@@ -69,7 +69,7 @@ def run_fallback(path: Path, window: int, query: Query, deadline: Deadline) -> O
 
 def _begun(path: Path, query: Query, window: int, deadline: Deadline) -> Call | Outcome[RankedList]:
     if deadline.passed:
-        return path.out_of_time(deadline.elapsed_ms)
+        return path.out_of_time(deadline)
     ticket = path.admitted()
     if ticket is None:
         return path.skipped()
@@ -84,7 +84,7 @@ def _collected(path: Path, begun: Call | Outcome[RankedList], deadline: Deadline
     except TimeoutError:
         path.workers.abandon(begun.answer)
         late: Outcome[RankedList] = Outcome(
-            None, "late", deadline.elapsed_ms, f"no answer within {deadline.limit_ms:g} ms"
+            None, "late", deadline.elapsed_ms, f"no answer within {deadline.limit_ms:g} ms", deadline.hasty
         )
         return path.noted(begun.ticket, late)
 
@@ -96,7 +96,7 @@ def _give_up(path: Path, begun: Call | Outcome[RankedList] | None) -> None:
 
 def _inline(path: Path, query: Query, window: int, deadline: Deadline) -> Outcome[RankedList]:
     if deadline.passed:
-        return path.out_of_time(deadline.elapsed_ms)
+        return path.out_of_time(deadline)
     ticket = path.admitted()
     return path.skipped() if ticket is None else path.noted(ticket, path.answer(query, window))
 

@@ -72,7 +72,7 @@ class Fussy(Rows):
 
 @pytest.fixture(autouse=True)
 def registered(plugins: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    plugins(**{name.lower(): f"{__name__}:{name}" for name in ("Picky", "InlinePicky", "Clumsy", "Fussy")})
+    plugins(**{name.lower(): f"{__name__}:{name}" for name in ("Picky", "InlinePicky", "Clumsy", "Fussy", "Slow")})
     monkeypatch.setattr(Fussy, "fault", DataError)
     Fussy.gate.set()
 
@@ -136,6 +136,31 @@ def test_a_request_that_fails_as_a_whole_names_whose_fault_it_was(
     for ask in (lambda: served.retrieve(ODD), lambda: served.retrieve_batch([ODD])):
         with pytest.raises(error, match="no country, please"):
             ask()
+
+
+class Slow(Rows):
+    """Answers once `gate` is open."""
+
+    gate = threading.Event()
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        assert self.gate.wait(PATIENCE_S)
+        return super().retrieve(query, quota)
+
+
+@pytest.mark.parametrize(("deadline_ms", "counted"), [(20.0, 0), (200.0, 2)])
+def test_a_caller_in_a_hurry_makes_no_path_late(deadline_ms: float, counted: int) -> None:
+    Slow.gate.set()
+    paths = [{"retriever": "slow"}, {"retriever": "popularity"}]
+    served = Engine(EngineConfig.model_validate({"paths": paths, "deadline_ms": 200})).fit(small_shop("str"))
+    Slow.gate.clear()
+    try:
+        for _ in range(2):
+            assert served.retrieve(User(), deadline_ms=deadline_ms).status["slow"].state == "late"
+        health = served.health().paths["slow"]
+        assert (health.late, health.consecutive_failures) == (counted, counted)
+    finally:
+        Slow.gate.set()
 
 
 def test_a_probe_with_a_faulty_query_lets_the_next_one_try() -> None:
