@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from _odd_items import LONG, ODD_VALUES, REFIT_S, RETRIEVERS
+from _odd_changes import LONG, ODD_VALUES, REFIT_S, RETRIEVERS
 
 from multirecall import Engine, EngineConfig, User
 from multirecall.data import Dataset, Kind

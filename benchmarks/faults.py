@@ -1,7 +1,4 @@
-"""Every file of a bundle damaged in every way, a disk that fails at every write, odd items and odd data for every path.
-
-Counts of what was borne.
-"""
+"""Damaged files, a disk that fails at every write, odd changes and odd data for every path: what was borne."""
 
 from __future__ import annotations
 
@@ -19,8 +16,8 @@ import numpy as np
 import typer
 from _faults import CHANGES, Saved, damage_every_file, fail_every_write
 from _harness import write
+from _odd_changes import RETRIEVERS, bear_odd_changes
 from _odd_data import bear_odd_data, odd_data
-from _odd_items import RETRIEVERS, bear_odd_items
 from rich.progress import track
 
 from multirecall import Engine, EngineConfig
@@ -53,8 +50,8 @@ def main(
             own = Saved.of(state, config, Path(place) / errno.errorcode[code])
             figures[f"refused_writes_{errno.errorcode[code]}"] = fail_every_write(own, state, config, code)
             typer.echo(f"{errno.errorcode[code]} at every write: {figures[f'refused_writes_{errno.errorcode[code]}']}")
-        figures["odd_items"] = odd_items(Path(place))
-        typer.echo(f"odd items: {figures['odd_items']}")
+        figures["odd_changes"] = odd_changes(Path(place))
+        typer.echo(f"odd changes: {figures['odd_changes']}")
         figures["odd_data"] = odd_logs(Path(place))
         typer.echo(f"odd data: {figures['odd_data']}")
         figures["full_disks"] = fill_disks(state, config, Path(place))
@@ -62,9 +59,9 @@ def main(
     typer.echo(write("faults", figures))
 
 
-def odd_items(place: Path) -> dict[str, Counter[str]]:
-    """Odd items added live to each path."""
-    return {name: bear_odd_items(name, place / f"odd-{name}") for name in track(RETRIEVERS, "odd items")}
+def odd_changes(place: Path) -> dict[str, Counter[str]]:
+    """Odd items and events added live to each path."""
+    return {name: bear_odd_changes(name, place / f"odd-{name}") for name in track(RETRIEVERS, "odd changes")}
 
 
 def odd_logs(place: Path) -> Counter[str]:

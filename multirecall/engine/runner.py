@@ -109,7 +109,7 @@ def _inline_batch(path: Path, queries: Sequence[Query], window: int) -> Outcome[
 def _refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]]) -> None:
     """Where paths are merely late, or skipped because they were, the fallback still delivers."""
     for path, outcome in zip(paths, outcomes, strict=True):
-        if path.required and outcome.callers:
+        if path.required and outcome.state == "failed" and outcome.callers:
             raise RequestError(f"required path {path.name!r}: {outcome.detail}")
         if path.required and outcome.state != "ok":
             raise PathError(
