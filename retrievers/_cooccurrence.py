@@ -16,6 +16,9 @@ AHEAD = 8
 """Users whose items are on their way from memory while those of one are added up: lists lie far from each other, so
 that the processor, left to itself, would wait for the start of each. Speed only."""
 
+MOST_ITEMS = 10_000
+"""Items of a user that make pairs: the time grows with their square, so that a crawler would take most of it."""
+
 FETCHED = 128
 """Bytes of a list that are asked for ahead; the processor expects the rest by itself. Speed only."""
 
@@ -36,14 +39,17 @@ def cooccurring(
 
     With `x_ui` the entries of `by_user` (users × items, ≥ 0), `n_u = Σ_i x_ui` and `n_i = Σ_u x_ui²`:
     `S[s → t] = Σ_u (x_us · x_ut / n_u^g) / (n_s^a · n_t^b + shrinkage^(a + b))`, with the exponents g of the user,
-    a of the source and b of the target.
+    a of the source and b of the target. Of a user with more than 10,000 items, as many make pairs, spread evenly over
+    their rows.
     """
     if not by_user.data.all():
         by_user = by_user.copy()
         by_user.eliminate_zeros()
     n_items = by_user.shape[1]
-    by_item = by_user.tocsc()
     item_sums = np.bincount(by_user.indices, np.square(by_user.data), n_items)
+    user_sums = by_user.sum(axis=1)
+    by_user = thinned(by_user, MOST_ITEMS)
+    by_item = by_user.tocsc()
     arguments = (
         by_user.indptr.astype(np.int64),
         by_user.indices.astype(np.uint16 if n_items <= 1 << 16 else np.int32),
@@ -51,13 +57,26 @@ def cooccurring(
         by_item.indptr.astype(np.int64),
         by_item.indices.astype(np.int32),
         by_item.data,
-        powers(by_user.sum(axis=1), -user_exponent),
+        powers(user_sums, -user_exponent),
         powers(item_sums, source_exponent),
         powers(item_sums, target_exponent),
         shrinkage ** (source_exponent + target_exponent),
         n_neighbours,
     )
     return in_blocks(lambda start, stop: _neighbours(start, stop, *arguments), n_items, threads, progress, task)
+
+
+def thinned(matrix: csr_array, most: int) -> csr_array:
+    """The matrix with at most `most` entries in a row; those of a longer one are spread evenly over it."""
+    lengths = np.diff(matrix.indptr)
+    longer = np.flatnonzero(lengths > most)
+    if not longer.size:
+        return matrix
+    keep = np.repeat(lengths <= most, lengths)
+    for row in longer:
+        keep[matrix.indptr[row] + np.linspace(0, lengths[row] - 1, most).astype(np.int64)] = True
+    offsets = np.append(0, np.cumsum(keep))[matrix.indptr]
+    return csr_array((matrix.data[keep], matrix.indices[keep], offsets), shape=matrix.shape)
 
 
 @kernel

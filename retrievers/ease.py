@@ -57,8 +57,9 @@ class EASE(NeighbourRetriever):
 
         B = argmin ‖X - X B‖² + λ ‖B‖²  with  diag(B) = 0;    P = (XᵀX + λI)⁻¹,  B_st = -P_st / P_tt
 
-    The sparse form solves the same regression for each target on its `neighbours` items of largest cosine alone; with
-    all items as neighbours it is the exact one. A half-life weighs the history's row, so that newer items say more.
+    The sparse form solves the same regression for each target on its `neighbours` items of largest cosine alone, as
+    `item_cf` counts it; with all items as neighbours it is the exact one. A half-life weighs the history's row, so that
+    newer items say more.
 
     Live: histories; weights, and the items that have any, stay as fitted.
     """

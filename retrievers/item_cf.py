@@ -50,9 +50,10 @@ class ItemCF(NeighbourRetriever):
         S[s → t] = C_st / (n_s^a · n_t^b + shrinkage^(a + b)),    C_st = Σ_u x_us · x_ut / n_u^g
 
     with the exponents g of the user, a of the source and b of the target. An item that the history repeats
-    counts once. Without shrinkage, g/a/b of 0/.5/.5 give cosine (Sarwar et al., WWW 2001), other a and b that
-    add up to 1 the asymmetric cosine (Aiolli, RecSys 2013), 1/1/β is RP3β (Paudel et al., TiiS 2017), and a g
-    above 0 damps active users as TF-IDF and BM25 weighting do.
+    counts once; of a user with more than 10,000 items, as many make pairs, spread evenly over their rows. Without
+    shrinkage, g/a/b of 0/.5/.5 give cosine (Sarwar et al., WWW 2001), other a and b that add up to 1 the asymmetric
+    cosine (Aiolli, RecSys 2013), 1/1/β is RP3β (Paudel et al., TiiS 2017), and a g above 0 damps active users as
+    TF-IDF and BM25 weighting do.
     """
 
     Config: ClassVar[type[PluginConfig]] = ItemCFConfig

@@ -4,10 +4,12 @@ import numpy as np
 import oracles
 import polars as pl
 import pytest
+from scipy.sparse import csr_array
 
 from multirecall.data import Dataset
 from multirecall.progress import SILENT
 from multirecall.query import Query
+from multirecall.retrievers import _cooccurrence
 from multirecall.retrievers.item_cf import ItemCF, ItemCFConfig
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
 from multirecall.testing.retriever import queries
@@ -112,3 +114,27 @@ def test_order_means_nothing_in_a_log_without_times() -> None:
     query = queries(data)[0]
     mirrored = Query(query.user, query.history[::-1].copy(), query.weights[::-1].copy(), ordered=False)
     assert path.retrieve(query, 20).items.tolist() == path.retrieve(mirrored, 20).items.tolist()
+
+
+def test_of_a_user_with_very_many_items_some_make_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of seven items three make pairs: the first, the middle and the last; the sums of user and items stay whole."""
+    monkeypatch.setattr(_cooccurrence, "MOST_ITEMS", 3)
+    users, items = [1] * 7 + [2, 2, 3], [*range(7), 1, 2, 1]
+    data = Dataset.from_frames(pl.DataFrame({"user_id": users, "item_id": items}))
+    path = fitted(data, user_exponent=1.0, source_exponent=1.0, target_exponent=1.0, shrinkage=0)
+
+    def scores(item: int) -> dict[int, float]:
+        ranked = path.retrieve(Query(-1, np.array([item], np.int32), np.ones(1, np.float32), ordered=False), 9)
+        return dict(zip(ranked.items.tolist(), ranked.scores.tolist(), strict=True))
+
+    assert scores(0) == pytest.approx({3: 1 / 7, 6: 1 / 7})
+    assert scores(1) == pytest.approx({2: 1 / 2 / (3 * 2)})
+    assert scores(4) == {}
+
+
+def test_rows_of_a_matrix_are_thinned_evenly() -> None:
+    matrix = csr_array(np.arange(1, 41, dtype=np.float32).reshape(4, 10) * (np.arange(10) < [[10], [4], [0], [5]]))
+    dense = _cooccurrence.thinned(matrix, 4).toarray()
+    assert [np.flatnonzero(row).tolist() for row in dense] == [[0, 3, 6, 9], [0, 1, 2, 3], [], [0, 1, 2, 4]]
+    assert dense[dense > 0].tolist() == matrix.toarray()[dense > 0].tolist()
+    assert _cooccurrence.thinned(matrix, 10) is matrix
