@@ -42,8 +42,9 @@ class Retriever(ABC):
     """True: it applies `query.exclude` and `query.allowed` itself. Otherwise the engine asks for wider windows."""
 
     live: ClassVar[frozenset[str]] = frozenset()
-    """What it takes without a refit, of "interactions" and "items". A path that is not live goes on as fitted: the
-    engine shows it no item, user or history row that its fit did not have."""
+    """What it takes without a refit, of "interactions", "items" and "removals" (of events and users). A path that is
+    not live goes on as fitted: the engine shows it no item, user or history row that its fit did not have. One that
+    takes interactions and no removals goes on as it was, until a refit, once something is taken back."""
 
     def __init__(self, config: Any) -> None:
         """Take an instance of `Config`."""
@@ -74,8 +75,9 @@ class Retriever(ABC):
         """A retriever that knows these changes as well; called after every one where `live` names anything.
 
         It shares what did not change with this one, or is this one where nothing did; this one goes on answering as
-        before, in other threads too. From then on every row of `changes.data` may stand in a query. What was removed
-        needs no care: the engine keeps it out through `query.allowed`.
+        before, in other threads too. From then on every row of `changes.data` may stand in a query. Items that were
+        removed need no care: the engine keeps them out through `query.allowed`. With "removals" in `live`, events that
+        `changes.taken` has and users that `changes.forgotten` has count for nothing any more.
 
         Raises:
             DataError: it cannot take them. A change that is not acknowledged yet is then refused, and nothing changes;

@@ -32,14 +32,16 @@ class Vocabulary:
         dtype: an integer type or fixed-width text that holds every id; it widens where an id that joins needs it.
         holds_text: whether ids are str rather than int.
         what: names the ids in errors.
+        gone: rows that no id leads to any more, int32, ascending.
     """
 
-    __slots__ = ("_base", "_tail", "_tail_rows", "_tail_sorted", "dtype", "holds_text", "what")
+    __slots__ = ("_base", "_tail", "_tail_rows", "_tail_sorted", "dtype", "gone", "holds_text", "what")
 
-    def __init__(self, ids: NDArray[Any], what: str = "id") -> None:
+    def __init__(self, ids: NDArray[Any], what: str = "id", gone: NDArray[np.int32] | None = None) -> None:
         """Take unique `ids` (n,), of an integer or text dtype, in the order of their rows.
 
-        Those of a fit come sorted; from the first on that does not, they count as joined later.
+        Those of a fit come sorted; from the first on that does not, they count as joined later. An id that is `gone`
+        may stand there again.
         """
         falls = np.flatnonzero(ids[1:] <= ids[:-1])
         n_sorted = int(falls[0]) + 1 if falls.size else ids.size
@@ -47,8 +49,8 @@ class Vocabulary:
         self.dtype: np.dtype[Any] = ids.dtype
         self.holds_text = ids.dtype.kind == "U"
         self._base, self._tail = ids[:n_sorted], ids[n_sorted:]
-        order = np.argsort(self._tail)
-        self._tail_sorted, self._tail_rows = self._tail[order], (order + n_sorted).astype(np.int32)
+        self.gone = np.empty(0, np.int32) if gone is None else gone
+        self._sort_tail()
 
     @classmethod
     def of(cls, ids: Iterable[Id] | NDArray[Any], what: str = "id") -> Vocabulary:
@@ -88,6 +90,13 @@ class Vocabulary:
         longer.dtype = dtype
         return longer
 
+    def without(self, rows: NDArray[np.integer]) -> Vocabulary:
+        """A vocabulary of as many rows in which the ids of `rows` are unknown; one that joins again gets a new row."""
+        fewer = copy(self)
+        fewer.gone = np.union1d(self.gone, rows).astype(np.int32)
+        fewer._sort_tail()
+        return fewer
+
     def __len__(self) -> int:
         return self._base.size + self._tail.size
 
@@ -99,6 +108,7 @@ class Vocabulary:
         """
         values = self._checked(ids, lenient=True)
         rows = _places(self._base, values)
+        rows[np.isin(rows, self.gone)] = -1
         if self._tail.size:
             left = np.flatnonzero(rows < 0)
             places = _places(self._tail_sorted, values[left])
@@ -110,6 +120,8 @@ class Vocabulary:
         if not len(self) or not _is_plain(id_, self.holds_text):
             return int(self.rows((id_,))[0])
         place = _place(self._base, id_)
+        if self.gone.size and (self.gone == place).any():
+            place = -1
         if place >= 0 or not self._tail.size:
             return place
         place = _place(self._tail_sorted, id_)
@@ -143,6 +155,13 @@ class Vocabulary:
             return int(text)
         except ValueError:
             raise IdTypeError(f"{self.what} ids are int, got {text!r}: pass a whole number") from None
+
+    def _sort_tail(self) -> None:
+        """Sort the ids that joined later, but for those that are gone."""
+        n = self._base.size
+        left = np.setdiff1d(np.arange(self._tail.size), self.gone - n)
+        order = left[np.argsort(self._tail[left])]
+        self._tail_sorted, self._tail_rows = self._tail[order], (order + n).astype(np.int32)
 
     def _checked(self, ids: Iterable[Id] | NDArray[Any], *, lenient: bool = False) -> NDArray[Any]:
         values = _as_ids(ids, self.what, lenient)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from multirecall.data import Categorical, Changes, Dataset
-from multirecall.data.interactions import decay
+from multirecall.data.interactions import SECONDS_PER_DAY
 from multirecall.errors import CannotFit
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedBatch, RankedList
-from multirecall.progress import Progress
+from multirecall.progress import SILENT, Progress
 from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
@@ -23,16 +21,20 @@ from multirecall.topk import NO_ROWS, is_eligible, marks_of, precedes
 from multirecall.validation import Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
-TINY = float(np.finfo(np.float32).tiny)
+from ._fading import FadingCounts, scores_of, total
+
 ALL_BITS = 2**31 - 1
+
+LEAST = -1000.0
+"""Binary logarithm that the sum of all counts is taken for where they weigh nothing."""
 
 
 class PopularityConfig(PluginConfig):
     """Settings of `popularity`."""
 
     half_life_days: Positive | None = 180.0
-    """Days after which an event counts half, back from the newest event; None: all count alike, as they do
-    in a log without timestamps. Changes results."""
+    """Days after which an event counts half, back from the newest event that is not far beyond the rest; None: all
+    count alike, as they do in a log without timestamps. Changes results."""
 
     segment: str | None = None
     """A categorical user feature whose values have popularities of their own; None: one for all.
@@ -46,21 +48,21 @@ class Popularity(Retriever):
     """Ranks every item by its (decayed) event weights; items without interactions come last, by row.
 
     With a segment, the score is the Dirichlet-smoothed count `c_segment(i) + smoothing · c(i) / Σ c`; users of
-    an unknown segment get the overall counts `c`.
+    an unknown segment get the overall counts `c`. Counts are compared by their logarithms, so that what has faded
+    beyond all measure still stands in its order; below 2^-100 a score tells nothing else.
 
-    Live: new events, users and items count at once as in a refit.
+    Live: new events, users and items count at once as in a refit, and so does what is taken back, which costs as much
+    as a fit. So does an event while one far beyond the rest is in the log.
     """
 
     Config: ClassVar[type[PluginConfig]] = PopularityConfig
     inline = True
     filters = True
-    live = frozenset({"interactions", "items"})
+    live = frozenset({"interactions", "items", "removals"})
     config: PopularityConfig
-    _counts: NDArray[np.float64]
-    _chosen: NDArray[np.bool_]
-    _now: int | None
+    _counts: FadingCounts
+    _own_counts: FadingCounts
     _segments: Vocabulary
-    _segment_counts: csr_array
     _overall: RankedList
     _prior: RankedList
     _own: RankedBatch
@@ -68,24 +70,21 @@ class Popularity(Retriever):
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Count, and rank all items once."""
-        log = data.interactions
-        self._counts, self._chosen, self._now = np.empty(0), np.empty(0, np.bool_), log.now
-        self._segment_counts = csr_array((0, 0), dtype=np.float64)
-        self._count(data, log.users, log.items, log.weights * log.decay(self.config.half_life_days))
+        log = data.undecayed
+        self._segments, codes = _segments(data, self.config.segment)
+        self._counts, self._own_counts = self._counted(data, codes[log.users], log.items, log.weights, log.times)
+        self._rank(data)
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; O(items), and with segments O(their counts), for the ranking."""
-        path = type(self)(self.config)
-        path._now, shrinkage, weights = self._now, changes.fading, changes.weights.astype(np.float64)
-        half_life = self.config.half_life_days
-        if self._now is not None and changes.times is not None and changes.times.size:
-            path._now = max(self._now, int(changes.times.max()))
-            if half_life is not None:
-                shrinkage *= float(decay(path._now - self._now, half_life))
-                weights *= decay(path._now - changes.times, half_life)
-        path._counts, path._chosen = self._counts * shrinkage, self._chosen
-        path._segment_counts = self._segment_counts * shrinkage
-        path._count(changes.data, changes.users, changes.items, weights)
+        data, path = changes.data, type(self)(self.config)
+        path._segments, codes = _segments(data, self.config.segment)
+        if changes.takes_back or (changes.shifted and self._counts.rate > 0):
+            path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
+            return path
+        new = path._counted(data, codes[changes.users], changes.items, changes.undecayed, changes.times)
+        path._counts, path._own_counts = self._counts.joined(new[0]), self._own_counts.joined(new[1])
+        path._rank(data)
         return path
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
@@ -98,59 +97,54 @@ class Popularity(Retriever):
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
-        arrays = {
-            "counts": self._counts,
-            "chosen": self._chosen,
-            "segments": self._segments.ids(),
-            "segment_offsets": self._segment_counts.indptr,
-            "segment_items": self._segment_counts.indices,
-            "segment_counts": self._segment_counts.data,
-        }
-        write_component(folder, arrays, {"now": self._now})
+        for name, counts in (("counts", self._counts), ("own", self._own_counts)):
+            arrays = {"keys": counts.keys, "sums": counts.sums, "newest": counts.newest}
+            write_component(folder / name, arrays, {"rate": counts.rate})
+        write_component(folder / "segments", {"ids": self._segments.ids()}, {})
 
     @classmethod
     def load(cls, config: PopularityConfig, folder: Path, data: Dataset) -> Self:
         """See `Retriever.load`."""
-        arrays, meta = read_component(folder)
         path = cls(config)
-        path._counts, path._chosen, path._now = arrays["counts"], arrays["chosen"], meta["now"]
-        path._segments = Vocabulary(arrays["segments"], f"{config.segment}:")
-        path._segment_counts = csr_array(
-            (arrays["segment_counts"], arrays["segment_items"], arrays["segment_offsets"]),
-            shape=(len(path._segments), path._counts.size),
+        path._segments = Vocabulary(read_component(folder / "segments")[0]["ids"], f"{config.segment}:")
+        path._counts, path._own_counts = (
+            FadingCounts(**arrays, rate=meta["rate"])
+            for arrays, meta in (read_component(folder / name) for name in ("counts", "own"))
         )
-        path._rank()
+        path._rank(data)
         return path
 
-    def _count(
-        self, data: Dataset, users: NDArray[np.int32], items: NDArray[np.int32], weights: NDArray[np.float64]
-    ) -> None:
-        """Add events of decayed `weights` to the counts, which grow to the size of `data`, and rank."""
-        counts = np.bincount(items, weights, minlength=data.n_items).astype(np.float64)
-        counts[: self._counts.size] += self._counts
-        chosen = np.bincount(items, minlength=data.n_items) > 0
-        chosen[: self._chosen.size] |= self._chosen
-        self._counts, self._chosen = counts, chosen
-        self._segments, codes = _segments(data, self.config.segment)
-        segments = codes[users]
+    def _counted(
+        self,
+        data: Dataset,
+        segments: NDArray[np.int32],
+        items: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        times: NDArray[np.int64] | None,
+    ) -> tuple[FadingCounts, FadingCounts]:
+        """The counts of events by item, and by segment (-1: none) and item; events beyond `now` count as of now."""
+        rate = 0.0 if data.now is None else _rate(data.config.half_life_days) + _rate(self.config.half_life_days)
+        ages = np.zeros(items.size, np.int64) if times is None else np.minimum(times, data.now)
         known = segments >= 0
-        shape = (len(self._segments), data.n_items)
-        own = csr_array((weights[known], (segments[known], items[known])), shape=shape)
-        self._segment_counts.resize(shape)
-        self._segment_counts = (self._segment_counts + own).tocsr()
-        self._rank()
+        keys = segments[known].astype(np.int64) << 32 | items[known]
+        return FadingCounts.of(items, weights, ages, rate), FadingCounts.of(keys, weights[known], ages[known], rate)
 
-    def _rank(self) -> None:
+    def _rank(self, data: Dataset) -> None:
         """Rank all items, and for each segment those that it has events on."""
-        counts, own = self._counts, self._segment_counts
-        rows = np.arange(counts.size, dtype=np.int32)
-        self._overall = _ranked(rows, _scores(counts, self._chosen))
-        prior = _scores(counts * (self.config.smoothing / max(counts.sum(), TINY)), self._chosen)
+        now, counts, own = data.now or 0, self._counts, self._own_counts
+        rows = np.arange(data.n_items, dtype=np.int32)
+        exponents = counts.exponents(now)
+        self._overall = _ranked(rows, _spread(rows, counts.keys, scores_of(exponents)))
+        priors = exponents + np.log2(self.config.smoothing) - max(total(exponents), LEAST)
+        self._own_rows = (own.keys & ALL_BITS).astype(np.int32)
+        mixed = np.logaddexp2(own.exponents(now), priors[counts.keys.searchsorted(self._own_rows)])
+        scores = scores_of(np.concatenate([priors, mixed]))
+        prior = _spread(rows, counts.keys, scores[: priors.size])
         self._prior = _ranked(rows, prior) if len(self._segments) else self._overall
-        self._own_rows = own.indices.astype(np.int32)
-        scores = (own.data + prior[self._own_rows]).astype(np.float32)
-        runs = [slice(*bounds) for bounds in pairwise(own.indptr)]
-        self._own = RankedBatch.from_lists([_ranked(self._own_rows[run], scores[run]) for run in runs])
+        offsets = (own.keys >> 32).searchsorted(np.arange(len(self._segments) + 1))
+        lists = np.split(np.arange(own.keys.size), offsets[1:-1]) if len(self._segments) else []
+        scores = scores[priors.size :]
+        self._own = RankedBatch.from_lists([_ranked(self._own_rows[run], scores[run]) for run in lists])
 
     def _segment_of(self, query: Query) -> int:
         value = query.features.get(self.config.segment) if self.config.segment else None
@@ -162,9 +156,16 @@ class Popularity(Retriever):
         return RankedList(*_first(own.items, own.scores, own_rows, rest.items, rest.scores, n, *query.filter))
 
 
-def _scores(counts: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The counts as scores; an item that was ever chosen stays above 0, and so before those that never were."""
-    return np.where(chosen, np.maximum(counts, TINY), 0.0).astype(np.float32)
+def _rate(half_life_days: float | None) -> float:
+    """Halvings a second."""
+    return 0.0 if half_life_days is None else 1 / (half_life_days * SECONDS_PER_DAY)
+
+
+def _spread(rows: NDArray[np.int32], chosen: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scores of `chosen` rows among all; 0 of the others."""
+    spread = np.zeros(rows.size, np.float32)
+    spread[chosen] = scores
+    return spread
 
 
 def _ranked(items: NDArray[np.int32], scores: NDArray[np.float32]) -> RankedList:

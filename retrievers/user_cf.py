@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from multirecall.data import Changes, Dataset
 from multirecall.kernels import Array, kernel
@@ -67,13 +68,14 @@ class UserCF(Retriever):
     amplification, sections 2.3.2 and 2.3.3) on implicit data. They are found at request time in an inverted index
     from items to users; a known user is a neighbour of himself.
 
-    Live: new events, users and items count at once as in a refit.
+    Live: new events, users and items count at once as in a refit, and so does what is taken back, which costs as much
+    as a fit. So does an event while one far beyond the rest is in a log with a half-life.
     """
 
     Config: ClassVar[type[PluginConfig]] = UserCFConfig
     inline = True
     filters = True
-    live = frozenset({"interactions", "items"})
+    live = frozenset({"interactions", "items", "removals"})
     config: UserCFConfig
     _users_of: PatchedRows
     _items_of: PatchedRows
@@ -94,13 +96,13 @@ class UserCF(Retriever):
         """
         matrix = weighted_matrix(data, "user_cf")
         with progress.task("user_cf: index", 1) as advance:
-            self._users_of = PatchedRows.of(SparseRows.of_matrix(matrix.T.tocsr()))
-            self._items_of = PatchedRows.of(SparseRows.of_matrix(matrix))
-            self._weigh(self._items_of.sums(), self._users_of.sums(), 1.0)
+            self._index(matrix)
             advance(1)
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; O(events) and, for the sums, O(users + items)."""
+        if changes.takes_back or (changes.shifted and changes.data.log.half_life_days is not None):
+            return self._anew(changes.data)
         fade = self._fade * changes.fading
         if fade < LEAST_FADE:
             return self._faded(fade).with_changes(replace(changes, fading=1.0))
@@ -155,6 +157,17 @@ class UserCF(Retriever):
         path._items_of = PatchedRows.of_arrays(read_component(folder / "items_of")[0], sums["items"].size)
         path._weigh(sums["users"], sums["items"], meta["fade"])
         return path
+
+    def _anew(self, data: Dataset) -> Self:
+        """The same of all that is in the log."""
+        path = type(self)(self.config)
+        path._index(data.interactions.matrix)
+        return path
+
+    def _index(self, matrix: csr_array) -> None:
+        self._users_of = PatchedRows.of(SparseRows.of_matrix(matrix.T.tocsr()))
+        self._items_of = PatchedRows.of(SparseRows.of_matrix(matrix))
+        self._weigh(self._items_of.sums(), self._users_of.sums(), 1.0)
 
     def _faded(self, factor: float) -> Self:
         """The same with every stored weight multiplied, and nothing left to multiply by."""

@@ -14,6 +14,7 @@ from multirecall.data.changes import Change, Changes
 from multirecall.data.frames import wrap
 from multirecall.data.inference import feature
 from multirecall.data.interactions import Interactions
+from multirecall.data.taking import without_events, without_users
 from multirecall.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ def applied(data: Dataset, change: Change) -> Changes:
         return _with_events(data, change.frame)
     if change.kind == "remove_items":
         return _without_items(data, change.frame)
+    if change.kind == "remove_interactions":
+        return without_events(data, change.frame)
+    if change.kind == "remove_users":
+        return without_users(data, change.frame)
     return _with_items(data, change)
 
 
@@ -66,7 +71,9 @@ def _with_events(data: Dataset, frame: pl.DataFrame) -> Changes:
         events.items,
         times,
         log.decayed(events.weights, times),
+        events.weights,
         log.fading(data.now),
+        log.now != data.now and (data.log.has_far or log.has_far),
         touched=np.arange(len(data.items), len(items), dtype=np.int32),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from multirecall.data import remedies
 from multirecall.data.config import Column, DataConfig
+from multirecall.data.horizon import MICROSECONDS, settled
 from multirecall.data.ids import IdColumn, Type, agreed, read_ids
 from multirecall.data.inference import feature
 from multirecall.data.interactions import Interactions
@@ -21,8 +21,6 @@ from multirecall.data.table import Table
 from multirecall.errors import DataError
 from multirecall.validation import nearest
 from multirecall.vocabulary import Vocabulary
-
-MICROSECONDS = 1_000_000
 
 
 class Parts(NamedTuple):
@@ -48,7 +46,7 @@ def build(log_source: Source, item_source: Source | None, user_source: Source | 
     for what, source in (("user", user_source), ("item", item_source)):
         columns = [IdColumn(one, f"{what}_id") for one in (log_source, source) if one]
         types[f"{what}_id"] = agreed(columns, what, config.ids, notes)
-    log = read_log(log_source, config, types, notes)
+    log = settled(read_log(log_source, config, types, notes), log_source, config.future, (), notes)
     kinds: list[ColumnKind] = []
     items = _table(item_source, "item", log["item_id"], config, kinds, notes)
     users = _table(user_source, "user", log["user_id"], config, kinds, notes)
@@ -146,11 +144,9 @@ def _interactions(log: pl.DataFrame, users: Table, items: Table, config: DataCon
         micros=micros if micros is not None and micros.any() else None,
         positions=columns["position"].to_numpy() if "position" in columns.columns else None,
     )
-    if config.half_life_days is None:
-        return interactions
-    if times is None:
+    if config.half_life_days is not None and times is None:
         raise DataError("half_life_days needs a column 'timestamp' in the log; add one, or leave the decay out")
-    return replace(interactions, weights=(weights * interactions.decay(config.half_life_days)).astype(np.float32))
+    return interactions
 
 
 def _rows(values: pl.Series, vocabulary: Vocabulary) -> pl.Series:

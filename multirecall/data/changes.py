@@ -17,8 +17,11 @@ from multirecall.errors import BundleError
 
 if TYPE_CHECKING:
     from multirecall.data.dataset import Dataset
+    from multirecall.data.interactions import Interactions
 
-ChangeKind = Literal["add_interactions", "add_items", "update_items", "remove_items"]
+ChangeKind = Literal[
+    "add_interactions", "add_items", "update_items", "remove_items", "remove_interactions", "remove_users"
+]
 MAGIC = b"multirecall change 1"
 REMEDY = "restore the journal from a copy"
 
@@ -30,6 +33,8 @@ COLUMNS: dict[str, dict[str, Sequence[PolarsType]]] = {
     "add_items": ITEM_COLUMNS,
     "update_items": ITEM_COLUMNS,
     "remove_items": ITEM_COLUMNS,
+    "remove_interactions": {**ITEM_COLUMNS, **EVENT_COLUMNS},
+    "remove_users": {"user_id": EVENT_COLUMNS["user_id"]},
 }
 """The types that the columns of a change have; features are checked against the table when it is applied."""
 
@@ -41,7 +46,9 @@ class Change:
     Attributes:
         kind: what is done.
         frame: `user_id, item_id` and, where the log has them, `timestamp` (Int64 epoch microseconds), `position`
-            (Int64), `weight` (Float64, event weights applied); or `item_id` with feature columns; or `item_id`.
+            (Int64), `weight` (Float64, event weights applied); or `item_id` with feature columns; or `item_id`;
+            or, of events that are taken back, `user_id, item_id` and `timestamp` or `position` where given; or
+            `user_id`.
         notes: what the caller should know about the frame; not kept in bytes.
     """
 
@@ -98,7 +105,12 @@ class Changes:
         items: item rows, int32 (n,).
         times: epoch seconds, int64 (n,), or None where the log has no timestamps.
         weights: float32 (n,), decayed to `data.now`.
+        undecayed: float32 (n,), the same as they were given.
         fading: the factor by which what was decayed to the former `now` must be multiplied; 1 without half-life.
+        shifted: whether `now` moved, and not all ages with it: back, or with an event far beyond the rest in the log.
+            What was decayed must then be counted anew from `data`.
+        taken: events that are no longer in the log, with weights as of `data.now`; None where none was taken back.
+        forgotten: user rows that nobody has any more, int32, ascending; they keep their numbers.
         touched: item rows that are new or were given features, int32, ascending.
         removed: item rows that are no longer retrievable, int32, ascending.
         revived: item rows that were removed and are retrievable again, int32, ascending.
@@ -109,7 +121,21 @@ class Changes:
     items: NDArray[np.int32] = field(default_factory=_no_rows)
     times: NDArray[np.int64] | None = None
     weights: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    undecayed: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     fading: float = 1.0
+    shifted: bool = False
+    taken: Interactions | None = None
+    forgotten: NDArray[np.int32] = field(default_factory=_no_rows)
     touched: NDArray[np.int32] = field(default_factory=_no_rows)
     removed: NDArray[np.int32] = field(default_factory=_no_rows)
     revived: NDArray[np.int32] = field(default_factory=_no_rows)
+
+    @property
+    def n_taken_back(self) -> int:
+        """How many users were forgotten, or events taken back where no user was."""
+        return self.forgotten.size or (0 if self.taken is None else len(self.taken))
+
+    @property
+    def takes_back(self) -> bool:
+        """Whether something is gone from the log that was in it."""
+        return self.taken is not None or self.forgotten.size > 0

@@ -16,6 +16,9 @@ Kind = Literal["categorical", "list", "number", "text", "datetime", "ignore"]
 
 IdType = Literal["auto", "text", "int"]
 
+Future = Literal["keep", "clamp", "refuse"]
+"""What becomes of an event whose time is far beyond the rest of the log."""
+
 
 class DataConfig(StrictModel):
     """How a log and its tables are read."""
@@ -35,5 +38,9 @@ class DataConfig(StrictModel):
     """Factor on an event's weight by its name in the `event` column, ≥ 0; 1 where not named. Changes results."""
 
     half_life_days: Positive | None = None
-    """Days after which an event weighs half, counted back from the newest event; None: no decay.
-    Changes results."""
+    """Days after which an event weighs half, counted back from the newest event that is not far beyond the rest;
+    None: no decay. Changes results."""
+
+    future: Future = "keep"
+    """What becomes of events far beyond the rest, such as one of the year 2099 in a log of today: `keep` (nothing ages
+    by them), `clamp` (to the newest of the rest) or `refuse`. They are noted in any case. Changes results."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from multirecall.data.applying import applied
 from multirecall.data.build import Parts, build
 from multirecall.data.changes import Change, ChangeKind, Changes
-from multirecall.data.config import Column, DataConfig, IdType, Kind
+from multirecall.data.config import Column, DataConfig, Future, IdType, Kind
 from multirecall.data.files import read
 from multirecall.data.frames import wrap
 from multirecall.data.interactions import Interactions
@@ -69,6 +69,7 @@ class Dataset:
         ids: IdType | None = None,
         event_weights: Mapping[str, float] | None = None,
         half_life_days: float | None = None,
+        future: Future | None = None,
         config: DataConfig | None = None,
     ) -> Dataset:
         """Read parquet, CSV or TSV files (paths or glob patterns); `.csv.gz` and `.tsv.gz` are unpacked.
@@ -85,13 +86,14 @@ class Dataset:
             ids: `text` or `int`; by default decided over all tables together (see `DataConfig.ids`).
             event_weights: factor on an event's weight by its name.
             half_life_days: days after which an event weighs half.
+            future: what becomes of events far beyond the rest: `keep` (the default), `clamp` or `refuse`.
             config: all five of the above at once, e.g. `EngineConfig.data`.
 
         Raises:
             DataError: names file, column, row and remedy.
             ConfigError: an option is of the wrong type, or given beside `config`.
         """
-        settings = _settings(config, columns, kinds, ids, event_weights, half_life_days)
+        settings = _settings(config, columns, kinds, ids, event_weights, half_life_days, future)
         parts = build(
             read(interactions, "interactions"),
             None if items is None else read(items, "items"),
@@ -112,10 +114,11 @@ class Dataset:
         ids: IdType | None = None,
         event_weights: Mapping[str, float] | None = None,
         half_life_days: float | None = None,
+        future: Future | None = None,
         config: DataConfig | None = None,
     ) -> Dataset:
         """The same from polars, pandas or pyarrow frames."""
-        settings = _settings(config, columns, kinds, ids, event_weights, half_life_days)
+        settings = _settings(config, columns, kinds, ids, event_weights, half_life_days, future)
         parts = build(
             wrap(interactions, "interactions"),
             None if items is None else wrap(items, "items"),
@@ -146,12 +149,20 @@ class Dataset:
 
     @property
     def now(self) -> int | None:
-        """Epoch seconds of the newest event, or None without timestamps."""
+        """Epoch seconds of the newest event that is not far beyond the rest, or None without timestamps."""
         return self.log.now
 
     @cached_property
     def interactions(self) -> Interactions:
-        """All events as one log; after live changes it is merged when it is first asked for."""
+        """All events as one log, weights as of `now`; after live changes it is made when it is first asked for."""
+        log = self.undecayed
+        return (
+            log if self.log.half_life_days is None else replace(log, weights=self.log.decayed(log.weights, log.times))
+        )
+
+    @cached_property
+    def undecayed(self) -> Interactions:
+        """The same with weights as they were given."""
         return self.log.whole(self.n_users, self.n_items)
 
     def history(self, user: int) -> History:
@@ -188,18 +199,19 @@ class Dataset:
     def refreshed(self) -> Dataset:
         """What a load of all the data would give: rows in the order of ids, categories in theirs, one log.
 
-        Removed items keep a row, since their events still tell of others.
+        Users who were removed are gone, and so is who stands neither in the log nor in a table. Removed items keep a
+        row while their events tell of others.
         """
-        log = self.interactions
-        user_order, item_order = np.argsort(self.users.ids.ids()), np.argsort(self.items.ids.ids())
-        users, items = _inverse(user_order)[log.users], _inverse(item_order)[log.items]
-        sorted_log = replace(log, users=users, items=items).at(np.argsort(users, kind="stable"))
+        log = self.undecayed
+        users = _rows_of_a_load(self.users, log.users)
+        items = _rows_of_a_load(self.items, log.items)
+        log = _renumbered(log, users, items)
         return replace(
             self,
-            log=replace(self.log, base=sorted_log, later=()),
-            items=self.items.refreshed(item_order),
-            users=self.users.refreshed(user_order),
-            removed=None if self.removed is None or not self.removed.any() else self.removed[item_order],
+            log=replace(self.log, base=log.at(np.argsort(log.users, kind="stable")), later=()),
+            items=self.items.refreshed(items),
+            users=self.users.refreshed(users),
+            removed=None if self.removed is None or not self.removed.any() else self.removed[items],
         )
 
     def restricted(self, events: NDArray[np.bool_]) -> Dataset:
@@ -208,21 +220,12 @@ class Dataset:
         Users and items that then stand neither in the log nor in the caller's tables are gone, and rows are
         numbered anew, in the same order.
         """
-        log = self.interactions
-        kept = log.at(events)
+        kept = self.undecayed.at(events)
         user_rows = np.flatnonzero(_occurs(kept.users, self.n_users) | self.users.listed)
         item_rows = np.flatnonzero(_occurs(kept.items, self.n_items) | self.items.listed)
-        kept = replace(
-            kept,
-            users=np.searchsorted(user_rows, kept.users).astype(np.int32),
-            items=np.searchsorted(item_rows, kept.items).astype(np.int32),
-            n_users=user_rows.size,
-            n_items=item_rows.size,
-        )
-        runs = Runs(kept, (), self.config.half_life_days)
         return replace(
             self,
-            log=replace(runs, base=replace(kept, weights=runs.faded(kept.weights, log.now))),
+            log=Runs(_renumbered(kept, user_rows, item_rows), (), self.config.half_life_days),
             items=self.items.take(item_rows),
             users=self.users.take(user_rows),
             removed=None if self.removed is None else self.removed[item_rows],
@@ -230,7 +233,7 @@ class Dataset:
 
     def save(self, folder: Path) -> None:
         """Write the dataset into `folder`; rows stay as they are."""
-        log = self.interactions
+        log = self.undecayed
         columns: dict[str, NDArray[Any] | None] = {
             "users": log.users,
             "items": log.items,
@@ -274,7 +277,7 @@ class Dataset:
 def _settings(config: DataConfig | None, *options: Any) -> DataConfig:
     if not isinstance(config, DataConfig | None):
         raise ConfigError(f"Dataset: config is a {type(config).__name__}; pass a DataConfig, e.g. engine.config.data")
-    names = ("columns", "kinds", "ids", "event_weights", "half_life_days")
+    names = ("columns", "kinds", "ids", "event_weights", "half_life_days", "future")
     given = {name: option for name, option in zip(names, options, strict=True) if option is not None}
     if config is None:
         return validated(DataConfig, given, "Dataset")
@@ -287,10 +290,27 @@ def _occurs(rows: NDArray[np.int32], n: int) -> NDArray[np.bool_]:
     return np.bincount(rows, minlength=n) > 0
 
 
-def _inverse(order: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Where each row stands in `order`."""
-    places = np.empty(order.size, np.int32)
-    places[order] = np.arange(order.size, dtype=np.int32)
+def _rows_of_a_load(table: Table, occurring: NDArray[np.int32]) -> NDArray[np.intp]:
+    """The rows that a load would give, in the order of their ids."""
+    rows = np.setdiff1d(np.flatnonzero(_occurs(occurring, len(table)) | table.listed), table.ids.gone)
+    return rows[np.argsort(table.ids.ids(rows))]
+
+
+def _renumbered(log: Interactions, users: NDArray[np.integer], items: NDArray[np.integer]) -> Interactions:
+    """The log whose row `i` is what was row `users[i]` or `items[i]`; all that occur must be among them."""
+    return replace(
+        log,
+        users=_inverse(users, log.n_users)[log.users],
+        items=_inverse(items, log.n_items)[log.items],
+        n_users=users.size,
+        n_items=items.size,
+    )
+
+
+def _inverse(rows: NDArray[np.integer], n: int) -> NDArray[np.int32]:
+    """Where each of `n` rows stands in `rows`, -1 for nowhere."""
+    places = np.full(n, -1, np.int32)
+    places[rows] = np.arange(rows.size, dtype=np.int32)
     return places
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from multirecall.data.horizon import Times, now_of
 from multirecall.lists import offsets_of
 
 SECONDS_PER_DAY = 86_400
@@ -51,8 +52,13 @@ class Interactions:
 
     @cached_property
     def now(self) -> int | None:
-        """Epoch seconds of the newest event, or None without timestamps."""
-        return None if self.times is None or not self.times.size else int(self.times.max())
+        """Epoch seconds of the newest event that is not far beyond the rest, or None without timestamps."""
+        return None if self.newest is None else now_of([self.newest])
+
+    @cached_property
+    def newest(self) -> Times | None:
+        """What decides `now`; None without timestamps."""
+        return None if self.times is None else Times.of(self.times)
 
     def of_user(self, user: int) -> slice:
         """Where the events of user row `user` stand, oldest first; nowhere for an unknown user (-1)."""
@@ -79,12 +85,6 @@ class Interactions:
         """The columns by which a user's events are sorted, the first first; events equal in all keep input order."""
         return [column for column in (self.times, self.micros, self.positions) if column is not None]
 
-    def decay(self, half_life_days: float | None) -> NDArray[np.float64]:
-        """`0.5 ** (age / half_life)` of each event, (n,); ones without timestamps or half-life."""
-        if half_life_days is None or self.times is None or self.now is None:
-            return np.ones(len(self))
-        return decay(self.now - self.times, half_life_days)
-
     @cached_property
     def matrix(self) -> csr_array:
         """Users × items, float32: the largest weight of each pair, sorted by item within a user."""
@@ -97,7 +97,7 @@ class Interactions:
         return csr_array((values, self.items[pairs], offsets), shape=(self.n_users, self.n_items))
 
 
-def decay(ages: NDArray[np.int64] | int, half_life_days: float) -> NDArray[np.float64]:
-    """`0.5 ** (age / half_life)` of ages in seconds."""
-    shares: NDArray[np.float64] = np.exp2(-(np.asarray(ages) / (half_life_days * SECONDS_PER_DAY)))
-    return shares
+def halvings(times: NDArray[np.int64], now: int, half_life_days: float) -> NDArray[np.float64]:
+    """Half-lives since `times`, epoch seconds; 0 of what is later than `now`."""
+    ages: NDArray[np.float64] = np.maximum(now - times, 0) / (half_life_days * SECONDS_PER_DAY)
+    return ages

@@ -99,6 +99,32 @@ def read_events(
     return events
 
 
+def read_matches(
+    source: Source, config: DataConfig, log: Interactions, id_readers: Mapping[str, Reader]
+) -> pl.DataFrame:
+    """What names events of the log: `user_id`, `item_id` and, where given, `timestamp` and `position`.
+
+    Raises:
+        DataError: as `read_events`, and for any other column, since it would tell nothing apart.
+    """
+    theirs = source.frame.columns
+    source = _renamed(source, {ours: name for ours, name in config.columns.items() if name in theirs})
+    source.require("user_id", "item_id")
+    usable = {
+        "user_id": True,
+        "item_id": True,
+        "timestamp": log.times is not None,
+        "position": log.positions is not None,
+    }
+    names = [name for name, usable_here in usable.items() if usable_here]
+    for column in source.frame.columns:
+        if column not in names:
+            raise DataError(
+                f"{source.name}: column {column!r} tells no event of the log from another; pass {', '.join(names)} only"
+            )
+    return _parsed(source, config.model_copy(update={"event_weights": {}}), tuple(names), id_readers, [])
+
+
 def _renamed(source: Source, mapped: Mapping[Column, str]) -> Source:
     present = source.frame.columns
     aliases: dict[Column, str] = {

@@ -13,10 +13,11 @@ import polars as pl
 from multirecall.data.changes import Change, ChangeKind
 from multirecall.data.features import Categorical, Feature, Numeric, Tags
 from multirecall.data.frames import is_frame, wrap, wrap_rows
+from multirecall.data.horizon import settled
 from multirecall.data.ids import read_ids_like
 from multirecall.data.inference import feature
 from multirecall.data.kinds import is_index
-from multirecall.data.log import read_events
+from multirecall.data.log import Reader, read_events, read_matches
 from multirecall.data.source import Source
 from multirecall.errors import DataError
 from multirecall.validation import nearest
@@ -39,7 +40,9 @@ def read_change(data: Dataset, kind: ChangeKind, frame: Any) -> Change:
     if kind not in get_args(ChangeKind):
         raise DataError(f"change {kind!r}: {nearest(str(kind), get_args(ChangeKind))}")
     if kind == "remove_items" and not is_frame(frame):
-        return Change(kind, _listed(data, frame))
+        return Change(kind, _listed(kind, data.items.ids, frame, of_known=True))
+    if kind == "remove_users" and not is_frame(frame):
+        return Change(kind, _listed(kind, data.users.ids, frame, of_known=False))
     own = data.config.columns
     id_columns = {"user_id", "item_id", own.get("user_id", "user_id"), own.get("item_id", "item_id")}
     source = wrap_rows(frame, kind, id_columns) if isinstance(frame, list | tuple) else wrap(frame, kind)
@@ -47,17 +50,38 @@ def read_change(data: Dataset, kind: ChangeKind, frame: Any) -> Change:
         return Change(kind, pl.DataFrame(schema={"user_id": pl.Int64, "item_id": pl.Int64}))
     if kind == "add_interactions":
         return _events(data, source)
+    if kind == "remove_interactions":
+        return Change(kind, _matches(data, source))
+    if kind == "remove_users":
+        return Change(kind, _users(data, source))
     return Change(kind, _items(data, source, kind))
 
 
 def _events(data: Dataset, source: Source) -> Change:
     notes: list[str] = []
-    readers = {
+    frame = read_events(source, data.config, data.log.base, _id_readers(data), notes)
+    frame = settled(frame, source, data.config.future, data.log.newest, notes)
+    return Change("add_interactions", frame, tuple(notes))
+
+
+def _id_readers(data: Dataset) -> dict[str, Reader]:
+    return {
         column: partial(read_ids_like, known=table.ids, wanted=data.config.ids)
         for column, table in (("user_id", data.users), ("item_id", data.items))
     }
-    frame = read_events(source, data.config, data.log.base, readers, notes)
-    return Change("add_interactions", frame, tuple(notes))
+
+
+def _matches(data: Dataset, source: Source) -> pl.DataFrame:
+    return read_matches(source, data.config, data.log.base, _id_readers(data))
+
+
+def _users(data: Dataset, source: Source) -> pl.DataFrame:
+    theirs = data.config.columns.get("user_id", "user_id")
+    if theirs in source.frame.columns:
+        source = source.renamed({"user_id": theirs})
+    source.require("user_id")
+    user_ids = read_ids_like(source, "user_id", data.users.ids, data.config.ids)
+    return user_ids.unique(maintain_order=True).to_frame()
 
 
 def _items(data: Dataset, source: Source, kind: ChangeKind) -> pl.DataFrame:
@@ -87,17 +111,19 @@ def _items(data: Dataset, source: Source, kind: ChangeKind) -> pl.DataFrame:
     return pl.DataFrame([item_ids, *columns])
 
 
-def _listed(data: Dataset, given: Any) -> pl.DataFrame:
+def _listed(kind: ChangeKind, known: Vocabulary, given: Any, *, of_known: bool) -> pl.DataFrame:
+    """The distinct ids of a list, in the type of `known`; unknown ones are refused or passed on."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise DataError(f"remove_items: got {given!r}; pass a list of ids")
-    known = data.items.ids
+        raise DataError(f"{kind}: got {given!r}; pass a list of ids")
     listed = list(given.tolist() if isinstance(given, np.ndarray) else given)
     try:
-        rows = known.rows(listed)
+        known.rows(listed)
+        distinct = Vocabulary.of(listed, known.what).ids()
     except DataError as fault:
-        raise type(fault)(f"remove_items: {fault}") from None
-    _check_known("remove_items", np.array(listed, dtype=object), known)
-    return pl.DataFrame({"item_id": pl.Series(known.ids(np.unique(rows)))})
+        raise type(fault)(f"{kind}: {fault}") from None
+    if of_known:
+        _check_known(kind, np.array(listed, dtype=object), known)
+    return pl.DataFrame({f"{known.what}_id": pl.Series(distinct)})
 
 
 def _check_known(kind: ChangeKind, item_ids: Any, known: Vocabulary) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Any, NamedTuple
@@ -9,14 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data.interactions import SECONDS_PER_DAY, Interactions, decay
+from multirecall.data.horizon import Times, now_of
+from multirecall.data.interactions import Interactions, halvings
 
 GROWTH = 32
 """Each run has at least this many times the events of the next; only speed. So an event is copied at most about
 this often for each run that it passes through, and a history is looked up in few runs."""
 
-LARGEST_EXPONENT = 1000
-"""A factor stays finite, so that a weight that has faded to 0 stays 0."""
+FAINTEST = 60.0
+"""Half-lives that the newest event of a history counts as old at most: one whose events have all faded keeps what
+they weigh beside each other, which products of float32 could not hold otherwise."""
 
 
 class History(NamedTuple):
@@ -24,7 +27,8 @@ class History(NamedTuple):
 
     Attributes:
         items: item rows, int32 (n,).
-        weights: float32 (n,), decayed to the newest event of the log.
+        weights: float32 (n,), decayed to `Runs.now`; of a history all of which is older than `FAINTEST` half-lives,
+            to that many after its newest event.
         times: epoch seconds, int64 (n,), or None where the log has no timestamps.
     """
 
@@ -38,9 +42,9 @@ class Runs:
     """A log to which events are added without a sort of the whole: a log-structured merge (O'Neil et al. 1996).
 
     Attributes:
-        base: the events of a load, with weights as of its newest event.
-        later: sorted runs of events that came after, oldest arrivals first, each far shorter than the one before;
-            their weights are not decayed. Events that are equal in user, time and position keep the order of arrival.
+        base: the events of a load; weights are not decayed, here nor in the later runs.
+        later: sorted runs of events that came after, oldest arrivals first, each far shorter than the one before.
+            Events that are equal in user, time and position keep the order of arrival.
         half_life_days: see `DataConfig`.
     """
 
@@ -53,14 +57,29 @@ class Runs:
 
     @cached_property
     def now(self) -> int | None:
-        """Epoch seconds of the newest event, or None without timestamps."""
-        return max((run.now for run in (self.base, *self.later) if run.now is not None), default=None)
+        """Epoch seconds of the newest event that is not far beyond the rest, or None without timestamps."""
+        return now_of(self.newest)
+
+    @property
+    def newest(self) -> list[Times]:
+        """What decides `now`, run by run; nothing without timestamps."""
+        return [run.newest for run in self.all if run.newest is not None]
+
+    @property
+    def all(self) -> tuple[Interactions, ...]:
+        """The base and the later runs."""
+        return (self.base, *self.later)
+
+    @property
+    def has_far(self) -> bool:
+        """Whether some event is far beyond the rest."""
+        return any(part.n > 0 and part.newest[-1] > self.now for part in self.newest)
 
     def joined(self, run: Interactions) -> Runs:
         """The log with a sorted run of new events; runs that have become too alike in size are merged."""
         later = [*self.later, run]
         while len(later) > 1 and len(later[-2]) < GROWTH * len(later[-1]):
-            later[-2:] = [_merged(*later[-2:])]
+            later[-2:] = [merged(*later[-2:])]
         runs = replace(self, later=tuple(later))
         if len(self.base) >= GROWTH * len(later[0]):
             return runs
@@ -68,61 +87,59 @@ class Runs:
         _ = folded.base.offsets  # made here, so that no request waits for them
         return folded
 
+    def without(self, taken: Sequence[NDArray[np.bool_]]) -> Runs:
+        """The log without the events that are marked in each of its runs, bool (len(run),)."""
+        base, *later = [run.at(~marks) if marks.any() else run for run, marks in zip(self.all, taken, strict=True)]
+        return replace(self, base=base, later=tuple(run for run in later if len(run)))
+
     def whole(self, n_users: int, n_items: int) -> Interactions:
-        """All events as one log of so many users and items."""
+        """All events as one log of so many users and items, with weights that are not decayed."""
         log = self.base
         if self.later:
-            log = replace(self, later=(reduce(_merged, self.later),))._folded().base
+            log = replace(self, later=(reduce(merged, self.later),))._folded().base
         same = (log.n_users, log.n_items) == (n_users, n_items)
         return log if same else replace(log, n_users=n_users, n_items=n_items)
 
     def _folded(self) -> Runs:
         """The same log with the first of the later runs in the base."""
-        pair = replace(self, later=self.later[:1])
-        base = replace(pair.base, weights=pair.faded(pair.base.weights, pair.base.now))
-        run = pair.later[0]
-        run = replace(run, weights=pair.decayed(run.weights, run.times))
-        return replace(self, base=_merged(base, run), later=self.later[1:])
+        return replace(self, base=merged(self.base, self.later[0]), later=self.later[1:])
 
     def history(self, user: int) -> History:
         """The events of user row `user`, in the order of a load of all events; none for an unknown user (-1)."""
         stored = self.base.of_user(user) if user < self.base.n_users else slice(0, 0)
-        weights = self.faded(self.base.weights[stored], self.base.now)
         pieces = [(run, found) for run in self.later if (found := _of_user(run, user)) is not None]
         if not pieces:
             times = None if self.base.times is None else self.base.times[stored]
-            return History(self.base.items[stored], weights, times)
+            return History(self.base.items[stored], self._faint(self.base.weights[stored], times), times)
         parts = [(self.base, stored), *pieces]
         times, micros, positions = (_joined(parts, column) for column in ("times", "micros", "positions"))
         keys = [column for column in (positions, micros, times) if column is not None]
         order = np.lexsort(keys) if keys else slice(None)
-        later = [self.decayed(run.weights[at], None if run.times is None else run.times[at]) for run, at in pieces]
-        return History(
-            np.concatenate([run.items[at] for run, at in parts])[order],
-            np.concatenate([weights, *later])[order],
-            None if times is None else times[order],
-        )
+        times = None if times is None else times[order]
+        weights = np.concatenate([run.weights[at] for run, at in parts])[order]
+        return History(np.concatenate([run.items[at] for run, at in parts])[order], self._faint(weights, times), times)
 
     def decayed(self, weights: NDArray[np.float32], times: NDArray[np.int64] | None) -> NDArray[np.float32]:
-        """Weights of events of those times as of the newest event of the log."""
+        """Weights of events of those times as of `now`; 0 after some 149 half-lives, which float32 cannot hold."""
         if self.half_life_days is None or times is None or self.now is None:
             return weights
-        return _scaled(weights, decay(self.now - times, self.half_life_days))
+        return _halved(weights, halvings(times, self.now, self.half_life_days))
 
     def fading(self, since: int | None) -> float:
-        """The factor on every weight as of time `since`, for what it is as of the newest event."""
+        """The factor on every weight as of time `since`, for what it is as of `now`; 1 where that lies before."""
         if self.half_life_days is None or self.now is None or since is None:
             return 1.0
-        halvings = (self.now - since) / (self.half_life_days * SECONDS_PER_DAY)
-        return float(np.exp2(-max(halvings, -LARGEST_EXPONENT)))
+        return float(np.exp2(-halvings(np.array(since), self.now, self.half_life_days)))
 
-    def faded(self, weights: NDArray[np.float32], since: int | None) -> NDArray[np.float32]:
-        """Weights as of time `since`, as of the newest event."""
-        factor = self.fading(since)
-        return weights if factor == 1.0 else _scaled(weights, factor)
+    def _faint(self, weights: NDArray[np.float32], times: NDArray[np.int64] | None) -> NDArray[np.float32]:
+        """The weights of a history, decayed as `History` says."""
+        if self.half_life_days is None or times is None or self.now is None or not times.size:
+            return weights
+        ages = halvings(times, self.now, self.half_life_days)
+        return _halved(weights, ages - max(0.0, ages.min() - FAINTEST))
 
 
-def _merged(first: Interactions, second: Interactions) -> Interactions:
+def merged(first: Interactions, second: Interactions) -> Interactions:
     """Two sorted logs as one; where events are equal in user, time and position, those of `first` stand first."""
     if first.micros is not None or (second.micros is not None and second.micros.any()):
         first, second = _with_micros(first), _with_micros(second)
@@ -179,7 +196,7 @@ def _with_micros(log: Interactions) -> Interactions:
     return replace(log, micros=np.zeros(len(log), np.int32))
 
 
-def _scaled(weights: NDArray[np.float32], factors: float | NDArray[np.float64]) -> NDArray[np.float32]:
-    """Weights times factors, rounded once."""
-    scaled: NDArray[np.float32] = (weights.astype(np.float64) * factors).astype(np.float32)
-    return scaled
+def _halved(weights: NDArray[np.float32], times: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Weights halved so many times, rounded once."""
+    halved: NDArray[np.float32] = (weights.astype(np.float64) * np.exp2(-times)).astype(np.float32)
+    return halved

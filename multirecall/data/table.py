@@ -78,6 +78,15 @@ class Table:
         }
         return Table(self.ids, {**self.features, **changed}, listed)
 
+    def without(self, rows: NDArray[np.integer]) -> Table:
+        """The table in which `rows` have no id and no features any more; all rows keep their numbers."""
+        left = np.arange(len(self))
+        left[rows] = -1
+        listed = self.listed.copy()
+        listed[rows] = False
+        features = {field: feature.take(left) for field, feature in self.features.items()}
+        return Table(self.ids.without(rows), features, listed)
+
     def refreshed(self, order: NDArray[np.integer]) -> Table:
         """The table with its rows in `order`, that of their ids, and only the categories that it has use for."""
         taken = self.take(order)
@@ -85,7 +94,7 @@ class Table:
 
     def save(self, folder: Path) -> None:
         """Write the table into `folder`."""
-        arrays = {"ids": self.ids.ids(), "listed": self.listed}
+        arrays = {"ids": self.ids.ids(), "gone": self.ids.gone, "listed": self.listed}
         for number, feature in enumerate(self.features.values()):
             arrays |= {f"feature{number}-{name}": array for name, array in feature.arrays().items()}
         fields = [[field, feature.kind] for field, feature in self.features.items()]
@@ -100,4 +109,4 @@ class Table:
             prefix = f"feature{number}-"
             own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
             features[field] = feature_of(kind, field, own)
-        return cls(Vocabulary(arrays["ids"], meta["what"]), features, arrays["listed"])
+        return cls(Vocabulary(arrays["ids"], meta["what"], arrays["gone"]), features, arrays["listed"])

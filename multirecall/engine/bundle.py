@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from multirecall.config import FALLBACK, EngineConfig, config_hash, stored
 from multirecall.data import Dataset
+from multirecall.engine import forgetting
 from multirecall.engine.journal import JournalReader
 from multirecall.engine.lock import LOCK, WriterLock
 from multirecall.engine.path import Path as PathOfEngine
@@ -71,6 +72,8 @@ def claim(folder: Path) -> WriterLock:
 def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
     """Write a new version beside the others, then let `CURRENT` name it; the newest whole one before is kept.
 
+    None before it is kept where something has to be forgotten, see `forgetting`.
+
     The caller holds the bundle's lock, see `claim`. What a save that was killed has left behind is removed.
 
     Args:
@@ -99,11 +102,15 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
             "data_version": state.data_version,
             "journal_seq": state.journal_seq,
             "paths": state.names,
+            "forgetting": state.forgetting,
             "knows": {path.name: _knowledge(path) for path in (*state.paths, state.fallback)},
         }
+        if state.forgot:
+            forgetting.begin(folder)
         publish(folder, name, lambda draft: _write(state, draft, payload))
-        for old in older if before else ():
-            if old != before:
+        kept = [] if forgetting.is_due(folder) else [before] if before else older
+        for old in older:
+            if old not in kept:
                 remove(folder, old)
         return headline(folder, name, current=True)
     except OSError as fault:
@@ -178,6 +185,7 @@ def _loaded(folder: Path, name: str, threads: int | None) -> tuple[EngineConfig,
             fallback=_reminded(state.fallback, knows[FALLBACK], data),
             data_version=version.data_version,
             journal_seq=version.journal_seq,
+            forgetting=version.forgetting,
         )
         return config, state, version
 

@@ -130,6 +130,35 @@ class Engine:
         """
         return self._change("remove_items", ids)
 
+    def remove_interactions(self, interactions: Any) -> int:
+        """Take events back: histories, what counts as seen, popularity and `user_cf` are at once as if they never were.
+
+        Other paths learnt from them until `refresh`. Once the refit is saved, nothing of them is left in the bundle:
+        not in its version, which is then the only one, and not in the journal.
+
+        Args:
+            interactions: a frame or a list of dicts with `user_id` and `item_id` and, where they are to tell events
+                apart, `timestamp` and `position`; every event that equals a row in these is taken back.
+
+        Returns:
+            How many events were taken back; 0 where no row names one.
+
+        Raises:
+            As `add_interactions`.
+        """
+        return self._take_back("remove_interactions", interactions)
+
+    def remove_users(self, ids: Iterable[Id]) -> int:
+        """Forget users: their events are taken back as by `remove_interactions`, and their features and ids with them.
+
+        From the moment the call returns they are unknown; one who comes back is a new user. Ids that are unknown are
+        forgotten as well, since older versions and the journal may have them.
+
+        Returns:
+            How many of them were known.
+        """
+        return self._take_back("remove_users", ids)
+
     def refresh(self) -> Future[None]:
         """Fit all paths anew on all data, in the background; requests and live changes go on meanwhile.
 
@@ -272,6 +301,8 @@ class Engine:
     def save(self, folder: str | Path) -> None:
         """Save as a new version of a bundle, which is made if there is none; the version before is kept.
 
+        No version before is kept where a refit has forgotten what was taken back: then nothing is left of it.
+
         The first folder becomes the engine's own: later live changes are journaled there before they are
         acknowledged. Any other folder gets a copy.
 
@@ -399,6 +430,11 @@ class Engine:
         if change.frame.height:
             self._writer.commit(change)
         return change.frame.height
+
+    def _take_back(self, kind: ChangeKind, given: Any) -> int:
+        self._refuse_if_following(kind)
+        change = self._current().data.read_change(kind, given)
+        return self._writer.commit(change) if change.frame.height else 0
 
     def _refuse_if_following(self, what: str) -> None:
         if self._follower is not None:

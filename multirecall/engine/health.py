@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from multirecall.engine.breaker import BreakerState
 from multirecall.engine.path import Path
@@ -71,6 +71,8 @@ class StoreHealth:
         held: whether this engine is its writer; its first live change makes it that.
         journal_seq: number of the last change of its journal that is served.
         unsaved: changes in the journal that the version does not hold, and that a load replays.
+        to_forget: what has yet to be done before nothing of what was taken back is left in the bundle: `refresh` (and
+            then `save`), `save`, or None.
         fault: why a follower cannot read on, or None.
     """
 
@@ -79,6 +81,7 @@ class StoreHealth:
     held: bool
     journal_seq: int
     unsaved: int
+    to_forget: Literal["refresh", "save"] | None
     fault: str | None
 
 
@@ -133,7 +136,7 @@ def health_of(
         config_hash,
         state.data_version,
         state.data.n_live,
-        state.data.n_users,
+        state.data.n_users - state.data.users.ids.gone.size,
         state.data.n_events,
         {path.name: _of_path(path) for path in state.paths},
         _of_path(state.fallback),

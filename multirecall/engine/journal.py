@@ -183,6 +183,7 @@ class Journal(JournalReader):
             db = connected(self.file, "mode=rw")
             try:
                 db.execute("PRAGMA synchronous = FULL")
+                db.execute("PRAGMA secure_delete = ON")
                 db.execute(f"PRAGMA wal_autocheckpoint = {PAGES_IN_LOG}")
                 last = self._bounds(db, self._head.read())[1]
                 self._head.create(last)
@@ -219,8 +220,11 @@ class Journal(JournalReader):
         with _told(self.file):
             yield from self._changes(self._connection, seq)
 
-    def prune(self, upto: int) -> None:
-        """Forget the changes up to number `upto`, and give their space back.
+    def prune(self, upto: int) -> bool:
+        """Forget the changes up to number `upto`, overwrite them, and give their space back.
+
+        Returns:
+            Whether nothing of them is left on disk; not while somebody reads the journal for longer than seconds.
 
         Raises:
             BundleError: the journal cannot be written; then all are still there.
@@ -230,7 +234,8 @@ class Journal(JournalReader):
             with self._transaction() as db:
                 db.execute("DELETE FROM changes WHERE seq <= ?", (upto,))
                 db.execute("UPDATE identity SET pruned = max(pruned, ?)", (upto,))
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            [(busy, *_)] = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return not busy
 
     def close(self) -> None:
         """Let go of the files; a second call does nothing, nor does one in a child by fork."""

@@ -18,7 +18,16 @@ from multirecall.protocols import Retriever
 _log = logging.getLogger("multirecall.engine")
 
 
-def applied(state: EngineState, changes: Sequence[Change], *, committing: bool = False) -> EngineState:
+REMOVALS = ("remove_interactions", "remove_users")
+
+
+def applied(
+    state: EngineState,
+    changes: Sequence[Change],
+    found: dict[Change, int] | None = None,
+    *,
+    committing: bool = False,
+) -> EngineState:
     """The state after these changes; the one before goes on answering as it did.
 
     A retriever that cannot take a change keeps what it knew, is told of no further one, and says so in `health`.
@@ -26,6 +35,7 @@ def applied(state: EngineState, changes: Sequence[Change], *, committing: bool =
     Args:
         state: the state before.
         changes: in order.
+        found: takes how many events, or users, each change of `REMOVALS` has taken back.
         committing: whether they have not been acknowledged yet, so that a retriever can still refuse them.
 
     Raises:
@@ -33,12 +43,15 @@ def applied(state: EngineState, changes: Sequence[Change], *, committing: bool =
     """
     for change in _joined(changes):
         data, told = state.data.with_change(change)
+        if found is not None and change.kind in REMOVALS:
+            found[change] = told.n_taken_back
         state = replace(
             state,
             data=data,
             allowed=allowed_of(data),
             paths=tuple(_told(path, told, committing) for path in state.paths),
             fallback=replace(_told(state.fallback, told, committing), quota=data.n_items),
+            forgetting=state.forgetting | (change.kind in REMOVALS),
         )
     windows = windows_of(state.fusion, state.paths, state.data)
     return replace(state, windows=windows, data_version=state.data_version + len(changes))
@@ -64,6 +77,10 @@ def _told(path: Path, changes: Changes, committing: bool) -> Path:
     data = changes.data
     if not path.retriever.live or path.stale:
         return replace(path, behind=path.n_items < data.n_items or path.n_users < data.n_users)
+    if changes.takes_back and "interactions" in path.retriever.live and "removals" not in path.retriever.live:
+        stale = "it cannot take back what it has counted; refresh() fits it anew"
+        _log.warning("path %r serves as before: %s", path.name, stale)
+        return _told(replace(path, stale=stale), changes, committing)
     try:
         retriever = path.retriever.with_changes(changes)
         if not isinstance(retriever, Retriever):

@@ -111,6 +111,9 @@ class EngineState:
         data_version: rises with every change of the data and every refit, from process to process; a rollback takes
             it back with the fit.
         journal_seq: number of the last change of the bundle's journal that it holds.
+        forgetting: whether something was taken back that its fit may still know.
+        forgot: the `data_version` of its fit, where that was made without what had been taken back and older versions
+            of the bundle may still have it; else 0.
         version: rises with each state that is made in the process, by `dataclasses.replace` as well; what is kept
             of a state's answers is kept under it.
     """
@@ -124,6 +127,8 @@ class EngineState:
     allowed: NDArray[np.bool_] | None
     data_version: int = 0
     journal_seq: int = 0
+    forgetting: bool = False
+    forgot: int = 0
     version: int = field(init=False, default_factory=count(1).__next__)
 
     @property

@@ -10,7 +10,7 @@ from typing import Self
 
 from multirecall.config import EngineConfig
 from multirecall.data import Change
-from multirecall.engine import bundle
+from multirecall.engine import bundle, forgetting
 from multirecall.engine.bundle import Version
 from multirecall.engine.journal import Journal, JournalReader
 from multirecall.engine.live import applied
@@ -103,7 +103,10 @@ class Store:
             held.pop_all()
 
     def _prune(self) -> None:
-        self._held().prune(min(version.journal_seq for version in bundle.versions(self.folder)))
+        contained = min(version.journal_seq for version in bundle.versions(self.folder))
+        erased = self._held().prune(contained)
+        if forgetting.is_due(self.folder):
+            forgetting.finish(self.folder, erased)
 
     def _held(self) -> Journal:
         if self._journal is None:

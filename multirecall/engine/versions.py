@@ -58,6 +58,9 @@ class Version(StrictModel):
     paths: tuple[str, ...]
     """The paths that it serves."""
 
+    forgetting: bool = False
+    """Whether something was taken back that it may still know, see `EngineState`."""
+
 
 def versions(folder: Path) -> list[Version]:
     """The versions of a bundle, oldest first, by their manifests; one whose manifest is unreadable is left out.

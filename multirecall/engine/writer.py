@@ -13,7 +13,7 @@ from pathlib import Path
 
 from multirecall.config import EngineConfig
 from multirecall.data import Change
-from multirecall.engine import bundle
+from multirecall.engine import bundle, forgetting
 from multirecall.engine.health import RefitHealth, StoreHealth
 from multirecall.engine.live import applied
 from multirecall.engine.path import fault_text
@@ -34,9 +34,13 @@ def _interrupted() -> Exception:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A change that waits for its turn; its fault is that of an interrupt until more is known."""
+    """A change that waits for its turn; its fault is that of an interrupt until more is known.
+
+    `found` is how many events, or users, it has taken back.
+    """
 
     change: Change
+    found: int = 0
     done: bool = False
     fault: Exception | None = field(default_factory=_interrupted)
 
@@ -62,8 +66,11 @@ class Writer:
         self._saving = threading.Lock()
         self._said = False
 
-    def commit(self, change: Change) -> None:
+    def commit(self, change: Change) -> int:
         """Journal and apply a change; on return it is durable, if the engine was ever saved, and seen by requests.
+
+        Returns:
+            How many events, or users, it has taken back.
 
         Raises:
             DataError: a retriever refuses it, or it does not fit the data; nothing has changed.
@@ -76,6 +83,7 @@ class Writer:
                 self._commit([self._waiting.popleft() for _ in range(len(self._waiting))])
         if ticket.fault is not None:
             raise ticket.fault
+        return ticket.found
 
     def serve(self, state: EngineState) -> None:
         """Replace all that is served by a state that lives in no bundle; a refit under way is dropped."""
@@ -105,6 +113,7 @@ class Writer:
                 version = bundle.save(state, config, self.store.folder)
                 with self._turn:
                     self.store.saved_as(version)
+                    self._forgotten(state)
             else:
                 copy, _ = Store.founded(self._current(), config, folder)
                 copy.close()
@@ -136,7 +145,12 @@ class Writer:
         if store is None:
             return None
         unsaved = state.journal_seq - store.version.journal_seq
-        return StoreHealth(str(store.folder), store.version.name, store.held, state.journal_seq, unsaved, store.fault)
+        to_forget = (
+            "refresh" if state.forgetting else "save" if state.forgot or forgetting.is_due(store.folder) else None
+        )
+        return StoreHealth(
+            str(store.folder), store.version.name, store.held, state.journal_seq, unsaved, to_forget, store.fault
+        )
 
     @property
     def refit_health(self) -> RefitHealth:
@@ -152,7 +166,7 @@ class Writer:
 
     def _commit(self, group: list[Ticket]) -> None:
         try:
-            self._write([ticket.change for ticket in group])
+            found = self._write([ticket.change for ticket in group])
         except Exception as fault:  # noqa: BLE001 - the thread that waits must learn of it
             if len(group) == 1:
                 group[0].fault = fault
@@ -161,23 +175,25 @@ class Writer:
                     self._commit([ticket])
         else:
             for ticket in group:
+                ticket.found = found.get(ticket.change, 0)
                 ticket.fault = None
         finally:
             for ticket in group:
                 ticket.done = True
 
-    def _write(self, changes: list[Change]) -> None:
-        """Apply and journal changes, behind those that others journaled, and serve them.
+    def _write(self, changes: list[Change]) -> dict[Change, int]:
+        """Apply and journal changes, behind those that others journaled, and serve them; what `applied` has found.
 
         They are applied first, so that one which cannot be never stands in the journal.
         """
+        found: dict[Change, int] = {}
         before = self._current()
         seq = before.journal_seq
         theirs = self.store.hold(seq) if self.store is not None else []
         due = [*theirs, *changes]
         if not due:
-            return
-        state = applied(applied(before, theirs), changes, committing=True)
+            return found
+        state = applied(applied(before, theirs), changes, found, committing=True)
         if self.store is not None:
             seq = self.store.append(changes)
         elif not self._said:
@@ -186,6 +202,13 @@ class Writer:
         if self._missed is not None:
             self._missed[before.data_version] = due  # under this key, so that after an interrupt they count once
         self._publish(replace(state, journal_seq=seq))
+        return found
+
+    def _forgotten(self, saved: EngineState) -> None:
+        """Note that the bundle has forgotten, or will at its next save, what `saved` has."""
+        now = self._current()
+        if saved.forgot and now.forgot == saved.forgot:
+            self._publish(replace(now, forgot=0))
 
     def _settle(self, config: EngineConfig, folder: Path) -> None:
         """Save for the first time; live changes wait, since none may come between the version and its journal."""
@@ -193,6 +216,7 @@ class Writer:
             store, state = Store.founded(self._current(), config, folder)
             self._publish(state)
             self.store = store
+            self._forgotten(state)
 
     def _refresh(
         self, blueprint: Blueprint, before: EngineState, missed: dict[int, list[Change]], refit: Future[None]
@@ -200,12 +224,19 @@ class Writer:
         try:
             state = fitted(blueprint, before.data.refreshed(), SILENT)
             warm_up(state)
+            forgot = before.forgetting or before.forgot > 0
             reached, early = self._since(before.data_version, missed)
             state = applied(state, early)
             with self._turn:
                 _, late = self._since(reached, missed)
                 now = self._current()
-                state = replace(applied(state, late), data_version=now.data_version + 1, journal_seq=now.journal_seq)
+                version = now.data_version + 1
+                state = replace(
+                    applied(state, late),
+                    data_version=version,
+                    journal_seq=now.journal_seq,
+                    forgot=version if forgot else 0,
+                )
                 self._publish(state)
                 self._missed = None
                 self._refits += 1

@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from multirecall.data import Dataset
+from multirecall.data import Changes, Dataset
 from multirecall.errors import CannotFit
 from multirecall.lists import RankedList
 from multirecall.progress import SILENT
 from multirecall.protocols import Retriever
 from multirecall.query import Query
-from multirecall.testing.worlds import FIELDS, LiveShop, joined, live_changes, small_shop
+from multirecall.testing.worlds import FIELDS, LiveShop, joined, live_changes, removals, small_shop
 
 QUOTA = 15
 
@@ -138,14 +138,14 @@ class RetrieverContract:
         assert sum(len(path.retrieve(query, QUOTA)) for query in queries(data))
 
     def test_live_names_what_it_takes(self) -> None:
-        assert self.retriever.live <= {"interactions", "items"}
+        assert self.retriever.live <= {"interactions", "items", "removals"}
 
     @pytest.mark.parametrize(("timestamps", "fields"), [(True, FIELDS), (False, ())])
     def test_takes_live_changes(self, timestamps: bool, fields: tuple[str, ...], tmp_path: Path) -> None:
         """Lists stay valid, those of the former state stay as they were, and a bundle holds the changes."""
         shop = LiveShop(timestamps=timestamps, fields=fields)
         path, former = self.fit_live(shop), shop.data
-        for number, change in enumerate(live_changes(shop)):
+        for number, change in enumerate([*live_changes(shop), *self.removals_of(shop)]):
             asked = queries(former)
             before = [path.retrieve(query, QUOTA) for query in asked]
             changed = path.with_changes(change)
@@ -170,7 +170,7 @@ class RetrieverContract:
             pytest.skip("it promises no such thing")
         shop = LiveShop(timestamps=timestamps)
         path = self.fit_live(shop)
-        for change in live_changes(shop):
+        for change in [*live_changes(shop), *self.removals_of(shop)]:
             path = path.with_changes(change)
             refitted = self.fit(change.data)
             for query in queries(change.data):
@@ -187,6 +187,11 @@ class RetrieverContract:
         at_once = at_once.with_changes(joined(changes))
         for query in queries(shop.data):
             self.assert_close(at_once.retrieve(query, QUOTA), in_turn.retrieve(query, QUOTA))
+
+    def removals_of(self, shop: LiveShop) -> list[Changes]:
+        """What is taken back from the shop; nothing where an engine would tell the retriever of none."""
+        told = "interactions" not in self.retriever.live or "removals" in self.retriever.live
+        return removals(shop) if told else []
 
     def fit_live(self, shop: LiveShop) -> Retriever:
         """The retriever, fitted on what the shop holds; skips one that takes no live changes or not these data."""

@@ -110,6 +110,14 @@ class LiveShop:
         """Remove items."""
         return self._changed("remove_items", items)
 
+    def take_back(self, users: Sequence[int], items: Sequence[int]) -> Changes:
+        """Take back all events of these pairs."""
+        return self._changed("remove_interactions", pl.DataFrame({"user_id": users, "item_id": items}))
+
+    def forget(self, users: Sequence[int]) -> Changes:
+        """Forget users; one who comes back has another row than his id says."""
+        return self._changed("remove_users", users)
+
     def _changed(self, kind: ChangeKind, frame: Any) -> Changes:
         self.data, changes = self.data.with_change(self.data.read_change(kind, frame))
         return changes
@@ -133,6 +141,19 @@ def live_changes(shop: LiveShop) -> list[Changes]:
     return changes
 
 
+def removals(shop: LiveShop) -> list[Changes]:
+    """Events taken back, known and not, the last of an item among them; users forgotten, one of whom comes back."""
+    log = shop.data.interactions
+    rare = int(np.bincount(log.items, minlength=shop.data.n_items)[:60].argmin())
+    holders = shop.data.users.ids.ids(np.unique(log.users[log.items == rare])).tolist()
+    return [
+        shop.take_back([*holders, 3, 5], [*([rare] * len(holders)), 4, 64]),
+        shop.forget([8, 11]),
+        shop.interact([8, 2, 8], [3, 3, 10], [1.0, 2.0, 0.0], 12.0),
+        shop.forget([8]),
+    ]
+
+
 def joined(changes: Sequence[Changes]) -> Changes:
     """Several changes as one."""
     times = [change.times for change in changes if change.times is not None]
@@ -142,5 +163,6 @@ def joined(changes: Sequence[Changes]) -> Changes:
         np.concatenate([change.items for change in changes]),
         np.concatenate(times) if times else None,
         np.concatenate([change.weights for change in changes]),
+        np.concatenate([change.undecayed for change in changes]),
         touched=np.unique(np.concatenate([change.touched for change in changes])),
     )
