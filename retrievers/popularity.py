@@ -123,11 +123,14 @@ class Popularity(Retriever):
         times: NDArray[np.int64] | None,
     ) -> tuple[FadingCounts, FadingCounts]:
         """The counts of events by item, and by segment (-1: none) and item; events beyond `now` count as of now."""
-        rate = 0.0 if data.now is None else _rate(data.config.half_life_days) + _rate(self.config.half_life_days)
-        ages = np.zeros(items.size, np.int64) if times is None else np.minimum(times, data.now)
+        if times is None or data.now is None:
+            times, rate = np.zeros(items.size, np.int64), 0.0
+        else:
+            times = np.minimum(times, data.now)
+            rate = _rate(data.config.half_life_days) + _rate(self.config.half_life_days)
         known = segments >= 0
         keys = segments[known].astype(np.int64) << 32 | items[known]
-        return FadingCounts.of(items, weights, ages, rate), FadingCounts.of(keys, weights[known], ages[known], rate)
+        return FadingCounts.of(items, weights, times, rate), FadingCounts.of(keys, weights[known], times[known], rate)
 
     def _rank(self, data: Dataset) -> None:
         """Rank all items, and for each segment those that it has events on."""

@@ -10,6 +10,8 @@ from multirecall.engine.breaker import BreakerState
 from multirecall.engine.path import Path
 from multirecall.engine.state import EngineState
 
+ToForget = Literal["refresh", "save"] | None
+
 
 @dataclass(frozen=True, slots=True)
 class PathHealth:
@@ -81,7 +83,7 @@ class StoreHealth:
     held: bool
     journal_seq: int
     unsaved: int
-    to_forget: Literal["refresh", "save"] | None
+    to_forget: ToForget
     fault: str | None
 
 

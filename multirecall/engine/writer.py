@@ -14,7 +14,7 @@ from pathlib import Path
 from multirecall.config import EngineConfig
 from multirecall.data import Change
 from multirecall.engine import bundle, forgetting
-from multirecall.engine.health import RefitHealth, StoreHealth
+from multirecall.engine.health import RefitHealth, StoreHealth, ToForget
 from multirecall.engine.live import applied
 from multirecall.engine.path import fault_text
 from multirecall.engine.state import Blueprint, EngineState, fitted
@@ -145,7 +145,7 @@ class Writer:
         if store is None:
             return None
         unsaved = state.journal_seq - store.version.journal_seq
-        to_forget = (
+        to_forget: ToForget = (
             "refresh" if state.forgetting else "save" if state.forgot or forgetting.is_due(store.folder) else None
         )
         return StoreHealth(
