@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -134,8 +135,7 @@ class Path:
     def _one_by_one(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
         start = self.clock()
         single = [
-            self._isolated(lambda query=query: eligible_window(self.retriever, query, window, self.n_items))  # type: ignore[misc]
-            for query in queries
+            self._isolated(partial(eligible_window, self.retriever, query, window, self.n_items)) for query in queries
         ]
         ms = (self.clock() - start) * 1e3
         faults = [one for one in single if one.ranked is None]
