@@ -47,7 +47,7 @@ class NextItemConfig(PluginConfig):
     memory_bytes: MemoryBytes = DEFAULT_BYTES
     """Most memory of the fit: 4 bytes for each pair of inputs, and of an input and an item, where every item is an
     input at every speed. A log that needs more is refused. It bounds the time as well: the default lets 9,459 items
-    in at two speeds, which take 9 · 10¹² multiplications, a minute or two of a core."""
+    in at two speeds, which take 4.5 · 10¹² multiplications, a minute or two of a core."""
 
 
 class NextItem(Retriever):
