@@ -266,7 +266,9 @@ def _split(
     future = ~past if future is None else future
     train = data.restricted(past)
     pairs = log.users.astype(np.int64) * data.n_items + log.items
-    concurrent = None if log.times is None else float((log.times[~past] <= train.now).mean())
+    concurrent = None
+    if log.times is not None and train.now is not None:
+        concurrent = float((log.times[~past] <= train.now).mean())
     return _assembled(
         name,
         train,
