@@ -109,7 +109,7 @@ class Vocabulary:
         values = self._checked(ids, lenient=True)
         rows = _places(self._base, values)
         rows[np.isin(rows, self.gone)] = -1
-        if self._tail.size:
+        if self._tail_sorted.size:
             left = np.flatnonzero(rows < 0)
             places = _places(self._tail_sorted, values[left])
             rows[left] = np.where(places < 0, -1, self._tail_rows[places])
@@ -122,7 +122,7 @@ class Vocabulary:
         place = _place(self._base, id_)
         if self.gone.size and (self.gone == place).any():
             place = -1
-        if place >= 0 or not self._tail.size:
+        if place >= 0 or not self._tail_sorted.size:
             return place
         place = _place(self._tail_sorted, id_)
         return place if place < 0 else self._tail_rows.item(place)

@@ -200,12 +200,15 @@ class Dataset:
         """What a load of all the data would give: rows in the order of ids, categories in theirs, one log.
 
         Users who were removed are gone, and so is who stands neither in the log nor in a table. Removed items keep a
-        row while their events tell of others.
+        row, since their events may tell of others.
         """
         log = self.undecayed
-        users = _rows_of_a_load(self.users, log.users)
-        items = _rows_of_a_load(self.items, log.items)
+        users = _in_order(self.users, self.users.listed | _occurs(log.users, self.n_users))
+        kept = self.items.listed | _occurs(log.items, self.n_items)
+        items = _in_order(self.items, kept if self.removed is None else kept | self.removed)
         log = _renumbered(log, users, items)
+        if log.micros is not None and not log.micros.any():
+            log = replace(log, micros=None)
         return replace(
             self,
             log=replace(self.log, base=log.at(np.argsort(log.users, kind="stable")), later=()),
@@ -290,9 +293,9 @@ def _occurs(rows: NDArray[np.int32], n: int) -> NDArray[np.bool_]:
     return np.bincount(rows, minlength=n) > 0
 
 
-def _rows_of_a_load(table: Table, occurring: NDArray[np.int32]) -> NDArray[np.intp]:
-    """The rows that a load would give, in the order of their ids."""
-    rows = np.setdiff1d(np.flatnonzero(_occurs(occurring, len(table)) | table.listed), table.ids.gone)
+def _in_order(table: Table, kept: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The rows that are kept and still somebody's, in the order of their ids."""
+    rows = np.setdiff1d(np.flatnonzero(kept), table.ids.gone)
     return rows[np.argsort(table.ids.ids(rows))]
 
 

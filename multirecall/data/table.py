@@ -90,7 +90,10 @@ class Table:
     def refreshed(self, order: NDArray[np.integer]) -> Table:
         """The table with its rows in `order`, that of their ids, and only the categories that it has use for."""
         taken = self.take(order)
-        return replace(taken, stored={field: feature.rebuilt() for field, feature in taken.stored.items()})
+        ids = taken.ids.ids()
+        if taken.ids.holds_text:
+            ids = ids.astype(f"<U{np.char.str_len(ids).max(initial=1)}")
+        return replace(taken, ids=Vocabulary(ids, taken.ids.what), stored={field: feature.rebuilt() for field, feature in taken.stored.items()})
 
     def save(self, folder: Path) -> None:
         """Write the table into `folder`."""

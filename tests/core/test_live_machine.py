@@ -88,6 +88,27 @@ class LiveEngine(RuleBasedStateMachine):
         self.engine.remove_items(chosen)
         self.removed |= set(chosen)
 
+    @rule(user=USERS, item=ITEMS, data=st.data())
+    def remove_interactions(self, user: str, item: str, data: st.DataObject) -> None:
+        events = self.histories.get(user, [])
+        if events and data.draw(st.booleans()):
+            at, _, item = data.draw(st.sampled_from(events))
+            row: dict[str, object] = {"user_id": user, "item_id": item, "timestamp": at}
+            left = [event for event in events if (event[0], event[2]) != (at, item)]
+        else:
+            row = {"user_id": user, "item_id": item}
+            left = [event for event in events if event[2] != item]
+        assert self.engine.remove_interactions([row]) == len(events) - len(left)
+        self.histories[user] = left
+
+    @rule(users=st.sets(USERS, max_size=2))
+    def remove_users(self, users: set[str]) -> None:
+        known = [user for user in users if self.engine.data.users.ids.row(user) >= 0]
+        assert self.engine.remove_users(users) == len(known)
+        for user in users:
+            self.histories.pop(user, None)
+            assert not len(self.engine.data.history(self.engine.data.users.ids.row(user)).items)
+
     @rule(user=USERS, seen=st.booleans())
     def retrieve_everything(self, user: str, seen: bool) -> None:
         result = self.engine.retrieve(user, k=100, seen=seen)
@@ -125,6 +146,8 @@ class LiveEngine(RuleBasedStateMachine):
     def refresh(self) -> None:
         refit: Future[None] = self.engine.refresh()
         refit.result(timeout=60)
+        held = {item for events in self.histories.values() for _, _, item in events} | self.removed
+        self.colours = {item: colour for item, colour in self.colours.items() if colour or item in held}
 
     @precondition(lambda self: hasattr(self, "engine"))
     @invariant()
