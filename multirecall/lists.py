@@ -28,6 +28,10 @@ class RankedList:
         """The first `n` entries."""
         return self if n >= self.items.size else RankedList(self.items[:n], self.scores[:n])
 
+    def within(self, n: int) -> int:
+        """How many entries `head(n)` has."""
+        return min(n, self.items.size)
+
     @staticmethod
     def empty() -> RankedList:
         """A list that proposes nothing."""
@@ -76,6 +80,10 @@ class RankedBatch:
         if not lengths.size or lengths.max() <= n:
             return self
         return self.kept(np.arange(self.items.size) - np.repeat(self.offsets[:-1], lengths) < n)
+
+    def within(self, n: int) -> int:
+        """How many entries `heads(n)` has, over all lists."""
+        return int(np.minimum(np.diff(self.offsets), n).sum())
 
     def replaced(self, users: NDArray[np.integer], others: RankedBatch) -> RankedBatch:
         """The lists with `others` in place of those of `users`, by their positions (n,)."""

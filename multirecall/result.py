@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.errors import RequestError
+from multirecall.lists import FusedBatch
+from multirecall.shown import entries, html_table, short_number
 from multirecall.vocabulary import Id, Vocabulary
 
 if TYPE_CHECKING:
+    import pandas as pd
     import polars as pl
 
 State = Literal["ok", "late", "failed", "skipped"]
+
+REPR_ENTRIES = 3
+"""Candidates that a `repr` names."""
+
+HTML_ENTRIES = 20
+"""Rows of a table in a notebook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +35,7 @@ class PathStatus:
     Attributes:
         state: `ok` (also when it found nothing), `late` (missed the deadline), `failed` (raised or returned
             garbage) or `skipped` (not called, since it kept failing).
-        count: candidates that it contributed to the fusion; in a batch, over all users.
+        count: candidates that it contributed to the fusion, at most its quota; in a batch, over all users.
         ms: wall time until its list was there, or until it was given up, in milliseconds.
         detail: what went wrong, or None; in a batch that is `ok`, for which of its users.
     """
@@ -45,9 +55,9 @@ class Candidate:
     provenance: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Candidates:
-    """The fused list for one user, best first. Iteration and indexing yield `Candidate`s.
+    """The fused list for one user, best first. Iteration and indexing yield `Candidate`s, a slice a shorter list.
 
     Attributes:
         ids: external item ids in the caller's dtype, (n,).
@@ -57,6 +67,9 @@ class Candidates:
         status: how each configured path fared.
         n_refilled: how many candidates at the end come from the fallback.
         shortfall: how many of the `k` asked for are missing because the catalogue has no more.
+        known: whether the engine knows the user; a visitor, and an id that it has never seen, are not.
+        unknown_items: ids of the history and of `exclude` that the catalogue does not have, which were passed over.
+        first_rank: rank of the first candidate here among all of the answer; above 0 in a slice only.
     """
 
     ids: NDArray[Any]
@@ -66,15 +79,27 @@ class Candidates:
     status: Mapping[str, PathStatus]
     n_refilled: int
     shortfall: int
+    known: bool = True
+    unknown_items: tuple[Id, ...] = ()
+    first_rank: int = 0
+    _first_refilled: int = 0
 
     def __len__(self) -> int:
         return self.ids.size
 
-    def __getitem__(self, position: int) -> Candidate:
+    @overload
+    def __getitem__(self, position: int) -> Candidate: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> Candidates: ...
+
+    def __getitem__(self, position: int | slice) -> Candidate | Candidates:
+        if isinstance(position, slice):
+            return self._slice(range(len(self))[position])
         position = range(len(self))[position]
         first_refilled = len(self) - self.n_refilled
         if position >= first_refilled:
-            provenance = {"fallback": position - first_refilled}
+            provenance = {"fallback": position - first_refilled + self._first_refilled}
         else:
             ranks = self.ranks[position].tolist()
             provenance = {path: rank for path, rank in zip(self.paths, ranks, strict=True) if rank >= 0}
@@ -83,10 +108,66 @@ class Candidates:
     def __iter__(self) -> Iterator[Candidate]:
         return (self[position] for position in range(len(self)))
 
+    def to_polars(self) -> pl.DataFrame:
+        """A frame with `item_id, score, rank` and a column `rank_<path>` for each path, as in `CandidateBatch`."""
+        import polars as pl
 
-@dataclass(frozen=True)
+        return _frame({"item_id": pl.Series(self.ids), "score": self.scores}, self._rank(), self.paths, self.ranks)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The same as a pandas frame, whose ranks are nullable integers; needs pandas."""
+        return _as_pandas(self.to_polars())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole answer as JSON values."""
+        return {
+            "candidates": [{"item_id": one.item_id, "score": one.score, "provenance": one.provenance} for one in self],
+            "known": self.known,
+            "unknown_items": list(self.unknown_items),
+            "status": {path: asdict(one) for path, one in self.status.items()},
+            "n_refilled": self.n_refilled,
+            "shortfall": self.shortfall,
+        }
+
+    def __repr__(self) -> str:
+        first = ", ".join(f"{one.item_id!r} {short_number(one.score)}" for one in self[:REPR_ENTRIES])
+        more = ", …" if len(self) > REPR_ENTRIES else ""
+        unwell = "".join(f"; {path} {one.state}" for path, one in self.status.items() if one.state != "ok")
+        return (
+            f"<Candidates: {entries(len(self), 'item')} of {entries(len(self.paths), 'path')}{unwell}: {first}{more}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [str(rank), str(one.item_id), short_number(one.score), *_places(one, self.paths)]
+            for rank, one in zip(self._rank()[:HTML_ENTRIES].tolist(), self, strict=False)
+        ]
+        return html_table(["rank", "item", "score", *self.paths], rows, len(self))
+
+    def _rank(self) -> NDArray[np.int32]:
+        return np.arange(self.first_rank, self.first_rank + len(self), dtype=np.int32)
+
+    def _slice(self, places: range) -> Candidates:
+        if places.step != 1:
+            raise RequestError(
+                f"candidates: a slice keeps their order and has no step, got {places.step}; take list(candidates) first"
+            )
+        part = slice(places.start, max(places.start, places.stop))
+        first_refilled = len(self) - self.n_refilled
+        return replace(
+            self,
+            ids=self.ids[part],
+            scores=self.scores[part],
+            ranks=self.ranks[part],
+            n_refilled=min(max(part.stop - first_refilled, 0), len(places)),
+            first_rank=self.first_rank + part.start,
+            _first_refilled=self._first_refilled + max(part.start - first_refilled, 0),
+        )
+
+
+@dataclass(frozen=True, repr=False)
 class CandidateBatch:
-    """The fused lists of several users as CSR; indexing yields one user's `Candidates`.
+    """The fused lists of several users as CSR; indexing yields one user's `Candidates`, a slice a smaller batch.
 
     Attributes:
         user_ids: external user ids (n_users,), None for a visitor.
@@ -97,6 +178,7 @@ class CandidateBatch:
         scores, ranks, paths, status: as in `Candidates`, over all users.
         n_refilled: int64 (n_users,).
         shortfall: int64 (n_users,).
+        known: bool (n_users,); `unknown_items`: for each user. Both as in `Candidates`.
     """
 
     user_ids: tuple[Id | None, ...]
@@ -110,6 +192,8 @@ class CandidateBatch:
     status: Mapping[str, PathStatus]
     n_refilled: NDArray[np.int64]
     shortfall: NDArray[np.int64]
+    known: NDArray[np.bool_]
+    unknown_items: tuple[tuple[Id, ...], ...]
 
     @cached_property
     def ids(self) -> NDArray[Any]:
@@ -119,7 +203,15 @@ class CandidateBatch:
     def __len__(self) -> int:
         return len(self.user_ids)
 
-    def __getitem__(self, user: int) -> Candidates:
+    @overload
+    def __getitem__(self, user: int) -> Candidates: ...
+
+    @overload
+    def __getitem__(self, user: slice) -> CandidateBatch: ...
+
+    def __getitem__(self, user: int | slice) -> Candidates | CandidateBatch:
+        if isinstance(user, slice):
+            return self._slice(user)
         user = range(len(self))[user]
         part = slice(self.offsets[user], self.offsets[user + 1])
         return Candidates(
@@ -130,6 +222,8 @@ class CandidateBatch:
             self.status,
             int(self.n_refilled[user]),
             int(self.shortfall[user]),
+            bool(self.known[user]),
+            self.unknown_items[user],
         )
 
     def __iter__(self) -> Iterator[Candidates]:
@@ -147,13 +241,42 @@ class CandidateBatch:
             "user_id": self._users().gather(np.repeat(np.arange(len(self)), lengths)),
             "item_id": self._item_ids(),
             "score": self.scores,
-            "rank": np.arange(self.items.size) - np.repeat(self.offsets[:-1], lengths),
         }
-        for column, path in enumerate(self.paths):
-            columns[f"rank_{path}"] = self.ranks[:, column]
-        return pl.DataFrame(columns).with_columns(
-            pl.col("rank").cast(pl.Int32),
-            *(pl.col(f"rank_{path}").replace(-1, None) for path in self.paths),
+        rank = (np.arange(self.items.size) - np.repeat(self.offsets[:-1], lengths)).astype(np.int32)
+        return _frame(columns, rank, self.paths, self.ranks)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The same as a pandas frame, whose ranks are nullable integers; needs pandas."""
+        return _as_pandas(self.to_polars())
+
+    def __repr__(self) -> str:
+        unwell = "".join(f"; {path} {one.state}" for path, one in self.status.items() if one.state != "ok")
+        return (
+            f"<CandidateBatch: {entries(self.items.size, 'candidate')} for {entries(len(self), 'user')} "
+            f"of {entries(len(self.paths), 'path')}{unwell}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ["visitor" if user is None else str(user), str(len(own)), ", ".join(str(one.item_id) for one in own[:5])]
+            for user, own in zip(self.user_ids[:HTML_ENTRIES], self, strict=False)
+        ]
+        return html_table(["user", "candidates", "first"], rows, len(self))
+
+    def _slice(self, users: slice) -> CandidateBatch:
+        places = np.arange(len(self))[users]
+        part = FusedBatch(self.offsets, self.items, self.scores, self.ranks).taken(places)
+        return replace(
+            self,
+            user_ids=self.user_ids[users],
+            offsets=part.offsets,
+            items=part.items,
+            scores=part.scores,
+            ranks=part.ranks,
+            n_refilled=self.n_refilled[places],
+            shortfall=self.shortfall[places],
+            known=self.known[places],
+            unknown_items=self.unknown_items[users],
         )
 
     def _item_ids(self) -> pl.Series:
@@ -171,6 +294,34 @@ class CandidateBatch:
         if self.user_dtype.kind == "U":
             return pl.Series(self.user_ids, dtype=pl.String)
         return pl.Series(self.user_ids, dtype=pl.UInt64 if self.user_dtype == np.uint64 else pl.Int64)
+
+
+def _places(one: Candidate, paths: tuple[str, ...]) -> list[str]:
+    return [str(one.provenance.get(path, "–")) for path in paths]
+
+
+def _frame(
+    columns: dict[str, Any], rank: NDArray[np.int32], paths: tuple[str, ...], ranks: NDArray[np.int32]
+) -> pl.DataFrame:
+    import polars as pl
+
+    own = {f"rank_{path}": ranks[:, column] for column, path in enumerate(paths)}
+    return pl.DataFrame({**columns, "rank": rank, **own}).with_columns(pl.col(name).replace(-1, None) for name in own)
+
+
+def _as_pandas(frame: pl.DataFrame) -> pd.DataFrame:
+    try:
+        import pandas as pd
+    except ImportError:
+        raise RequestError("to_pandas needs pandas: pip install pandas") from None
+
+    columns = {name: frame[name].to_list() for name in frame.columns}
+    return pd.DataFrame(
+        {
+            name: pd.array(values, dtype="Int32") if name.startswith("rank") else values
+            for name, values in columns.items()
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class HnswIndex(VectorIndex):
         graph = hnswlib.Index(METRICS[vectors.space], vectors.dim)
         n = vectors.rows.size
         graph.init_index(max(n, 1), M=settings.M, ef_construction=settings.ef_construction, random_seed=seed)
-        with progress.task("index: graph", n) as advance:
+        with progress.task("index: linking vectors into a graph", n) as advance:
             for start in range(0, n, CHUNK):
                 chunk = vectors.values[start : start + CHUNK]
                 graph.add_items(chunk, np.arange(start, start + len(chunk)), num_threads=threads)

@@ -46,7 +46,7 @@ class IvfIndex(VectorIndex):
         if vectors.rows.size == 0:
             return cls(vectors, settings, seed, threads)._on(None)
         rng = np.random.default_rng(seed)
-        with progress.task("index: cells", 2) as advance:
+        with progress.task("index: grouping vectors into cells", 2, steady=False) as advance:
             vectors, cells, placed = Cells.grouped(vectors, rng)
             advance(1)
             margins = measured(cells, vectors, placed, settings.recall, rng)

@@ -78,7 +78,11 @@ def sparse_weights(
         regularisation,
     )
     targets = in_blocks(
-        lambda start, stop: _regressions(start, stop, *arguments), n_items, threads, progress, "ease: weights"
+        lambda start, stop: _regressions(start, stop, *arguments),
+        n_items,
+        threads,
+        progress,
+        "ease: solving for weights",
     )
     if not np.isfinite(targets.values).all():
         raise CannotFit("ease: regularisation is too small for the log's weights; raise it")

@@ -103,7 +103,7 @@ class ALS(Retriever):
         )
         with (
             ThreadPoolExecutor(config.threads) as pool,
-            progress.task("als: epochs", config.epochs) as advance,
+            progress.task("als: fitting vectors, rounds", config.epochs) as advance,
         ):
             for _ in range(config.epochs):
                 for matrix, fixed, penalties, solved in sides:

@@ -90,7 +90,7 @@ class Content(Retriever):
         features = self._chosen(data)
         self._lexicons, self._sets = {}, {}
         counts = {}
-        with progress.task("content: fields", len(features)) as advance:
+        with progress.task("content: indexing fields", len(features), steady=False) as advance:
             for field, feature in features.items():
                 self._lexicons[field], counts[field] = Lexicon.of(field, feature, self.config.buckets)
                 advance(1)

@@ -78,7 +78,7 @@ class EASE(NeighbourRetriever):
         exact_bytes = EXACT_BYTES * n_items**2
         if config.form == "exact" or (config.form == "auto" and exact_bytes <= config.memory_bytes):
             self._check(exact_bytes, n_items, "set form to 'sparse'")
-            with progress.task("ease: weights", 1) as advance:
+            with progress.task("ease: solving for weights", 1, steady=False) as advance:
                 self._neighbours = DenseRows(exact_weights(data.interactions.matrix, config.regularisation))
                 advance(1)
             return

@@ -86,11 +86,13 @@ class GraphFilter(NeighbourRetriever):
         item_factors = powers(popularity, -config.item_exponent)
         target_factors = powers(popularity, config.target_exponent)
         graph = (diags_array(user_factors) @ matrix @ diags_array(item_factors)).tocsr()
-        vectors = right_singular_vectors(graph, config.dim, config.iterations, rng, progress, "graph_filter: spectrum")
+        vectors = right_singular_vectors(
+            graph, config.dim, config.iterations, rng, progress, "graph_filter: finding the spectrum"
+        )
         by_item = graph.T.tocsr()
         block = max(1, BLOCK_BYTES // (4 * n_items))
         parts = []
-        with progress.task("graph_filter: neighbours", n_items) as advance:
+        with progress.task("graph_filter: finding neighbours", n_items) as advance:
             for start in range(0, n_items, block):
                 rows = slice(start, start + block)
                 scores = vectors[rows] @ vectors.T

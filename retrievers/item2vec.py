@@ -60,6 +60,13 @@ class Item2Vec(VectorNeighbourRetriever):
         """Train the vectors and keep each item's nearest neighbours. Memory: vectors twice, and the neighbours."""
         tokens, offsets = sequences(data.interactions, self.config.session_gap_hours, rng)
         vectors = trained(
-            tokens, offsets, data.n_items, self.config, self.config.epochs, rng, progress, "item2vec: epochs"
+            tokens,
+            offsets,
+            data.n_items,
+            self.config,
+            self.config.epochs,
+            rng,
+            progress,
+            "item2vec: learning vectors, epochs",
         )
-        self._serve(vectors, data, self.config.similar, progress, "item2vec: neighbours")
+        self._serve(vectors, data, self.config.similar, progress, "item2vec: finding neighbours")

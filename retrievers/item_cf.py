@@ -71,5 +71,5 @@ class ItemCF(NeighbourRetriever):
             n_neighbours=config.neighbours,
             threads=config.threads,
             progress=progress,
-            task="item_cf: neighbours",
+            task="item_cf: counting co-occurrences",
         )

@@ -87,7 +87,7 @@ class NextItem(Retriever):
         self._check_memory(n_items, n_inputs)
         gram = np.zeros((n_inputs, n_inputs), np.float32)
         products = np.zeros((n_items, n_inputs), np.float32)
-        with progress.task("next_item: weights", 2) as advance:
+        with progress.task("next_item: solving for weights", 2, steady=False) as advance:
             _accumulate(log.offsets, log.items, log.weights, self._rates(), self._reaches(), n_items, gram, products)
             gram.flat[:: n_inputs + 1] += np.float32(self.config.regularisation)
             advance(1)

@@ -105,7 +105,7 @@ class Node2Vec(VectorNeighbourRetriever):
             self._graph, self._n_users = graph, data.n_users
         else:
             vectors = self._trained(graph, rng, progress)[data.n_users :]
-            self._serve(vectors, data, N_SIMILAR, progress, "node2vec: neighbours")
+            self._serve(vectors, data, N_SIMILAR, progress, "node2vec: finding neighbours")
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`."""
@@ -147,7 +147,7 @@ class Node2Vec(VectorNeighbourRetriever):
         per_node = max(1, min(config.walks_per_node, most))
         n_walks = graph.n_nodes * per_node
         model = SkipGram(degrees, config, rng, planned=n_walks * config.walk_length)
-        with progress.task("node2vec: walks", n_walks) as advance:
+        with progress.task("node2vec: learning from walks", n_walks) as advance:
             for chunk in walk_chunks(graph, per_node, config.walk_length, config.p, config.q, self._seed, CHUNK):
                 whole = chunk >= 0
                 offsets = np.append(0, np.cumsum(whole.sum(axis=1)))

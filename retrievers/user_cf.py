@@ -95,7 +95,7 @@ class UserCF(Retriever):
             CannotFit: no interaction has a weight above 0.
         """
         matrix = weighted_matrix(data, "user_cf")
-        with progress.task("user_cf: index", 1) as advance:
+        with progress.task("user_cf: indexing histories", 1, steady=False) as advance:
             self._index(matrix)
             advance(1)
 

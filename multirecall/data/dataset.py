@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from multirecall.data.reading import read_change
 from multirecall.data.runs import History, Runs
 from multirecall.data.table import Table
 from multirecall.errors import ConfigError
+from multirecall.shown import entries, html_table
 from multirecall.storage import read_component, write_component
 from multirecall.validation import validated
 
@@ -32,7 +34,7 @@ _log = logging.getLogger("multirecall.data")
 Files = str | Path | Sequence[str | Path]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """An interaction log with its item and user tables.
 
@@ -127,6 +129,21 @@ class Dataset:
         )
         return _assembled(parts, settings)
 
+    def __repr__(self) -> str:
+        parts = [self.sizes, self._span(), f"{entries(len(self.notes), 'note')} in .notes" if self.notes else ""]
+        return f"<Dataset: {'; '.join(part for part in parts if part)}>"
+
+    def _repr_html_(self) -> str:
+        rows = [[one.table, one.field, one.kind, one.reason] for one in self.kinds]
+        notes = "".join(f"<p>note: {escape(note)}</p>" for note in self.notes)
+        kinds = html_table(["table", "column", "kind", "why"], rows, len(rows)) if rows else ""
+        return f"<p>{'; '.join(part for part in (self.sizes, self._span()) if part)}</p>{notes}{kinds}"
+
+    @property
+    def sizes(self) -> str:
+        """How large it is, in words."""
+        return f"{self.n_events:,} interactions, {self.n_users:,} users, {self.n_items:,} items"
+
     @property
     def n_items(self) -> int:
         """Items of the catalogue: of the log and of the item table."""
@@ -183,6 +200,13 @@ class Dataset:
             IdTypeError: an id of the wrong type.
         """
         return read_change(self, kind, frame)
+
+    def _span(self) -> str:
+        times = [run.times for run in (self.log.base, *self.log.later) if run.times is not None and run.times.size]
+        if not times:
+            return "no times"
+        first, last = min(int(run.min()) for run in times), max(int(run.max()) for run in times)
+        return f"{_day(first)} to {_day(last)}"
 
     def with_change(self, change: Change) -> tuple[Dataset, Changes]:
         """The dataset after a change, and what it did. Fails for no change that this dataset or a kin has read.
@@ -287,6 +311,10 @@ def _settings(config: DataConfig | None, *options: Any) -> DataConfig:
     if given:
         raise ConfigError(f"Dataset: {', '.join(given)} and config are both given; put the options into config")
     return config
+
+
+def _day(seconds: int) -> str:
+    return str(np.datetime64(seconds, "s").astype("datetime64[D]"))
 
 
 def _occurs(rows: NDArray[np.int32], n: int) -> NDArray[np.bool_]:

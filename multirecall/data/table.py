@@ -93,7 +93,11 @@ class Table:
         ids = taken.ids.ids()
         if taken.ids.holds_text:
             ids = ids.astype(f"<U{np.char.str_len(ids).max(initial=1)}")
-        return replace(taken, ids=Vocabulary(ids, taken.ids.what), stored={field: feature.rebuilt() for field, feature in taken.stored.items()})
+        return replace(
+            taken,
+            ids=Vocabulary(ids, taken.ids.what),
+            stored={field: feature.rebuilt() for field, feature in taken.stored.items()},
+        )
 
     def save(self, folder: Path) -> None:
         """Write the table into `folder`."""

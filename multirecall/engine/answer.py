@@ -10,7 +10,7 @@ import numpy as np
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.fuse import fused_batch
 from multirecall.engine.refill import refilled, refilled_batch
-from multirecall.engine.request import read_filters, read_queries, read_query
+from multirecall.engine.request import read_filters, read_user
 from multirecall.engine.runner import run_batch, run_paths
 from multirecall.engine.state import EngineState
 from multirecall.lists import RankedBatch, RankedList
@@ -29,7 +29,7 @@ def answered(
     deadline: Deadline,
 ) -> Candidates:
     """The candidates of one user; arguments and errors as in `Engine.retrieve`."""
-    query = read_query(state.data, user, read_filters(state, exclude, where, seen))
+    query, unknown = read_user(state.data, user, read_filters(state, exclude, where, seen))
     outcomes = run_paths(state.paths, state.windows, query, deadline)
     lists = [one.ranked or RankedList.empty() for one in outcomes]
     weights = state.weights_for(query.history.size)
@@ -40,9 +40,11 @@ def answered(
         scores=final.scores,
         ranks=final.ranks,
         paths=state.names,
-        status={path.name: one.status for path, one in zip(state.paths, outcomes, strict=True)},
+        status={path.name: one.status(path.quota) for path, one in zip(state.paths, outcomes, strict=True)},
         n_refilled=n_refilled,
         shortfall=k - len(final),
+        known=query.user >= 0,
+        unknown_items=unknown,
     )
 
 
@@ -55,7 +57,9 @@ def answered_batch(
     seen: bool,
 ) -> CandidateBatch:
     """The candidates of several users; arguments and errors as in `Engine.retrieve_batch`."""
-    queries = read_queries(state.data, users, read_filters(state, exclude, where, seen))
+    filters = read_filters(state, exclude, where, seen)
+    asked = [read_user(state.data, user, filters) for user in users]
+    queries = [query for query, _ in asked]
     outcomes = run_batch(state.paths, state.windows, queries)
     batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]
     fused = fused_batch(state, queries, batches, min(k, state.data.n_items))
@@ -69,7 +73,9 @@ def answered_batch(
         scores=final.scores,
         ranks=final.ranks,
         paths=state.names,
-        status={path.name: one.status for path, one in zip(state.paths, outcomes, strict=True)},
+        status={path.name: one.status(path.quota) for path, one in zip(state.paths, outcomes, strict=True)},
         n_refilled=n_refilled,
         shortfall=k - np.diff(final.offsets),
+        known=np.array([query.user >= 0 for query in queries], np.bool_),
+        unknown_items=tuple(unknown for _, unknown in asked),
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from numpy.typing import NDArray
 
@@ -18,6 +18,7 @@ from multirecall.engine.answer import answered, answered_batch
 from multirecall.engine.cache import ResultCache
 from multirecall.engine.explain import explained
 from multirecall.engine.export import write_candidates
+from multirecall.engine.footprint import footprints
 from multirecall.engine.follower import Followed, Follower
 from multirecall.engine.health import CacheHealth, Health, health_of
 from multirecall.engine.request import listed, read_deadline, read_filters, read_queries, read_query, read_size
@@ -27,11 +28,12 @@ from multirecall.engine.state import Blueprint, EngineState, fitted
 from multirecall.engine.store import Store
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
-from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
+from multirecall.errors import BundleError, ConfigError, NotFitted, PathError, RequestError
 from multirecall.lists import RankedBatch
-from multirecall.progress import Progress, terminal_progress
+from multirecall.progress import SILENT, Progress, terminal_progress
 from multirecall.query import User
 from multirecall.result import CandidateBatch, Candidates, Explanation
+from multirecall.shown import html_table
 from multirecall.vocabulary import Id
 
 _log = logging.getLogger("multirecall.engine")
@@ -91,7 +93,7 @@ class Engine:
         if progress is None:
             with terminal_progress() as bars:
                 return self.fit(data, progress=bars)
-        self._serve(fitted(self._blueprint, data, progress))
+        self._serve(fitted(self._blueprint, data, progress), progress)
         return self
 
     def add_interactions(self, interactions: Any) -> int:
@@ -227,8 +229,12 @@ class Engine:
         exclude: Iterable[Id] | None = None,
         where: Mapping[str, Any] | None = None,
         seen: bool = False,
+        windows: bool = False,
     ) -> dict[str, RankedBatch]:
         """What each path alone hands to the fusion, as rows of `data.items`; for measuring and tuning.
+
+        A list ends at the path's quota. With `windows` it goes on as far as the fusion looks, which for a cascade
+        that refills is further; a fusion of such lists gives what `retrieve` does.
 
         Raises as `retrieve`, and `PathError` where any path fails.
         """
@@ -238,7 +244,7 @@ class Engine:
         for path, outcome in zip(state.paths, run_batch(state.paths, state.windows, queries), strict=True):
             if outcome.ranked is None:
                 raise PathError(f"path {path.name!r} {outcome.state}: {outcome.detail}")
-            lists[path.name] = outcome.ranked
+            lists[path.name] = outcome.ranked if windows else outcome.ranked.heads(path.quota)
         return lists
 
     def write_candidates(
@@ -252,18 +258,24 @@ class Engine:
         where: Mapping[str, Any] | None = None,
         seen: bool = False,
     ) -> int:
-        """Write the candidates of many users to a parquet file, `chunk` users in memory at a time.
+        """Write the candidates of many users to a file, `chunk` users in memory at a time.
 
-        Columns as in `CandidateBatch.to_polars`. Returns the number of rows; raises as `retrieve`.
+        The suffix names the format: parquet (`.parquet`, `.pq`), Arrow (`.arrow`, `.feather`), `.csv`, or JSON lines
+        (`.jsonl`, `.ndjson`). Columns as in `CandidateBatch.to_polars`. All users see the engine as it is at the
+        call; live changes meanwhile are not in the file.
+
+        Returns:
+            The number of rows.
+
+        Raises:
+            RequestError: no format has the suffix, the file cannot be written, or as `retrieve`.
         """
         if not isinstance(chunk, int) or chunk < 1:
             raise RequestError(f"chunk must be a whole number > 0, got {chunk!r}")
-        excluded = None if exclude is None else list(exclude)
+        state, k = self._current(), read_size(k, self.config.k)
+        excluded = None if exclude is None else listed(exclude, "exclude")
         return write_candidates(
-            users,
-            Path(file),
-            chunk,
-            lambda part: self.retrieve_batch(part, k, exclude=excluded, where=where, seen=seen),
+            users, Path(file), chunk, lambda part: answered_batch(state, part, k, excluded, where, seen)
         )
 
     def explain(
@@ -377,6 +389,22 @@ class Engine:
             self._follower.close()
         self._writer.close()
 
+    def __repr__(self) -> str:
+        state = self._state
+        if state is None:
+            return f"<Engine: nothing to serve; paths {', '.join(self._blueprint.names)}>"
+        return f"<Engine: paths {', '.join(state.names)}; {state.data.sizes}>"
+
+    def _repr_html_(self) -> str:
+        state = self._state
+        if state is None:
+            return html_table(["path", "state"], [[name, "not fitted"] for name in self._blueprint.names], 0)
+        rows = [[name, *cells] for name, cells in footprints(state)]
+        return f"<p>{state.data.sizes}</p>{html_table(['path', 'quota', 'fitted in', 'memory'], rows, len(rows))}"
+
+    def __reduce__(self) -> NoReturn:
+        raise BundleError("an Engine cannot be pickled or copied: engine.save(folder), then Engine.load(folder)")
+
     def __enter__(self) -> Self:
         return self
 
@@ -403,9 +431,9 @@ class Engine:
             raise NotFitted("the engine has nothing to serve: call fit(data), or Engine.load(folder)")
         return state
 
-    def _serve(self, state: EngineState) -> None:
+    def _serve(self, state: EngineState, progress: Progress = SILENT) -> None:
         """Compile the kernels of the request path, then let requests see the state, which lives in no bundle yet."""
-        warm_up(state)
+        warm_up(state, progress)
         self._writer.serve(state)
 
     def _publish(self, state: EngineState | None) -> None:

@@ -1,9 +1,10 @@
-"""Streaming the candidates of many users into a parquet file."""
+"""Streaming the candidates of many users into a file."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,42 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from multirecall.errors import RequestError
+from multirecall.output import require_file
 from multirecall.query import User
 from multirecall.result import CandidateBatch
 from multirecall.vocabulary import Id
 
 Retrieve = Callable[[list[Id | User]], CandidateBatch]
 
+_parquet = partial(pl.LazyFrame.sink_parquet, compression="lz4")
+
+WRITERS: dict[str, Callable[[pl.LazyFrame, Path], Any]] = {
+    ".parquet": _parquet,
+    ".pq": _parquet,
+    ".arrow": pl.LazyFrame.sink_ipc,
+    ".feather": pl.LazyFrame.sink_ipc,
+    ".csv": pl.LazyFrame.sink_csv,
+    ".jsonl": pl.LazyFrame.sink_ndjson,
+    ".ndjson": pl.LazyFrame.sink_ndjson,
+}
+"""What writes a file, by its suffix."""
+
 
 def write_candidates(users: Iterable[Id | User], file: Path, chunk: int, retrieve: Retrieve) -> int:
     """Write `CandidateBatch.to_polars()` of every user, `chunk` users at a time, and return the row count.
 
-    The file appears under its name only when it is complete.
+    The suffix of `file` names the format. The file appears under its name only when it is complete.
 
     Raises:
-        RequestError: there are no users, or the file cannot be written.
+        RequestError: there are no users, no format has the suffix, or the file cannot be written.
     """
+    write = WRITERS.get(file.suffix.lower())
+    if write is None:
+        raise RequestError(
+            f"write_candidates: {file}: no format ends in {file.suffix!r}; name a file that ends in "
+            f"{', '.join(WRITERS)}"
+        )
+    require_file(file, "write_candidates")
     frames = (retrieve(part).to_polars() for part in _chunks(users, chunk))
     first = next(frames, None)
     if first is None:
@@ -41,7 +63,7 @@ def write_candidates(users: Iterable[Id | User], file: Path, chunk: int, retriev
 
     draft = file.with_name(f".{file.name}.draft")
     try:
-        register_io_source(source, schema=first.schema).sink_parquet(draft, compression="lz4")
+        write(register_io_source(source, schema=first.schema), draft)
         os.replace(draft, file)
     except OSError as fault:
         raise RequestError(f"write_candidates: {file}: cannot be written ({fault}); check the folder") from None

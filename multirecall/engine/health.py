@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from multirecall.data import Dataset
 from multirecall.engine.breaker import BreakerState
+from multirecall.engine.footprint import held_bytes
 from multirecall.engine.path import Path
 from multirecall.engine.state import EngineState
 
@@ -27,6 +29,8 @@ class PathHealth:
         last_fault: what went wrong last, or None.
         retry_in_s: seconds until a call may try again, or None while the breaker is closed.
         stale: why it takes no live changes until the next refit, or None.
+        fit_seconds: how long its fit took, or None where it was loaded from a bundle.
+        memory_bytes: of the arrays that it holds, without those of the data set.
     """
 
     breaker: BreakerState
@@ -40,6 +44,8 @@ class PathHealth:
     last_fault: str | None
     retry_in_s: float | None
     stale: str | None
+    fit_seconds: float | None
+    memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +146,15 @@ def health_of(
         state.data.n_live,
         state.data.n_users - state.data.users.ids.gone.size,
         state.data.n_events,
-        {path.name: _of_path(path) for path in state.paths},
-        _of_path(state.fallback),
+        {path.name: _of_path(path, state.data) for path in state.paths},
+        _of_path(state.fallback, state.data),
         cache,
         store,
         refit,
     )
 
 
-def _of_path(path: Path) -> PathHealth:
+def _of_path(path: Path, data: Dataset) -> PathHealth:
     tally = path.breaker.tally
     return PathHealth(
         tally.state,
@@ -159,4 +165,6 @@ def _of_path(path: Path) -> PathHealth:
         last_fault=tally.last_fault,
         retry_in_s=tally.retry_in_s,
         stale=path.stale,
+        fit_seconds=path.fit_seconds,
+        memory_bytes=held_bytes(path.retriever, data),
     )

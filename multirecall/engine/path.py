@@ -45,10 +45,9 @@ class Outcome(Generic[L]):
     detail: str | None = None
     callers: bool = False
 
-    @property
-    def status(self) -> PathStatus:
-        """The outcome as the user sees it."""
-        return PathStatus(self.state, 0 if self.ranked is None else self.ranked.items.size, self.ms, self.detail)
+    def status(self, quota: int) -> PathStatus:
+        """The outcome of a path with this quota as the user sees it: what a wider window holds is not counted."""
+        return PathStatus(self.state, 0 if self.ranked is None else self.ranked.within(quota), self.ms, self.detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,7 @@ class Path:
         workers: the threads that it runs on, unless inline.
         behind: whether there are rows that the retriever does not know.
         stale: why it takes no live changes any more, or None.
+        fit_seconds: how long its fit took, or None where it was loaded.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Path:
     workers: Workers[Outcome[RankedList]]
     behind: bool = False
     stale: str | None = None
+    fit_seconds: float | None = None
 
     def answer(self, query: Query, window: int) -> Outcome[RankedList]:
         """Ask for one user's first `window` eligible items; whatever the retriever raises becomes a status."""

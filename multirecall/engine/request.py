@@ -28,6 +28,8 @@ class Filters:
     exclude: NDArray[np.int32]
     allowed: NDArray[np.bool_] | None
     seen: bool
+    unknown: tuple[Id, ...] = ()
+    """Excluded ids that the catalogue does not have."""
 
 
 def read_size(k: int | None, default: int) -> int:
@@ -51,18 +53,18 @@ def read_deadline(deadline_ms: float | None, default: float | None) -> Deadline:
 def read_filters(
     state: EngineState, exclude: Iterable[Id] | None, where: Mapping[str, Any] | None, seen: bool
 ) -> Filters:
-    """Check and translate the filters. Excluded ids that the catalogue does not have are passed over.
+    """Check and translate the filters. Excluded ids that the catalogue does not have are passed over, and kept apart.
 
     Raises:
         RequestError: an unusable filter.
         IdTypeError: an id of the wrong type.
     """
-    items, rows, allowed = state.data.items, NO_ROWS, state.allowed
+    items, rows, allowed, unknown = state.data.items, NO_ROWS, state.allowed, ()
     if exclude is not None:
-        rows = _known(items.ids.rows(listed(exclude, "exclude")))
+        rows, unknown = _split(listed(exclude, "exclude"), items)
     if where is not None:
         allowed = allowed_by(where, items) if allowed is None else allowed_by(where, items) & allowed
-    return Filters(rows, allowed, seen)
+    return Filters(rows, allowed, seen, unknown)
 
 
 def read_queries(data: Dataset, users: Sequence[Id | User], filters: Filters) -> list[Query]:
@@ -71,7 +73,12 @@ def read_queries(data: Dataset, users: Sequence[Id | User], filters: Filters) ->
 
 
 def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
-    """The query of one user.
+    """The query of one user; raises as `read_user`."""
+    return read_user(data, user, filters)[0]
+
+
+def read_user(data: Dataset, user: Id | User, filters: Filters) -> tuple[Query, tuple[Id, ...]]:
+    """The query of one user, and the ids of their history and of the filters that the catalogue does not have.
 
     Raises:
         RequestError: an unknown feature or a value of the wrong type.
@@ -80,15 +87,16 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
     asked = user if isinstance(user, User) else User(user)
     row = -1 if asked.id is None else data.users.ids.row(asked.id)
     stored = data.history(row)
-    seen = NO_ROWS if filters.seen else stored.items
+    seen, unknown = NO_ROWS if filters.seen else stored.items, filters.unknown
     if asked.history is None:
         history, weights, times = stored
     else:
-        history, times = _known(data.items.ids.rows(listed(asked.history, "history"))), None
+        history, absent = _split(listed(asked.history, "history"), data.items)
+        times, unknown = None, absent + unknown
         weights = np.ones(history.size, np.float32)
         if not filters.seen:
             seen = np.concatenate([seen, history])
-    return Query(
+    query = Query(
         user=row,
         history=history,
         weights=weights,
@@ -100,6 +108,7 @@ def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
         allowed=filters.allowed,
         now=data.now,
     )
+    return query, unknown
 
 
 def listed(values: Any, place: str) -> list[Any]:
@@ -147,5 +156,10 @@ def _sorted_union(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArra
     return rows[:n]
 
 
-def _known(rows: NDArray[np.int32]) -> NDArray[np.int32]:
-    return rows[rows >= 0]
+def _split(ids: list[Id], items: Table) -> tuple[NDArray[np.int32], tuple[Id, ...]]:
+    """The rows of the ids that the catalogue has, and the other ids."""
+    rows = items.ids.rows(ids)
+    known = rows >= 0
+    if known.all():
+        return rows, ()
+    return rows[known], tuple(ids[place] for place in np.flatnonzero(~known).tolist())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from time import perf_counter
 from typing import Any
@@ -61,6 +61,11 @@ class Blueprint:
     paths: tuple[tuple[int, PathConfig, Part], ...]
     fusion: Fusion
     fallback: Part
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The enabled paths' names."""
+        return tuple(path.name for _, path, _ in self.paths)
 
     @classmethod
     def of(cls, config: EngineConfig) -> Blueprint:
@@ -208,20 +213,33 @@ def _segments(config: EngineConfig, names: list[str]) -> tuple[tuple[float, list
 
 
 def fitted(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineState:
-    """Fit every path and the fallback, each with a random stream of its own."""
+    """Fit every path and the fallback, each with a random stream of its own; how long each took stays in its path."""
     seeds = np.random.SeedSequence(blueprint.config.seed).spawn(len(blueprint.config.paths) + 1)
     streams = {config.name: seeds[number] for number, config, _ in blueprint.paths}
 
-    def fit(name: str, part: Part, seed: np.random.SeedSequence) -> Retriever:
-        start = perf_counter()
-        retriever = part.plugin(part.settings)
-        retriever.fit(data, rng=np.random.default_rng(seed), progress=progress)
-        _log.info("path %r is fitted, which took %.3f s", name, perf_counter() - start)
-        return retriever
+    seconds: dict[str, float] = {}
+    with progress.task("paths", len(blueprint.paths) + 1, steady=False) as advance:
 
-    return assembled(
-        blueprint,
-        data,
-        lambda name, part: fit(name, part, streams[name]),
-        fit(FALLBACK, blueprint.fallback, seeds[-1]),
+        def fit(name: str, part: Part, seed: np.random.SeedSequence) -> Retriever:
+            start = perf_counter()
+            advance(0, f"now {name}")
+            retriever = part.plugin(part.settings)
+            try:
+                retriever.fit(data, rng=np.random.default_rng(seed), progress=progress)
+            finally:
+                advance(1)
+            seconds[name] = perf_counter() - start
+            _log.info("%s fitted in %.1f s", name, seconds[name])
+            return retriever
+
+        state = assembled(
+            blueprint,
+            data,
+            lambda name, part: fit(name, part, streams[name]),
+            fit(FALLBACK, blueprint.fallback, seeds[-1]),
+        )
+    return replace(
+        state,
+        paths=tuple(replace(path, fit_seconds=seconds[path.name]) for path in state.paths),
+        fallback=replace(state.fallback, fit_seconds=seconds[FALLBACK]),
     )

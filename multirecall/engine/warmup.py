@@ -12,6 +12,7 @@ from multirecall.engine.request import read_filters, read_query
 from multirecall.engine.runner import ask_paths
 from multirecall.engine.state import EngineState
 from multirecall.lists import RankedList
+from multirecall.progress import SILENT, Progress
 from multirecall.query import User
 
 DEADLINE_MS = 10_000.0
@@ -20,7 +21,7 @@ DEADLINE_MS = 10_000.0
 _log = logging.getLogger("multirecall.engine")
 
 
-def warm_up(state: EngineState) -> None:
+def warm_up(state: EngineState, progress: Progress = SILENT) -> None:
     """Ask for a visitor without history, one with a single item, and the user with the longest history.
 
     What goes wrong is logged and counts for nothing: the requests begin with every path closed and nothing counted.
@@ -35,20 +36,22 @@ def warm_up(state: EngineState) -> None:
     filters = read_filters(state, None, {}, seen=False)
     asked = list(zip((*state.paths, state.fallback), (*state.windows, 1), strict=True))
     unwell: set[str] = set()
-    for user in users:
-        query = read_query(state.data, user, filters)
-        lists = [RankedList.empty()] * len(asked)
-        for number, (path, window) in enumerate(asked):
-            if path.name in unwell:
-                continue
-            # one by one, so that none loses its turn because another had to be compiled
-            (outcome,) = ask_paths([path], [window], query, Deadline(DEADLINE_MS))
-            if outcome.ranked is None:
-                _log.warning("path %r %s when it was first asked: %s", path.name, outcome.state, outcome.detail)
-                unwell.add(path.name)
-            else:
-                lists[number] = outcome.ranked
-        fused = state.fusion.fuse(lists[:-1], state.weights_for(query.history.size), state.quotas, 1)
-        refilled(state, query, fused, 2, Deadline(0.0 if state.fallback.name in unwell else DEADLINE_MS))
+    with progress.task("compiling what requests need", len(users) * len(asked), steady=False) as advance:
+        for user in users:
+            query = read_query(state.data, user, filters)
+            lists = [RankedList.empty()] * len(asked)
+            for number, (path, window) in enumerate(asked):
+                advance(1, path.name)
+                if path.name in unwell:
+                    continue
+                # one by one, so that none loses its turn because another had to be compiled
+                (outcome,) = ask_paths([path], [window], query, Deadline(DEADLINE_MS))
+                if outcome.ranked is None:
+                    _log.warning("path %r %s when it was first asked: %s", path.name, outcome.state, outcome.detail)
+                    unwell.add(path.name)
+                else:
+                    lists[number] = outcome.ranked
+            fused = state.fusion.fuse(lists[:-1], state.weights_for(query.history.size), state.quotas, 1)
+            refilled(state, query, fused, 2, Deadline(0.0 if state.fallback.name in unwell else DEADLINE_MS))
     for path, _ in asked:
         path.breaker.reset()

@@ -32,18 +32,25 @@ class Retrieved:
 
     Attributes:
         split: whose users were asked for.
-        paths: each path's own list, as it goes into the fusion.
+        windows: each path's own list as far as the fusion looks, which may be beyond the path's quota.
+        quotas: of each path.
         fused: what `retrieve` gives, with what the fallback refills; None where it was not asked for.
     """
 
     split: Split
-    paths: dict[str, RankedBatch]
+    windows: dict[str, RankedBatch]
+    quotas: dict[str, int]
     fused: RankedBatch | None
+
+    @property
+    def paths(self) -> dict[str, RankedBatch]:
+        """Each path's own list, which ends at its quota."""
+        return {name: batch.heads(self.quotas[name]) for name, batch in self.windows.items()}
 
     def restricted(self, users: NDArray[np.integer]) -> Retrieved:
         """The paths' lists of some test users, by ascending position."""
-        paths = {name: batch.taken(users) for name, batch in self.paths.items()}
-        return Retrieved(self.split.restricted(users, self.split.name), paths, None)
+        windows = {name: batch.taken(users) for name, batch in self.windows.items()}
+        return Retrieved(self.split.restricted(users, self.split.name), windows, self.quotas, None)
 
 
 def retrieved(engine: Engine, split: Split, k: int | None, *, progress: Progress = SILENT) -> Retrieved:
@@ -56,18 +63,19 @@ def retrieved(engine: Engine, split: Split, k: int | None, *, progress: Progress
         raise RequestError("evaluate: the engine must be fitted on split.train, else it knows what it is asked for")
     chunks: dict[str, list[RankedBatch]] = {name: [] for name in engine.paths}
     fused: list[RankedBatch] = []
-    with progress.task("evaluate: users", split.users.size) as advance:
+    with progress.task("evaluate: asking for test users", split.users.size) as advance:
         for start in range(0, split.users.size, CHUNK):
             users = split.requests(split.users[start : start + CHUNK])
-            for name, batch in engine.path_lists(users, seen=split.seen).items():
+            for name, batch in engine.path_lists(users, seen=split.seen, windows=True).items():
                 chunks[name].append(batch)
             if k is not None:
                 found = engine.retrieve_batch(users, k, seen=split.seen)
                 rows = engine.data.items.ids.rows(found.ids)
                 fused.append(RankedBatch(found.offsets, rows, found.scores.astype(np.float32)))
             advance(len(users))
-    paths = {name: RankedBatch.joined(parts) for name, parts in chunks.items()}
-    return Retrieved(split, paths, RankedBatch.joined(fused) if fused else None)
+    windows = {name: RankedBatch.joined(parts) for name, parts in chunks.items()}
+    quotas = {path.name: path.quota for path in engine.config.paths}
+    return Retrieved(split, windows, quotas, RankedBatch.joined(fused) if fused else None)
 
 
 def latencies(engine: Engine, split: Split, k: int) -> dict[str, float]:

@@ -41,8 +41,8 @@ class PathValue:
         loss: what the fused list loses in Recall without the path, with its 95 % bootstrap interval.
         shapley: its Shapley value; those of all paths sum to the fused Recall.
         ms: median milliseconds of a single request.
-        ms_per_extra_hit: `ms` by the hits among the fused k that a user loses without the path; None where he
-            loses none.
+        ms_per_extra_hit: `ms` by the hits among the fused k that a user loses without the path; None where they
+            lose none.
     """
 
     recall: float
@@ -95,9 +95,9 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
     """
     ms = latencies(engine, lists.split, k)
     lists = thinned(lists, VALUED_USERS)
-    split, names = lists.split, tuple(lists.paths)
-    settings = {path.name: path for path in engine.config.paths}
-    quotas = [settings[name].quota for name in names]
+    split, own_lists = lists.split, lists.paths
+    names = tuple(own_lists)
+    quotas = [lists.quotas[name] for name in names]
     strategy = engine.config.fusion
     plugin = fusion_class(strategy.strategy)
     fusion = plugin(validated(plugin.Config, strategy.params, f"fusion ({strategy.strategy})"))
@@ -107,14 +107,14 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
         """Recall of each user at each k under the fusion of some paths."""
         values = np.zeros((split.users.size, len(ks)))
         for users, part, weights in parts if players else ():
-            batches = [part.paths[names[player]] for player in players]
+            batches = [part.windows[names[player]] for player in players]
             own = [weights[names[player]] for player in players]
             merged = fusion.fuse_batch(batches, own, [quotas[player] for player in players], ks[-1])
             values[users] = recalls(merged, part.split, ks)
         return values
 
     most = 2 ** len(names) if len(names) <= EXACT_UP_TO else 2 * ORDERS * len(names)
-    with progress.task("evaluate: subsets of paths", most) as advance:
+    with progress.task("evaluate: fusing subsets of paths", most) as advance:
 
         def value(players: frozenset[int]) -> float:
             advance(1)
@@ -124,29 +124,30 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
     curve_ks = tuple(sorted({*CURVE, k}))
     everything = fused(range(len(names)), curve_ks)
     whole = everything[:, curve_ks.index(k)]
-    hits, unique = hit_counts([lists.paths[name] for name in names], split)
+    n_targets = np.diff(split.offsets)
+    hits, unique = hit_counts(list(own_lists.values()), split)
     paths = {}
     for number, name in enumerate(names):
         others = [other for other in range(len(names)) if other != number]
         without = fused(others, [k])[:, 0]
-        extra = float(((whole - without) * np.diff(split.offsets)).mean())
+        extra = np.rint(whole * n_targets) - np.rint(without * n_targets)  # in hits, so that no rounding is left
         paths[name] = PathValue(
-            recall=float(recalls(lists.paths[name], split, [k]).mean()),
+            recall=float(recalls(own_lists[name], split, [k]).mean()),
             hits=int(hits[number]),
             unique_hits=int(unique[number]),
             loss=interval(whole - without),
             shapley=worth.values[number],
             ms=ms[name],
-            ms_per_extra_hit=ms[name] / extra if extra > 0 else None,
+            ms_per_extra_hit=ms[name] / float(extra.mean()) if extra.sum() > 0 else None,
         )
-    curves = {name: recalls(batch, split, curve_ks) for name, batch in lists.paths.items()} | {FUSED: everything}
+    curves = {name: recalls(batch, split, curve_ks) for name, batch in own_lists.items()} | {FUSED: everything}
     return ValueReport(
         split=split.name,
         k=k,
         n_users=split.users.size,
         recall=float(whole.mean()),
         paths=paths,
-        overlap={a: {b: overlap(lists.paths[a], lists.paths[b], k) for b in names} for a in names},
+        overlap={a: {b: overlap(own_lists[a], own_lists[b], k) for b in names} for a in names},
         exact=worth.exact,
         curve_ks=curve_ks,
         curve={name: values.mean(axis=0).tolist() for name, values in curves.items()},

@@ -101,7 +101,7 @@ def tune(
     search, confirm = _remembered(config, (held_out.search, held_out.confirm), settings, progress)
     gating = gated(search, settings)
     single = best_single(search, settings)
-    with progress.task("tune: fusions", settings.trials) as advance:
+    with progress.task("tune: trying fusions", settings.trials, steady=False) as advance:
         scorer = Scorer(search, settings, Journal(journal, search.fingerprint()), advance)
         scorer.score(single)
         searched(gating.plain, names, scorer)

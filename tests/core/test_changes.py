@@ -129,7 +129,6 @@ class World:
             self.removed -= items.keys()
         return data.read_change(kind, self.item_frame(items, fields))
 
-
     def taken_back(self, draw: Any) -> pl.DataFrame:
         """Some events that are in the log and some that are not, by ids and whatever else tells events apart."""
         some = draw(st.lists(st.sampled_from(self.events), max_size=3)) if self.events else []

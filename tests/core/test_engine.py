@@ -50,7 +50,7 @@ def test_result_is_what_it_says(engine: Engine) -> None:
     assert result.ids.dtype == engine.data.items.ids.dtype
     assert result.status.keys() == set(result.paths)
     assert all(one.state == "ok" and one.ms >= 0 and one.detail is None for one in result.status.values())
-    lists = engine.path_lists([3])
+    lists = engine.path_lists([3], windows=True)
     for candidate in result:
         for path, rank in candidate.provenance.items():
             assert engine.data.items.ids.ids(lists[path][0].items[[rank]])[0] == candidate.item_id

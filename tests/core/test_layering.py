@@ -17,7 +17,10 @@ from multirecall.testing import small_shop
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS: list[set[str]] = [
-    {"errors", "kernel_cache", "kernels", "validation", "vocabulary", "topk", "rowtable", "lists", "result", "query"},
+    {
+        *("errors", "kernel_cache", "kernels", "validation", "vocabulary", "topk", "rowtable", "lists", "result"),
+        *("query", "shown", "output"),
+    },
     {"data", "storage", "progress", "protocols"},
     {"registry", "config"},
     {"engine"},

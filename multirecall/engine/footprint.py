@@ -1,0 +1,64 @@
+"""What the paths of an engine took to fit, and what they hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from multirecall.data import Dataset
+from multirecall.engine.state import EngineState
+
+
+def held_bytes(retriever: object, data: Dataset) -> int:
+    """Bytes of the arrays that can be reached from a retriever, each counted once, but for those of the data set."""
+    met: set[int] = set()
+    packages = ("multirecall", "scipy", type(retriever).__module__.partition(".")[0])
+    _reach(data, met, packages)
+    return _reach(retriever, met, packages)
+
+
+def footprints(state: EngineState) -> list[tuple[str, list[str]]]:
+    """For each path its quota, the seconds of its fit and the memory of its arrays, as text."""
+    return [
+        (path.name, [f"{path.quota:,}", seconds(path.fit_seconds), size(held_bytes(path.retriever, state.data))])
+        for path in state.paths
+    ]
+
+
+def seconds(value: float | None) -> str:
+    """Seconds as text."""
+    return "–" if value is None else f"{value:.1f} s"
+
+
+def size(n_bytes: int) -> str:
+    """Bytes as text, in the unit that suits them."""
+    return f"{n_bytes / 2**20:,.1f} MiB" if n_bytes >= 2**20 else f"{n_bytes / 2**10:,.1f} KiB"
+
+
+def _reach(start: object, met: set[int], packages: tuple[str, ...]) -> int:
+    """Bytes of the arrays below `start` that are not `met` yet; only objects of `packages` are looked into."""
+    total, waiting = 0, [start]
+    while waiting:
+        one = waiting.pop()
+        while isinstance(one, np.ndarray) and isinstance(one.base, np.ndarray):
+            one = one.base
+        if id(one) in met or isinstance(one, type):
+            continue
+        met.add(id(one))
+        if isinstance(one, np.ndarray):
+            total += one.nbytes
+        else:
+            waiting += _parts(one, packages)
+    return total
+
+
+def _parts(one: Any, packages: tuple[str, ...]) -> list[Any]:
+    if isinstance(one, list | tuple | set | frozenset):
+        return list(one)
+    if isinstance(one, dict):
+        return list(one.values())
+    if type(one).__module__.partition(".")[0] not in packages:
+        return []
+    slots = [name for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ())]
+    return [*getattr(one, "__dict__", {}).values(), *(getattr(one, name, None) for name in slots)]
