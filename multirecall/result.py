@@ -234,8 +234,6 @@ class CandidateBatch:
 
         Ranks are 0-based; a path that did not propose the item has null.
         """
-        import polars as pl
-
         lengths = np.diff(self.offsets)
         columns: dict[str, Any] = {
             "user_id": self._users().gather(np.repeat(np.arange(len(self)), lengths)),

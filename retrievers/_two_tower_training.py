@@ -81,7 +81,7 @@ class _Training:
         checkpoint = None if folder is None else Checkpoint.of(folder, self.data, self.config, self.rng)
         if checkpoint is not None and (found := checkpoint.read()):
             self.restore(*found)
-        with progress.task("two_tower: training, batches", self.steps * self.epochs) as advance:
+        with progress.task("two_tower: training, batches at most", self.steps * self.epochs) as advance:
             advance(self.steps * self.epoch)
             while self.epoch < self.epochs and not self._is_over():
                 self._run_epoch(advance)

@@ -97,7 +97,7 @@ class Sequence(NeighbourRetriever):
             data.n_items,
             config.threads,
             progress,
-            "sequence: transitions",
+            "sequence: counting transitions",
         )
 
 

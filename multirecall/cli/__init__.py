@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib.metadata import version as installed
+from typing import Annotated
 
 import typer
 
@@ -13,15 +15,21 @@ from multirecall.cli.evaluate import evaluate_command
 from multirecall.cli.fit import fit
 from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
-from multirecall.cli.tables import console
+from multirecall.cli.screen import console, note, show_what_the_console_can
 from multirecall.cli.tune import tune_command
 from multirecall.cli.versions import rollback, salvage, versions
 from multirecall.cli.warm import warm
 from multirecall.errors import MultirecallError
 
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"multirecall {installed('multirecall')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="multirecall",
-    help="Multi-path recall: the candidate-generation stage of a recommender.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -39,18 +47,33 @@ app.command()(doctor)
 app.command()(warm)
 
 
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Multi-path recall: the candidate-generation stage of a recommender."""
+
+
 class _Notes(logging.Handler):
-    """Shows what the library notes, as one line each on standard error."""
+    """Shows what the library notes, as one line each on standard error; where no bars show, each fit as well."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        console(stderr=True).print(f"note: {record.getMessage()}", style="yellow")
+        if record.levelno >= logging.WARNING:
+            note(record.getMessage())
+        else:
+            console(stderr=True).print(record.getMessage())
 
 
 def main() -> None:
     """Run the command line; an error of ours is one message and exit code 1, never a traceback."""
+    show_what_the_console_can()
     logger = logging.getLogger("multirecall")
     logger.addHandler(_Notes())
     logger.propagate = False
+    if not sys.stderr.isatty():
+        logger.setLevel(logging.INFO)
     try:
         app()
     except MultirecallError as fault:

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from multirecall.cli.evaluate import closing
 from multirecall.cli.options import Config, Threads, read_config
-from multirecall.cli.tables import console, plain_table, quality_tables
+from multirecall.cli.screen import console
+from multirecall.cli.tables import explanations, plain_table, quality_tables
 from multirecall.data import Dataset
 from multirecall.datasets import generate
 from multirecall.engine import Engine
@@ -44,15 +46,21 @@ def demo(
     start = perf_counter()
     with terminal_progress() as progress:
         engine.fit(split.train, progress=progress)
-        screen.print(f"{', '.join(engine.paths)} fitted on the first 90 % in {perf_counter() - start:.1f} s")
+        fitted_in = perf_counter() - start
         report = evaluate(engine, split, (20, 100), progress=progress)
+    screen.print(f"{', '.join(engine.paths)} fitted on the first 90 % in {fitted_in:.1f} s")
     for user in split.users[:: max(1, split.users.size // show)][:show]:
         screen.print()
         _show(screen, engine, user.item())
     screen.print()
     for table in quality_tables(report):
         screen.print(table)
+    explanations(screen, report)
     screen.print(f"{report.statement}.")
+    closing(screen, report.gain)
+    screen.print(
+        "On a log of your own: `multirecall evaluate --interactions LOG --items ITEMS`, then `multirecall fit`."
+    )
 
 
 def _show(screen: Console, engine: Engine, user: Any) -> None:

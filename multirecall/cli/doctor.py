@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from multirecall.cli.tables import console, plain_table
+from multirecall.cli.screen import console
+from multirecall.cli.tables import plain_table
 from multirecall.engine import bundle as bundles
 from multirecall.kernel_cache import FOLDER_VARIABLE, CacheState, cache_state
 from multirecall.registry import listings

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from multirecall.cli.options import (
     AsJson,
+    Columns,
     Config,
     Fraction,
+    Ids,
     InteractionFiles,
     ItemFiles,
     Kind,
+    Kinds,
     Last,
     Seed,
     Seen,
     Threads,
     UserFiles,
-    check_file,
     read_config,
     read_data,
 )
-from multirecall.cli.tables import console, overlap_table, quality_tables, segment_table, value_table
+from multirecall.cli.screen import console
+from multirecall.cli.tables import explanations, overlap_table, quality_tables, segment_table, value_table
 from multirecall.data import Dataset
 from multirecall.engine import Engine
 from multirecall.evaluation import (
+    EXPLAINED,
+    FusionGain,
     checked_ks,
+    explained,
     given_split,
     made_split,
     path_values,
@@ -37,6 +45,7 @@ from multirecall.evaluation import (
     scored,
     write_page,
 )
+from multirecall.output import require_file
 from multirecall.progress import terminal_progress
 
 
@@ -44,6 +53,9 @@ def evaluate_command(
     interactions: InteractionFiles,
     items: ItemFiles = None,
     users: UserFiles = None,
+    columns: Columns = None,
+    kinds: Kinds = None,
+    ids: Ids = None,
     config: Config = None,
     split: Kind = "time",
     fraction: Fraction = 0.1,
@@ -64,9 +76,9 @@ def evaluate_command(
     """Fit on one part of a log, ask for the users of the other part, score each path and the fused list."""
     ks = checked_ks(k or [20, 100])
     if report is not None:
-        check_file(report, "--report")
+        require_file(report, "--report")
         require_plots()
-    engine = Engine(read_config(config, seed=seed, threads=threads))
+    engine = Engine(read_config(config, columns=columns, kinds=kinds, ids=ids, seed=seed, threads=threads))
     data = read_data(interactions, items, users, engine.config)
     if test:
         parts = given_split(data, Dataset.load(test, config=engine.config.data), seen=seen)
@@ -78,7 +90,12 @@ def evaluate_command(
         figures = scored(lists, ks)
         worth = path_values(engine, lists, max(ks), progress=progress) if value or report else None
     if report is not None and worth is not None:
-        write_page(figures, worth, report)
+        facts = {
+            "data set": f"{', '.join(interactions)}: {data.sizes}",
+            "config": str(config) if config else "the default paths",
+            "written": datetime.now().astimezone().isoformat(timespec="minutes", sep=" "),
+        }
+        write_page(figures, worth, report, facts)
     if as_json:
         typer.echo(json.dumps(figures.to_dict() | ({"value": worth.to_dict()} if worth else {})))
         return
@@ -90,6 +107,28 @@ def evaluate_command(
     if worth is not None:
         screen.print(value_table(worth))
         screen.print(overlap_table(worth))
+    explanations(screen, figures)
     screen.print(f"{figures.statement}.")
+    closing(screen, figures.gain)
     if report is not None:
         screen.print(f"page written to {report}")
+
+
+evaluate_command.__doc__ = f"{evaluate_command.__doc__}\n\nWhat the columns say:\n\n" + "\n\n".join(
+    explained(EXPLAINED)
+)
+
+NEXT = {
+    "gains": "Next: `multirecall tune` with the same files looks for weights and quotas that find more still.",
+    "loses": "Next: `multirecall tune` with the same files leaves out the paths that pull the list down.",
+    "unclear": "Next: ask more users (a larger --fraction, or a longer log), or let `multirecall tune` weigh the paths.",
+}
+"""What to do, by what fusing gains."""
+
+
+def closing(screen: Console, gain: FusionGain | None) -> None:
+    """Say what fusing gains or loses against the best path, and what to do next."""
+    if gain is None:
+        screen.print("There is one path only, so nothing is fused. Next: name a second path in the config.")
+        return
+    screen.print(f"{gain}\n{NEXT[gain.outcome]}")

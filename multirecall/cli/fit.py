@@ -7,19 +7,28 @@ from time import perf_counter
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from multirecall.cli.options import (
+    Columns,
     Config,
+    Ids,
     InteractionFiles,
     ItemFiles,
+    Kinds,
     Seed,
     Threads,
     UserFiles,
     read_config,
     read_data,
 )
-from multirecall.cli.tables import console
+from multirecall.cli.screen import console
+from multirecall.cli.tables import plain_table
+from multirecall.data import Dataset
 from multirecall.engine import Engine
+from multirecall.engine.bundle import require_vacant
+from multirecall.engine.footprint import saved_bytes, seconds, size
+from multirecall.output import require_folder
 
 
 def fit(
@@ -27,21 +36,46 @@ def fit(
     out: Annotated[Path, typer.Option(help="Folder of the bundle; a new version is added to an existing one.")],
     items: ItemFiles = None,
     users: UserFiles = None,
+    columns: Columns = None,
+    kinds: Kinds = None,
+    ids: Ids = None,
     config: Config = None,
     seed: Seed = None,
     threads: Threads = None,
 ) -> None:
     """Fit all paths on a log and save the engine as a bundle."""
+    require_folder(out, "--out")
+    require_vacant(out)
     screen = console(stderr=True)
-    engine = Engine(read_config(config, seed=seed, threads=threads))
+    engine = Engine(read_config(config, columns=columns, kinds=kinds, ids=ids, seed=seed, threads=threads))
     start = perf_counter()
     data = read_data(interactions, items, users, engine.config)
-    screen.print(
-        f"{len(data.interactions):,} interactions, {data.n_users:,} users, {data.n_items:,} items "
-        f"read in {perf_counter() - start:.1f} s"
-    )
+    screen.print(f"{data.sizes} read in {perf_counter() - start:.1f} s")
+    if data.kinds:
+        screen.print(_kinds_table(data))
     start = perf_counter()
     engine.fit(data)
     screen.print(f"{', '.join(engine.paths)} fitted in {perf_counter() - start:.1f} s")
     engine.save(out)
-    screen.print(f"saved to {out}")
+    screen.print(_paths_table(engine, out))
+    screen.print(f"saved to {out}. Next: multirecall retrieve {out} --user {data.users.ids.id(0)}")
+
+
+def _kinds_table(data: Dataset) -> Table:
+    """Which kind each column was read as, and why."""
+    table = plain_table("table", "column", "kind", "why")
+    for one in data.kinds:
+        table.add_row(one.table, one.field, one.kind, one.reason)
+    return table
+
+
+def _paths_table(engine: Engine, folder: Path) -> Table:
+    """What each path took to fit, and what it holds in memory and on disk."""
+    table = plain_table("path")
+    for head in ("fitted in", "memory", "on disk"):
+        table.add_column(head, justify="right", no_wrap=True)
+    health, on_disk = engine.health(), saved_bytes(folder)
+    for name, path in {**health.paths, "fallback": health.fallback}.items():
+        table.add_row(name, seconds(path.fit_seconds), size(path.memory_bytes), size(on_disk[name]))
+    table.add_row("the data", "", "", size(on_disk["data"]))
+    return table

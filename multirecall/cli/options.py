@@ -14,13 +14,28 @@ from multirecall.errors import RequestError
 from multirecall.validation import validated
 
 InteractionFiles = Annotated[
-    list[str], typer.Option(help="The log: parquet or CSV, path or glob pattern; may be repeated.")
+    list[str], typer.Option(help="The log: parquet, CSV or TSV, path or glob pattern; may be repeated.")
 ]
 ItemFiles = Annotated[list[str] | None, typer.Option(help="The item table, in the same forms.")]
 UserFiles = Annotated[list[str] | None, typer.Option(help="The user table, in the same forms.")]
 Config = Annotated[Path | None, typer.Option(help="Configuration file (TOML); default: the default paths.")]
 Seed = Annotated[int | None, typer.Option(help="Root of all randomness; overrides the config.")]
 Threads = Annotated[int | None, typer.Option(help="Threads for fitting; overrides the config.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(metavar="OURS=YOURS", help="Your name of a column, e.g. user_id=customer; repeat for each."),
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD=KIND",
+        help="Kind of a feature: categorical, list, number, text, datetime or ignore; repeat for each.",
+    ),
+]
+Ids = Annotated[
+    Literal["auto", "text", "int"] | None,
+    typer.Option(help="Type of user and item ids; auto: by all tables together. Overrides the config."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Seen = Annotated[bool, typer.Option("--seen", help="Items that the user has interacted with may be returned.")]
 
@@ -28,20 +43,52 @@ Kind = Annotated[
     Literal["time", "user-time", "last", "random"],
     typer.Option(
         "--split",
-        help="What is held out: the newest events of all, of each user, his last ones, or random items.",
+        help="What is held out: the newest events of all, of each user, their last ones, or random items.",
     ),
 ]
 Fraction = Annotated[float, typer.Option(help="Share that is held out; not for `last`.")]
 Last = Annotated[int, typer.Option(help="Events of each user that `--split last` holds out.")]
 
+PAIRS = {"--columns": "user_id=customer", "--kinds": "title=text"}
+"""How the pairs of an option are spelt."""
 
-def read_config(file: Path | None, **overrides: Any) -> EngineConfig:
+
+def read_config(
+    file: Path | None,
+    *,
+    columns: list[str] | None = None,
+    kinds: list[str] | None = None,
+    ids: str | None = None,
+    **overrides: Any,
+) -> EngineConfig:
     """The configuration of `file`, or the default one, with the options that were given."""
     config = EngineConfig.from_toml(file) if file else EngineConfig()
+    values = config.model_dump(exclude_unset=True)
     given = {key: value for key, value in overrides.items() if value is not None}
+    data = dict(values.get("data", {}))
+    for name, pairs in (("columns", _pairs(columns, "--columns")), ("kinds", _pairs(kinds, "--kinds"))):
+        if pairs:
+            data[name] = {**data.get(name, {}), **pairs}
+    if ids is not None:
+        data["ids"] = ids
+    if data:
+        given["data"] = data
     if not given:
         return config
-    return validated(EngineConfig, {**config.model_dump(exclude_unset=True), **given}, "command line")
+    return validated(EngineConfig, {**values, **given}, "command line")
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    """The mapping that a repeated option spells."""
+    pairs: dict[str, str] = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise RequestError(f"{option}: {text!r} is no pair; write {option} {PAIRS[option]}")
+        if name in pairs:
+            raise RequestError(f"{option}: {name!r} is given twice; leave one out")
+        pairs[name] = value
+    return pairs
 
 
 def read_data(
@@ -62,15 +109,3 @@ def json_option(text: str | None, name: str) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise RequestError(f'--{name}: {text!r} is no JSON object; write e.g. \'{{"field": ["value"]}}\'')
     return value
-
-
-def check_file(file: Path, option: str) -> None:
-    """Refuse a file that could not be written in the end.
-
-    Raises:
-        RequestError: its folder does not exist, or it is a folder itself.
-    """
-    if not file.parent.is_dir():
-        raise RequestError(f"{option}: {file.parent} is no folder; make it, or name another file")
-    if file.is_dir():
-        raise RequestError(f"{option}: {file} is a folder; name a file in it")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from multirecall.cli.tables import console, plain_table
+from multirecall.cli.screen import console
+from multirecall.cli.tables import plain_table
 from multirecall.registry import RETRIEVERS, listings
 
 

@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
+from multirecall.cli.candidates import candidates_table
 from multirecall.cli.options import AsJson, Seen, json_option
-from multirecall.cli.tables import console, plain_table
+from multirecall.cli.screen import console, is_unicode, note
+from multirecall.data import Table
 from multirecall.engine import Engine
+from multirecall.errors import RequestError
 from multirecall.query import User
 from multirecall.result import Candidates
+
+NAMED = 5
+"""Unknown ids that a note names."""
 
 
 def retrieve(
@@ -29,9 +34,18 @@ def retrieve(
     where: Annotated[str | None, typer.Option(help="Predicates over item features as JSON.")] = None,
     seen: Seen = False,
     deadline_ms: Annotated[float | None, typer.Option(help="Go on without paths that are later than this.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of the table that are shown.")] = 10,
     as_json: AsJson = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print all candidates as CSV, in UTF-8 and with every digit.")
+    ] = False,
 ) -> None:
-    """Retrieve candidates for a user of a bundle, or for a visitor with a history."""
+    """Retrieve candidates for a user of a bundle, or for a visitor with a history.
+
+    Scores and ranks have every digit in --json and --csv; the table shows the first rows.
+    """
+    if as_json and as_csv:
+        raise RequestError("--json and --csv: only one can be printed; leave one out")
     engine = Engine.load(bundle)
     items = engine.data.items
     asked = User(
@@ -48,53 +62,50 @@ def retrieve(
         seen=seen,
         deadline_ms=deadline_ms,
     )
+    _notes(result, user)
     if as_json:
-        typer.echo(json.dumps(as_dict(result), ensure_ascii=False))
-        return
-    screen = console()
-    screen.print(_table(result, {row: _label(engine, row) for row in result.ids.tolist()}))
+        typer.echo(json.dumps(result.to_dict(), ensure_ascii=not is_unicode()))
+    elif as_csv:
+        typer.echo(result.to_polars().write_csv().encode(), nl=False)
+    else:
+        _show(result, items, rows)
+
+
+def _notes(result: Candidates, user: str | None) -> None:
+    """Say which ids the engine does not know."""
+    if user is not None and not result.known:
+        note(f"user {user!r} is unknown and gets what visitors get")
+    unknown = result.unknown_items
+    if unknown:
+        named = ", ".join(repr(item) for item in unknown[:NAMED])
+        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        note(f"--history, --exclude: the catalogue does not have {named}{more}; passed over")
+
+
+def _show(result: Candidates, items: Table, rows: int) -> None:
+    screen, shown = console(), result[:rows]
+    screen.print(candidates_table(screen, shown, [_label(items, item) for item in shown.ids.tolist()]))
+    if len(shown) < len(result):
+        screen.print(
+            f"{len(shown):,} of {len(result):,} shown; --rows {len(result)} shows all, --csv and --json hold all."
+        )
     screen.print(_summary(result))
 
 
-def as_dict(result: Candidates) -> dict[str, Any]:
-    """A result as JSON values."""
-    return {
-        "candidates": [{"item_id": one.item_id, "score": one.score, "provenance": one.provenance} for one in result],
-        "status": {
-            path: {"state": one.state, "count": one.count, "ms": round(one.ms, 3), "detail": one.detail}
-            for path, one in result.status.items()
-        },
-        "n_refilled": result.n_refilled,
-        "shortfall": result.shortfall,
-    }
-
-
-def _label(engine: Engine, item: Any) -> str:
+def _label(items: Table, item: Any) -> str:
     """Something that a person recognises the item by: its first text or categorical feature."""
-    table = engine.data.items
-    values = table.values(table.ids.row(item))
-    named = [values[field] for field, one in table.features.items() if one.kind == "text" and field in values]
+    values = items.values(items.ids.row(item))
+    named = [values[field] for field, one in items.features.items() if one.kind == "text" and field in values]
     others = [
-        str(values[field]) for field, one in table.features.items() if one.kind == "categorical" and field in values
+        str(values[field]) for field, one in items.features.items() if one.kind == "categorical" and field in values
     ]
     return str(next(iter([*named, *others]), ""))
 
 
-def _table(result: Candidates, labels: dict[Any, str]) -> Table:
-    table = plain_table()
-    table.add_column("item", no_wrap=True, min_width=max((len(str(item)) for item in labels), default=0))
-    table.add_column("", overflow="ellipsis", no_wrap=True, max_width=24)
-    for column in ("score", *result.paths):
-        table.add_column(column, justify="right", min_width=len(column))
-    for one in result:
-        ranks = (str(one.provenance.get(path, "–")) for path in result.paths)
-        table.add_row(str(one.item_id), labels[one.item_id], f"{one.score:.4f}", *ranks)
-    return table
-
-
 def _summary(result: Candidates) -> str:
     states = ", ".join(f"{path} {one.state} ({one.count} in {one.ms:.2f} ms)" for path, one in result.status.items())
+    faults = "".join(f"\n{path}: {one.detail}" for path, one in result.status.items() if one.detail)
     return (
-        f"{states}; {result.n_refilled} from the fallback, {result.shortfall} missing. "
-        "The column of a path holds its rank, from 0."
+        f"A path's number is its rank there, from 0. {states}; {result.n_refilled} from the fallback, "
+        f"{result.shortfall} missing.{faults}"
     )

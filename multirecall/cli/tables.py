@@ -6,15 +6,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from multirecall.evaluation import METRICS, Report, ValueReport
+from multirecall.evaluation import METRICS, Report, ValueReport, explained
+from multirecall.evaluation.value import ms_per_hit
 
 SHORT = {"hit_rate": "hit", "precision": "prec", "long_tail": "long tail"}
 FORMATS = {"novelty": ".2f"}
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A console that prints what it is given, so that a title with brackets is no markup."""
-    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=stderr)
 
 
 def plain_table(*columns: str, title: str | None = None) -> Table:
@@ -41,6 +37,14 @@ def quality_tables(report: Report) -> list[Table]:
     return tables
 
 
+def explanations(screen: Console, report: Report) -> None:
+    """Say what each column of `quality_tables` means."""
+    for line in explained(next(iter(report.figures.values()))):
+        name, _, meaning = line.partition(": ")
+        screen.print(f"  {SHORT.get(name, name)}: {meaning}")
+    screen.print("  95 % of recall: bounds of the mean over users, by bootstrap")
+
+
 def segment_table(report: Report) -> Table:
     """Recall by segment of users at the largest k, a row for each path and the fused list."""
     table = plain_table(f"recall at k = {report.ks[-1]}")
@@ -64,7 +68,7 @@ def value_table(worth: ValueReport) -> Table:
             f"{path.loss.mean:.4f} ({path.loss.low:.3f}–{path.loss.high:.3f})",
             f"{path.shapley:.4f}",
             f"{path.ms:.3f}",
-            "–" if path.ms_per_extra_hit is None else f"{path.ms_per_extra_hit:.3f}",
+            ms_per_hit(path.ms_per_extra_hit),
         )
     table.add_row("fused", "", "", f"{worth.recall:.4f}", f"{worth.ms:.3f}", "", style="bold")
     return table

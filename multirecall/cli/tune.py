@@ -11,20 +11,24 @@ from rich.table import Table
 
 from multirecall.cli.options import (
     AsJson,
+    Columns,
     Config,
+    Ids,
     InteractionFiles,
     ItemFiles,
+    Kinds,
     Last,
     Seed,
     Seen,
     Threads,
     UserFiles,
-    check_file,
     read_config,
     read_data,
 )
-from multirecall.cli.tables import console, plain_table
-from multirecall.evaluation import made_split
+from multirecall.cli.screen import console
+from multirecall.cli.tables import plain_table
+from multirecall.evaluation import EXPLAINED, METRICS, explained, made_split
+from multirecall.output import require_file
 from multirecall.progress import terminal_progress
 from multirecall.tuning import (
     Candidate,
@@ -45,9 +49,13 @@ def tune_command(
     out: Annotated[Path, typer.Option(help="File of the tuned config (TOML).")],
     items: ItemFiles = None,
     users: UserFiles = None,
+    columns: Columns = None,
+    kinds: Kinds = None,
+    ids: Ids = None,
     config: Config = None,
     metric: Annotated[
-        str | None, typer.Option(help="What is raised: recall, hit_rate, precision, ndcg, mrr or map.")
+        str | None,
+        typer.Option(help=f"What is raised; default recall. {'; '.join(explained(METRICS))}."),
     ] = None,
     k: Annotated[int | None, typer.Option("-k", "--k", help="List length at which it is taken.")] = None,
     split: Annotated[
@@ -74,10 +82,10 @@ def tune_command(
     as_json: AsJson = False,
 ) -> None:
     """Gate the paths, search their fusion on one slice of the log, keep what holds up on a second, write the config."""
-    check_file(out, "--out")
+    require_file(out, "--out")
     if journal is not None:
-        check_file(journal, "--journal")
-    start = read_config(config, seed=seed, threads=threads)
+        require_file(journal, "--journal")
+    start = read_config(config, columns=columns, kinds=kinds, ids=ids, seed=seed, threads=threads)
     given: dict[str, Any] = {
         "metric": metric,
         "k": k,
@@ -106,6 +114,7 @@ def tune_command(
         typer.echo(json.dumps(tuned.to_dict() | {"test": on_test.to_dict() if on_test else None}))
         return
     screen = console()
+    screen.print(f"{settings.metric} is the {EXPLAINED[settings.metric]}; k = {settings.k}.")
     screen.print(_gate_table(tuned))
     screen.print(_fusion_table(tuned))
     screen.print(_gain_table(tuned, on_test))
@@ -120,6 +129,8 @@ def _gate_table(tuned: Tuned) -> Table:
         loss = step.loss
         ms = tuned.ms[tuned.names.index(step.path)]
         outcome = "stays" if step.kept else f"goes: {step.reason}"
+        if not step.kept and tuned.names.index(step.path) in tuned.kept.chosen:
+            outcome += "; back with a weight of its own"
         table.add_row(step.path, f"{loss.mean:+.4f}", f"{loss.low:+.4f} … {loss.high:+.4f}", f"{ms:.3f}", outcome)
     return table
 

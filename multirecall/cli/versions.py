@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from multirecall.cli.tables import console, plain_table
+from multirecall.cli.screen import console
+from multirecall.cli.tables import plain_table
 from multirecall.engine import Engine
 
 Bundle = Annotated[Path, typer.Argument(help="Folder that `multirecall fit` or engine.save has written.")]

@@ -49,7 +49,19 @@ from multirecall.validation import validated
 
 LIBRARIES = ("hnswlib", "numba", "numpy", "polars", "pydantic", "scipy", "torch")
 
-__all__ = ["Version", "claim", "headline", "journal_end", "load", "pointed", "rollback", "save", "verify", "versions"]
+__all__ = [
+    "Version",
+    "claim",
+    "headline",
+    "journal_end",
+    "load",
+    "pointed",
+    "require_vacant",
+    "rollback",
+    "save",
+    "verify",
+    "versions",
+]
 
 T = TypeVar("T")
 
@@ -60,13 +72,21 @@ def claim(folder: Path) -> WriterLock:
     Raises:
         BundleError: the folder holds something else, cannot be written, or has another writer.
     """
+    require_vacant(folder)
     try:
-        if folder.exists() and any(folder.iterdir()) and not ((folder / CURRENT).exists() or (folder / LOCK).exists()):
-            raise BundleError(f"{folder}: is not empty and not a bundle; choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise unwritable(folder, fault) from None
     return WriterLock(folder)
+
+
+def require_vacant(folder: Path) -> None:
+    """Refuse a folder that holds something other than a bundle; raises `BundleError`."""
+    try:
+        if folder.exists() and any(folder.iterdir()) and not ((folder / CURRENT).exists() or (folder / LOCK).exists()):
+            raise BundleError(f"{folder}: is not empty and not a bundle; choose another folder")
+    except OSError as fault:
+        raise unwritable(folder, fault) from None
 
 
 def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:

@@ -18,8 +18,8 @@ from multirecall.engine.answer import answered, answered_batch
 from multirecall.engine.cache import ResultCache
 from multirecall.engine.explain import explained
 from multirecall.engine.export import write_candidates
-from multirecall.engine.footprint import footprints
 from multirecall.engine.follower import Followed, Follower
+from multirecall.engine.footprint import footprints
 from multirecall.engine.health import CacheHealth, Health, health_of
 from multirecall.engine.request import listed, read_deadline, read_filters, read_queries, read_query, read_size
 from multirecall.engine.runner import run_batch

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from multirecall.config import FALLBACK
 from multirecall.data import Dataset
 from multirecall.engine.state import EngineState
+from multirecall.engine.versions import pointed
 
 
 def held_bytes(retriever: object, data: Dataset) -> int:
@@ -24,6 +27,16 @@ def footprints(state: EngineState) -> list[tuple[str, list[str]]]:
         (path.name, [f"{path.quota:,}", seconds(path.fit_seconds), size(held_bytes(path.retriever, state.data))])
         for path in state.paths
     ]
+
+
+def saved_bytes(folder: Path) -> dict[str, int]:
+    """Bytes of the files that the current version of a bundle holds of each path, of `fallback` and of `data`."""
+    version = folder / pointed(folder)
+    parts = {"data": version / "data", FALLBACK: version / FALLBACK}
+    parts |= {path.name: path for path in (version / "paths").iterdir()}
+    return {
+        name: sum(file.stat().st_size for file in part.rglob("*") if file.is_file()) for name, part in parts.items()
+    }
 
 
 def seconds(value: float | None) -> str:

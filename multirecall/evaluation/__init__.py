@@ -4,7 +4,9 @@ from multirecall.evaluation.bootstrap import Interval, interval, intervals
 from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metrics, exposure, gini
 from multirecall.evaluation.diversity import diversity, feature_rows, vector_rows
 from multirecall.evaluation.embeddings import EmbeddingHealth, embedding_health, embedding_map, similarity_plot
+from multirecall.evaluation.explained import EXPLAINED, explained
 from multirecall.evaluation.figures import require_plots
+from multirecall.evaluation.gain import FusionGain, fusion_gain
 from multirecall.evaluation.metrics import METRICS, user_metrics
 from multirecall.evaluation.page import page, write_page
 from multirecall.evaluation.report import Report, SegmentFigures, checked_ks, evaluate, scored
@@ -26,8 +28,10 @@ from multirecall.evaluation.value import PathValue, ValueReport, path_values
 
 __all__ = [
     "CATALOGUE_METRICS",
+    "EXPLAINED",
     "METRICS",
     "EmbeddingHealth",
+    "FusionGain",
     "Interval",
     "PathValue",
     "Report",
@@ -44,8 +48,10 @@ __all__ = [
     "embedding_health",
     "embedding_map",
     "evaluate",
+    "explained",
     "exposure",
     "feature_rows",
+    "fusion_gain",
     "gini",
     "given_split",
     "history_lengths",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from colorsys import hsv_to_rgb
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from multirecall.evaluation.value import ValueReport
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#7F7F7F")
-"""The colours of paths, told apart by colour-blind readers as well (Okabe & Ito), over and over for many paths."""
+"""The colours of the first paths, told apart by colour-blind readers as well (Okabe & Ito)."""
+
+GOLDEN = 0.618034
+"""Steps of hue by which the paths behind them differ: no two come near each other for long."""
 
 FUSED_COLOUR = "#111111"
 
@@ -112,10 +116,13 @@ def shares_of_recall(worth: ValueReport) -> Figure:
     axes = figure.subplots()
     places = np.arange(len(names))[::-1]
     paths = list(worth.paths.values())
-    axes.barh(places + 0.19, [path.shapley for path in paths], 0.36, color=COLOURS[0], label="Shapley value")
+    own = list(_colours(worth.paths).values())
+    axes.barh(places + 0.19, [path.shapley for path in paths], 0.36, color=own, label="Shapley value (full)")
     losses = np.array([path.loss.mean for path in paths])
     errors = np.abs(np.array([[path.loss.low, path.loss.high] for path in paths]).T - losses)
-    axes.barh(places - 0.19, losses, 0.36, xerr=errors, color=COLOURS[1], label="lost without it", capsize=2)
+    axes.barh(
+        places - 0.19, losses, 0.36, xerr=errors, color=own, alpha=0.45, label="lost without it (pale)", capsize=2
+    )
     axes.axvline(0, color="#444444", linewidth=0.8)
     axes.set_yticks(places, names)
     axes.set(xlabel=f"Recall@{worth.k}")
@@ -125,9 +132,16 @@ def shares_of_recall(worth: ValueReport) -> Figure:
 
 
 def _colours(names: Mapping[str, object]) -> dict[str, str]:
-    return {
-        name: FUSED_COLOUR if name == FUSED else COLOURS[number % len(COLOURS)] for number, name in enumerate(names)
-    }
+    return {name: FUSED_COLOUR if name == FUSED else colour(number) for number, name in enumerate(names)}
+
+
+def colour(number: int) -> str:
+    """The colour of a path by its place; no two paths share one."""
+    if number < len(COLOURS):
+        return COLOURS[number]
+    turn = number - len(COLOURS)
+    red, green, blue = hsv_to_rgb((0.45 + turn * GOLDEN) % 1.0, 0.85, 0.85 - 0.3 * (turn % 3) / 2)
+    return f"#{round(red * 255):02X}{round(green * 255):02X}{round(blue * 255):02X}"
 
 
 def _plain(axes: Axes) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 
 from multirecall.errors import RequestError
+from multirecall.evaluation.explained import explained
 from multirecall.evaluation.figures import (
     as_svg,
     latency_against_recall,
@@ -15,7 +17,9 @@ from multirecall.evaluation.figures import (
     shares_of_recall,
 )
 from multirecall.evaluation.report import Report
-from multirecall.evaluation.value import ValueReport
+from multirecall.evaluation.value import ValueReport, ms_per_hit
+
+NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 76rem; margin: 2rem auto; padding: 0 1.5rem }
@@ -23,27 +27,33 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2.2rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e4e4e4 }
 th:first-child, td:first-child { text-align: left } thead th { border-bottom: 1px solid #888 }
+.facts td { text-align: left }
 tr.fused { font-weight: 600 } .wide { overflow-x: auto } .note { color: #555; max-width: 60rem }
 .plots { display: flex; flex-wrap: wrap; gap: 1.5rem } figure { margin: 0; flex: 1 1 30rem }
 figcaption { font-weight: 600; margin-bottom: .3rem } svg { max-width: 100%; height: auto }
 """
 
 
-def write_page(report: Report, worth: ValueReport, file: Path) -> None:
-    """Write the page to `file`.
+def write_page(report: Report, worth: ValueReport, file: Path, facts: Mapping[str, str] = NO_FACTS) -> None:
+    """Write the page to `file`; `facts` as in `page`.
 
     Raises:
         RequestError: matplotlib is not installed, or the file cannot be written.
     """
-    text = page(report, worth)
+    text = page(report, worth, facts)
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as fault:
         raise RequestError(f"{file}: cannot be written ({fault.strerror}); check the folder") from None
 
 
-def page(report: Report, worth: ValueReport) -> str:
-    """The page: what was measured, the quality of each list, what each path is worth, and the plots."""
+def page(report: Report, worth: ValueReport, facts: Mapping[str, str] = NO_FACTS) -> str:
+    """The page: what was measured, the quality of each list, what each path is worth, and the plots.
+
+    Args:
+        report, worth: of the same split.
+        facts: what the page says first, by name, such as the data set, the config and the date.
+    """
     plots = {
         "Recall over the length of the list": recall_curve(worth),
         "What each path is worth": shares_of_recall(worth),
@@ -59,7 +69,9 @@ def page(report: Report, worth: ValueReport) -> str:
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Recall of each path and fused</title><style>{STYLE}</style></head><body>
 <h1>Recall of each path and fused</h1>
+{_facts({**facts, "split": report.split})}
 <p class="note">{escape(report.statement)}.</p>
+{f"<p>{escape(str(report.gain))}</p>" if report.gain else ""}
 <div class="plots">{figures}</div>
 <h2>What each path is worth, at k = {worth.k}</h2>
 {_value_table(worth)}
@@ -69,8 +81,15 @@ bootstrap interval. Shapley values ({orders}) sum to the fused Recall.</p>
 {quality}
 {_segments(report)}
 <p class="note">Intervals: 95 %, bootstrap over users.</p>
+<h2>What the columns say</h2>
+<ul class="note">{"".join(f"<li>{escape(line)}</li>" for line in explained(next(iter(report.figures.values()))))}</ul>
 </body></html>
 """
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in facts.items())
+    return f'<table class="facts"><tbody>{rows}</tbody></table>'
 
 
 def _value_table(worth: ValueReport) -> str:
@@ -85,7 +104,7 @@ def _value_table(worth: ValueReport) -> str:
             f"{path.loss.low:+.4f} … {path.loss.high:+.4f}",
             f"{path.shapley:.4f}",
             f"{path.ms:.3f}",
-            "–" if path.ms_per_extra_hit is None else f"{path.ms_per_extra_hit:.3f}",
+            ms_per_hit(path.ms_per_extra_hit),
         ]
         for name, path in worth.paths.items()
     ]

@@ -22,6 +22,7 @@ from multirecall.evaluation.catalogue import (
     long_tail,
 )
 from multirecall.evaluation.diversity import diversity, feature_rows
+from multirecall.evaluation.gain import FusionGain, fusion_gain
 from multirecall.evaluation.metrics import METRICS, user_metrics
 from multirecall.evaluation.retrieved import Retrieved, retrieved
 from multirecall.evaluation.segments import history_lengths, history_segments
@@ -59,6 +60,7 @@ class Report:
         intervals: bounds [low, high] of each mean over users, in the same order: 95 % bootstrap intervals.
         segments: the means over users by the length of their history.
         statement: what the split left where, in words.
+        gain: what fusing gains over the best path at the largest k; None with one path, or without a fused list.
     """
 
     split: str
@@ -71,6 +73,7 @@ class Report:
     intervals: dict[str, dict[str, list[list[float]]]]
     segments: tuple[SegmentFigures, ...]
     statement: str
+    gain: FusionGain | None
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -123,6 +126,7 @@ def scored(lists: Retrieved, ks: Sequence[int]) -> Report:
         intervals=_bounds(by_user, metrics, len(ks)),
         segments=tuple(segments),
         statement=split.describe(),
+        gain=fusion_gain({name: values[0, :, -1] for name, values in by_user.items()}, ks[-1]),
     )
 
 

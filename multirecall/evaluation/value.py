@@ -155,6 +155,13 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
     )
 
 
+def ms_per_hit(value: float | None) -> str:
+    """`PathValue.ms_per_extra_hit` as text."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if value < 1_000 else f"{value:,.0f}"
+
+
 def thinned(lists: Retrieved, n_users: int) -> Retrieved:
     """The lists of at most `n_users` test users, taken at even distances."""
     split = lists.split

@@ -68,9 +68,26 @@ def statement(tuned: Tuned) -> list[str]:
         f"slice, {'kept' if trial.kept else 'not kept'}."
         for trial in tuned.segments
     ]
-    gone = [step for step in tuned.gating.steps if not step.kept]
-    lines += [f"Gated: {step.path}, {step.reason} (loss without it {step.loss})." for step in gone]
-    return lines
+    return lines + _gated(tuned)
+
+
+def _gated(tuned: Tuned) -> list[str]:
+    """What became of every path that the gate left out or the config switches off, as the config has it."""
+    kept = {tuned.names[path]: tuned.kept.weights[path] for path in tuned.kept.chosen}
+    gone = {step.path: step for step in tuned.gating.steps if not step.kept}
+    lines = [
+        f"Gated: {name}, {step.reason} (loss without it {step.loss})."
+        for name, step in gone.items()
+        if name not in kept
+    ]
+    lines += [
+        f"Back after the gate: {name} with weight {kept[name]:g}; without weights, {step.reason} (loss without it "
+        f"{step.loss})."
+        for name, step in gone.items()
+        if name in kept
+    ]
+    others = [name for name in tuned.names if name not in kept and name not in gone]
+    return lines + ([f"Switched off by the fusion that is kept: {', '.join(others)}."] if others else [])
 
 
 def _gain(gain: Interval, base: Interval) -> str:

@@ -1,0 +1,72 @@
+"""The table of candidates, in the width that there is: numbers are never cut, labels are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from multirecall.cli.tables import plain_table
+from multirecall.result import Candidates
+from multirecall.shown import short_number
+
+LABEL_WIDTHS = (24, 16)
+"""Widths of a label that are tried, widest first."""
+
+LONGEST_ID = 24
+"""Characters up to which an id stands on one line."""
+
+UNLIMITED = 10_000
+"""A width that every table fits."""
+
+
+def candidates_table(screen: Console, result: Candidates, labels: Sequence[str]) -> Table:
+    """A row for each candidate: a column for each path where the screen has room, else one with all that propose it."""
+    for width in LABEL_WIDTHS:
+        table = _wide(result, [shortened(label, width) for label in labels])
+        if Measurement.get(screen, screen.options.update_width(UNLIMITED), table).maximum <= screen.width:
+            return table
+    return _narrow(result, [shortened(label, 20 if screen.width >= 72 else 12) for label in labels])
+
+
+def shortened(text: str, width: int) -> str:
+    """The text in at most `width` cells, on one line; what is cut off is marked by `…`."""
+    line = " ".join(text.split())
+    return line if cell_len(line) <= width else set_cell_size(line, width - 1).rstrip() + "…"
+
+
+def _wide(result: Candidates, labels: Sequence[str]) -> Table:
+    table = _head(result, labels)
+    for path in result.paths:
+        table.add_column(path, justify="right", no_wrap=True)
+    for one, cells in zip(result, _first_cells(result, labels), strict=True):
+        table.add_row(*cells, *(str(one.provenance.get(path, "–")) for path in result.paths))
+    return table
+
+
+def _narrow(result: Candidates, labels: Sequence[str]) -> Table:
+    table = _head(result, labels)
+    table.add_column("rank in each path", overflow="fold")
+    for one, cells in zip(result, _first_cells(result, labels), strict=True):
+        table.add_row(*cells, " · ".join(f"{path}\N{NO-BREAK SPACE}{rank}" for path, rank in one.provenance.items()))
+    return table
+
+
+def _head(result: Candidates, labels: Sequence[str]) -> Table:
+    table = plain_table()
+    fits = all(cell_len(str(item)) <= LONGEST_ID for item in result.ids.tolist())
+    table.add_column("item", no_wrap=fits, overflow="fold")
+    if any(labels):
+        table.add_column("", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    return table
+
+
+def _first_cells(result: Candidates, labels: Sequence[str]) -> list[list[str]]:
+    return [
+        [str(item), *([label] if any(labels) else []), short_number(score)]
+        for item, label, score in zip(result.ids.tolist(), labels, result.scores.tolist(), strict=True)
+    ]

@@ -1,0 +1,69 @@
+"""What fusing gains or loses against the best path alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.config import FUSED
+from multirecall.evaluation.bootstrap import Interval, interval
+
+Outcome = Literal["gains", "loses", "unclear"]
+
+
+@dataclass(frozen=True, slots=True)
+class FusionGain:
+    """The fused list against the path of the highest recall, user by user.
+
+    Attributes:
+        path: that path.
+        k: list length.
+        n_users: test users.
+        best: recall of the path.
+        fused: recall of the fused list.
+        gain: of the fused list over the path, with its paired 95 % bootstrap interval over users.
+    """
+
+    path: str
+    k: int
+    n_users: int
+    best: float
+    fused: float
+    gain: Interval
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether the interval of the gain lies above 0, below 0, or neither."""
+        if self.gain.low > 0:
+            return "gains"
+        return "loses" if self.gain.high < 0 else "unclear"
+
+    def __str__(self) -> str:
+        gain = self.gain
+        change = f"{abs(gain.mean) / self.best:.1%}" if self.best else "from nothing"
+        figures = (
+            f"recall {self.fused:.4f} against {self.best:.4f}, {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}], "
+            f"{self.n_users:,} users"
+        )
+        if self.outcome == "unclear":
+            return (
+                f"Whether the fused list finds more than the best path ({self.path}) at k = {self.k} cannot be told "
+                f"from these users ({figures})."
+            )
+        more = "more" if self.outcome == "gains" else "less"
+        return f"The fused list finds {change} {more} than the best path ({self.path}) at k = {self.k} ({figures})."
+
+
+def fusion_gain(recalls: Mapping[str, NDArray[np.float64]], k: int) -> FusionGain | None:
+    """From the recall at k of each user (n_users,), by list; None without a fused list, or with one path alone."""
+    paths = {name: values for name, values in recalls.items() if name != FUSED}
+    if FUSED not in recalls or len(paths) < 2 or not recalls[FUSED].size:
+        return None
+    fused, best = recalls[FUSED], max(paths, key=lambda name: float(paths[name].mean()))
+    return FusionGain(
+        best, k, fused.size, float(paths[best].mean()), float(fused.mean()), interval(fused - paths[best])
+    )
