@@ -119,7 +119,7 @@ evaluate_command.__doc__ = f"{evaluate_command.__doc__}\n\nWhat the columns say:
 )
 
 NEXT = {
-    "gains": "Next: `multirecall tune` with the same files looks for weights and quotas that find more still.",
+    "gains": "Next: `multirecall tune` with the same files looks for weights that find more still.",
     "loses": "Next: `multirecall tune` with the same files leaves out the paths that pull the list down.",
     "unclear": "Next: ask more users (a larger --fraction, or a longer log), or let `multirecall tune` weigh the paths.",
 }

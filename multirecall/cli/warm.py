@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from multirecall.cli.tables import console
+from multirecall.cli.screen import console
 from multirecall.data import Dataset
 from multirecall.datasets import generate
 from multirecall.engine import Engine

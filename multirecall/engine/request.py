@@ -59,7 +59,8 @@ def read_filters(
         RequestError: an unusable filter.
         IdTypeError: an id of the wrong type.
     """
-    items, rows, allowed, unknown = state.data.items, NO_ROWS, state.allowed, ()
+    items, rows, allowed = state.data.items, NO_ROWS, state.allowed
+    unknown: tuple[Id, ...] = ()
     if exclude is not None:
         rows, unknown = _split(listed(exclude, "exclude"), items)
     if where is not None:

@@ -1,4 +1,4 @@
-"""Popularity keeps the true order of what has faded beyond float64, live as in a fit; the oracle counts in fractions."""
+"""Popularity keeps the order of what has faded beyond float64, live as in a fit; the oracle counts in fractions."""
 
 from __future__ import annotations
 
