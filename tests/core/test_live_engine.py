@@ -323,6 +323,27 @@ class Grows(Rows):
         return successor
 
 
+class Counts(Grows):
+    """Takes events, and knows of none that are taken back."""
+
+    live = frozenset({"interactions", "items"})
+
+
+def test_a_retriever_that_takes_nothing_back_is_stale_until_a_refit(plugins: Callable[..., None]) -> None:
+    plugins(counts=f"{__name__}:Counts", grows=f"{__name__}:Grows")
+    engine = engine_of("counts", "grows", "popularity")
+    assert engine.remove_users(["nobody"]) == 0
+    assert engine.health().paths["counts"].stale is None
+    engine.remove_users(["u1"])
+    engine.add_interactions([event("u1", "x1")])
+    health = engine.health()
+    assert "cannot take back" in str(health.paths["counts"].stale)
+    assert (health.paths["grows"].stale, health.paths["popularity"].stale) == (None, None)
+    assert engine.retrieve("u1").status["counts"].state == "ok"
+    engine.refresh().result(timeout=60)
+    assert engine.health().paths["counts"].stale is None
+
+
 class Stubborn(Grows):
     """Cannot take the second change."""
 
