@@ -13,7 +13,8 @@ from multirecall.data import Dataset, Table
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.state import EngineState
 from multirecall.engine.terms import refuse_words
-from multirecall.engine.where import allowed_by, known_field, plain_value
+from multirecall.engine.values import plain_value
+from multirecall.engine.where import allowed_by, known_field
 from multirecall.errors import RequestError
 from multirecall.kernels import kernel
 from multirecall.query import Query, User

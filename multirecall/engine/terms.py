@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from multirecall.data import Categorical, Table, Tags, Text
-from multirecall.engine.where import listed_values
+from multirecall.engine.values import listed_values
 from multirecall.errors import RequestError
 
 

@@ -1,17 +1,17 @@
-"""Predicates over item features, and checks of feature values that a request passes in."""
+"""Predicates over item features."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data import Categorical, Feature, Numeric, Table, Tags, Text
-from multirecall.errors import IdTypeError, RequestError
+from multirecall.data import Categorical, Feature, Numeric, Table, Text
+from multirecall.engine.values import Span, category_rows, listed_values, plain_value, span, wrong
+from multirecall.errors import RequestError
 from multirecall.validation import nearest
 
 
@@ -19,7 +19,8 @@ def allowed_by(where: Mapping[str, Any], items: Table) -> NDArray[np.bool_]:
     """The items that pass every predicate, as a bitmap over item rows.
 
     A scalar or list means any of, on list-valued fields any overlap; `{"min": …, "max": …}` is an inclusive
-    range on numbers and datetimes. Null never matches.
+    range on numbers and datetimes. A date without a time stands for all of its day in UTC, so that as a `max` it takes
+    in what happened later that day. Numbers are compared in the precision of the caller's column. Null never matches.
 
     Raises:
         RequestError: an unknown field, or a value of the wrong type.
@@ -44,40 +45,18 @@ def known_field(field: str, table: Table, place: str, what: str) -> Feature:
     return feature
 
 
-def plain_value(feature: Feature, field: str, value: Any, place: str) -> Any:
-    """A value in the form that the kind of a feature has: a str, a float, a category or a list of categories.
-
-    Raises:
-        RequestError: the value does not suit the kind; names place, field, kind and value.
-    """
-    if isinstance(feature, Text):
-        if not isinstance(value, str):
-            raise _wrong(place, field, feature, value, "a str")
-        return value
-    if isinstance(feature, Numeric):
-        return _number(value, field, feature, place)
-    values = listed_values(value) if isinstance(feature, Tags) else [value]
-    _category_rows(feature, field, values, place)
-    return values if isinstance(feature, Tags) else value
-
-
-def listed_values(value: Any) -> list[Any]:
-    """A scalar as a list of one, a list, tuple or set as a list."""
-    return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-
-
 def _matches(feature: Feature, field: str, predicate: Any) -> NDArray[np.bool_]:
     if isinstance(predicate, Mapping):
         if not isinstance(feature, Numeric):
-            raise _wrong("where", field, feature, predicate, "a value or a list of values")
+            raise wrong("where", field, feature, predicate, "a value or a list of values")
         return _in_range(feature, field, predicate)
     values = listed_values(predicate)
     if isinstance(feature, Numeric):
-        return np.isin(feature.values, [_number(value, field, feature, "where") for value in values])
+        return _equal(feature, [span(feature, field, value, "where") for value in values])
     if isinstance(feature, Text):
         wanted = {plain_value(feature, field, value, "where") for value in values} - {""}
         return np.array([text in wanted for text in feature.strings()], np.bool_)
-    rows = _category_rows(feature, field, values, "where")
+    rows = category_rows(feature, field, values, "where")
     chosen = np.zeros(len(feature.categories) + 1, np.bool_)
     chosen[rows[rows >= 0]] = True
     if isinstance(feature, Categorical):
@@ -86,45 +65,19 @@ def _matches(feature: Feature, field: str, predicate: Any) -> NDArray[np.bool_]:
     return np.bincount(owners[chosen[feature.codes]], minlength=feature.offsets.size - 1) > 0
 
 
+def _equal(feature: Numeric, spans: list[Span]) -> NDArray[np.bool_]:
+    equal = feature.any_of([one.start for one in spans if one.start == one.end])
+    for one in spans:
+        if one.start < one.end:
+            equal |= feature.between(*one)
+    return equal
+
+
 def _in_range(feature: Numeric, field: str, bounds: Mapping[str, Any]) -> NDArray[np.bool_]:
     if not bounds or bounds.keys() - {"min", "max"}:
         raise RequestError(f"where: {field!r}: a range has the keys 'min' and 'max', got {list(bounds)}")
-    low = _number(bounds["min"], field, feature, "where") if "min" in bounds else -math.inf
-    high = _number(bounds["max"], field, feature, "where") if "max" in bounds else math.inf
+    low = span(feature, field, bounds["min"], "where").start if "min" in bounds else -math.inf
+    high = span(feature, field, bounds["max"], "where").end if "max" in bounds else math.inf
     if low > high:
         raise RequestError(f"where: {field!r}: min {bounds['min']!r} is above max {bounds['max']!r}; swap them")
-    return (feature.values >= low) & (feature.values <= high)
-
-
-def _category_rows(feature: Categorical | Tags, field: str, values: list[Any], place: str) -> NDArray[np.int32]:
-    try:
-        return feature.categories.rows(values)
-    except IdTypeError:
-        wanted = "str" if feature.categories.holds_text else "int"
-        raise _wrong(place, field, feature, values, f"{wanted} values") from None
-
-
-def _number(value: Any, field: str, feature: Numeric, place: str) -> float:
-    if isinstance(value, int | float | np.integer | np.floating):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if math.isfinite(number):
-            return number
-    if feature.kind == "datetime":
-        moment = value
-        if isinstance(value, str):
-            try:
-                moment = datetime.fromisoformat(value)
-            except ValueError:
-                raise _wrong(place, field, feature, value, "ISO 8601, e.g. 2026-01-31") from None
-        if isinstance(moment, date) and not isinstance(moment, datetime):
-            moment = datetime(moment.year, moment.month, moment.day)
-        if isinstance(moment, datetime):
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    raise _wrong(place, field, feature, value, "a number" if feature.kind == "number" else "a datetime")
-
-
-def _wrong(place: str, field: str, feature: Feature, value: Any, remedy: str) -> RequestError:
-    return RequestError(f"{place}: field {field!r} is of kind {feature.kind}, got {value!r}; pass {remedy}")
+    return feature.between(low, high)
