@@ -150,11 +150,14 @@ class Engine:
         """
         return self._take_back("remove_interactions", interactions)
 
-    def remove_users(self, ids: Iterable[Id]) -> int:
+    def remove_users(self, ids: Any) -> int:
         """Forget users: their events are taken back as by `remove_interactions`, and their features and ids with them.
 
         From the moment the call returns they are unknown; one who comes back is a new user. Ids that are unknown are
         forgotten as well, since older versions and the journal may have them.
+
+        Args:
+            ids: a list of ids, or a frame with a column `user_id`.
 
         Returns:
             How many of them were known.

@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from multirecall import Dataset, Engine, EngineConfig, PathConfig
-from multirecall.engine import bundle, forgetting, versions
+from multirecall import Dataset, Engine, EngineConfig, PathConfig, storage
+from multirecall.engine import bundle, forgetting, state, versions
 from multirecall.engine.journal import FILE, Journal
 from multirecall.engine.salvage import salvage
 from multirecall.errors import DataError, IdTypeError, RequestError
@@ -147,18 +147,16 @@ def test_events_are_taken_back_and_gone(folder: Path) -> None:
 
 
 def test_what_came_during_a_refit_waits_for_the_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from multirecall.engine import writer
-
     with Engine.load(folder) as engine:
-        whole = writer.fitted
+        whole = state.fitted
 
         def meanwhile(*arguments: Any) -> Any:
-            state = whole(*arguments)
+            fitted = whole(*arguments)
             engine.remove_users([PERSON])
-            return state
+            return fitted
 
         with monkeypatch.context() as patch:
-            patch.setattr(writer, "fitted", meanwhile)
+            patch.setattr("multirecall.engine.writer.fitted", meanwhile)
             engine.refresh().result(timeout=60)
         assert_unknown(engine)
         assert store_of(engine).to_forget == "refresh"
@@ -188,11 +186,11 @@ def test_a_crash_between_any_two_steps_is_made_good_by_the_next_save(
         served = contents(engine)
         with monkeypatch.context() as patch:
             patch.setattr(forgetting, "begin", watched(forgetting.begin))
-            patch.setattr(forgetting, "sync_one", watched(forgetting.sync_one))
-            patch.setattr(versions, "sync_one", watched(versions.sync_one))
-            patch.setattr(versions.shutil, "rmtree", watched(shutil.rmtree))
+            patch.setattr("multirecall.engine.forgetting.sync_one", watched(storage.sync_one))
+            patch.setattr("multirecall.engine.versions.sync_one", watched(storage.sync_one))
+            patch.setattr(shutil, "rmtree", watched(shutil.rmtree))
             patch.setattr(os, "replace", watched(os.replace))
-            patch.setattr(bundle, "remove", watched(bundle.remove))
+            patch.setattr("multirecall.engine.bundle.remove", watched(versions.remove))
             patch.setattr(Journal, "prune", watched(Journal.prune))
             patch.setattr(forgetting, "finish", watched(forgetting.finish))
             engine.save(folder)
