@@ -66,9 +66,7 @@ def evaluate_command(
     k: Annotated[list[int] | None, typer.Option("-k", "--k", help="List length; repeat for several.")] = None,
     seen: Seen = False,
     value: Annotated[bool, typer.Option("--value", help="Also say what each path is worth, at the largest k.")] = False,
-    report: Annotated[
-        Path | None, typer.Option(help="Write an HTML page with plots; needs multirecall[plots].")
-    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page with plots; needs the extra `plots`.")] = None,
     seed: Seed = None,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -121,7 +119,7 @@ evaluate_command.__doc__ = f"{evaluate_command.__doc__}\n\nWhat the columns say:
 NEXT = {
     "gains": "Next: `multirecall tune` with the same files looks for weights that find more still.",
     "loses": "Next: `multirecall tune` with the same files leaves out the paths that pull the list down.",
-    "unclear": "Next: ask more users (a larger --fraction, or a longer log), or let `multirecall tune` weigh the paths.",
+    "unclear": "Next: ask more users (a larger --fraction, or a longer log), or let `multirecall tune` weigh paths.",
 }
 """What to do, by what fusing gains."""
 

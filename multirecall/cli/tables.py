@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from multirecall.evaluation import METRICS, Report, ValueReport, explained
+from multirecall.evaluation import EXPLAINED, METRICS, Report, ValueReport
 from multirecall.evaluation.value import ms_per_hit
 
 SHORT = {"hit_rate": "hit", "precision": "prec", "long_tail": "long tail"}
@@ -39,10 +39,11 @@ def quality_tables(report: Report) -> list[Table]:
 
 def explanations(screen: Console, report: Report) -> None:
     """Say what each column of `quality_tables` means."""
-    for line in explained(next(iter(report.figures.values()))):
-        name, _, meaning = line.partition(": ")
-        screen.print(f"  {SHORT.get(name, name)}: {meaning}")
-    screen.print("  95 % of recall: bounds of the mean over users, by bootstrap")
+    table = Table.grid(padding=(0, 2), pad_edge=True)
+    for metric in next(iter(report.figures.values())):
+        table.add_row(SHORT.get(metric, metric), EXPLAINED[metric])
+    table.add_row("95 % of recall", "bounds of the mean over users, by bootstrap")
+    screen.print(table)
 
 
 def segment_table(report: Report) -> Table:
