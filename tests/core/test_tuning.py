@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -306,6 +307,32 @@ def test_the_config_keeps_places_and_says_what_was_measured(tmp_path: Path) -> N
         write_config(tuned_of(candidate, memory), tmp_path / "none" / "tuned.toml")
     partly = replace(candidate, weights=(0.5, 1.0), quotas=(30, 80)).applied(CONFIG, ("item_cf", "popularity"))
     assert [path.enabled for path in partly.paths] == [True, False, True], "what the log cannot feed is switched off"
+
+
+@pytest.mark.parametrize("kept", ["plain", "back", "single", "less"])
+def test_what_is_said_of_a_path_is_what_the_config_does(kept: str, tmp_path: Path) -> None:
+    *_, memory, _ = fitted()
+    blind = replace(memory, lists=(memory.lists[0], RankedBatch.empty(len(memory.lists[1])), memory.lists[2]))
+    base = tuned_of(plain_fusion(memory, [0, 2]), blind)
+    gone = {step.path for step in base.gating.steps if not step.kept}
+    assert "like" in gone, "a path without candidates is gated"
+    stays = [memory.names.index(step.path) for step in base.gating.steps if step.kept]
+    fusions = {
+        "plain": plain_fusion(memory, stays),
+        "back": replace(plain_fusion(memory, [0, 1, 2]), weights=(1.0, 0.3, 2.0)),
+        "single": plain_fusion(memory, [1]),
+        "less": plain_fusion(memory, stays[:1]),
+    }
+    tuned = tuned_of(fusions[kept], blind)
+    write_config(tuned, tmp_path / "tuned.toml")
+    text = (tmp_path / "tuned.toml").read_text()
+    enabled = {path.name for path in EngineConfig.from_toml(tmp_path / "tuned.toml").paths if path.enabled}
+    said_off = set(re.findall(r"^# Gated: (\w+),", text, re.MULTILINE))
+    said_off |= {
+        name for line in re.findall(r"^# Switched off by .*: (.*)\.$", text, re.M) for name in line.split(", ")
+    }
+    assert said_off == set(memory.names) - enabled
+    assert set(re.findall(r"^# Back after the gate: (\w+) with weight [\d.]+;", text, re.M)) == gone & enabled
 
 
 def test_same_seed_same_config() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,25 @@ import numpy as np
 import pytest
 
 from multirecall import Engine, EngineConfig
-from multirecall.evaluation import ValueReport, evaluate, page, path_values, retrieved, scored, shapley, time_split
-from multirecall.evaluation.value import hit_counts, overlap
+from multirecall.evaluation import (
+    CATALOGUE_METRICS,
+    EXPLAINED,
+    METRICS,
+    Split,
+    ValueReport,
+    evaluate,
+    explained,
+    fusion_gain,
+    page,
+    path_values,
+    retrieved,
+    scored,
+    shapley,
+    time_split,
+)
+from multirecall.evaluation.figures import colour
+from multirecall.evaluation.value import hit_counts, ms_per_hit, overlap, recalls
+from multirecall.fusion.cascade import Cascade, CascadeConfig
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.testing import small_shop
 
@@ -117,6 +136,121 @@ def test_weights_of_segments_are_those_of_the_engine() -> None:
     assert report.recall == pytest.approx(evaluate(engine, split, [10]).figures["fused"]["recall"][0])
     without = Engine(EngineConfig.model_validate({"paths": config["paths"]})).fit(split.train)
     assert report.recall != pytest.approx(evaluate(without, split, [10]).figures["fused"]["recall"][0])
+
+
+def test_a_cascade_counts_no_more_than_its_quotas() -> None:
+    split = time_split(small_shop(), 0.3)
+    names = ("popularity", "item_cf", "content")
+    config = {"paths": [{"retriever": name, "quota": 6} for name in names], "fusion": {"strategy": "cascade"}}
+    engine = Engine(EngineConfig.model_validate(config)).fit(split.train)
+    users = split.users[:7].tolist()
+    own, windows = engine.path_lists(users), engine.path_lists(users, windows=True)
+    alone = Engine(EngineConfig.model_validate({"paths": config["paths"]})).fit(split.train).path_lists(users)
+    for name in names:
+        assert np.diff(own[name].offsets).max() <= 6
+        assert own[name].items.tolist() == alone[name].items.tolist(), "what the path is asked for without a cascade"
+    assert max(np.diff(windows["content"].offsets)) > 6, "the fusion looks behind the quota"
+    many = engine.retrieve_batch(users, 18).status
+    for user in users:
+        status = engine.retrieve(user, 18).status
+        assert all(status[name].count <= 6 for name in names)
+    assert {name: one.count for name, one in many.items()} == {name: own[name].items.size for name in names}
+    lists = retrieved(engine, split, 18)
+    report = path_values(engine, lists, 18)
+    expected, unique = hit_counts([lists.paths[name] for name in names], split)
+    assert [report.paths[name].hits for name in names] == expected.tolist()
+    assert [report.paths[name].unique_hits for name in names] == unique.tolist()
+    own_recall = evaluate(engine, split, [6]).figures
+    assert {name: report.paths[name].recall for name in names} == {
+        name: pytest.approx(own_recall[name]["recall"][0]) for name in names
+    }, "no path has more than six items, so k = 18 finds what k = 6 does"
+    fused = engine.retrieve_batch(users, 18)
+    from_windows = Cascade(CascadeConfig()).fuse_batch(list(windows.values()), [1.0] * 3, [6] * 3, 18)
+    for user in range(len(users)):
+        paths_only = len(fused[user]) - fused[user].n_refilled
+        rows = engine.data.items.ids.rows(fused[user].ids[:paths_only])
+        assert rows.tolist() == from_windows[user].items.tolist()
+
+
+def test_a_path_that_adds_nothing_has_no_price_for_a_hit() -> None:
+    """Two paths that are one: without either, the sums differ by rounding at most."""
+    split = time_split(small_shop(), 0.3)
+    twins = [{"name": name, "retriever": "item_cf", "quota": 20} for name in ("first", "second")]
+    engine = Engine(EngineConfig.model_validate({"paths": twins})).fit(split.train)
+    report = path_values(engine, retrieved(engine, split, 10), 10)
+    assert [path.ms_per_extra_hit for path in report.paths.values()] == [None, None]
+    assert [path.loss.mean for path in report.paths.values()] == [0.0, 0.0]
+
+
+def test_the_price_of_a_hit_is_in_hits_not_in_rounding() -> None:
+    split = time_split(small_shop(), 0.3)
+    config = {"paths": [{"retriever": name, "quota": 20} for name in ("item_cf", "popularity")]}
+    engine = Engine(EngineConfig.model_validate(config)).fit(split.train)
+    lists = retrieved(engine, split, 10)
+    report = path_values(engine, lists, 10)
+    found = evaluate(engine, split, [10])
+    assert found.gain is not None
+    n_targets = np.diff(split.offsets)
+    whole = recalls(_fused(engine, split), split, [10])[:, 0] * n_targets
+    alone = recalls(lists.paths["popularity"], split, [10])[:, 0] * n_targets
+    extra = round(whole.sum()) - round(alone.sum())
+    price = report.paths["item_cf"].ms_per_extra_hit
+    assert (price is None) == (extra <= 0)
+    if price is not None:
+        assert price == pytest.approx(report.paths["item_cf"].ms / (extra / split.users.size))
+    assert [ms_per_hit(one) for one in (None, 0.5, 12.3456, 5_846_517.4)] == ["–", "0.500", "12.346", "5,846,517"]
+
+
+def _fused(engine: Engine, split: Split) -> RankedBatch:
+    found = engine.retrieve_batch(split.users, 10)
+    return RankedBatch(found.offsets, found.items, found.scores.astype(np.float32))
+
+
+def test_the_gain_is_paired_and_says_what_it_cannot_tell() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.random(400)
+    weak = {"weak": base * 0.5, "best": base}
+    sure = fusion_gain({**weak, "fused": base + 0.01}, 20)
+    assert sure is not None
+    assert (sure.path, sure.k, sure.n_users, sure.outcome) == ("best", 20, 400, "gains")
+    assert (sure.gain.low, sure.gain.high) == (pytest.approx(0.01), pytest.approx(0.01)), (
+        "paired: the users' own spread is gone"
+    )
+    assert f"finds {0.01 / base.mean():.1%} more than the best path (best) at k = 20" in str(sure)
+    worse = fusion_gain({**weak, "fused": base - 0.02}, 20)
+    assert worse is not None
+    assert worse.outcome == "loses"
+    assert "less than the best path" in str(worse)
+    unclear = fusion_gain({**weak, "fused": base + rng.normal(0, 0.5, 400)}, 20)
+    assert unclear is not None
+    assert unclear.outcome == "unclear"
+    assert "cannot be told" in str(unclear)
+    assert fusion_gain({"one": base, "fused": base}, 20) is None
+    zero = fusion_gain({"a": base * 0, "b": base * 0, "fused": base}, 5)
+    assert zero is not None
+    assert "nothing" in str(zero)
+
+
+def test_every_metric_is_explained() -> None:
+    assert list(EXPLAINED) == [*METRICS, "diversity", *CATALOGUE_METRICS]
+    assert all(len(line) < 130 for line in explained(EXPLAINED))
+
+
+def test_every_path_has_a_colour_of_its_own() -> None:
+    colours = [colour(number) for number in range(60)]
+    assert len(set(colours)) == 60
+    assert all(re.fullmatch("#[0-9A-F]{6}", one) for one in colours)
+
+
+def test_the_page_begins_with_its_facts(measured: tuple[Any, Any, ValueReport]) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: multirecall[plots]")
+    _, lists, report = measured
+    figures = scored(lists, [10])
+    text = page(figures, report, {"data set": "<shop>", "written": "2031-02-03"})
+    assert "&lt;shop&gt;" in text
+    assert "2031-02-03" in text
+    assert text.index(lists.split.name) < text.index("<svg")
+    assert str(figures.gain) in html.unescape(text)
 
 
 def test_the_page_needs_nothing_beside_it(measured: tuple[Any, Any, ValueReport], tmp_path: Path) -> None:
