@@ -218,7 +218,7 @@ def fitted(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineSta
     streams = {config.name: seeds[number] for number, config, _ in blueprint.paths}
 
     seconds: dict[str, float] = {}
-    with progress.task("paths", len(blueprint.paths) + 1, steady=False) as advance:
+    with progress.task("fitting all paths", len(blueprint.paths) + 1, steady=False) as advance:
 
         def fit(name: str, part: Part, seed: np.random.SeedSequence) -> Retriever:
             start = perf_counter()

@@ -41,16 +41,16 @@ def warm_up(state: EngineState, progress: Progress = SILENT) -> None:
             query = read_query(state.data, user, filters)
             lists = [RankedList.empty()] * len(asked)
             for number, (path, window) in enumerate(asked):
+                advance(0, path.name)
+                if path.name not in unwell:
+                    # one by one, so that none loses its turn because another had to be compiled
+                    (outcome,) = ask_paths([path], [window], query, Deadline(DEADLINE_MS))
+                    if outcome.ranked is None:
+                        _log.warning("path %r %s when it was first asked: %s", path.name, outcome.state, outcome.detail)
+                        unwell.add(path.name)
+                    else:
+                        lists[number] = outcome.ranked
                 advance(1, path.name)
-                if path.name in unwell:
-                    continue
-                # one by one, so that none loses its turn because another had to be compiled
-                (outcome,) = ask_paths([path], [window], query, Deadline(DEADLINE_MS))
-                if outcome.ranked is None:
-                    _log.warning("path %r %s when it was first asked: %s", path.name, outcome.state, outcome.detail)
-                    unwell.add(path.name)
-                else:
-                    lists[number] = outcome.ranked
             fused = state.fusion.fuse(lists[:-1], state.weights_for(query.history.size), state.quotas, 1)
             refilled(state, query, fused, 2, Deadline(0.0 if state.fallback.name in unwell else DEADLINE_MS))
     for path, _ in asked:

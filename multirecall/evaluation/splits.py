@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data import Dataset
+from multirecall.data import Dataset, remedies
 from multirecall.errors import DataError, IdTypeError, RequestError
 from multirecall.lists import offsets_of
 from multirecall.query import User
@@ -135,7 +135,10 @@ def time_split(data: Dataset, fraction: float = 0.1, *, seen: bool = False) -> S
     _check_fraction(fraction)
     log = data.interactions
     if log.times is None:
-        raise DataError("a time split needs a column 'timestamp' in the log")
+        raise DataError(
+            "a time split needs a column 'timestamp' in the log; name yours with "
+            f"{remedies.columns('timestamp')}, or split by last event or at random (command line: --split last)"
+        )
     cut = np.sort(log.times)[min(int(len(log) * (1 - fraction)), len(log) - 1)]
     past = log.times < cut
     if past.all() or not past.any():
@@ -220,7 +223,9 @@ def given_split(train: Dataset, test: Dataset, *, seen: bool = False) -> Split:
     try:
         user_rows, item_rows = train.users.ids.rows(users), train.items.ids.rows(items)
     except IdTypeError as fault:
-        raise DataError(f"given split: the ids of the two logs differ in type: {fault}") from None
+        raise DataError(
+            f"given split: the ids of the two logs differ in type: {fault}; read both with {remedies.ids()}"
+        ) from None
     log, past = test.interactions, train.interactions
     known = user_rows[log.users].astype(np.int64)
     had = np.unique(past.users.astype(np.int64) * train.n_items + past.items)
@@ -248,7 +253,10 @@ def _newest_of_each(data: Dataset, counts: NDArray[np.int64], name: str, seen: b
     """The newest `counts` events of each user as targets; `validation` more of those who have any are not fitted on."""
     log = data.interactions
     if not log.ordered:
-        raise DataError(f"a split by {name} needs a column 'timestamp' or 'position' in the log")
+        raise DataError(
+            f"a split by {name} needs a column 'timestamp' or 'position' in the log; name yours with "
+            f"{remedies.columns('timestamp')}, or split at random (command line: --split random)"
+        )
     if not (counts > 0).any():
         raise DataError(f"{name}: needs users with at least two events, and more than are left out")
     from_end = log.offsets[1:][log.users] - np.arange(len(log))
@@ -298,7 +306,7 @@ def _assembled(
     """The split whose targets are `pairs` (user row · n_items + item row, repeated or not) without the dropped."""
     kept = np.unique(pairs[~dropped])
     if not kept.size:
-        raise DataError("no user has a target that is new to him; pass seen=True")
+        raise DataError("no user has a target that is new to them; pass seen=True (command line: --seen)")
     owners, rows = np.divmod(kept, train_rows.size)
     users, counts = np.unique(owners, return_counts=True)
     targets = train_rows[rows]

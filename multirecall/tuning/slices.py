@@ -56,7 +56,7 @@ def slices(data: Dataset, config: TuningConfig) -> Slices:
         if one.users.size < FEWEST:
             raise DataError(
                 f"tune: the {name} slice ({one.name}) has {one.users.size} users, it needs {FEWEST}; "
-                "raise fraction, or choose another split"
+                "raise fraction, or choose another split (command line: --fraction, --split)"
             )
     return pair
 

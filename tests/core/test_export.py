@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +14,7 @@ from multirecall.errors import RequestError
 from multirecall.output import require_file, require_folder
 from multirecall.testing import small_shop
 
-READERS = {
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     "parquet": pl.read_parquet,
     "pq": pl.read_parquet,
     "arrow": pl.read_ipc,

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 
 from multirecall import Dataset, Engine, EngineConfig
+from multirecall.data.config import Column
 
 PATHS = ["item_cf", "content", "popularity", "ease", "user_cf", "sequence", "next_item"]
 USERS, ITEMS = 60, 40
@@ -51,7 +52,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reading(shop: Path) -> list[str | Path]:
     columns = ["--columns", "user_id=customer", "--columns", "item_id=sku", "--columns", "timestamp=at"]
-    files = ["--interactions", shop / "log.csv", "--items", shop / "items.csv", "--config", shop / "shop.toml"]
+    files: list[str | Path] = [
+        "--interactions",
+        shop / "log.csv",
+        "--items",
+        shop / "items.csv",
+        "--config",
+        shop / "shop.toml",
+    ]
     return [*files, *columns, "--kinds", "title=text", "--ids", "text"]
 
 
@@ -106,7 +114,7 @@ def test_all_rows_on_demand(bundle: Path) -> None:
 
 
 def test_csv_is_the_json_to_the_last_digit(bundle: Path) -> None:
-    arguments = ["retrieve", bundle, "--user", "11", "-k", "30"]
+    arguments: list[str | Path] = ["retrieve", bundle, "--user", "11", "-k", "30"]
     answer = json.loads(run(*arguments, "--json")[0])["candidates"]
     rows = list(csv.DictReader(io.StringIO(run(*arguments, "--csv", PYTHONIOENCODING="ascii")[0])))
     assert [row["item_id"] for row in rows] == [one["item_id"] for one in answer]
@@ -179,7 +187,7 @@ def test_version_and_help() -> None:
 
 
 def test_frames_read_with_the_same_options_are_the_same(shop: Path, bundle: Path) -> None:
-    columns = {"user_id": "customer", "item_id": "sku", "timestamp": "at"}
+    columns: dict[Column, str] = {"user_id": "customer", "item_id": "sku", "timestamp": "at"}
     data = Dataset.load(shop / "log.csv", shop / "items.csv", columns=columns, kinds={"title": "text"}, ids="text")
     config = EngineConfig.model_validate({"paths": [{"retriever": "popularity"}]})
     assert Engine(config).fit(data).data.items.ids.ids().tolist() == Engine.load(bundle).data.items.ids.ids().tolist()

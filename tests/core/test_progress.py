@@ -52,9 +52,9 @@ def test_every_task_of_a_fit_reaches_its_end() -> None:
     heard = Heard()
     Engine(config).fit(small_shop(), progress=heard)
     assert all(done == total for done, total in heard.tasks.values()), heard.tasks
-    assert heard.tasks["paths"] == [len(names) + 1, len(names) + 1]
+    assert heard.tasks["fitting all paths"] == [len(names) + 1, len(names) + 1]
     assert "compiling what requests need" in heard.tasks
-    assert all(": " in name or name.startswith(("paths", "compiling")) for name in heard.tasks)
+    assert all(": " in name or name.startswith(("fitting", "compiling")) for name in heard.tasks)
 
 
 def test_a_task_that_stops_early_is_complete() -> None:

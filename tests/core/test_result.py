@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -41,7 +42,7 @@ def test_a_slice_is_a_shorter_list_with_the_same_candidates(engine: Engine) -> N
 
 
 def test_a_slice_of_a_batch_is_a_batch(engine: Engine) -> None:
-    users = [1, User(history=[1, 77]), 12345, 2]
+    users: list[Any] = [1, User(history=[1, 77]), 12345, 2]
     whole = engine.retrieve_batch(users, 6)
     for part in (slice(0, 1), slice(1, 3), slice(None, None, -1), slice(3, 3), slice(-2, None)):
         taken = whole[part]
