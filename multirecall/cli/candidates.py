@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from multirecall.cli.screen import UNLIMITED
 from multirecall.cli.tables import plain_table
 from multirecall.result import Candidates
 from multirecall.shown import short_number
@@ -18,9 +19,6 @@ LABEL_WIDTHS = (24, 16)
 
 LONGEST_ID = 24
 """Characters up to which an id stands on one line."""
-
-UNLIMITED = 10_000
-"""A width that every table fits."""
 
 
 def candidates_table(screen: Console, result: Candidates, labels: Sequence[str]) -> Table:

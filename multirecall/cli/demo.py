@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from multirecall.cli.candidates import candidates_table
 from multirecall.cli.evaluate import closing
 from multirecall.cli.options import Config, Threads, read_config
-from multirecall.cli.screen import console
+from multirecall.cli.screen import console, print_table
 from multirecall.cli.tables import explanations, plain_table, quality_tables
 from multirecall.data import Dataset
 from multirecall.datasets import generate
@@ -54,7 +55,7 @@ def demo(
         _show(screen, engine, user.item())
     screen.print()
     for table in quality_tables(report):
-        screen.print(table)
+        print_table(screen, table)
     explanations(screen, report)
     screen.print(f"{report.statement}.")
     closing(screen, report.gain)
@@ -74,13 +75,9 @@ def _show(screen: Console, engine: Engine, user: Any) -> None:
         table.add_row(path, "; ".join(_name(data, row) for row in rows) or "–")
     screen.print(table)
     screen.print("What the fused list becomes, and the rank of each item in each path:")
-    table = plain_table("item")
-    for path in lists:
-        table.add_column(path, justify="right")
-    for candidate in engine.retrieve(user, SHOWN):
-        ranks = (str(candidate.provenance.get(path, "–")) for path in lists)
-        table.add_row(_name(data, data.items.ids.row(candidate.item_id)), *ranks)
-    screen.print(table)
+    result = engine.retrieve(user, SHOWN)
+    names = [_name(data, row) for row in data.items.ids.rows(result.ids).tolist()]
+    screen.print(candidates_table(screen, result, names))
 
 
 def _name(data: Dataset, row: int) -> str:

@@ -28,7 +28,7 @@ from multirecall.cli.options import (
     read_config,
     read_data,
 )
-from multirecall.cli.screen import console
+from multirecall.cli.screen import console, print_table
 from multirecall.cli.tables import explanations, overlap_table, quality_tables, segment_table, value_table
 from multirecall.data import Dataset
 from multirecall.engine import Engine
@@ -99,12 +99,12 @@ def evaluate_command(
         return
     screen = console()
     for table in quality_tables(figures):
-        screen.print(table)
+        print_table(screen, table)
     if len(figures.segments) > 1:
-        screen.print(segment_table(figures))
+        print_table(screen, segment_table(figures))
     if worth is not None:
-        screen.print(value_table(worth))
-        screen.print(overlap_table(worth))
+        print_table(screen, value_table(worth))
+        print_table(screen, overlap_table(worth))
     explanations(screen, figures)
     screen.print(f"{figures.statement}.")
     closing(screen, figures.gain)

@@ -7,6 +7,11 @@ import io
 import sys
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+UNLIMITED = 10_000
+"""A width that every table fits."""
 
 PLAIN = {"–": "-", "—": "-", "−": "-", "…": "...", "·": "|", "─": "-", "\xa0": " "}
 """What stands for a sign of ours on a console that cannot show it."""
@@ -39,3 +44,35 @@ def _replaced(fault: UnicodeError) -> tuple[str, int]:
     if not isinstance(fault, UnicodeEncodeError):
         raise fault
     return "".join(PLAIN.get(one, "?") for one in fault.object[fault.start : fault.end]), fault.end
+
+
+def print_table(screen: Console, table: Table) -> None:
+    """Print a table of numbers; one that is too wide goes in parts, each with the first column, so that none is cut."""
+    for part in _parts(table, screen):
+        screen.print(part)
+
+
+def _parts(table: Table, screen: Console) -> list[Table]:
+    unlimited = screen.options.update_width(UNLIMITED)
+
+    def fits(columns: list[int]) -> bool:
+        return Measurement.get(screen, unlimited, _with_columns(table, columns)).maximum <= screen.width
+
+    groups: list[list[int]] = [[0]]
+    for column in range(1, len(table.columns)):
+        if len(groups[-1]) > 1 and not fits([*groups[-1], column]):
+            groups.append([0])
+        groups[-1].append(column)
+    return [table] if len(groups) == 1 else [_with_columns(table, columns) for columns in groups]
+
+
+def _with_columns(table: Table, columns: list[int]) -> Table:
+    """The same table with some of its columns."""
+    part = Table(box=table.box, pad_edge=table.pad_edge, title=table.title, title_justify=table.title_justify)
+    for column in columns:
+        one = table.columns[column]
+        part.add_column(one.header, justify=one.justify, no_wrap=True)
+    cells = [list(table.columns[column].cells) for column in columns]
+    for number, row in enumerate(table.rows):
+        part.add_row(*(column[number] for column in cells), style=row.style)
+    return part

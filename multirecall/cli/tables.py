@@ -26,7 +26,7 @@ def quality_tables(report: Report) -> list[Table]:
         for metric in next(iter(report.figures.values())):
             table = found if metric in METRICS else shown
             table.add_column(SHORT.get(metric, metric), justify="right")
-        found.add_column("95 % of recall", justify="right")
+        found.add_column("recall 95 %", justify="right")
         for name, figures in report.figures.items():
             cells = {metric: f"{values[column]:{FORMATS.get(metric, '.4f')}}" for metric, values in figures.items()}
             low, high = report.intervals[name]["recall"][column]
@@ -42,7 +42,7 @@ def explanations(screen: Console, report: Report) -> None:
     table = Table.grid(padding=(0, 2), pad_edge=True)
     for metric in next(iter(report.figures.values())):
         table.add_row(SHORT.get(metric, metric), EXPLAINED[metric])
-    table.add_row("95 % of recall", "bounds of the mean over users, by bootstrap")
+    table.add_row("recall 95 %", "bounds of the mean over users, by bootstrap")
     screen.print(table)
 
 

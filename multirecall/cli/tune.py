@@ -25,7 +25,7 @@ from multirecall.cli.options import (
     read_config,
     read_data,
 )
-from multirecall.cli.screen import console
+from multirecall.cli.screen import console, print_table
 from multirecall.cli.tables import plain_table
 from multirecall.evaluation import EXPLAINED, METRICS, explained, made_split
 from multirecall.output import require_file
@@ -117,7 +117,7 @@ def tune_command(
     screen.print(f"{settings.metric} is the {EXPLAINED[settings.metric]}; k = {settings.k}.")
     screen.print(_gate_table(tuned))
     screen.print(_fusion_table(tuned))
-    screen.print(_gain_table(tuned, on_test))
+    print_table(screen, _gain_table(tuned, on_test))
     for line in statement(tuned):
         screen.print(line)
     screen.print(f"written to {out}")

@@ -40,7 +40,7 @@ def test_the_suffix_names_the_format(engine: Engine, tmp_path: Path, suffix: str
     expected = engine.retrieve_batch(users, 6).to_polars()
     found = READERS[suffix](file)
     assert found.columns == expected.columns
-    assert found.cast(dict(expected.schema)).equals(expected)
+    assert found.cast(expected.schema).equals(expected)
     assert [one.name for one in tmp_path.iterdir()] == [file.name]
 
 

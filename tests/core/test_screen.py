@@ -1,0 +1,67 @@
+"""Tables in the width that there is: a number is never cut, a label is."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from multirecall.cli.candidates import candidates_table, shortened
+from multirecall.cli.screen import print_table
+from multirecall.cli.tables import plain_table
+from multirecall.result import Candidates
+
+
+def screen(width: int) -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, width=width), out
+
+
+@pytest.mark.parametrize("width", [30, 44, 80, 81, 200])
+def test_a_wide_table_goes_in_parts(width: int) -> None:
+    table = plain_table("list")
+    for column in range(12):
+        table.add_column(f"metric {column}", justify="right")
+    for row in range(3):
+        table.add_row(f"path {row}", *(f"{row}.{column:04}" for column in range(12)))
+    console, out = screen(width)
+    print_table(console, table)
+    text = out.getvalue()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert sorted(re.findall(r"\d\.\d{4}", text)) == sorted(
+        f"{row}.{column:04}" for row in range(3) for column in range(12)
+    )
+    if width == 200:
+        assert text.count("path 0") == 1
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
+def test_candidates_in_any_width(width: int) -> None:
+    paths = ("item_cf", "a-path-with-a-long-name", "content", "two_tower", "popularity", "ease")
+    ids = np.array(["short", "an-id-of-forty-characters-that-must-stay-", "日本"])
+    ranks = np.array([[0, 499, -1, 12345, 3, -1], [1, -1, -1, -1, -1, -1], [2, 3, 4, 5, 6, 7]], np.int32)
+    scores = np.array([12.25, 0.03278688524590164, 1.5e-7])
+    result = Candidates(ids, scores, ranks, paths, {}, 0, 0)
+    console, out = screen(width)
+    console.print(
+        candidates_table(console, result, ["[b]bold[/b] label of many words", "", "日本語の題名がここにある" * 3])
+    )
+    lines = out.getvalue().splitlines()
+    folded = "".join(line.strip() for line in lines).replace(" ", "")
+    for score in ("12.2500", "0.0328", "1.5e-07"):
+        assert score in folded
+    text = "".join("".join(line.split()) for line in lines)
+    assert "short" in text
+    if width >= 80:
+        for rank in ("499", "12345"):
+            assert rank in out.getvalue()
+
+
+def test_a_label_is_cut_by_cells() -> None:
+    assert shortened("one  two\nthree", 40) == "one two three"
+    assert shortened("abcdefgh", 5) == "abcd…"
+    assert shortened("日本語の題名", 5) == "日本…"
