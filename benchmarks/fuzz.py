@@ -1,4 +1,7 @@
-"""Malformed CSV, parquet and TOML files by the thousand: each is loaded, or refused by an error of ours."""
+"""Inputs by the thousand: malformed files, which are loaded or refused by an error of ours, and what an oracle judges.
+
+What is judged is read, found or refused as plain Python says that it must be, so that nothing is silently wrong.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import Annotated
 import typer
 from _fuzzing import KINDS, fuzz
 from _harness import write
+from _judging import JUDGED, judge
 from rich.progress import track
 
 PER_CHILD = 500
@@ -22,16 +26,17 @@ CHILD_BYTES = 16 << 30
 
 
 def main(
-    inputs: Annotated[int, typer.Option(help="Files of each kind.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of the mutations.")] = 1,
+    inputs: Annotated[int, typer.Option(help="Inputs of each kind.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the inputs.")] = 1,
     child: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
-    """Load malformed files in child processes, so that a crash or a hang is seen and named."""
+    """Load and judge in child processes, so that a crash or a hang is seen and named."""
     if child:
         resource.setrlimit(resource.RLIMIT_AS, (CHILD_BYTES, CHILD_BYTES))
-        typer.echo(json.dumps(fuzz(child, inputs, seed, Path.cwd())))
+        work = fuzz if child in KINDS else judge
+        typer.echo(json.dumps(work(child, inputs, seed, Path.cwd())))
         return
-    outcomes: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+    outcomes: dict[str, Counter[str]] = {kind: Counter() for kind in (*KINDS, *JUDGED)}
     for kind, found in outcomes.items():
         for part in track(range(-(-inputs // PER_CHILD)), kind):
             found.update(one_child(kind, min(PER_CHILD, inputs - part * PER_CHILD), seed * 100_000 + part))
@@ -47,7 +52,7 @@ def one_child(kind: str, n: int, seed: int) -> Counter[str]:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=CHILD_S, check=True)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as fault:
         typer.echo(
-            f"{kind}, seed {seed}: {fault}\n{fault.stderr!s}\nThe input is {folder}/malformed{KINDS[kind]}", err=True
+            f"{kind}, seed {seed}: {fault}\n{fault.stderr!s}\nThe input is in {folder}, or named above", err=True
         )
         raise typer.Exit(1) from None
     for file in Path(folder).iterdir():

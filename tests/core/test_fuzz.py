@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from _fuzzing import KINDS, fuzz
+from _judged_data import Wrong
+from _judging import JUDGED, judge
 
 from multirecall import EngineConfig
 from multirecall.data import Dataset
@@ -20,6 +25,32 @@ def test_malformed_files(kind: str, tmp_path: Path) -> None:
     assert outcomes.total() == 150
     assert outcomes["accepted"] < 75, "the mutations must do harm"
     assert outcomes["accepted"] > 0, "and not always the same"
+
+
+@pytest.mark.parametrize("kind", JUDGED)
+def test_what_is_read_is_what_the_oracle_says(kind: str, tmp_path: Path) -> None:
+    outcomes = judge(kind, 120, 5, tmp_path)
+    assert outcomes.total() == 120
+    assert len(outcomes) == 2, "read and refused, or found and not"
+
+
+BREAKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "times": ("multirecall.data.log.times", lambda read: lambda *args: read(*args) + 1),
+    "ids": ("multirecall.data.build.read_ids", lambda read: lambda *args: read(*args).reverse()),
+    "kinds": ("multirecall.data.kinds.TEXT_SHARE_DISTINCT", lambda share: 2.0),
+    "future": ("multirecall.data.horizon.GAP", lambda gap: 10**12),
+    "words": ("multirecall.data.letters.folded", lambda fold: lambda text: text.lower()),
+    "filters": ("multirecall.engine.values.DAY_S", lambda seconds: seconds / 2),
+}
+
+
+@pytest.mark.parametrize("kind", JUDGED)
+def test_the_oracle_notices_a_fault(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, _, name = BREAKS[kind][0].rpartition(".")
+    right = getattr(importlib.import_module(module), name)
+    monkeypatch.setattr(BREAKS[kind][0], BREAKS[kind][1](right))
+    with pytest.raises((Wrong, AssertionError)):
+        judge(kind, 300, 5, tmp_path)
 
 
 @pytest.mark.parametrize(
