@@ -17,7 +17,7 @@ from multirecall.tuning.memory import Memory
 from multirecall.tuning.scorer import Scorer
 
 Verdict = Literal["tuned", "plain", "single"]
-"""Which fusion is written: the tuned one, equal weights over the gated paths, or the best path alone."""
+"""Which fusion is written: the tuned one, equal weights over the paths that passed the gate, or the best path alone."""
 
 FEWEST = 100
 """Users of a segment, in each slice, below which no weights are learned for it."""
@@ -30,7 +30,7 @@ class Comparison:
     Attributes:
         slice: which.
         n_users: its users.
-        single, plain, tuned: the best path alone, equal weights over the gated paths, and the tuned fusion.
+        single, plain, tuned: the best path alone, equal weights over the paths that passed the gate, and the tuned fusion.
         over_plain: gain of the tuned over the plain fusion, user by user.
         over_single: gain of the tuned fusion over the best path.
         plain_over_single: gain of the plain fusion over the best path.

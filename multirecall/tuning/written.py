@@ -13,7 +13,7 @@ from multirecall.tuning.tuner import Tuned
 
 VERDICTS = {
     "tuned": "Kept: the tuned fusion; its gain holds up on the second slice.",
-    "plain": "Kept: equal weights over the gated paths; no gain over them held up on the second slice.",
+    "plain": "Kept: equal weights over the paths that passed the gate; no gain over them held up on the second slice.",
     "single": "Kept: the best path alone; fusing it with others did worse on the second slice.",
 }
 
@@ -57,7 +57,7 @@ def statement(tuned: Tuned) -> list[str]:
         f"Measured on {on.n_users:,} users that were not searched on, or later in time",
         f"({on.slice}), with {settings.level:.0%} bootstrap intervals:",
         f"  best path alone ({tuned.names[tuned.single.chosen[0]]}): {on.single}",
-        f"  equal weights over the gated paths: {on.plain}",
+        f"  equal weights over the paths that passed the gate: {on.plain}",
         f"  tuned: {on.tuned}",
         f"  gain of the tuned fusion: {_gain(on.over_plain, on.plain)} over equal weights, "
         f"{_gain(on.over_single, on.single)} over the best path",
