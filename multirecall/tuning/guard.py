@@ -30,7 +30,7 @@ class Comparison:
     Attributes:
         slice: which.
         n_users: its users.
-        single, plain, tuned: the best path alone, equal weights over the paths that passed the gate, and the tuned fusion.
+        single, plain, tuned: the best path alone, equal weights over the paths that passed the gate, the tuned fusion.
         over_plain: gain of the tuned over the plain fusion, user by user.
         over_single: gain of the tuned fusion over the best path.
         plain_over_single: gain of the plain fusion over the best path.

@@ -32,7 +32,8 @@ class Tuned:
         config: the starting config with the fusion that is kept.
         kept: that fusion.
         verdict: which of the three it is.
-        single, plain, found: the best path alone, equal weights over the paths that passed the gate, what the search found.
+        single, plain, found: the best path alone, equal weights over the paths that passed the gate, what the search
+            found.
         names: the paths; weights and quotas of the fusions are in this order.
         ms: median milliseconds of each path in single requests.
         gating: why paths stay or go.
