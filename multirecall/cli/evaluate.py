@@ -15,6 +15,7 @@ from multirecall.cli.options import (
     Columns,
     Config,
     Fraction,
+    Future,
     Ids,
     InteractionFiles,
     ItemFiles,
@@ -25,6 +26,7 @@ from multirecall.cli.options import (
     Seen,
     Threads,
     UserFiles,
+    Validation,
     read_config,
     read_data,
 )
@@ -56,10 +58,12 @@ def evaluate_command(
     columns: Columns = None,
     kinds: Kinds = None,
     ids: Ids = None,
+    future: Future = None,
     config: Config = None,
     split: Kind = "time",
     fraction: Fraction = 0.1,
     last: Last = 1,
+    validation: Validation = 0,
     test: Annotated[
         list[str] | None, typer.Option(help="A log to test on, in the same forms; --interactions is all training then.")
     ] = None,
@@ -76,12 +80,16 @@ def evaluate_command(
     if report is not None:
         require_file(report, "--report")
         require_plots()
-    engine = Engine(read_config(config, columns=columns, kinds=kinds, ids=ids, seed=seed, threads=threads))
+    engine = Engine(
+        read_config(config, columns=columns, kinds=kinds, ids=ids, future=future, seed=seed, threads=threads)
+    )
     data = read_data(interactions, items, users, engine.config)
     if test:
         parts = given_split(data, Dataset.load(test, config=engine.config.data), seen=seen)
     else:
-        parts = made_split(data, split, fraction=fraction, last=last, seen=seen, seed=engine.config.seed)
+        parts = made_split(
+            data, split, fraction=fraction, last=last, validation=validation, seen=seen, seed=engine.config.seed
+        )
     with terminal_progress() as progress:
         engine.fit(parts.train, progress=progress)
         lists = retrieved(engine, parts, max(ks), progress=progress)

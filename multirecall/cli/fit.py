@@ -12,6 +12,7 @@ from rich.table import Table
 from multirecall.cli.options import (
     Columns,
     Config,
+    Future,
     Ids,
     InteractionFiles,
     ItemFiles,
@@ -39,6 +40,7 @@ def fit(
     columns: Columns = None,
     kinds: Kinds = None,
     ids: Ids = None,
+    future: Future = None,
     config: Config = None,
     seed: Seed = None,
     threads: Threads = None,
@@ -47,7 +49,9 @@ def fit(
     require_folder(out, "--out")
     require_vacant(out)
     screen = console(stderr=True)
-    engine = Engine(read_config(config, columns=columns, kinds=kinds, ids=ids, seed=seed, threads=threads))
+    engine = Engine(
+        read_config(config, columns=columns, kinds=kinds, ids=ids, future=future, seed=seed, threads=threads)
+    )
     start = perf_counter()
     data = read_data(interactions, items, users, engine.config)
     screen.print(f"{data.sizes} read in {perf_counter() - start:.1f} s")

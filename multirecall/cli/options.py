@@ -36,6 +36,10 @@ Ids = Annotated[
     Literal["auto", "text", "int"] | None,
     typer.Option(help="Type of user and item ids; auto: by all tables together. Overrides the config."),
 ]
+Future = Annotated[
+    Literal["keep", "clamp", "refuse"] | None,
+    typer.Option(help="What becomes of events far beyond the rest of the log. Overrides the config."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Seen = Annotated[bool, typer.Option("--seen", help="Items that the user has interacted with may be returned.")]
 
@@ -48,6 +52,12 @@ Kind = Annotated[
 ]
 Fraction = Annotated[float, typer.Option(help="Share that is held out; not for `last`.")]
 Last = Annotated[int, typer.Option(help="Events of each user that `--split last` holds out.")]
+Validation = Annotated[
+    int,
+    typer.Option(
+        help="Events before those that `--split last` does not fit on either, but asks with: 1 as in published figures."
+    ),
+]
 
 PAIRS = {"--columns": "user_id=customer", "--kinds": "title=text"}
 """How the pairs of an option are spelt."""
@@ -59,6 +69,7 @@ def read_config(
     columns: list[str] | None = None,
     kinds: list[str] | None = None,
     ids: str | None = None,
+    future: str | None = None,
     **overrides: Any,
 ) -> EngineConfig:
     """The configuration of `file`, or the default one, with the options that were given."""
@@ -69,8 +80,7 @@ def read_config(
     for name, pairs in (("columns", _pairs(columns, "--columns")), ("kinds", _pairs(kinds, "--kinds"))):
         if pairs:
             data[name] = {**data.get(name, {}), **pairs}
-    if ids is not None:
-        data["ids"] = ids
+    data |= {key: value for key, value in (("ids", ids), ("future", future)) if value is not None}
     if data:
         given["data"] = data
     if not given:

@@ -13,6 +13,7 @@ from multirecall.cli.options import (
     AsJson,
     Columns,
     Config,
+    Future,
     Ids,
     InteractionFiles,
     ItemFiles,
@@ -52,6 +53,7 @@ def tune_command(
     columns: Columns = None,
     kinds: Kinds = None,
     ids: Ids = None,
+    future: Future = None,
     config: Config = None,
     metric: Annotated[
         str | None,
@@ -85,7 +87,7 @@ def tune_command(
     require_file(out, "--out")
     if journal is not None:
         require_file(journal, "--journal")
-    start = read_config(config, columns=columns, kinds=kinds, ids=ids, seed=seed, threads=threads)
+    start = read_config(config, columns=columns, kinds=kinds, ids=ids, future=future, seed=seed, threads=threads)
     given: dict[str, Any] = {
         "metric": metric,
         "k": k,

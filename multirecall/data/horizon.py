@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from multirecall.data import remedies
 from multirecall.data.config import Future
 from multirecall.data.source import Source
 from multirecall.errors import DataError
@@ -81,13 +82,13 @@ def settled(
         f"{_shown(now)}"
     )
     if future == "refuse":
-        raise DataError(f"{found}; mend the cell or drop the row, or read it with future='keep' or future='clamp'")
+        raise DataError(f"{found}; mend the cell or drop the row, or say {remedies.future('keep', 'clamp')}")
     others = f"; so do {far.sum() - 1:,} other events" if far.sum() > 1 else ""
     if future == "clamp":
         notes.append(f"{found}{others}; taken as of then, since future='clamp'")
         return events.with_columns(timestamp=pl.Series(np.where(far, now * MICROSECONDS, events["timestamp"])))
     notes.append(
-        f"{found}{others}; kept, and nothing ages by it: mend it, choose future='clamp' or future='refuse', "
+        f"{found}{others}; kept, and nothing ages by it: mend it, say {remedies.future('clamp', 'refuse')}, "
         "or take it back with remove_interactions"
     )
     return events

@@ -16,6 +16,12 @@ def kinds(field: str, *kinds: str) -> str:
     return f"{python} (command line: {' or '.join(f'--kinds {field}={kind}' for kind in kinds)})"
 
 
+def future(*rules: str) -> str:
+    """How to say what becomes of events far beyond the rest."""
+    python = " or ".join(f"future={one!r}" for one in rules)
+    return f"{python} (command line: {' or '.join(f'--future {one}' for one in rules)})"
+
+
 def ids(types: Sequence[str] = ("text",)) -> str:
     """How to fix the type of ids."""
     python = " or ".join(f"ids={one!r}" for one in types)

@@ -98,7 +98,14 @@ SplitKind = Literal["time", "user-time", "last", "random"]
 
 
 def made_split(
-    data: Dataset, kind: SplitKind, *, fraction: float = 0.1, last: int = 1, seen: bool = False, seed: int = 0
+    data: Dataset,
+    kind: SplitKind,
+    *,
+    fraction: float = 0.1,
+    last: int = 1,
+    validation: int = 0,
+    seen: bool = False,
+    seed: int = 0,
 ) -> Split:
     """The split of that kind; raises as its own function.
 
@@ -107,6 +114,7 @@ def made_split(
         kind: `time_split`, `user_time_split`, `leave_last_n` or `random_split`.
         fraction: share that is held out, in all but `last`.
         last: events of each user that `last` holds out.
+        validation: events before these that `last` does not fit on either, but asks with.
         seen: whether items that the user had before count as targets; not for `random`, whose pairs are whole.
         seed: of `random`.
     """
@@ -115,7 +123,7 @@ def made_split(
     if kind == "user-time":
         return user_time_split(data, fraction, seen=seen)
     if kind == "last":
-        return leave_last_n(data, last, seen=seen)
+        return leave_last_n(data, last, validation=validation, seen=seen)
     if kind != "random":
         raise RequestError(f"split: got {kind!r}; choose one of {', '.join(get_args(SplitKind))}")
     if seen:
