@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +39,20 @@ JUDGED: dict[str, Cases] = {
 def judge(kind: str, n: int, seed: int, folder: Path) -> Counter[str]:
     """Outcomes of `n` inputs of a kind; raises `Wrong` at the first whose reading is not what the oracle says."""
     rng = np.random.default_rng([seed, sum(kind.encode())])
-    logging.getLogger("multirecall").setLevel(logging.ERROR)  # notes belong to what is judged, and would flood
     outcomes: Counter[str] = Counter()
-    while outcomes.total() < n:
-        for outcome in JUDGED[kind](rng, folder):
-            outcomes[outcome] += 1
-            if outcomes.total() == n:
-                break
+    with _hushed():
+        while outcomes.total() < n:
+            outcomes.update(islice(JUDGED[kind](rng, folder), n - outcomes.total()))
     return outcomes
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without the notes in the log, which would flood it."""
+    logger = logging.getLogger("multirecall")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

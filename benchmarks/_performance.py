@@ -50,13 +50,14 @@ def live() -> str:
     head = ["writing threads", "events in a call", "events/s", "call, p50 ms", "p99 ms"]
     damaged = sum(faults["damaged_files"].values())
     refused = faults["refused_writes_ENOSPC"] + faults["refused_writes_EIO"]
-    inputs = sum(sum(kind.values()) for kind in fuzz["outcomes"].values())
+    malformed, judged = (sum(sum(kind.values()) for kind in fuzz[name].values()) for name in ("malformed", "judged"))
     return (
         f"`add_interactions`, journaled, applied to {', '.join(speed['paths'])} and visible on return, on a log of "
         f"{speed['interactions']:,} events, on {machine_of(speed)}:\n\n{table(head, rows)}\n\n"
         f"Nothing acknowledged was lost in {crash['kills']} processes killed by SIGKILL within {crash['operations']:,} "
-        f"operations; {damaged:,} damaged files, {refused} failing writes and {inputs:,} malformed inputs each got a "
-        "clear error, with the version before intact."
+        f"operations; {damaged:,} damaged files and {refused} failing writes each got a clear error, with the version "
+        f"before intact. {malformed:,} malformed files were loaded or refused with an error that names the place; "
+        f"{judged:,} inputs whose right reading an oracle knows were read, found or refused as it says."
     )
 
 

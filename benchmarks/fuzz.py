@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from _fuzzing import KINDS, fuzz
@@ -36,12 +36,19 @@ def main(
         work = fuzz if child in KINDS else judge
         typer.echo(json.dumps(work(child, inputs, seed, Path.cwd())))
         return
-    outcomes: dict[str, Counter[str]] = {kind: Counter() for kind in (*KINDS, *JUDGED)}
-    for kind, found in outcomes.items():
-        for part in track(range(-(-inputs // PER_CHILD)), kind):
-            found.update(one_child(kind, min(PER_CHILD, inputs - part * PER_CHILD), seed * 100_000 + part))
-        typer.echo(f"{kind}: {dict(found.most_common())}")
-    typer.echo(write("fuzz", {"inputs_of_each_kind": inputs, "seed": seed, "outcomes": outcomes}))
+    figures: dict[str, Any] = {"inputs_of_each_kind": inputs, "seed": seed}
+    for name, kinds in (("malformed", KINDS), ("judged", JUDGED)):
+        figures[name] = {kind: outcomes(kind, inputs, seed) for kind in kinds}
+    typer.echo(write("fuzz", figures))
+
+
+def outcomes(kind: str, inputs: int, seed: int) -> Counter[str]:
+    """The outcomes of all inputs of a kind."""
+    found: Counter[str] = Counter()
+    for part in track(range(-(-inputs // PER_CHILD)), kind):
+        found.update(one_child(kind, min(PER_CHILD, inputs - part * PER_CHILD), seed * 100_000 + part))
+    typer.echo(f"{kind}: {dict(found.most_common())}")
+    return found
 
 
 def one_child(kind: str, n: int, seed: int) -> Counter[str]:
