@@ -43,8 +43,9 @@ def test_live_changes_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert "PathHealth(breaker='closed'" in capsys.readouterr().out
     assert "i000080" not in names["engine"].retrieve("u00042", k=800).ids
     assert "brand-new" in names["engine"].retrieve("u00042", k=800).ids
+    assert not names["engine"].retrieve("u00007", k=1).known
     names["engine"].close()
-    assert len(Engine.versions("bundle")) == 2
+    assert len(Engine.versions("bundle")) == 1, "the one before holds who was forgotten"
 
 
 def test_config_is_accepted(tmp_path: Path) -> None:
