@@ -138,14 +138,17 @@ class Popularity(Retriever):
         rows = np.arange(data.n_items, dtype=np.int32)
         exponents = counts.exponents(now)
         self._overall = _ranked(rows, _spread(rows, counts.keys, scores_of(exponents)))
+        if not len(self._segments):
+            self._prior, self._own, self._own_rows = self._overall, RankedBatch.empty(0), NO_ROWS
+            return
         priors = exponents + np.log2(self.config.smoothing) - max(total(exponents), LEAST)
         self._own_rows = (own.keys & ALL_BITS).astype(np.int32)
         mixed = np.logaddexp2(own.exponents(now), priors[counts.keys.searchsorted(self._own_rows)])
         scores = scores_of(np.concatenate([priors, mixed]))
         prior = _spread(rows, counts.keys, scores[: priors.size])
-        self._prior = _ranked(rows, prior) if len(self._segments) else self._overall
+        self._prior = _ranked(rows, prior)
         offsets = (own.keys >> 32).searchsorted(np.arange(len(self._segments) + 1))
-        lists = np.split(np.arange(own.keys.size), offsets[1:-1]) if len(self._segments) else []
+        lists = np.split(np.arange(own.keys.size), offsets[1:-1])
         scores = scores[priors.size :]
         self._own = RankedBatch.from_lists([_ranked(self._own_rows[run], scores[run]) for run in lists])
 

@@ -125,8 +125,8 @@ def read_ids_like(source: Source, name: str, known: Vocabulary, wanted: IdType) 
     if wanted != "auto":
         type_: Type = wanted
     else:
-        _check(column, wanted)
         if len(known) and column.is_text != known.holds_text:
+            _check(column, wanted)
             raise IdTypeError(f"{source.place(name, 0)}: {known.mismatch(column.values[0])}")
         type_ = "text" if column.is_text else "int"
     values = read_ids(source, name, type_)
