@@ -71,11 +71,13 @@ def settled(
     """
     if "timestamp" not in events.columns or events.is_empty():
         return events
-    seconds = events["timestamp"].to_numpy() // MICROSECONDS
-    now = now_of([*log, Times.of(seconds)])
-    far = seconds > now
-    if now is None or not far.any():
+    moments = events["timestamp"].to_numpy()
+    of_events = Times.of(moments)
+    now = now_of([*log, of_events._replace(newest=of_events.newest // MICROSECONDS)])
+    if now is None or moments.max() < (now + 1) * MICROSECONDS:
         return events
+    seconds = moments // MICROSECONDS
+    far = seconds > now
     row = int(far.argmax())
     found = (
         f"{source.place('timestamp', row)}: {_shown(seconds[row])} lies far beyond the rest of the log, which ends at "

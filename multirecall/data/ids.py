@@ -57,11 +57,12 @@ def agreed(columns: Sequence[IdColumn], what: str, wanted: IdType, notes: list[s
     Typed tables say it themselves; where all are untyped, ids are integers if every cell is one.
 
     Raises:
-        DataError: typed tables differ, or an id is null or of no type for ids.
+        DataError: typed tables differ, or a column is of no type for ids.
     """
     columns = [column for column in columns if column.values.len()]
     for column in columns:
-        _check(column, wanted)
+        if not column.is_text:  # text is looked through when it is read
+            _check(column, wanted)
         if column.name in column.source.mixed:
             notes.append(
                 f"{column.source.column(column.name)} is {column.source.mixed[column.name]}; {what} ids are text"
@@ -79,7 +80,7 @@ def agreed(columns: Sequence[IdColumn], what: str, wanted: IdType, notes: list[s
     if texts:
         return "text"
     for column in untyped:
-        odd = column.source.first(column.name, column.integers().is_null())
+        odd = column.source.first(column.name, column.integers().is_null() & column.values.is_not_null())
         if odd is not None and integers:
             raise DataError(
                 f"{column.source.place(column.name, odd)}: {column.values[odd]!r} is no integer, but in "

@@ -103,10 +103,10 @@ def times(source: Source, column: str) -> pl.Series:
 def compact_dates(seconds: pl.Series) -> pl.Series:
     """Which numbers read as a day of the years 1900 to 2100 written like 20260131; as seconds they are in 1970."""
     numbers = seconds.fill_null(0.0).to_numpy()
-    near = (numbers >= 19_000_101) & (numbers <= 21_001_231) & (numbers % 1 == 0)
+    near = (numbers >= 19_000_101) & (numbers <= 21_001_231)
     if not near.any():
         return pl.Series(near)
-    digits = seconds.set(pl.Series(~near), None).cast(pl.Int64).cast(pl.String)
+    digits = seconds.set(pl.Series(~(near & (numbers % 1 == 0))), None).cast(pl.Int64).cast(pl.String)
     return digits.str.to_date("%Y%m%d", strict=False).is_not_null()
 
 
