@@ -98,7 +98,7 @@ def evaluate_command(
     if report is not None and worth is not None:
         facts = {
             "data set": f"{', '.join(interactions)}: {data.sizes}",
-            "config": str(config) if config else "the default paths",
+            "config": f"{config or 'the default paths'}, hash {engine.health().config_hash[:8]}",
             "written": datetime.now().astimezone().isoformat(timespec="minutes", sep=" "),
         }
         write_page(figures, worth, report, facts)
@@ -125,7 +125,8 @@ evaluate_command.__doc__ = f"{evaluate_command.__doc__}\n\nWhat the columns say:
 )
 
 NEXT = {
-    "gains": "Next: `multirecall tune` with the same files looks for weights that find more still.",
+    "gains": "Next: `multirecall tune` with the same files looks for weights that find more; --value says what each "
+    "path is worth.",
     "loses": "Next: `multirecall tune` with the same files leaves out the paths that pull the list down.",
     "unclear": "Next: ask more users (a larger --fraction, or a longer log), or let `multirecall tune` weigh paths.",
 }

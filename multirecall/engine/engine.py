@@ -263,8 +263,8 @@ class Engine:
     ) -> int:
         """Write the candidates of many users to a file, `chunk` users in memory at a time.
 
-        The suffix names the format: parquet (`.parquet`, `.pq`), Arrow (`.arrow`, `.feather`), `.csv`, or JSON lines
-        (`.jsonl`, `.ndjson`). Columns as in `CandidateBatch.to_polars`. All users see the engine as it is at the
+        The suffix names the format: parquet (`.parquet`, `.pq`), Arrow (`.arrow`, `.feather`, `.ipc`), `.csv`, or JSON
+        lines (`.jsonl`, `.ndjson`). Columns as in `CandidateBatch.to_polars`. All users see the engine as it is at the
         call; live changes meanwhile are not in the file.
 
         Returns:

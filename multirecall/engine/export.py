@@ -27,6 +27,7 @@ WRITERS: dict[str, Callable[[pl.LazyFrame, Path], Any]] = {
     ".pq": _parquet,
     ".arrow": pl.LazyFrame.sink_ipc,
     ".feather": pl.LazyFrame.sink_ipc,
+    ".ipc": pl.LazyFrame.sink_ipc,
     ".csv": pl.LazyFrame.sink_csv,
     ".jsonl": pl.LazyFrame.sink_ndjson,
     ".ndjson": pl.LazyFrame.sink_ndjson,

@@ -229,7 +229,7 @@ def fitted(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineSta
             finally:
                 advance(1)
             seconds[name] = perf_counter() - start
-            _log.info("%s fitted in %.1f s", name, seconds[name])
+            _log.info("%s fitted in %.1f s (%d of %d)", name, seconds[name], len(seconds), len(streams) + 1)
             return retriever
 
         state = assembled(

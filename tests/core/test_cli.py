@@ -130,6 +130,8 @@ def test_evaluate_by_other_splits(options: list[str | Path], files: Path, tmp_pa
     shown, _ = run("evaluate", *options, *fast, "--split", "last", "--last", "2", "--value", "-k", "30")
     for part in ("each user's last 2 events", "lost without it", "share that is also in", "heavy ("):
         assert part in shown
+    shown, _ = run("evaluate", *options, *fast, "--split", "last", "--validation", "1", "-k", "30")
+    assert "each user's last event, 1 more before them for validation" in shown.replace("\n", " ")
     log = pl.read_parquet(files / "interactions.parquet").sort("timestamp")
     log[:6_000].write_parquet(tmp_path / "train.parquet")
     log[6_000:].write_parquet(tmp_path / "test.parquet")

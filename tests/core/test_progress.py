@@ -7,13 +7,15 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress as RichProgress
 
-from multirecall import Engine, EngineConfig
+from multirecall import Dataset, Engine, EngineConfig
+from multirecall.datasets import generate
 from multirecall.progress import SILENT, Advance, terminal_progress
 from multirecall.progress.notebook import NotebookBars
 from multirecall.progress.terminal import Bars, _Remaining
@@ -47,14 +49,26 @@ class Cell:
 
 
 def test_every_task_of_a_fit_reaches_its_end() -> None:
-    names = ["item_cf", "content", "popularity", "ease", "user_cf", "item2vec", "als", "graph_filter", "next_item"]
-    config = EngineConfig.model_validate({"paths": [{"retriever": name} for name in names]})
+    names = [point.name for point in entry_points(group="multirecall.retrievers")]
+    short: dict[str, dict[str, object]] = {"two_tower": {"epochs": 2, "patience": 9}}
+    paths = [{"retriever": name, "params": short.get(name, {})} for name in names]
+    config = EngineConfig.model_validate({"paths": paths})
     heard = Heard()
     Engine(config).fit(small_shop(), progress=heard)
     assert all(done == total for done, total in heard.tasks.values()), heard.tasks
     assert heard.tasks["fitting all paths"] == [len(names) + 1, len(names) + 1]
     assert "compiling what requests need" in heard.tasks
     assert all(": " in name or name.startswith(("fitting", "compiling")) for name in heard.tasks)
+
+
+def test_a_training_that_stops_early_says_that_its_steps_are_the_most() -> None:
+    params = {"epochs": 40, "patience": 1, "batch": 256, "dim": 8}
+    config = EngineConfig.model_validate({"paths": [{"retriever": "two_tower", "params": params}]})
+    heard = Heard()
+    Engine(config).fit(Dataset.from_frames(generate(2_000, 50, 12_000).interactions), progress=heard)
+    early = {name: done for name, done in heard.tasks.items() if done[0] < done[1]}
+    assert len(early) == 1
+    assert all(name.startswith("two_tower: ") and "at most" in name for name in early)
 
 
 def test_a_task_that_stops_early_is_complete() -> None:
@@ -125,4 +139,4 @@ def test_without_a_terminal_each_path_is_a_line(caplog: pytest.LogCaptureFixture
     Engine(EngineConfig.model_validate({"paths": paths})).fit(small_shop())
     lines = [record.getMessage() for record in caplog.records if "fitted in" in record.getMessage()]
     assert [line.split(" fitted in ")[0] for line in lines] == ["fallback", "best", "item_cf"]
-    assert all(line.endswith(" s") for line in lines)
+    assert [line.rpartition(" s ")[2] for line in lines] == ["(1 of 3)", "(2 of 3)", "(3 of 3)"]
