@@ -171,6 +171,6 @@ def _of_pandas(frame: Any, what: str) -> pl.DataFrame:
                 columns[str(name)] = pl.from_pandas(values)
         except UnicodeEncodeError as fault:
             raise DataError(f"{what}: column {str(name)!r} {_broken_text(fault)}") from None
-        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError, NotImplementedError) as fault:
+        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError, RuntimeError) as fault:
             raise DataError(f"{what}: column {str(name)!r} cannot be read ({fault}); {ONE_TYPE}") from None
     return pl.DataFrame(columns)

@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -88,6 +90,11 @@ def test_faulty_log(frame: pl.DataFrame, message: str) -> None:
         ),
         ({"item_id": [7], "price": [math.inf]}, {}, "column 'price', row 0 (the first is 0): the number is inf"),
         ({"item_id": [7], "day": ["x"]}, {"day": "datetime"}, "column 'day', row 0 (the first is 0): 'x' is no time"),
+        (
+            {"item_id": [7, 8], "day": [1_700_000_000, 1_700_000_000_000]},
+            {"day": "datetime"},
+            "column 'day', row 1 (the first is 0): 1700000000000 is too large for epoch",
+        ),
         ({"item_id": [7], "tags": [3]}, {"tags": "list"}, "column 'tags' has type Int64, no list; mend the cell, or"),
         (
             {"item_id": [7, 8], "shelf": ["a", "b" * 257]},
@@ -121,21 +128,19 @@ def test_file_and_row_within_the_file_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("values", "fault"),
     [
-        ("log.csv", "user_id,item_id,timestamp\n1,7,yesterday\n", "row 0 (the first is 0): 'yesterday' is no time"),
-        ("log.csv", "user_id,item_id,timestamp\n1,,3\n", "column 'item_id', row 0 (the first is 0): the id is null"),
-        ("log.csv", "", "cannot be read as csv"),
-        ("log.parquet", "not parquet at all", "cannot be read as parquet"),
-        ("log.json", "{}", "unknown file type; use .csv, .csv.gz, .parquet, .pq, .tsv"),
+        (np.array([1, 2, 3j]), "Unsupported numpy type"),
+        (pd.arrays.SparseArray([0, 0, 1]), "cannot be read"),
+        ([1, "x", object()], "cannot be read"),
     ],
+    ids=["complex", "sparse", "objects"],
 )
-def test_faulty_file(tmp_path: Path, name: str, content: str, message: str) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(DataError) as fault:
-        Dataset.load(tmp_path / name)
-    assert message in str(fault.value)
-    assert name in str(fault.value)
+def test_a_pandas_column_of_a_type_that_is_not_taken(values: Any, fault: str) -> None:
+    frame = pd.DataFrame(GOOD).assign(odd=values)
+    with pytest.raises(DataError, match=r"^interactions: column 'odd' cannot be read") as refused:
+        Dataset.from_frames(frame)
+    assert fault in str(refused.value)
 
 
 def test_missing_files(tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ def test_read(tmp_path: Path, name: str, content: bytes, note: str | None) -> No
         ("log.csv", text(",").decode().encode("utf-16"), "is UTF-16 or no text; save it as UTF-8"),
         ("log.csv.gz", text(","), "cannot be read as csv"),
         ("log.csv", text(",").replace(b"item_id", b"user_id"), "two columns are named 'user_id'; rename one"),
+        ("log.csv", b"user_id,item_id,timestamp\n1,7,yesterday\n", "row 0 (the first is 0): 'yesterday' is no time"),
+        ("log.csv", b"user_id,item_id,timestamp\n1,,3\n", "column 'item_id', row 0 (the first is 0): the id is null"),
+        ("log.csv", b"", "cannot be read as csv"),
+        ("log.parquet", b"not parquet at all", "cannot be read as parquet"),
+        ("log.json", b"{}", "unknown file type; use .csv, .csv.gz, .parquet, .pq, .tsv"),
         ("log.xlsx", b"PK", "unknown file type; use .csv, .csv.gz, .parquet, .pq, .tsv, .tsv.gz"),
     ],
 )
