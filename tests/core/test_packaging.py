@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 import textwrap
@@ -12,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from commands import output_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("multirecall", "retrievers", "fusion")
@@ -20,17 +20,7 @@ FOLDERS = ("multirecall", "retrievers", "fusion")
 def run(*command: str | Path, cwd: Path | None = None) -> str:
     """Run a command away from the checkout and from the caller's Python settings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of(*command, environment=environment, cwd=cwd)
 
 
 @pytest.fixture(scope="module")

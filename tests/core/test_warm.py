@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import output_of
 
 from multirecall import Engine, EngineConfig, PathConfig
 from multirecall.kernel_cache import FOLDER_VARIABLE
@@ -25,16 +25,7 @@ engine.retrieve("u7")
 
 
 def run(*command: str | Path, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *map(str, command)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of(sys.executable, *command, environment={**os.environ, **environment})
 
 
 @pytest.fixture(scope="module")
