@@ -126,7 +126,7 @@ def drawn(rng: np.random.Generator, users: int, items: int, events: int) -> csr_
 
 
 def query_of(matrix: csr_array, user: int) -> Query:
-    """The request of a user for items that are new to him."""
+    """The request of a user for items that they have not met."""
     history: NDArray[np.int32] = matrix.indices[matrix.indptr[user] : matrix.indptr[user + 1]].astype(np.int32)
     return Query(user, history, np.ones(history.size, np.float32), ordered=False, exclude=np.sort(history))
 

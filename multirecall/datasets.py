@@ -2,7 +2,7 @@
 
 Each item belongs to a *topic*, which shows in its category, tags and title, and to a *style*, which runs
 across the categories and hardly shows: only co-occurrence reveals it. A user follows two to four of these
-*interests*, and his mixture drifts. A visit keeps to one interest, and one item leads to its companion (work
+*interests*, in a mixture that drifts. A visit keeps to one interest, and one item leads to its companion (work
 for item-CF and sequences); new items arrive all the time and those who love their topic look for them (work
 for content); trends come and go in the world and in each country (work for popularity). Everything is drawn
 in bulk, without a loop over rows, items or users.
@@ -262,7 +262,7 @@ def _draw_visits(rng: Rng, n_interactions: int, crowd: _Crowd, days: int) -> _Vi
 
 
 def _draw_interests(rng: Rng, user: Ints, begin: Ints, crowd: _Crowd, progress: Floats) -> Ints:
-    """The interest of each visit; a user's mixture goes evenly from his first to his last with `progress`."""
+    """The interest of each visit; a user's mixture goes evenly from the first to the last with `progress`."""
     late = (rng.random(len(user)) < progress).astype(np.int64)
     slot = (crowd.mixture[late, user] < rng.random((len(user), 1))).sum(axis=1)
     turned = (begin > crowd.turn[user]).astype(np.int64)
@@ -294,7 +294,7 @@ def _draw_by_interest(rng: Rng, visits: _Visits, catalogue: _Catalogue) -> Ints:
 
 
 def _follow_trends(rng: Rng, item: Ints, visits: _Visits, country: Ints, arrival: Ints) -> None:
-    """Overwrite some events, whatever the user's taste, by what the world or his country is after then."""
+    """Overwrite some events, whatever the user's taste, by what the world or the user's country is after then."""
     dawn = _OPENING - 30 * _DAY
     hits = _draw_hits(rng, arrival, np.arange(dawn, visits.begin.max() + 1, _TREND_EVERY))
     lot = rng.random(len(item))

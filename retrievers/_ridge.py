@@ -152,7 +152,7 @@ def _regressions(
 def _local_gram(chosen: Array, offsets: Array, users: Array, values: Array, last_of: Array) -> Array:
     """The lower triangle of the Gram matrix of a few items, float32.
 
-    The items of a user are chained as they are met: `last_of[user]` is his newest entry, -1 before and after.
+    The items of a user are chained as they are met: `last_of[user]` is the user's newest entry, -1 before and after.
     """
     n_entries = 0
     for item in chosen:

@@ -46,7 +46,7 @@ class TwoTowerConfig(PluginConfig):
     """Share of hidden values that a training step leaves out. Changes results."""
 
     user_id: bool = True
-    """Whether a user has an embedding of his own, beside his features and history. Changes results."""
+    """Whether each user has an embedding, beside features and history. Changes results."""
 
     id_dropout: Chance = 0.1
     """Chance that an id, category or word counts as unknown in a training step, so that unknown ones are learnt.

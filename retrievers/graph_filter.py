@@ -31,7 +31,7 @@ class GraphFilterConfig(PluginConfig):
     """Singular vectors that pass; the time of the fit grows with it. Changes results."""
 
     user_exponent: Exponent = 0.3
-    """How much an active user's row of the matrix is divided by the number of his items. Changes results."""
+    """How much an active user's row of the matrix is divided by the number of its items. Changes results."""
 
     item_exponent: Exponent = 0.5
     """How much an item's column, and the item in the history, is divided by its popularity. Changes results."""

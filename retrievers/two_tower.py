@@ -41,7 +41,7 @@ class TwoTower(Retriever):
     A request runs no torch: the user tower is a gather and a few small products, then comes the vector index.
 
     Live: new items and new features count at once; the towers, and what an id alone says, stay as fitted, so that an
-    item that joined is its features and a user who joined his features and history.
+    item that joined is its features, and users who joined are their features and history.
     """
 
     Config: ClassVar[type[TwoTowerConfig]] = TwoTowerConfig

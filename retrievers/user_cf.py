@@ -66,7 +66,7 @@ class UserCF(Retriever):
 
     User-based neighbours (Breese, Heckerman & Kadie, UAI 1998, with their inverse user frequency and case
     amplification, sections 2.3.2 and 2.3.3) on implicit data. They are found at request time in an inverted index
-    from items to users; a known user is a neighbour of himself.
+    from items to users; known users are among their own neighbours.
 
     Live: new events, users and items count at once as in a refit, and so does what is taken back, which costs as much
     as a fit. So does an event while one far beyond the rest is in a log with a half-life.

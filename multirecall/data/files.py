@@ -40,7 +40,7 @@ class Part(NamedTuple):
 def read(path: str | Path | Sequence[str | Path], what: str) -> Source:
     """Read parquet, CSV or TSV files, given as paths or glob patterns; columns are joined by name.
 
-    Cells of CSV and TSV come as text; each column is parsed by whoever knows its meaning.
+    Cells of CSV and TSV come as text; the readers of ids, times and features parse their columns.
 
     Raises:
         DataError: nothing matches, a file cannot be read, or files have different columns.

@@ -153,7 +153,7 @@ class Path:
             ranked = ask()
         except BaseException as fault:
             if isinstance(fault, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-                raise  # whoever sits at the keyboard means the program, not the path
+                raise  # Ctrl-C is meant for the program, not for the path
             callers = isinstance(fault, RequestError | DataError)
             return Outcome(None, "failed", (self.clock() - start) * 1e3, fault_text(fault), callers)
         return Outcome(ranked, "ok", (self.clock() - start) * 1e3)

@@ -170,7 +170,7 @@ def pointed(folder: Path) -> str:
     try:
         belongs = read_manifest(folder / name)["sha256"] == digest
     except BundleError:
-        return name  # which whoever opens it will be told of
+        return name  # opening it says what is wrong
     if not belongs:
         raise BundleError(f"{folder}: {CURRENT} and {name}/{MANIFEST} do not belong together{way_out(folder)}")
     return name

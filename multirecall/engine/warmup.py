@@ -16,7 +16,7 @@ from multirecall.progress import SILENT, Progress
 from multirecall.query import User
 
 DEADLINE_MS = 10_000.0
-"""A path that hangs holds up the start no longer than this: whoever is unwell once is not asked again."""
+"""A path that hangs holds up the start no longer than this: a path that fails once is not asked again."""
 
 _log = logging.getLogger("multirecall.engine")
 

@@ -241,7 +241,7 @@ class Writer:
                 self._missed = None
                 self._refits += 1
                 self._refit_fault = None
-        except BaseException as fault:  # noqa: BLE001 - whoever waits for the refit must learn of it
+        except BaseException as fault:  # noqa: BLE001 - the caller that waits for the refit must learn of it
             with self._turn:
                 if self._missed is missed:
                     self._missed = None

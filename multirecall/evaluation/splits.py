@@ -18,7 +18,7 @@ from multirecall.vocabulary import Id
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A training part, and for each test user the items that he chose afterwards.
+    """A training part, and for each test user the items chosen afterwards.
 
     Attributes:
         name: how it was made.

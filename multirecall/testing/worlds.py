@@ -61,7 +61,7 @@ def _with_text_ids(frame: pl.DataFrame) -> pl.DataFrame:
 
 @cache
 def checkerboard(size: int = 24) -> Dataset:
-    """User `u` has chosen every item `i` with `i % 2 == u % 2` except item `u`: his right answer is known."""
+    """User `u` has chosen every item `i` with `i % 2 == u % 2` except item `u`, which is the right answer."""
     users, items = np.indices((size, size)).reshape(2, -1)
     chosen = (users % 2 == items % 2) & (users != items)
     kinds = pl.DataFrame({"item_id": np.arange(size), "kind": np.where(np.arange(size) % 2, "odd", "even")})
@@ -115,7 +115,7 @@ class LiveShop:
         return self._changed("remove_interactions", pl.DataFrame({"user_id": users, "item_id": items}))
 
     def forget(self, users: Sequence[int]) -> Changes:
-        """Forget users; one who comes back has another row than his id says."""
+        """Forget users; those who come back have another row than their ids say."""
         return self._changed("remove_users", users)
 
     def _changed(self, kind: ChangeKind, frame: Any) -> Changes:

@@ -172,7 +172,7 @@ def visits(steps: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def category_distance(events: pl.DataFrame, part: pl.Expr) -> float:
-    """Mean total variation between a user's shares of the categories in two parts of his events."""
+    """Mean total variation between a user's shares of the categories in two parts of the user's events."""
     counts = events.group_by("user_id", "category", part.alias("part")).len()
     shares = counts.with_columns(pl.col("len") / pl.col("len").sum().over("user_id", "part"))
     table = shares.pivot("part", index=["user_id", "category"], values="len").fill_null(0.0)

@@ -83,7 +83,7 @@ def test_eligible_in_lists_is_what_each_query_says() -> None:
     ids=["row out of range", "twice", "nan", "unsorted"],
 )
 def test_a_bad_list_is_found_in_a_batch_as_alone(bad: RankedList) -> None:
-    """Whoever's list it is; its neighbours, whose last score may be lower than its first, are no fault."""
+    """At each place; a neighbour whose last score is lower than the next list's first is no fault."""
     assert fault_of_batch(RANKED, 4, 9, 50) is None
     for place in range(3):
         lists = [ranked(3, 1, 2), ranked(3)]

@@ -435,7 +435,7 @@ def killed_behind_the_commit(folder: Path) -> None:
 
 
 def test_a_change_that_is_committed_but_not_noted_is_there_from_the_first_load_on(folder: Path) -> None:
-    """Otherwise whoever looks for it and tries again would have it twice once the next writer finds it."""
+    """Otherwise a caller that misses it and tries again would have it twice once the next writer finds it."""
     killed_behind_the_commit(folder)
     with Engine.load(folder) as engine:
         assert last_of(engine, 1) == ["committed"]

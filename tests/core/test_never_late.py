@@ -55,7 +55,7 @@ def path(plugin: type[Retriever], kind: str | None = None, clock: Clock | None =
 
 
 def brief() -> Deadline:
-    """Has passed for whoever waits, and never for an inline path, however busy the machine is."""
+    """Has passed for a caller that waits, and never for an inline path, however busy the machine is."""
     return Deadline(10, Clock())
 
 

@@ -83,7 +83,7 @@ def penalties(x: np.typing.NDArray[np.float64], config: ALSConfig) -> Any:
 
 
 def objective(data: Dataset, path: ALS) -> float:
-    """The loss with every user at his best, for the item vectors that were found."""
+    """The loss with every user vector at its best, for the item vectors that were found."""
     config, x = path.config, data.interactions.matrix.toarray().astype(np.float64)
     items = path._vectors.astype(np.float64)
     user_penalties, item_penalties = penalties(x, config), penalties(x.T, config)

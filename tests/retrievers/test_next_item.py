@@ -82,7 +82,7 @@ def test_equals_the_textbook(half_lives: list[float]) -> None:
 
 
 def test_learns_a_cycle_and_its_direction() -> None:
-    """Every user walks round 0 → 1 → … → 9 → 0 from a start of his own."""
+    """Every user walks round 0 → 1 → … → 9 → 0 from another start."""
     frame = pl.DataFrame({"user_id": np.repeat(np.arange(50), 30), "position": np.tile(np.arange(30), 50)})
     data = Dataset.from_frames(frame.with_columns(item_id=(pl.col("user_id") + pl.col("position")) % 10))
     path = fitted(data, regularisation=10.0)

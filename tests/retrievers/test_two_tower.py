@@ -68,7 +68,7 @@ def fitted(data: Dataset, seed: int = 0, **params: Any) -> TwoTower:
 
 
 def preferred(path: TwoTower, data: Dataset) -> float:
-    """The share of the ten best for each user that are of his half of the shop."""
+    """The share of the ten best for each user that are of the user's half of the shop."""
     shares = [(path.retrieve(query, 10).items % 2 == query.user % 2).mean() for query in queries(data)[:40]]
     return float(np.mean(shares))
 
