@@ -60,9 +60,15 @@ def rss_mib() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def in_process(program: str, *arguments: str) -> dict[str, Any]:
-    """What `program`, Python code, prints as JSON when a process of its own runs it."""
-    found = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+def in_process(program: str, *arguments: str, **environment: str) -> dict[str, Any]:
+    """What `program`, Python code, prints as JSON when a process of its own runs it, with these variables besides."""
+    found = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     figures: dict[str, Any] = json.loads(found.stdout)
     return figures
 

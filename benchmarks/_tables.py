@@ -1,4 +1,4 @@
-"""What the tables of the README are made of: result files and Markdown."""
+"""What the tables of the docs are made of: result files and Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the README shows runs, and its tables say what the result files say."""
+"""Code in the README and the docs runs, links lead somewhere, and tables are those of the result files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from multirecall.testing import small_shop
 from multirecall.testing.retriever import RetrieverContract
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_python_start_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(blocks("python")[0], "README.md", "exec"), {})
+    exec(compile(blocks("README.md", "python")[0], "README.md", "exec"), {})
     assert "PathStatus(state='ok'" in capsys.readouterr().out
     assert (tmp_path / "candidates.parquet").is_file()
 
@@ -39,7 +39,7 @@ def test_live_changes_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     with Engine(config).fit(Dataset.from_frames(log.interactions, log.items, log.users)) as engine:
         engine.save("bundle")
     names: dict[str, Any] = {"Engine": Engine}
-    exec(compile(blocks("python")[1], "README.md", "exec"), names)
+    exec(compile(blocks("README.md", "python")[1], "README.md", "exec"), names)
     assert "PathHealth(breaker='closed'" in capsys.readouterr().out
     assert "i000080" not in names["engine"].retrieve("u00042", k=800).ids
     assert "brand-new" in names["engine"].retrieve("u00042", k=800).ids
@@ -49,7 +49,7 @@ def test_live_changes_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_config_is_accepted(tmp_path: Path) -> None:
-    (tmp_path / "engine.toml").write_text(blocks("toml")[0], encoding="utf-8")
+    (tmp_path / "engine.toml").write_text(blocks("README.md", "toml")[0], encoding="utf-8")
     assert [path.name for path in Engine.from_toml(tmp_path / "engine.toml").config.paths] == [
         "similar",
         "content",
@@ -59,7 +59,7 @@ def test_config_is_accepted(tmp_path: Path) -> None:
 
 def test_own_retriever_passes_the_contract(tmp_path: Path) -> None:
     names: dict[str, Any] = {"__name__": "my_project.fresh"}
-    exec(compile(blocks("python")[2], "README.md", "exec"), names)
+    exec(compile(blocks("docs/plug-ins.md", "python")[0], "plug-ins.md", "exec"), names)
     contract = type("TestFresh", (RetrieverContract,), {"retriever": names["Fresh"]})()
     data = small_shop()
     path = names["Fresh"](PluginConfig())
@@ -69,9 +69,24 @@ def test_own_retriever_passes_the_contract(tmp_path: Path) -> None:
     contract.test_saved_and_loaded_is_the_same(path, data, tmp_path)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
+        file, _, heading = target.partition("#")
+        there = page.parent / file if file else page
+        assert there.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings], target
+
+
 def test_tables_are_those_of_the_result_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import readme_tables
+    import doc_tables
 
-    assert readme_tables.filled(README) == README, "run python benchmarks/readme_tables.py"
-    monkeypatch.delitem(sys.modules, "readme_tables")
+    pages = [file.read_text(encoding="utf-8") for file in doc_tables.PAGES]
+    for page in pages:
+        assert doc_tables.filled(page) == page, "run python benchmarks/doc_tables.py"
+    for name in doc_tables.PARTS:
+        assert sum(page.count(f"<!-- {name} -->") for page in pages) == 1, name
+    monkeypatch.delitem(sys.modules, "doc_tables")

@@ -1,4 +1,4 @@
-"""Write the tables of the README from the result files."""
+"""Write the tables of the pages in `docs/` from the result files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from _harness import RESULTS
 from _performance import performance
 from _tables import machine_of, result, table
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGES = sorted((Path(__file__).resolve().parent.parent / "docs").glob("*.md"))
 
 
 def quality() -> str:
@@ -176,28 +176,65 @@ def recalls(name: str, caption: str) -> str:
     return f"{caption} (fit time in CPU seconds):\n\n{table(head, rows)}"
 
 
-def filled(text: str) -> str:
-    """The README with the parts between its markers written anew."""
-    parts = {
-        "quality": quality(),
-        "costs": costs(),
-        "tuned": tuned(),
-        "published": published(),
-        "peers": "\n\n".join(
-            (
-                peers(),
-                recalls("six_paths", "Six paths beside torch-rechub's DSSM"),
-                recalls("embeddings", "Embeddings beside their peers"),
-            )
-        ),
-        "performance": performance(),
-        "speed": speed(),
-    }
-    for name, part in parts.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text = pattern.sub(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text)  # type: ignore[misc]
-    return text
+def live() -> str:
+    """What the fused list keeps of a refit's gain when events are taken live."""
+    figures = result("live-online-retail-new")
+    k = figures["ks"][-1]
+    without, taken, refit = (figures[how]["fused"][-1] for how in ("without", "live", "refit"))
+    return (
+        f"With {figures['share']:.0%} of the events of {figures['case']} taken live instead of fitted, the fused list "
+        f"keeps {(taken - without) / (refit - without):.0%} of what a refit gains (recall@{k} {without:.3f} without "
+        f"them, {taken:.3f} live, {refit:.3f} refitted). Taking them lasted {figures['live_s']:.1f} s, the refit "
+        f"{figures['refit_s']:.0f} s."
+    )
+
+
+def warm() -> str:
+    """The first answer of a process that may not keep compiled kernels, and of one that finds them."""
+    figures = result("warm")
+    return (
+        f"To load a bundle of {figures['items']:,} items and {len(figures['paths'])} paths and answer once takes "
+        f"{figures['compiling_s']:.0f} s where nothing can be kept, and {figures['compiled_ahead_s']:.1f} s with "
+        f"kernels that were compiled ahead; they take {figures['kernels_bytes'] / 2**20:.0f} MiB. "
+        f"Machine: {machine_of(figures)}."
+    )
+
+
+def beside_peers() -> str:
+    """Our kernels and lists beside other libraries."""
+    return "\n\n".join(
+        (
+            peers(),
+            recalls("six_paths", "Six paths beside torch-rechub's DSSM"),
+            recalls("embeddings", "Embeddings beside their peers"),
+        )
+    )
+
+
+PARTS = {
+    "quality": quality,
+    "costs": costs,
+    "tuned": tuned,
+    "published": published,
+    "peers": beside_peers,
+    "performance": performance,
+    "speed": speed,
+    "live": live,
+    "warm": warm,
+}
+"""What stands between `<!-- name -->` and `<!-- /name -->`."""
+
+
+def filled(page: str) -> str:
+    """The page with the parts between its markers written anew."""
+    return re.sub(
+        r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)",
+        lambda match: f"{match[1]}{PARTS[match[2]]()}\n{match[3]}",
+        page,
+        flags=re.DOTALL,
+    )
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for file in PAGES:
+        file.write_text(filled(file.read_text(encoding="utf-8")), encoding="utf-8")
