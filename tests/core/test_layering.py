@@ -49,7 +49,7 @@ def modules() -> Iterator[tuple[str, Path]]:
     for file in sorted((ROOT / "multirecall").rglob("*.py")):
         yield file.relative_to(ROOT / "multirecall").parts[0].removesuffix(".py"), file
     for folder in ("retrievers", "fusion"):
-        for file in sorted((ROOT / folder).glob("*.py")):
+        for file in sorted((ROOT / folder).rglob("*.py")):
             yield folder, file
 
 
