@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 
 from multirecall.data import Change
-from multirecall.engine import bundle
-from multirecall.engine.journal import Journal, JournalReader
+from multirecall.engine.bundle import bundle
+from multirecall.engine.bundle.journal import Journal, JournalReader
 from multirecall.engine.state import EngineState
 from multirecall.errors import BundleError
 

@@ -17,10 +17,12 @@ from multirecall.data import Categorical, Tags
 from multirecall.lists import offsets_of
 from multirecall.progress import Progress
 from multirecall.query import Query
-from multirecall.retrievers import _two_tower_training, _vector_neighbours, item2vec, node2vec, two_tower
-from multirecall.retrievers._cold import with_cold_items
-from multirecall.retrievers._gather import SparseRows
+from multirecall.retrievers import item2vec, node2vec, two_tower
+from multirecall.retrievers._neighbours import vector_retriever
 from multirecall.retrievers._recency import recent
+from multirecall.retrievers._sparse.rows import SparseRows
+from multirecall.retrievers._text.cold_start import with_cold_items
+from multirecall.retrievers._towers import training
 
 Vectors = NDArray[np.float32]
 
@@ -108,7 +110,7 @@ def neighbour_lists(groups: NDArray[np.int64], n_neighbours: int, seed: int) -> 
 @contextmanager
 def generated_training(data: Dataset, vectors: Vectors, seed: int) -> Iterator[None]:
     """Within it, a fit of the vector paths takes `vectors` and generated neighbour lists for trained ones."""
-    trained = _two_tower_training.trained
+    trained = training.trained
 
     def towers(training: Any, config: Any, rng: np.random.Generator, progress: Progress) -> Any:
         few = replace(training, examples=training.examples[:TRAINED_ON])
@@ -125,11 +127,11 @@ def generated_training(data: Dataset, vectors: Vectors, seed: int) -> Iterator[N
 
     with ExitStack() as patches:
         for target, name, stand_in in (
-            (_two_tower_training, "trained", towers),
+            (training, "trained", towers),
             (item2vec, "trained", lambda *_, **__: vectors),
-            (_vector_neighbours, "with_cold_items", all_learnt),
+            (vector_retriever, "with_cold_items", all_learnt),
             (two_tower, "with_cold_items", all_learnt),
-            (_vector_neighbours, "nearest_neighbours", lists),
+            (vector_retriever, "nearest_neighbours", lists),
             (node2vec.Node2Vec, "_trained", node_vectors),
         ):
             patches.enter_context(patch.object(target, name, stand_in))

@@ -10,7 +10,7 @@ from _odd_changes import LONG, ODD_VALUES, REFIT_S, RETRIEVERS
 
 from multirecall import Engine, EngineConfig, User
 from multirecall.data import Dataset, Kind
-from multirecall.data.reading import FORMS
+from multirecall.data.read_change import FORMS
 from multirecall.errors import CannotFit
 
 N = 30

@@ -23,7 +23,7 @@ start = perf_counter(), process_time()
 import multirecall
 imported = perf_counter()
 from multirecall import Engine
-from multirecall.engine import bundle
+from multirecall.engine.bundle import bundle
 ready = perf_counter(), process_time()
 from pathlib import Path
 bundle.verify(Path(sys.argv[1]))

@@ -18,7 +18,7 @@ from multirecall import Dataset, Engine, EngineConfig, PathConfig
 from multirecall.data import Interactions
 from multirecall.evaluation import Split, evaluate, leave_last_out, time_split
 from multirecall.progress import SILENT
-from multirecall.retrievers._nearest import nearest_neighbours
+from multirecall.retrievers._neighbours.knn import nearest_neighbours
 
 KS = (20, 100, 500)
 EQUAL: dict[str, Any] = {"dim": 64, "window": 5, "negatives": 5, "learning_rate": 0.05, "subsample": 1e-3}

@@ -20,8 +20,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
 from multirecall.progress import Progress, terminal_progress
-from multirecall.retrievers import _hnsw
-from multirecall.retrievers._index import IndexConfig, VectorIndex, build_index, load_index
+from multirecall.retrievers._index import hnsw as hnsw_module
+from multirecall.retrievers._index.base import IndexConfig, VectorIndex, build_index, load_index
 
 SEED = 1
 CENTRES = 1_000
@@ -68,18 +68,18 @@ def main(
         chosen, chosen_build = built(stored, IndexConfig(), folder, progress)
         index, graph_build = built(stored, config, folder, progress)
         bare = hnswlib.Index("ip", dim)
-        bare.load_index(str(folder / "hnsw" / _hnsw.GRAPH))
+        bare.load_index(str(folder / "hnsw" / hnsw_module.GRAPH))
         searches: dict[str, Any] = {}
         for k in SIZES:
             width = config.width("cosine", k)
-            scanned_per_step = _hnsw.SCANNED_PER_STEP
+            scanned_per_step = hnsw_module.SCANNED_PER_STEP
 
             def graph(vector: Any, k: int = k, always: int = scanned_per_step) -> Any:
-                _hnsw.SCANNED_PER_STEP = 0
+                hnsw_module.SCANNED_PER_STEP = 0
                 try:
                     return index.search(vector, k).items
                 finally:
-                    _hnsw.SCANNED_PER_STEP = always
+                    hnsw_module.SCANNED_PER_STEP = always
 
             def of_bare(vector: Any, k: int = k, width: int = width) -> Any:
                 bare.set_ef(width)

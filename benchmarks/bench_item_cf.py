@@ -17,7 +17,7 @@ from scipy.sparse import csr_array, csr_matrix
 
 from multirecall.progress import SILENT, terminal_progress
 from multirecall.query import Query
-from multirecall.retrievers._cooccurrence import cooccurring
+from multirecall.retrievers._neighbours.cooccurrence import cooccurring
 from multirecall.retrievers.item_cf import ItemCF, ItemCFConfig
 
 SEED = 1

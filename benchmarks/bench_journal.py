@@ -20,7 +20,7 @@ import typer
 from _harness import write
 from rich.progress import track
 
-from multirecall.engine.journal import Journal, JournalReader
+from multirecall.engine.bundle.journal import Journal, JournalReader
 
 OWNER = "0" * 32
 

@@ -11,7 +11,7 @@ import typer
 from _harness import write
 from numpy.typing import NDArray
 
-from multirecall.retrievers._sgns import SkipGram, SkipGramConfig
+from multirecall.retrievers._graph.skipgram import SkipGram, SkipGramConfig
 
 SETTINGS: dict[str, Any] = {"dim": 64, "window": 5, "negatives": 5, "learning_rate": 0.05, "subsample": 0.0}
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
 from multirecall.progress import Progress, terminal_progress
-from multirecall.retrievers._graph import Graph
-from multirecall.retrievers._walks import walk_chunks
+from multirecall.retrievers._graph.graph import Graph
+from multirecall.retrievers._graph.walks import walk_chunks
 
 SEED = 1
 RUNS = 5

@@ -21,8 +21,8 @@ from _odd_data import bear_odd_data, odd_data
 from rich.progress import track
 
 from multirecall import Engine, EngineConfig
-from multirecall.engine import bundle
-from multirecall.engine.journal import Journal, JournalReader
+from multirecall.engine.bundle import bundle
+from multirecall.engine.bundle.journal import Journal, JournalReader
 from multirecall.engine.state import EngineState
 from multirecall.errors import BundleError
 from multirecall.testing import small_shop

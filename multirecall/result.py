@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.display import entries, html_table, short_number
 from multirecall.errors import RequestError
 from multirecall.lists import FusedBatch
-from multirecall.shown import entries, html_table, short_number
 from multirecall.vocabulary import Id, Vocabulary
 
 if TYPE_CHECKING:

@@ -20,12 +20,12 @@ from multirecall.storage import META, read_component, read_json, write_component
 from multirecall.validation import Count, NonNegative, Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
-from ._gather import Sums
-from ._jaccard import SetIndex
-from ._overlay import LivePostings
-from ._postings import FieldTerms, Postings
 from ._recency import recent
-from ._terms import Lexicon, TermCounts
+from ._sparse.rows import Sums
+from ._text.jaccard import SetIndex
+from ._text.live_postings import LivePostings
+from ._text.postings import FieldTerms, Postings
+from ._text.terms import Lexicon, TermCounts
 
 
 class ContentConfig(PluginConfig):

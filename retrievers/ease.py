@@ -12,10 +12,10 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
 from multirecall.validation import Count, Positive
 
-from ._dense import DenseRows
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
-from ._neighbours import NeighbourRetriever
-from ._ridge import exact_weights, sparse_weights
+from ._neighbours.retriever import NeighbourRetriever
+from ._neighbours.ridge import exact_weights, sparse_weights
+from ._sparse.dense import DenseRows
 from ._weights import require_weight
 
 EXACT_BYTES = 4

@@ -13,10 +13,10 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
 from multirecall.validation import Count, NonNegative, Positive
 
-from ._gather import SparseRows
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
-from ._nearest import BLOCK_BYTES, best_columns
-from ._neighbours import Exponent, NeighbourRetriever, powers
+from ._neighbours.knn import BLOCK_BYTES, best_columns
+from ._neighbours.retriever import Exponent, NeighbourRetriever, powers
+from ._sparse.rows import SparseRows
 from ._spectral import carried, right_singular_vectors
 from ._weights import weighted_matrix
 

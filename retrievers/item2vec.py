@@ -12,9 +12,9 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
 from multirecall.validation import Count, NonNegative, Positive
 
+from ._graph.skipgram import SkipGramConfig, trained
+from ._neighbours.vector_retriever import VectorNeighbourRetriever
 from ._sequences import sequences
-from ._sgns import SkipGramConfig, trained
-from ._vector_neighbours import VectorNeighbourRetriever
 
 
 class Item2VecConfig(SkipGramConfig):

@@ -12,8 +12,8 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
 from multirecall.validation import Count, NonNegative, Positive
 
-from ._cooccurrence import cooccurring
-from ._neighbours import Exponent, NeighbourRetriever
+from ._neighbours.cooccurrence import cooccurring
+from ._neighbours.retriever import Exponent, NeighbourRetriever
 
 
 class ItemCFConfig(PluginConfig):

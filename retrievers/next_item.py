@@ -21,10 +21,10 @@ from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.validation import Positive
 
-from ._dense import DenseRows
-from ._gather import Sums
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
-from ._ridge import factored
+from ._neighbours.ridge import factored
+from ._sparse.dense import DenseRows
+from ._sparse.rows import Sums
 from ._weights import require_weight
 
 REACH = 10

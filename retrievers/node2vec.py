@@ -18,11 +18,11 @@ from multirecall.storage import read_component, write_component
 from multirecall.topk import top_eligible
 from multirecall.validation import Count, NonNegative, Positive
 
-from ._graph import Graph
+from ._graph.graph import Graph
+from ._graph.skipgram import SkipGram, SkipGramConfig
+from ._graph.walks import walk_chunks, walks
+from ._neighbours.vector_retriever import VectorNeighbourRetriever
 from ._recency import recent
-from ._sgns import SkipGram, SkipGramConfig
-from ._vector_neighbours import VectorNeighbourRetriever
-from ._walks import walk_chunks, walks
 from ._weights import weighted_matrix
 
 CHUNK = 4096

@@ -15,7 +15,7 @@ from multirecall.protocols import PluginConfig
 from multirecall.topk import top_k
 from multirecall.validation import Count, NonNegative, Positive
 
-from ._neighbours import Exponent, NeighbourRetriever, in_blocks, powers
+from ._neighbours.retriever import Exponent, NeighbourRetriever, in_blocks, powers
 from ._weights import require_weight
 
 

@@ -16,14 +16,14 @@ from multirecall.protocols import Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 
-from ._cold import ColdRule, with_cold_items
-from ._index import VectorIndex, build_index, load_index
-from ._mlp import Vectors
-from ._pooling import user_input
+from ._index.base import VectorIndex, build_index, load_index
 from ._sampled import sampled_queries
-from ._tower import Tower
-from ._two_tower_config import TwoTowerConfig
-from ._two_tower_data import TrainingData
+from ._text.cold_start import ColdRule, with_cold_items
+from ._towers.config import TwoTowerConfig
+from ._towers.data import TrainingData
+from ._towers.mlp import Vectors
+from ._towers.pooling import user_input
+from ._towers.tower import Tower
 from ._vector_table import VectorTable
 
 N_SIMILAR = 10
@@ -60,7 +60,7 @@ class TwoTower(Retriever):
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train both towers and index the items. Memory: about four times that of all embeddings, and a batch's."""
-        from ._two_tower_training import trained
+        from ._towers.training import trained
 
         training = TrainingData.of(data, self.config, rng)
         towers = trained(training, self.config, rng, progress)

@@ -19,10 +19,10 @@ from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.validation import Count, Positive
 
-from ._gather import SparseRows, Sums
-from ._neighbours import Exponent, powers
-from ._patched import PatchedRows
+from ._neighbours.retriever import Exponent, powers
 from ._recency import recent
+from ._sparse.patched import PatchedRows
+from ._sparse.rows import SparseRows, Sums
 from ._weights import weighted_matrix
 
 LEAST_FADE = 1e-9

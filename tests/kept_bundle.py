@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from multirecall import Engine, EngineConfig, User
-from multirecall.engine.lock import LOCK
+from multirecall.engine.bundle.lock import LOCK
 from multirecall.testing import small_shop
 
 FOLDER = Path(__file__).resolve().parent / "data" / "bundle-format-3"

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from multirecall.cli.screen import UNLIMITED
 from multirecall.cli.tables import plain_table
+from multirecall.display import short_number
 from multirecall.result import Candidates
-from multirecall.shown import short_number
 
 LABEL_WIDTHS = (24, 16)
 """Widths of a label that are tried, widest first."""

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from multirecall.cli.screen import console
 from multirecall.cli.tables import plain_table
-from multirecall.engine import bundle as bundles
+from multirecall.engine.bundle import bundle as bundles
 from multirecall.kernel_cache import FOLDER_VARIABLE, CacheState, cache_state
 from multirecall.registry import listings
 

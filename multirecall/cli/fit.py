@@ -27,7 +27,7 @@ from multirecall.cli.screen import console
 from multirecall.cli.tables import plain_table
 from multirecall.data import Dataset
 from multirecall.engine import Engine
-from multirecall.engine.bundle import require_vacant
+from multirecall.engine.bundle.bundle import require_vacant
 from multirecall.engine.footprint import saved_bytes, seconds, size
 from multirecall.output import require_folder
 

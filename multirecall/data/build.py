@@ -15,7 +15,7 @@ from multirecall.data.ids import IdColumn, Type, agreed, read_ids
 from multirecall.data.inference import feature
 from multirecall.data.interactions import Interactions
 from multirecall.data.kinds import ColumnKind, column_kinds
-from multirecall.data.log import prepared, read_log
+from multirecall.data.parse import prepared, read_log
 from multirecall.data.source import Source
 from multirecall.data.table import Table
 from multirecall.errors import DataError

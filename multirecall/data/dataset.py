@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data.applying import applied
+from multirecall.data.apply import applied
 from multirecall.data.build import Parts, build
 from multirecall.data.changes import Change, ChangeKind, Changes
 from multirecall.data.config import Column, DataConfig, Future, IdType, Kind
@@ -21,11 +21,11 @@ from multirecall.data.files import read
 from multirecall.data.frames import wrap
 from multirecall.data.interactions import Interactions
 from multirecall.data.kinds import ColumnKind
-from multirecall.data.reading import read_change
-from multirecall.data.runs import History, Runs
+from multirecall.data.log import History, Runs
+from multirecall.data.read_change import read_change
 from multirecall.data.table import Table
+from multirecall.display import entries, html_table
 from multirecall.errors import ConfigError
-from multirecall.shown import entries, html_table
 from multirecall.storage import read_component, write_component
 from multirecall.validation import validated
 

@@ -1,211 +1,202 @@
-"""The interaction log: every cell checked, rows sorted by user and time."""
+"""A log that grows: the events of a fit and, behind them, a few sorted runs of later ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from typing import Any, NamedTuple
 
-import polars as pl
+import numpy as np
+from numpy.typing import NDArray
 
-from multirecall.data import remedies
-from multirecall.data.config import Column, DataConfig
-from multirecall.data.ids import Type, read_ids
-from multirecall.data.interactions import Interactions
-from multirecall.data.source import Source, comma_hint
-from multirecall.data.times import times
-from multirecall.errors import DataError
-from multirecall.validation import nearest
+from multirecall.data.horizon import Times, now_of
+from multirecall.data.interactions import Interactions, halvings
 
-COLUMNS = ("user_id", "item_id", "timestamp", "position", "weight", "event")
-ALIASES: dict[str, Column] = {"datetime": "timestamp", "rating": "weight"}
-"""Names of others that are taken for ours where ours is absent."""
+GROWTH = 32
+"""Each run has at least this many times the events of the next; only speed. So an event is copied at most about
+this often for each run that it passes through, and a history is looked up in few runs."""
 
-LARGEST_WEIGHT = 1e9
-"""float32 sums of squares of larger ones would overflow."""
-
-LARGEST_POSITION = 2**53
-"""Above it a Float64 skips whole numbers."""
+FAINTEST = 60.0
+"""Half-lives that the newest event of a history counts as old at most: one whose events have all faded keeps what
+they weigh beside each other, which products of float32 could not hold otherwise."""
 
 
-Reader = Callable[[Source, str], pl.Series]
-"""From a column to its checked cells."""
+class History(NamedTuple):
+    """The interactions of a user, oldest first.
 
-
-def prepared(source: Source, columns: Mapping[Column, str], notes: list[str]) -> Source:
-    """The source of a log with our names for its columns.
-
-    Raises:
-        DataError: it has no rows, or lacks a column.
+    Attributes:
+        items: item rows, int32 (n,).
+        weights: float32 (n,), decayed to `Runs.now`; of a history all of which is older than `FAINTEST` half-lives,
+            to that many after its newest event.
+        times: epoch seconds, int64 (n,), or None where the log has no timestamps.
     """
-    source = _renamed(source, columns)
-    notes += [
-        f"{source.name}: column {theirs!r} is taken as {ours}"
-        for ours, theirs in source.theirs.items()
-        if ours not in columns
-    ]
-    source.require("user_id", "item_id")
-    if source.frame.is_empty():
-        raise DataError(f"{source.name}: the interaction log is empty; it needs at least one row")
-    return source
+
+    items: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    times: NDArray[np.int64] | None
 
 
-def read_log(source: Source, config: DataConfig, types: Mapping[str, Type], notes: list[str]) -> pl.DataFrame:
-    """The checked log, in input order.
+@dataclass(frozen=True)
+class Runs:
+    """A log to which events are added without a sort of the whole: a log-structured merge (O'Neil et al. 1996).
 
-    Args:
-        source: `prepared`.
-        config: how it is read.
-        types: of the ids by column.
-        notes: what the reader should know is added.
-
-    Returns:
-        Columns `user_id`, `item_id` (integer or String) and, where the log has them, `timestamp` (Int64 epoch
-        microseconds), `position` (Int64) and `weight` (Float64, event weights applied).
-
-    Raises:
-        DataError: names file, column, row and remedy.
+    Attributes:
+        base: the events of a load; weights are not decayed, here nor in the later runs.
+        later: sorted runs of events that came after, oldest arrivals first, each far shorter than the one before.
+            Events that are equal in user, time and position keep the order of arrival.
+        half_life_days: see `DataConfig`.
     """
-    _name_ignored(source, COLUMNS, notes)
-    readers: dict[str, Reader] = {name: partial(read_ids, type_=type_) for name, type_ in types.items()}
-    return _parsed(source, config, COLUMNS, readers, notes)
+
+    base: Interactions
+    later: tuple[Interactions, ...] = ()
+    half_life_days: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.base) + sum(map(len, self.later))
+
+    @cached_property
+    def now(self) -> int | None:
+        """Epoch seconds of the newest event that is not far beyond the rest, or None without timestamps."""
+        return now_of(self.newest)
+
+    @property
+    def newest(self) -> list[Times]:
+        """What decides `now`, run by run; nothing without timestamps."""
+        return [run.newest for run in self.all if run.newest is not None]
+
+    @property
+    def all(self) -> tuple[Interactions, ...]:
+        """The base and the later runs."""
+        return (self.base, *self.later)
+
+    @property
+    def has_far(self) -> bool:
+        """Whether some event is far beyond the rest."""
+        return any(part.n > 0 and part.newest[-1] > self.now for part in self.newest)
+
+    def joined(self, run: Interactions) -> Runs:
+        """The log with a sorted run of new events; runs that have become too alike in size are merged."""
+        later = [*self.later, run]
+        while len(later) > 1 and len(later[-2]) < GROWTH * len(later[-1]):
+            later[-2:] = [merged(*later[-2:])]
+        runs = replace(self, later=tuple(later))
+        if len(self.base) >= GROWTH * len(later[0]):
+            return runs
+        folded = runs._folded()
+        _ = folded.base.offsets  # made here, so that no request waits for them
+        return folded
+
+    def without(self, taken: Sequence[NDArray[np.bool_]]) -> Runs:
+        """The log without the events that are marked in each of its runs, bool (len(run),)."""
+        base, *later = [run.at(~marks) if marks.any() else run for run, marks in zip(self.all, taken, strict=True)]
+        return replace(self, base=base, later=tuple(run for run in later if len(run)))
+
+    def whole(self, n_users: int, n_items: int) -> Interactions:
+        """All events as one log of so many users and items, with weights that are not decayed."""
+        log = self.base
+        if self.later:
+            log = replace(self, later=(reduce(merged, self.later),))._folded().base
+        same = (log.n_users, log.n_items) == (n_users, n_items)
+        return log if same else replace(log, n_users=n_users, n_items=n_items)
+
+    def _folded(self) -> Runs:
+        """The same log with the first of the later runs in the base."""
+        return replace(self, base=merged(self.base, self.later[0]), later=self.later[1:])
+
+    def history(self, user: int) -> History:
+        """The events of user row `user`, in the order of a load of all events; none for an unknown user (-1)."""
+        stored = self.base.of_user(user) if user < self.base.n_users else slice(0, 0)
+        pieces = [(run, found) for run in self.later if (found := _of_user(run, user)) is not None]
+        if not pieces:
+            times = None if self.base.times is None else self.base.times[stored]
+            return History(self.base.items[stored], self._faint(self.base.weights[stored], times), times)
+        parts = [(self.base, stored), *pieces]
+        times, micros, positions = (_joined(parts, column) for column in ("times", "micros", "positions"))
+        keys = [column for column in (positions, micros, times) if column is not None]
+        order = np.lexsort(keys) if keys else slice(None)
+        times = None if times is None else times[order]
+        weights = np.concatenate([run.weights[at] for run, at in parts])[order]
+        return History(np.concatenate([run.items[at] for run, at in parts])[order], self._faint(weights, times), times)
+
+    def decayed(self, weights: NDArray[np.float32], times: NDArray[np.int64] | None) -> NDArray[np.float32]:
+        """Weights of events of those times as of `now`; 0 after some 149 half-lives, which float32 cannot hold."""
+        if self.half_life_days is None or times is None or self.now is None:
+            return weights
+        return _halved(weights, halvings(times, self.now, self.half_life_days))
+
+    def fading(self, since: int | None) -> float:
+        """The factor on every weight as of time `since`, for what it is as of `now`; 1 where that lies before."""
+        if self.half_life_days is None or self.now is None or since is None:
+            return 1.0
+        return float(np.exp2(-halvings(np.array(since), self.now, self.half_life_days)))
+
+    def _faint(self, weights: NDArray[np.float32], times: NDArray[np.int64] | None) -> NDArray[np.float32]:
+        """The weights of a history, decayed as `History` says."""
+        if self.half_life_days is None or times is None or self.now is None or not times.size:
+            return weights
+        ages = halvings(times, self.now, self.half_life_days)
+        return _halved(weights, ages - max(0.0, ages.min() - FAINTEST))
 
 
-def read_events(
-    source: Source, config: DataConfig, log: Interactions, id_readers: Mapping[str, Reader], notes: list[str]
-) -> pl.DataFrame:
-    """Checked events that join `log`, in input order, in the form of `read_log`.
+def merged(first: Interactions, second: Interactions) -> Interactions:
+    """Two sorted logs as one; where events are equal in user, time and position, those of `first` stand first."""
+    if first.micros is not None or (second.micros is not None and second.micros.any()):
+        first, second = _with_micros(first), _with_micros(second)
+    else:
+        first, second = replace(first, micros=None), replace(second, micros=None)
+    places = _places(first, second)
 
-    Columns have the caller's names or ours. Where the log has positions beside timestamps, an event without one
-    comes last among those of its time.
+    def merge(name: str) -> Any:
+        columns = getattr(first, name), getattr(second, name)
+        return None if columns[0] is None else np.insert(columns[0], places, columns[1])
 
-    Raises:
-        DataError: names file, column, row and remedy.
-    """
-    theirs = source.frame.columns
-    source = _renamed(source, {ours: name for ours, name in config.columns.items() if name in theirs})
-    by_time, by_position = log.times is not None, log.positions is not None
-    needed = ["user_id", "item_id", "timestamp"] if by_time else ["user_id", "item_id"]
-    for column in [*needed, "position"] if by_position and not by_time else needed:
-        if column not in source.frame.columns:
-            name = config.columns.get(column, column)  # type: ignore[call-overload]
-            raise DataError(f"{source.name}: column {name!r} is missing, which the log has; {nearest(name, theirs)}")
-    absent = {"timestamp": not by_time, "position": not by_position}
-    used = tuple(column for column in COLUMNS if not absent.get(column, False))
-    _name_ignored(source, used, notes)
-    events = _parsed(source, config, used, id_readers, [])
-    if by_position and "position" not in events.columns:
-        events = events.with_columns(position=pl.lit(LARGEST_POSITION, pl.Int64))
-    return events
+    names = ("users", "items", "times", "weights", "micros", "positions")
+    return replace(second, **{name: merge(name) for name in names})
 
 
-def read_matches(
-    source: Source, config: DataConfig, log: Interactions, id_readers: Mapping[str, Reader]
-) -> pl.DataFrame:
-    """What names events of the log: `user_id`, `item_id` and, where given, `timestamp` and `position`.
-
-    Raises:
-        DataError: as `read_events`, and for any other column, since it would tell nothing apart.
-    """
-    theirs = source.frame.columns
-    source = _renamed(source, {ours: name for ours, name in config.columns.items() if name in theirs})
-    source.require("user_id", "item_id")
-    usable = {
-        "user_id": True,
-        "item_id": True,
-        "timestamp": log.times is not None,
-        "position": log.positions is not None,
-    }
-    names = [name for name, usable_here in usable.items() if usable_here]
-    for column in source.frame.columns:
-        if column not in names:
-            raise DataError(
-                f"{source.name}: column {column!r} tells no event of the log from another; pass {', '.join(names)} only"
-            )
-    return _parsed(source, config.model_copy(update={"event_weights": {}}), tuple(names), id_readers, [])
+def _places(first: Interactions, second: Interactions) -> NDArray[np.int64]:
+    """Where in `first` each event of `second` belongs, behind its equals: one bisection for all of them."""
+    low = first.users.searchsorted(second.users, "left")
+    high = first.users.searchsorted(second.users, "right")
+    if not first.order:
+        return high
+    while (unsettled := low < high).any():
+        middle = (low + high) // 2
+        at = np.minimum(middle, len(first) - 1)
+        is_later = np.zeros(len(second), np.bool_)
+        for old, new in zip(first.order[::-1], second.order[::-1], strict=True):
+            is_later = (old[at] > new) | ((old[at] == new) & is_later)
+        low = np.where(unsettled & ~is_later, middle + 1, low)
+        high = np.where(unsettled & is_later, middle, high)
+    return low
 
 
-def _renamed(source: Source, mapped: Mapping[Column, str]) -> Source:
-    present = source.frame.columns
-    aliases: dict[Column, str] = {
-        ours: alias
-        for alias, ours in ALIASES.items()
-        if alias in present and ours not in present and ours not in mapped and alias not in mapped.values()
-    }
-    return source.renamed({**mapped, **aliases})
-
-
-def _name_ignored(source: Source, used: Sequence[str], notes: list[str]) -> None:
-    ignored = [column for column in source.frame.columns if column not in used]
-    if ignored:
-        notes.append(f"{source.name}: columns not used: {', '.join(ignored)}")
-
-
-def _parsed(
-    source: Source, config: DataConfig, used: Sequence[str], id_readers: Mapping[str, Reader], notes: list[str]
-) -> pl.DataFrame:
-    readers: dict[str, Reader] = {"timestamp": _times, "position": _positions, "weight": _weights}
-    for name in readers:
-        source.refuse_mixed(name)
-    columns = {
-        name: read(source, name)
-        for name, read in {**id_readers, **readers}.items()
-        if name in source.frame.columns and name in used
-    }
-    factor = _event_factor(source, config, notes)
-    if factor is not None:
-        columns["weight"] = (factor * columns["weight"] if "weight" in columns else factor).alias("weight")
-    return pl.DataFrame(columns)
-
-
-def _times(source: Source, column: str) -> pl.Series:
-    values = source.frame[column]
-    source.refuse(column, values.is_null(), "the timestamp is null; fill it or drop the row")
-    if values.dtype.is_float():
-        source.refuse(column, ~values.is_finite(), "the timestamp is {value}; fill it or drop the row")
-    moments = times(source, column)
-    source.refuse(column, moments.is_null(), "the timestamp is {value}; fill it or drop the row")
-    return moments
-
-
-def _positions(source: Source, column: str) -> pl.Series:
-    values = source.numbers(column, POSITION_REMEDY)
-    whole = values.is_finite() & (values == values.floor()) & (values.abs() <= LARGEST_POSITION)
-    source.refuse(column, ~whole.fill_null(False), "{value} is no whole number; " + POSITION_REMEDY)
-    return values.cast(pl.Int64)
-
-
-POSITION_REMEDY = "positions count 0, 1, 2 … within a history"
-
-
-def _weights(source: Source, column: str) -> pl.Series:
-    values = source.numbers(column, WEIGHT_REMEDY)
-    fits = values.is_between(0, LARGEST_WEIGHT)
-    source.refuse(column, ~fits.fill_null(False), _no_weight)
-    return values
-
-
-def _no_weight(value: Any) -> str:
-    return f"the weight is {value!r}; {comma_hint(value)}{WEIGHT_REMEDY}"
-
-
-WEIGHT_REMEDY = f"it must be a number from 0 to {LARGEST_WEIGHT:g}, fill it or drop the row"
-
-
-def _event_factor(source: Source, config: DataConfig, notes: list[str]) -> pl.Series | None:
-    if not config.event_weights:
+def _of_user(run: Interactions, user: int) -> slice | None:
+    """Where the events of a user stand in a run, which has no offsets over all users."""
+    start = int(run.users.searchsorted(np.int32(user)))
+    if start == len(run) or run.users[start] != user:
         return None
-    if "event" not in source.frame.columns:
-        raise DataError(
-            f"{source.name}: event_weights are given, but there is no column 'event'; "
-            f"map yours with {remedies.columns('event')}"
-        )
-    events = source.texts("event", "use names of events")
-    present = set(events.unique().drop_nulls().to_list())
-    absent = sorted(config.event_weights.keys() - present)
-    if absent:
-        notes.append(
-            f"{source.name}: event_weights name {', '.join(absent)}, which no row has; "
-            f"its events are {', '.join(sorted(present)) or 'all null'}"
-        )
-    return events.replace_strict(config.event_weights, default=1.0, return_dtype=pl.Float64)
+    return slice(start, int(run.users.searchsorted(np.int32(user), "right")))
+
+
+def _joined(parts: list[tuple[Interactions, slice]], name: str) -> NDArray[Any] | None:
+    """A column of some events of several runs; one that a run does not have is 0 there, and None if none has it."""
+    columns = [(getattr(run, name), at) for run, at in parts]
+    if all(column is None for column, _ in columns):
+        return None
+    return np.concatenate(
+        [np.zeros(at.stop - at.start, np.int32) if column is None else column[at] for column, at in columns]
+    )
+
+
+def _with_micros(log: Interactions) -> Interactions:
+    if log.times is None or log.micros is not None:
+        return log
+    return replace(log, micros=np.zeros(len(log), np.int32))
+
+
+def _halved(weights: NDArray[np.float32], times: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Weights halved so many times, rounded once."""
+    halved: NDArray[np.float32] = (weights.astype(np.float64) * np.exp2(-times)).astype(np.float32)
+    return halved

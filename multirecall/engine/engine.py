@@ -9,13 +9,13 @@ from typing import Any, NoReturn, Self
 
 from multirecall.config import EngineConfig, config_hash
 from multirecall.data import ChangeKind, Dataset
-from multirecall.engine import bundle
-from multirecall.engine.answering import Answering
+from multirecall.engine.bundle import bundle
+from multirecall.engine.bundle.salvage import Salvaged, salvage_bundle
+from multirecall.engine.bundle.store import Store
 from multirecall.engine.follower import Followed, Follower
 from multirecall.engine.health import CacheHealth, Health, health_of
-from multirecall.engine.salvage import Salvaged, salvage_bundle
+from multirecall.engine.reader import Answering
 from multirecall.engine.state import EngineState, fitted
-from multirecall.engine.store import Store
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
 from multirecall.errors import BundleError, ConfigError, RequestError

@@ -7,12 +7,12 @@ import threading
 import weakref
 from contextlib import suppress
 
-from multirecall.engine import bundle
-from multirecall.engine.bundle import Version
-from multirecall.engine.journal import JournalReader, Pruned
+from multirecall.engine.bundle import bundle
+from multirecall.engine.bundle.bundle import Version
+from multirecall.engine.bundle.journal import JournalReader, Pruned
+from multirecall.engine.bundle.store import Store, replayed
 from multirecall.engine.path import fault_text
 from multirecall.engine.state import EngineState
-from multirecall.engine.store import Store, replayed
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
 from multirecall.errors import BundleError

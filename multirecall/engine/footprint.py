@@ -9,8 +9,8 @@ import numpy as np
 
 from multirecall.config import FALLBACK
 from multirecall.data import Dataset
+from multirecall.engine.bundle.versions import pointed
 from multirecall.engine.state import EngineState
-from multirecall.engine.versions import pointed
 
 
 def held_bytes(retriever: object, data: Dataset) -> int:

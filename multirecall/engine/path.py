@@ -14,7 +14,7 @@ import numpy as np
 from multirecall.engine.breaker import Breaker
 from multirecall.engine.check import fault_of, fault_of_batch
 from multirecall.engine.deadline import Clock, Deadline
-from multirecall.engine.known import known_part
+from multirecall.engine.narrow import known_part
 from multirecall.engine.workers import Workers
 from multirecall.errors import DataError, RequestError
 from multirecall.lists import RankedBatch, RankedList

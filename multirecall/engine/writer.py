@@ -13,12 +13,12 @@ from pathlib import Path
 
 from multirecall.config import EngineConfig
 from multirecall.data import Change
-from multirecall.engine import bundle, forgetting
+from multirecall.engine.bundle import bundle, erasure
+from multirecall.engine.bundle.store import Store
 from multirecall.engine.health import RefitHealth, StoreHealth, ToForget
 from multirecall.engine.live import applied
 from multirecall.engine.path import fault_text
 from multirecall.engine.state import Blueprint, EngineState, fitted
-from multirecall.engine.store import Store
 from multirecall.engine.warmup import warm_up
 from multirecall.errors import BundleError, NotFitted
 from multirecall.progress import SILENT
@@ -146,7 +146,7 @@ class Writer:
             return None
         unsaved = state.journal_seq - store.version.journal_seq
         to_forget: ToForget = (
-            "refresh" if state.forgetting else "save" if state.forgot or forgetting.is_due(store.folder) else None
+            "refresh" if state.forgetting else "save" if state.forgot or erasure.is_due(store.folder) else None
         )
         return StoreHealth(
             str(store.folder), store.version.name, store.held, state.journal_seq, unsaved, to_forget, store.fault

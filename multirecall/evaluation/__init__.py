@@ -1,16 +1,16 @@
 """Honest measuring: splits that do not leak, metrics at several k, reports per path and fused."""
 
+from multirecall.evaluation.answers import Retrieved, latencies, retrieved
 from multirecall.evaluation.bootstrap import Interval, interval, intervals
 from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metrics, exposure, gini
 from multirecall.evaluation.diversity import diversity, feature_rows, vector_rows
 from multirecall.evaluation.embeddings import EmbeddingHealth, embedding_health, embedding_map, similarity_plot
-from multirecall.evaluation.explained import EXPLAINED, explained
 from multirecall.evaluation.figures import require_plots
 from multirecall.evaluation.gain import FusionGain, fusion_gain
+from multirecall.evaluation.meanings import EXPLAINED, explained
 from multirecall.evaluation.metrics import METRICS, user_metrics
 from multirecall.evaluation.page import page, write_page
 from multirecall.evaluation.report import Report, SegmentFigures, checked_ks, evaluate, scored
-from multirecall.evaluation.retrieved import Retrieved, latencies, retrieved
 from multirecall.evaluation.segments import Segment, history_lengths, history_segments
 from multirecall.evaluation.shapley import Shapley, shapley
 from multirecall.evaluation.splits import (

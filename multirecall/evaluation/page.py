@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 from multirecall.errors import RequestError
-from multirecall.evaluation.explained import explained
 from multirecall.evaluation.figures import (
     as_svg,
     latency_against_recall,
@@ -16,6 +15,7 @@ from multirecall.evaluation.figures import (
     recall_curve,
     shares_of_recall,
 )
+from multirecall.evaluation.meanings import explained
 from multirecall.evaluation.report import Report
 from multirecall.evaluation.value import ValueReport, ms_per_hit
 

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from multirecall.config import FUSED
 from multirecall.engine import Engine
 from multirecall.errors import RequestError
+from multirecall.evaluation.answers import Retrieved, retrieved
 from multirecall.evaluation.bootstrap import intervals
 from multirecall.evaluation.catalogue import (
     CATALOGUE_METRICS,
@@ -24,7 +25,6 @@ from multirecall.evaluation.catalogue import (
 from multirecall.evaluation.diversity import diversity, feature_rows
 from multirecall.evaluation.gain import FusionGain, fusion_gain
 from multirecall.evaluation.metrics import METRICS, user_metrics
-from multirecall.evaluation.retrieved import Retrieved, retrieved
 from multirecall.evaluation.segments import history_lengths, history_segments
 from multirecall.evaluation.splits import Split
 from multirecall.lists import RankedBatch

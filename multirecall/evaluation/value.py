@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from multirecall.config import FUSED, EngineConfig
 from multirecall.engine import Engine
+from multirecall.evaluation.answers import Retrieved, latencies
 from multirecall.evaluation.bootstrap import Interval, interval
 from multirecall.evaluation.metrics import METRICS, user_metrics
-from multirecall.evaluation.retrieved import Retrieved, latencies
 from multirecall.evaluation.segments import history_lengths
 from multirecall.evaluation.shapley import EXACT_UP_TO, ORDERS, shapley
 from multirecall.evaluation.splits import Split

@@ -6,7 +6,7 @@ from multirecall.tuning.gate import GateStep, Gating
 from multirecall.tuning.guard import Comparison, SegmentTrial
 from multirecall.tuning.slices import Slices, natural_kind, slices
 from multirecall.tuning.tuner import Tuned, measured, tune
-from multirecall.tuning.written import config_text, statement, write_config
+from multirecall.tuning.write import config_text, statement, write_config
 
 __all__ = [
     "Candidate",

@@ -16,8 +16,8 @@ import pytest
 
 from multirecall import Engine, EngineConfig, User
 from multirecall.config import config_hash
-from multirecall.engine import bundle
-from multirecall.engine.versions import verified
+from multirecall.engine.bundle import bundle
+from multirecall.engine.bundle.versions import verified
 from multirecall.errors import BundleError, PluginError
 from multirecall.storage import json_digest, write_manifest
 from multirecall.testing import small_shop
@@ -302,7 +302,7 @@ def test_reader_whose_version_is_replaced_while_it_reads(
             engine.save(saved)
         return verified(folder, name)
 
-    monkeypatch.setattr("multirecall.engine.bundle.verified", overtaken)
+    monkeypatch.setattr("multirecall.engine.bundle.bundle.verified", overtaken)
     assert bundle.load(saved)[2].name != "000001"
 
 
@@ -356,7 +356,7 @@ def test_failed_save_leaves_the_version_before(engine: Engine, saved: Path, monk
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("multirecall.engine.bundle.write_manifest", full)
+    monkeypatch.setattr("multirecall.engine.bundle.bundle.write_manifest", full)
     with pytest.raises(BundleError, match="No space left on device"):
         engine.save(saved)
     assert [path.name for path in sorted(saved.iterdir()) if "journal" not in path.name] == [

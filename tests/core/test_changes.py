@@ -14,7 +14,8 @@ from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from multirecall.data import Change, ChangeKind, Dataset, runs
+from multirecall.data import Change, ChangeKind, Dataset
+from multirecall.data import log as event_log
 from multirecall.errors import BundleError, DataError, IdTypeError
 from multirecall.evaluation.splits import time_split
 from multirecall.testing import small_shop
@@ -194,7 +195,7 @@ def assert_same_items(ours: Dataset, fresh: Dataset, removed: set[Any]) -> None:
 def test_any_sequence_of_changes_is_a_load_of_all_data(drawn: st.DataObject) -> None:
     world = World(drawn.draw)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "GROWTH", drawn.draw(st.sampled_from([0, 1, 2, 32]), label="growth"))
+        patch.setattr(event_log, "GROWTH", drawn.draw(st.sampled_from([0, 1, 2, 32]), label="growth"))
         data = world.loaded()
         for _ in range(drawn.draw(st.integers(1, 6), label="changes")):
             change = world.draw_change(drawn.draw, data)

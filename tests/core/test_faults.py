@@ -17,8 +17,8 @@ from _odd_changes import RETRIEVERS, bear_odd_changes, odd_changes
 from _odd_data import bear_odd_data, odd_data
 
 from multirecall import Engine, EngineConfig
-from multirecall.engine import bundle
-from multirecall.engine.journal import Journal
+from multirecall.engine.bundle import bundle
+from multirecall.engine.bundle.journal import Journal
 from multirecall.testing import small_shop
 
 CONFIG = {"paths": [{"retriever": "als", "params": {"index": {"kind": "hnsw"}}}, {"retriever": "popularity"}]}
@@ -71,7 +71,7 @@ SAVE = """
 import resource, sys
 from pathlib import Path
 from multirecall import Engine
-from multirecall.engine import bundle
+from multirecall.engine.bundle import bundle
 from multirecall.errors import BundleError
 folder = Path(sys.argv[1])
 engine = Engine.load(folder)

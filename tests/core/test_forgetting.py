@@ -13,9 +13,10 @@ import polars as pl
 import pytest
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig, storage
-from multirecall.engine import bundle, forgetting, state, versions
-from multirecall.engine.journal import FILE, Journal
-from multirecall.engine.salvage import salvage
+from multirecall.engine import state
+from multirecall.engine.bundle import bundle, erasure, versions
+from multirecall.engine.bundle.journal import FILE, Journal
+from multirecall.engine.bundle.salvage import salvage
 from multirecall.errors import DataError, IdTypeError, RequestError
 
 PERSON = "person-né-42-of-a-long-enough-name"
@@ -185,14 +186,14 @@ def test_a_crash_between_any_two_steps_is_made_good_by_the_next_save(
         engine.refresh().result(timeout=60)
         served = contents(engine)
         with monkeypatch.context() as patch:
-            patch.setattr(forgetting, "begin", watched(forgetting.begin))
-            patch.setattr("multirecall.engine.forgetting.sync_one", watched(storage.sync_one))
-            patch.setattr("multirecall.engine.versions.sync_one", watched(storage.sync_one))
+            patch.setattr(erasure, "begin", watched(erasure.begin))
+            patch.setattr("multirecall.engine.bundle.erasure.sync_one", watched(storage.sync_one))
+            patch.setattr("multirecall.engine.bundle.versions.sync_one", watched(storage.sync_one))
             patch.setattr(shutil, "rmtree", watched(shutil.rmtree))
             patch.setattr(os, "replace", watched(os.replace))
-            patch.setattr("multirecall.engine.bundle.remove", watched(versions.remove))
+            patch.setattr("multirecall.engine.bundle.bundle.remove", watched(versions.remove))
             patch.setattr(Journal, "prune", watched(Journal.prune))
-            patch.setattr(forgetting, "finish", watched(forgetting.finish))
+            patch.setattr(erasure, "finish", watched(erasure.finish))
             engine.save(folder)
     assert len(left) > 10
     assert traces(left[-1]) == set()
@@ -214,7 +215,7 @@ def test_a_crash_between_any_two_steps_is_made_good_by_the_next_save(
 
 
 def test_a_reader_of_the_journal_is_waited_for_or_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from multirecall.engine.journal import connected
+    from multirecall.engine.bundle.journal import connected
 
     with Engine.load(folder) as engine:
         engine.remove_users([PERSON])

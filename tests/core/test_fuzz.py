@@ -35,7 +35,7 @@ def test_what_is_read_is_what_the_oracle_says(kind: str, tmp_path: Path) -> None
 
 
 BREAKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "times": ("multirecall.data.log.times", lambda read: lambda *args: read(*args) + 1),
+    "times": ("multirecall.data.parse.times", lambda read: lambda *args: read(*args) + 1),
     "ids": ("multirecall.data.build.read_ids", lambda read: lambda *args: read(*args).reverse()),
     "kinds": ("multirecall.data.kinds.TEXT_SHARE_DISTINCT", lambda share: 2.0),
     "future": ("multirecall.data.horizon.GAP", lambda gap: 10**12),

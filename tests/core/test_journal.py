@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from forking import forked
 
-from multirecall.engine.journal import FILE, Journal, JournalReader, Pruned
-from multirecall.engine.journal_head import HEAD
-from multirecall.engine.salvage import salvage
+from multirecall.engine.bundle.journal import FILE, Journal, JournalReader, Pruned
+from multirecall.engine.bundle.journal_head import HEAD
+from multirecall.engine.bundle.salvage import salvage
 from multirecall.errors import BundleError
 
 OWNER = "0123456789abcdef"
@@ -248,7 +248,7 @@ def test_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from multirecall.engine.journal import Journal
+from multirecall.engine.bundle.journal import Journal
 from multirecall.errors import BundleError
 journal = Journal(Path(sys.argv[1]), sys.argv[2], 0)
 refused = 0

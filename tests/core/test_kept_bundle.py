@@ -11,7 +11,7 @@ import pytest
 from kept_bundle import ANSWERS, FOLDER, SMALL, answers
 
 from multirecall import Engine
-from multirecall.engine.versions import FORMAT
+from multirecall.engine.bundle.versions import FORMAT
 
 
 @pytest.fixture

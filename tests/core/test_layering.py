@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS: list[set[str]] = [
     {
         *("errors", "kernel_cache", "kernels", "validation", "vocabulary", "topk", "rowtable", "lists", "result"),
-        *("query", "shown", "output"),
+        *("query", "display", "output"),
     },
     {"data", "storage", "progress", "protocols"},
     {"registry", "config"},
@@ -41,6 +42,13 @@ RESTRICTED = {
     "tomli_w": {"tuning"},
     "pickle": set(),
 }
+WINGS: list[set[str]] = [
+    {"helpers", "_sparse"},
+    {"_graph", "_index", "_text"},
+    {"_neighbours", "_towers"},
+    {"plug-ins"},
+]
+FLOOR = {name: number for number, wing in enumerate(WINGS) for name in wing}
 EXCEPTIONS = {("result", "polars"): "to_polars imports it when it is called"}
 
 
@@ -53,6 +61,15 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield folder, file
 
 
+def names_from(node: ast.ImportFrom, file: Path) -> set[str]:
+    """The absolute names of the modules of a `from … import`; a name that is no module stands for its module."""
+    package = (module_of(file) + (".x" if file.name == "__init__.py" else "")).split(".")
+    base = ".".join([*package[: -node.level or None], *([node.module] if node.module else [])] if node.level else [])
+    base = base or str(node.module)
+    return {name if (name := f"{base}.{alias.name}") in MODULES else base for alias in node.names}
+
+
+@cache
 def imports(file: Path) -> set[str]:
     """Absolute names of all modules that a file imports, wherever in it, except for type checking."""
     found: set[str] = set()
@@ -63,16 +80,29 @@ def imports(file: Path) -> set[str]:
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found |= {node.module} if node.module != "multirecall" else {f"multirecall.{a.name}" for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= names_from(node, file)
         nodes.extend(ast.iter_child_nodes(node))
     return found
+
+
+def module_of(file: Path) -> str:
+    """The absolute name of a source file's module."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts if parts[0] == "multirecall" else ("multirecall", *parts)).removesuffix(".__init__")
+
+
+def wing_of(module: str) -> str:
+    """The wing of `retrievers/` that a module belongs to; a private file outside of folders is a helper."""
+    _, _, first, *rest = module.split(".")
+    return first if rest else "helpers" if first.startswith("_") else "plug-ins"
 
 
 def ours(file: Path) -> set[str]:
     return {name.split(".")[1] for name in imports(file) if name.startswith("multirecall.")}
 
 
+MODULES = {module_of(file): file for _, file in modules()}
 FILES = [pytest.param(part, file, id=str(file.relative_to(ROOT))) for part, file in modules()]
 
 
@@ -87,6 +117,22 @@ def test_imports_only_what_its_layer_may(part: str, file: Path) -> None:
         assert part in ORDER, f"say in LAYERS where {part} belongs"
         assert all(ORDER[name] <= ORDER[part] for name in used)
         assert not used & {"retrievers", "fusion", "testing"}, "the core knows no plug-in"
+
+
+@pytest.mark.parametrize("file", [file for part, file in modules() if part == "retrievers"], ids=module_of)
+def test_wings_import_only_wings_below(file: Path) -> None:
+    if file.name == "__init__.py":
+        return
+    wing = wing_of(module_of(file))
+    used = {wing_of(name) for name in imports(file) if name.startswith("multirecall.retrievers.")} - {wing}
+    assert all(FLOOR[other] < FLOOR[wing] for other in used), f"{wing} uses {used}"
+
+
+def test_plugins_do_not_know_each_other() -> None:
+    for folder in ("retrievers", "fusion"):
+        for file in (ROOT / folder).glob("[a-z]*.py"):
+            others = {name for name in imports(file) if name.startswith(f"multirecall.{folder}.")}
+            assert not {name for name in others if not name.split(".")[2].startswith("_")}, file
 
 
 @pytest.mark.parametrize(("part", "file"), FILES)

@@ -19,7 +19,7 @@ from patience import PATIENCE_S, eventually
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig, User
 from multirecall.data import Changes
-from multirecall.engine.journal import Journal
+from multirecall.engine.bundle.journal import Journal
 from multirecall.errors import BundleError, DataError, NotFitted, RequestError
 from multirecall.progress import Progress
 

@@ -19,9 +19,10 @@ from patience import PATIENCE_S, eventually
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig
 from multirecall.data import Changes
-from multirecall.engine import bundle, follower
-from multirecall.engine.journal import Journal
-from multirecall.engine.journal_head import HEAD
+from multirecall.engine import follower
+from multirecall.engine.bundle import bundle
+from multirecall.engine.bundle.journal import Journal
+from multirecall.engine.bundle.journal_head import HEAD
 from multirecall.engine.state import Blueprint
 from multirecall.errors import BundleError, IdTypeError, NotFitted, PluginError
 from multirecall.progress import Progress

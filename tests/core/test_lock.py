@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from forking import forked
 
-from multirecall.engine.lock import LOCK, WriterLock
+from multirecall.engine.bundle.lock import LOCK, WriterLock
 from multirecall.errors import BundleError
 
 HOLD = (
-    "import sys; from pathlib import Path; from multirecall.engine.lock import WriterLock\n"
+    "import sys; from pathlib import Path; from multirecall.engine.bundle.lock import WriterLock\n"
     "lock = WriterLock(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
 )
 

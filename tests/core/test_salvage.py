@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from multirecall import Engine, EngineConfig, PathConfig
-from multirecall.engine.journal import FILE
+from multirecall.engine.bundle.journal import FILE
 from multirecall.errors import BundleError
 from multirecall.testing import small_shop
 

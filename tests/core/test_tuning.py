@@ -28,7 +28,7 @@ from multirecall.tuning.memory import Memory, opened
 from multirecall.tuning.quotas import greedy_quotas
 from multirecall.tuning.scorer import Scorer
 from multirecall.tuning.space import choices, settings, strategies
-from multirecall.tuning.written import config_text
+from multirecall.tuning.write import config_text
 from multirecall.validation import validated
 
 CONFIG = EngineConfig.model_validate(

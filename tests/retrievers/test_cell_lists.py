@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from oracles import Scored, ranked
 
 from multirecall.progress import SILENT
-from multirecall.retrievers._cell_lists import CELL, Grouped, cell_lists, expected
+from multirecall.retrievers._neighbours.knn_cells import CELL, Grouped, cell_lists, expected
 from multirecall.retrievers._units import unit_rows
 
 Vectors = NDArray[np.float32]

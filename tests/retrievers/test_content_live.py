@@ -14,9 +14,9 @@ from multirecall.data import Dataset
 from multirecall.lists import RankedList
 from multirecall.progress import SILENT
 from multirecall.query import Query
-from multirecall.retrievers import _overlay
-from multirecall.retrievers._overlay import LivePostings
-from multirecall.retrievers._postings import Postings
+from multirecall.retrievers._text import live_postings
+from multirecall.retrievers._text.live_postings import LivePostings
+from multirecall.retrievers._text.postings import Postings
 from multirecall.retrievers.content import Content, ContentConfig
 
 N_FITTED, N_LATER = 120, 150
@@ -101,7 +101,7 @@ def assert_same(first: RankedList, second: RankedList) -> None:
 def test_equals_an_index_built_anew(
     params: dict[str, Any], merged_from: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_overlay, "MERGED_FROM", merged_from)
+    monkeypatch.setattr(live_postings, "MERGED_FROM", merged_from)
     items = table(N_FITTED, 1)
     first = path = fitted(items, **params)
     before = [first.retrieve(query, 20) for query in queries(N_FITTED, 9)]

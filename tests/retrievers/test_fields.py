@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multirecall.data import Dataset, Text
-from multirecall.retrievers._bags import Bags
-from multirecall.retrievers._fields import FIRST, MISSING, UNSEEN, Field, Profile
+from multirecall.retrievers._towers.bags import Bags
+from multirecall.retrievers._towers.features import FIRST, MISSING, UNSEEN, Field, Profile
 from multirecall.testing import small_shop
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multirecall.query import Query
-from multirecall.retrievers._gather import ENTRIES_TO_SCAN, SparseRows, Sums
+from multirecall.retrievers._sparse.rows import ENTRIES_TO_SCAN, SparseRows, Sums
 
 N_ROWS, N_COLUMNS = 30, 4_000
 

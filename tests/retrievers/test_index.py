@@ -16,8 +16,10 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
 from multirecall.errors import BundleError, DataError, RequestError
-from multirecall.retrievers import _exact, _hnsw, _index, _ivf
-from multirecall.retrievers._index import IndexConfig, build_index, load_index
+from multirecall.retrievers._index import base, exact
+from multirecall.retrievers._index import hnsw as hnsw_module
+from multirecall.retrievers._index import ivf as ivf_module
+from multirecall.retrievers._index.base import IndexConfig, build_index, load_index
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 SPACES = ("cosine", "inner_product", "l2")
@@ -87,9 +89,9 @@ def assert_right(ranked: Any, space: str, state: State, query: np.ndarray, k: in
 
 def never_scan(patch: pytest.MonkeyPatch) -> None:
     """Walk graphs and visit cells even where a scan is faster, which a small test would never see otherwise."""
-    patch.setattr(_hnsw, "SCANNED_PER_STEP", 0)
-    patch.setattr(_ivf, "SCANNED", 0)
-    patch.setattr(_ivf, "SCANNED_PER_ITEM", 0)
+    patch.setattr(hnsw_module, "SCANNED_PER_STEP", 0)
+    patch.setattr(ivf_module, "SCANNED", 0)
+    patch.setattr(ivf_module, "SCANNED_PER_ITEM", 0)
 
 
 @pytest.fixture(params=[True, False], ids=["searched", "as-chosen"])
@@ -158,7 +160,7 @@ def test_random_changes_and_searches(space: str, walked: bool, config: IndexConf
     """Every state of a chain of changes answers as the oracle does, also after later states have been made."""
     rng = np.random.default_rng(seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_index, "CHANGED_AT_LEAST", 25)
+        patch.setattr(base, "CHANGED_AT_LEAST", 25)
         if walked:
             never_scan(patch)
         state = random_state(rng, int(rng.integers(0, 300)))
@@ -249,7 +251,7 @@ def test_narrow_filters_are_exact(space: str, kind: Any) -> None:
 
 def test_what_was_added_does_not_hide_what_the_walk_did_not_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     """A filter that the walk's candidates fail while far newer ones pass it: the walk must go on."""
-    monkeypatch.setattr(_hnsw, "SCANNED_PER_STEP", 0)
+    monkeypatch.setattr(hnsw_module, "SCANNED_PER_STEP", 0)
     rng = np.random.default_rng(6)
     vectors = np.c_[np.linspace(0, 1, 1000), np.zeros((1000, DIM - 1))].astype(np.float32)
     index = build_index(np.arange(1000, dtype=np.int32), vectors, "l2", HNSW, rng=rng)
@@ -290,7 +292,7 @@ def test_what_the_caller_does_to_its_arrays_is_not_seen() -> None:
 
 
 def test_rebuilds_past_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_index, "CHANGED_AT_LEAST", 10)
+    monkeypatch.setattr(base, "CHANGED_AT_LEAST", 10)
     rng = np.random.default_rng(9)
     state = random_state(rng, 200)
     index = built(state, "cosine", HNSW)
@@ -304,12 +306,12 @@ def test_rebuilds_past_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_chooses_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
     state = random_state(np.random.default_rng(10), 100)
     auto = IndexConfig()
-    assert isinstance(built(state, "cosine", auto), _exact.ExactIndex)
-    monkeypatch.setattr(_index, "EXACT_UP_TO", 90)
-    monkeypatch.setattr(_index, "CHANGED_AT_LEAST", 5)
+    assert isinstance(built(state, "cosine", auto), exact.ExactIndex)
+    monkeypatch.setattr(base, "EXACT_UP_TO", 90)
+    monkeypatch.setattr(base, "CHANGED_AT_LEAST", 5)
     large = built(state, "cosine", auto)
-    assert isinstance(large, _ivf.IvfIndex)
-    assert isinstance(large.remove(np.array(sorted(state)[:20], np.int32)), _exact.ExactIndex)
+    assert isinstance(large, ivf_module.IvfIndex)
+    assert isinstance(large.remove(np.array(sorted(state)[:20], np.int32)), exact.ExactIndex)
 
 
 @ALL_KINDS
@@ -363,14 +365,14 @@ def test_the_same_seed_gives_the_same_graph(tmp_path: Path) -> None:
     files = []
     for name, order, seed in (("a", list(state), 1), ("b", sorted(state), 1), ("c", list(state), 2)):
         built({row: state[row] for row in order}, "cosine", HNSW, seed).save(tmp_path / name)
-        files.append((tmp_path / name / _hnsw.GRAPH).read_bytes())
+        files.append((tmp_path / name / hnsw_module.GRAPH).read_bytes())
     assert files[0] == files[1] != files[2]
 
 
 def test_only_a_graph_needs_hnswlib() -> None:
     script = (
         "import sys, numpy as np\n"
-        "from multirecall.retrievers._index import IndexConfig, build_index\n"
+        "from multirecall.retrievers._index.base import IndexConfig, build_index\n"
         "rows = np.arange(3, dtype=np.int32)\n"
         "for config in (IndexConfig(), IndexConfig(kind='ivf')):\n"
         "    build_index(rows, np.eye(3), 'l2', config, rng=np.random.default_rng(0))\n"
@@ -475,7 +477,7 @@ def test_damage_is_found(
     saved: Callable[[str], Path],
     tmp_path: Path,
 ) -> None:
-    assert {one.name for one in saved("hnsw").iterdir()} == {*FILES, _hnsw.GRAPH}
+    assert {one.name for one in saved("hnsw").iterdir()} == {*FILES, hnsw_module.GRAPH}
     folder = tmp_path / "index"
     shutil.copytree(saved(name), folder)
     damage(folder / file, saved(f"other-{name}"))
@@ -511,11 +513,11 @@ def test_a_missing_folder_and_other_versions_are_named(saved: Callable[[str], Pa
     with pytest.raises(BundleError, match="nowhere"):
         load_index(tmp_path / "nowhere", EXACT)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_hnsw, "_release", lambda: "0.9")
+        patch.setattr(hnsw_module, "_release", lambda: "0.9")
         with pytest.raises(BundleError, match=r"hnswlib 0\.8, this is 0\.9"):
             load_index(saved("hnsw"), HNSW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_index, "FORMAT", 3)
+        patch.setattr(base, "FORMAT", 3)
         with pytest.raises(BundleError, match="has format 2, this program reads 3"):
             load_index(saved("hnsw"), HNSW)
 
@@ -526,7 +528,7 @@ def test_a_graph_of_other_vectors_is_refused(saved: Callable[[str], Path], tmp_p
 
     folder = tmp_path / "index"
     shutil.copytree(saved("hnsw"), folder)
-    shutil.copy(saved("other-hnsw") / _hnsw.GRAPH, folder)
+    shutil.copy(saved("other-hnsw") / hnsw_module.GRAPH, folder)
     write_manifest(folder, {})
     with pytest.raises(BundleError, match="not the graph"):
         load_index(folder, HNSW)
@@ -534,7 +536,7 @@ def test_a_graph_of_other_vectors_is_refused(saved: Callable[[str], Path], tmp_p
 
 @pytest.mark.parametrize("name", ["missing/graph", "/dev/full"])
 def test_a_graph_that_cannot_be_written_is_noticed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_hnsw, "GRAPH", name)
+    monkeypatch.setattr(hnsw_module, "GRAPH", name)
     with pytest.raises(BundleError, match="has 0 bytes instead of"):
         changed_index("l2", HNSW).save(tmp_path / "index")
 

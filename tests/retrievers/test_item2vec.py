@@ -10,9 +10,9 @@ from multirecall.data import Dataset, Interactions
 from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.registry import retriever_class
-from multirecall.retrievers._cold import with_cold_items
-from multirecall.retrievers._nearest import nearest_neighbours
+from multirecall.retrievers._neighbours.knn import nearest_neighbours
 from multirecall.retrievers._sequences import sequences
+from multirecall.retrievers._text.cold_start import with_cold_items
 from multirecall.retrievers.item2vec import Item2Vec, Item2VecConfig
 from multirecall.testing import RetrieverContract, small_shop
 
@@ -91,7 +91,7 @@ def test_neighbours_of_a_large_catalogue_come_from_cells(monkeypatch: pytest.Mon
     vectors = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
     vectors[7] = 0
     exact = nearest_neighbours(vectors, 6, SILENT, "")
-    monkeypatch.setattr("multirecall.retrievers._nearest.EXACT_UP_TO", 10)
+    monkeypatch.setattr("multirecall.retrievers._neighbours.knn.EXACT_UP_TO", 10)
     found = nearest_neighbours(vectors, 6, SILENT, "", threads=2)
     assert found.offsets.tolist() == exact.offsets.tolist()
     assert (found.columns == exact.columns).mean() > 0.99

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from multirecall.data import Dataset
 from multirecall.progress import SILENT
 from multirecall.query import Query
-from multirecall.retrievers import _cooccurrence
+from multirecall.retrievers._neighbours import cooccurrence
 from multirecall.retrievers.item_cf import ItemCF, ItemCFConfig
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
 from multirecall.testing.retriever import queries
@@ -118,7 +118,7 @@ def test_order_means_nothing_in_a_log_without_times() -> None:
 
 def test_of_a_user_with_very_many_items_some_make_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of seven items three make pairs: the first, the middle and the last; the sums of user and items stay whole."""
-    monkeypatch.setattr(_cooccurrence, "MOST_ITEMS", 3)
+    monkeypatch.setattr(cooccurrence, "MOST_ITEMS", 3)
     users, items = [1] * 7 + [2, 2, 3], [*range(7), 1, 2, 1]
     data = Dataset.from_frames(pl.DataFrame({"user_id": users, "item_id": items}))
     path = fitted(data, user_exponent=1.0, source_exponent=1.0, target_exponent=1.0, shrinkage=0)
@@ -134,7 +134,7 @@ def test_of_a_user_with_very_many_items_some_make_pairs(monkeypatch: pytest.Monk
 
 def test_rows_of_a_matrix_are_thinned_evenly() -> None:
     matrix = csr_array(np.arange(1, 41, dtype=np.float32).reshape(4, 10) * (np.arange(10) < [[10], [4], [0], [5]]))
-    dense = _cooccurrence.thinned(matrix, 4).toarray()
+    dense = cooccurrence.thinned(matrix, 4).toarray()
     assert [np.flatnonzero(row).tolist() for row in dense] == [[0, 3, 6, 9], [0, 1, 2, 3], [], [0, 1, 2, 4]]
     assert dense[dense > 0].tolist() == matrix.toarray()[dense > 0].tolist()
-    assert _cooccurrence.thinned(matrix, 10) is matrix
+    assert cooccurrence.thinned(matrix, 10) is matrix

@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multirecall.errors import BundleError
-from multirecall.retrievers import _cells, _ivf, _margins
-from multirecall.retrievers._cell_scan import encoded, located
-from multirecall.retrievers._cells import SIZES, SPARE, Cells
-from multirecall.retrievers._index import IndexConfig, VectorIndex, build_index, load_index
-from multirecall.retrievers._kmeans import centroids_of, means, nearest
-from multirecall.retrievers._scan import _first
-from multirecall.retrievers._vectors import SPACES, Space, Vectors
+from multirecall.retrievers._index import cells as cells_module
+from multirecall.retrievers._index import ivf as ivf_module
+from multirecall.retrievers._index import margins as margins_module
+from multirecall.retrievers._index.base import IndexConfig, VectorIndex, build_index, load_index
+from multirecall.retrievers._index.cell_scan import encoded, located
+from multirecall.retrievers._index.cells import SIZES, SPARE, Cells
+from multirecall.retrievers._index.kmeans import centroids_of, means, nearest
+from multirecall.retrievers._index.scan import _first
+from multirecall.retrievers._index.vectors import SPACES, Space, Vectors
 from multirecall.storage import write_manifest
 from multirecall.topk import ALL_ALLOWED, top_eligible
 
@@ -29,8 +31,8 @@ EVERYTHING = 1e6
 @pytest.fixture(autouse=True)
 def never_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     """Visit cells even where a scan is faster, as it is in all small tests."""
-    monkeypatch.setattr(_ivf, "SCANNED", 0)
-    monkeypatch.setattr(_ivf, "SCANNED_PER_ITEM", 0)
+    monkeypatch.setattr(ivf_module, "SCANNED", 0)
+    monkeypatch.setattr(ivf_module, "SCANNED_PER_ITEM", 0)
 
 
 def indexes(vectors: np.ndarray, space: Space, seed: int = 0) -> tuple[Any, VectorIndex]:
@@ -256,7 +258,7 @@ def test_a_margin_between_measured_sizes_is_the_wider_of_both() -> None:
 
 
 def test_when_recall_is_too_low_there_is_no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_margins, "ALLOWANCES", (40.0,))
+    monkeypatch.setattr(margins_module, "ALLOWANCES", (40.0,))
     vectors = clustered(np.random.default_rng(11), 3000, 24, 300)
     ivf, exact = indexes(vectors, "cosine")
     assert np.isinf(ivf._cells.margins).any()
@@ -346,7 +348,7 @@ def flipped(file: Path) -> None:
     file.write_bytes(content)
 
 
-CELL_FILES = sorted(_cells.Cells.__dataclass_fields__)
+CELL_FILES = sorted(cells_module.Cells.__dataclass_fields__)
 
 
 @pytest.fixture(scope="module")
@@ -361,7 +363,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("damage", [truncated, flipped, Path.unlink])
 def test_damaged_cells_are_found(name: str, damage: Callable[[Path], None], folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "index")
-    damage(tmp_path / "index" / _ivf.FOLDER / f"{name}.npy")
+    damage(tmp_path / "index" / ivf_module.FOLDER / f"{name}.npy")
     with pytest.raises(BundleError, match=f"{name}.npy"):
         load_index(tmp_path / "index", IVF)
 
@@ -370,7 +372,7 @@ def test_damaged_cells_are_found(name: str, damage: Callable[[Path], None], fold
 def test_cells_of_other_vectors_are_refused(name: str, folder: Path, tmp_path: Path) -> None:
     """Also when the manifest was written after arrays were mixed up or are gone."""
     shutil.copytree(folder, tmp_path / "index")
-    file = tmp_path / "index" / _ivf.FOLDER / f"{name}.npy"
+    file = tmp_path / "index" / ivf_module.FOLDER / f"{name}.npy"
     file.unlink()
     write_manifest(tmp_path / "index", {})
     with pytest.raises(BundleError, match="do not fit together"):
@@ -383,7 +385,7 @@ def test_cells_of_other_vectors_are_refused(name: str, folder: Path, tmp_path: P
 
 def test_starts_that_lead_astray_are_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "index")
-    file = tmp_path / "index" / _ivf.FOLDER / "starts.npy"
+    file = tmp_path / "index" / ivf_module.FOLDER / "starts.npy"
     starts = np.load(file)
     starts[1] = 10**9
     np.save(file, starts)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from multirecall.retrievers._losses import LOSSES, BlockwiseLoss, Columns, bce, bpr, infonce, softmax, triplet
+from multirecall.retrievers._towers.losses import LOSSES, BlockwiseLoss, Columns, bce, bpr, infonce, softmax, triplet
 
 COUNTS = torch.tensor([1.0, 2.0, 0.0, 3.0])
 LOG_Q = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
@@ -84,7 +84,7 @@ def test_an_example_without_negatives_costs_nothing_for_them(name: str) -> None:
 
 def test_blocks_give_the_loss_and_gradients_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Users, items and the factor get the gradients that torch finds for the same formula in one piece."""
-    monkeypatch.setattr("multirecall.retrievers._losses.BLOCK", 3)
+    monkeypatch.setattr("multirecall.retrievers._towers.losses.BLOCK", 3)
     torch.manual_seed(0)
     users, items = (torch.randn(n, 5).requires_grad_() for n in (8, 4))
     scale = torch.tensor(2.0, requires_grad=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from multirecall.retrievers._negatives import NegativesConfig, Sampler
+from multirecall.retrievers._towers.negatives import NegativesConfig, Sampler
 
 COUNTS = np.array([0, 8, 2, 0, 1, 5])
 DRAWS = 60_000

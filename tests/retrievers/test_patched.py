@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multirecall.progress import SILENT
-from multirecall.retrievers._gather import SparseRows, Sums
-from multirecall.retrievers._nearest import joining, nearest_neighbours
-from multirecall.retrievers._patched import PatchedRows
+from multirecall.retrievers._neighbours.knn import joining, nearest_neighbours
+from multirecall.retrievers._sparse.patched import PatchedRows
+from multirecall.retrievers._sparse.rows import SparseRows, Sums
 from multirecall.retrievers._units import unit_rows
 from multirecall.retrievers._vector_table import VectorTable
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multirecall.data import Interactions
-from multirecall.retrievers._encoders import Pooled
-from multirecall.retrievers._pooling import pooled, scattered, user_input
-from multirecall.retrievers._windows import windows_before
+from multirecall.retrievers._towers.encoders import Pooled
+from multirecall.retrievers._towers.histories import windows_before
+from multirecall.retrievers._towers.pooling import pooled, scattered, user_input
 
 DIM = 3
 

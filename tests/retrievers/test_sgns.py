@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 
 from multirecall.progress import SILENT
-from multirecall.retrievers._sgns import (
+from multirecall.retrievers._graph.skipgram import (
     LOGISTIC,
     Sampler,
     SkipGram,

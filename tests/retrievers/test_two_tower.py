@@ -15,12 +15,12 @@ from multirecall import Dataset
 from multirecall.errors import BundleError, CannotFit, ConfigError, DataError
 from multirecall.progress import SILENT
 from multirecall.query import Query
-from multirecall.retrievers._encoders import Net
-from multirecall.retrievers._tower import Tower
-from multirecall.retrievers._two_tower_data import TrainingData
-from multirecall.retrievers._two_tower_model import Batch, TwoTowerModel
+from multirecall.retrievers._towers.data import TrainingData
+from multirecall.retrievers._towers.encoders import Net
+from multirecall.retrievers._towers.histories import windows_before
+from multirecall.retrievers._towers.model import Batch, TwoTowerModel
+from multirecall.retrievers._towers.tower import Tower
 from multirecall.retrievers._vector_table import VectorTable
-from multirecall.retrievers._windows import windows_before
 from multirecall.retrievers.two_tower import TwoTower
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
 from multirecall.testing.retriever import queries
@@ -233,7 +233,7 @@ def test_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, monkeypatc
     data = small_shop()
     settings: dict[str, Any] = {"epochs": 4, "dropout": 0.2, "checkpoint": str(tmp_path / "state")}
     whole = fitted(data, **{**settings, "checkpoint": None})
-    from multirecall.retrievers import _two_tower_training as training
+    from multirecall.retrievers._towers import training
 
     run_epoch = training._Training._run_epoch
 
@@ -304,7 +304,7 @@ def test_an_item_that_no_history_held_has_the_place_of_its_like() -> None:
 
 
 def test_divergence_names_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multirecall.retrievers._two_tower_model.SPREAD", float("nan"))
+    monkeypatch.setattr("multirecall.retrievers._towers.model.SPREAD", float("nan"))
     with pytest.raises(DataError, match=r"epoch 1, batch 1 of .*users \[.*lower learning_rate"):
         fitted(small_shop())
 

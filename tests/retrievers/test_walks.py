@@ -12,8 +12,8 @@ from scipy.sparse import csr_array
 from scipy.stats import chi2
 
 from multirecall.errors import ConfigError, DataError
-from multirecall.retrievers._graph import Graph
-from multirecall.retrievers._walks import walk_chunks, walks
+from multirecall.retrievers._graph.graph import Graph
+from multirecall.retrievers._graph.walks import walk_chunks, walks
 
 SEED = 7
 

@@ -1,0 +1,76 @@
+"""Live changes that take back: events, and users with all that they did."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from multirecall.data.changes import Changes
+from multirecall.data.horizon import MICROSECONDS
+from multirecall.data.interactions import Interactions
+from multirecall.data.log import Runs, merged
+from multirecall.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from multirecall.data.dataset import Dataset
+
+
+def without_events(data: Dataset, frame: pl.DataFrame) -> Changes:
+    """What taking back all events that equal a row of `frame`, in the columns that it has, does to `data`."""
+    wanted = frame.with_columns(
+        user_id=_rows(data.users.ids, frame["user_id"]), item_id=_rows(data.items.ids, frame["item_id"])
+    ).unique()
+    wanted = wanted.filter((pl.col("user_id") >= 0) & (pl.col("item_id") >= 0))
+    users = np.zeros(data.n_users, np.bool_)
+    users[wanted["user_id"].to_numpy()] = True
+    marks = []
+    for run in data.log.all:
+        taken = users[run.users]
+        of_them = np.flatnonzero(taken)
+        found = _columns(run.at(of_them), wanted.columns).join(wanted, on=wanted.columns, how="semi")
+        taken[:] = False
+        taken[of_them[found["event"].to_numpy()]] = True
+        marks.append(taken)
+    return _taken(data, marks)
+
+
+def without_users(data: Dataset, frame: pl.DataFrame) -> Changes:
+    """What forgetting users does to `data`: their events and features are gone, and nobody has their rows any more."""
+    rows = np.unique(data.users.ids.rows(frame["user_id"].to_numpy()))
+    rows = rows[rows >= 0]
+    if not rows.size:
+        return Changes(data)
+    gone = np.zeros(data.n_users, np.bool_)
+    gone[rows] = True
+    changes = _taken(data, [gone[run.users] for run in data.log.all])
+    return replace(changes, data=replace(changes.data, users=data.users.without(rows)), forgotten=rows)
+
+
+def _taken(data: Dataset, marks: list[NDArray[np.bool_]]) -> Changes:
+    """What taking back the marked events of each run does."""
+    taken = [run.at(gone) for run, gone in zip(data.log.all, marks, strict=True) if gone.any()]
+    if not taken:
+        return Changes(data)
+    log: Runs = data.log.without(marks)
+    events: Interactions = reduce(merged, taken)
+    events = replace(events, weights=log.decayed(events.weights, events.times))
+    return Changes(replace(data, log=log), shifted=log.now != data.now, taken=events)
+
+
+def _rows(known: Vocabulary, ids: pl.Series) -> pl.Series:
+    return pl.Series(known.rows(ids.to_numpy()))
+
+
+def _columns(events: Interactions, names: list[str]) -> pl.DataFrame:
+    """The columns of events by which they are found, and the number of each."""
+    columns = {"user_id": events.users, "item_id": events.items, "position": events.positions}
+    if events.times is not None:
+        micros = 0 if events.micros is None else events.micros
+        columns["timestamp"] = events.times * MICROSECONDS + micros
+    frame = pl.DataFrame({name: columns[name] for name in names})
+    return frame.with_row_index("event")

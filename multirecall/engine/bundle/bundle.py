@@ -1,0 +1,251 @@
+"""A saved engine as a version in a folder: written beside the others, published at once, verified before use."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from multirecall.config import FALLBACK, EngineConfig, config_hash, stored
+from multirecall.data import Dataset
+from multirecall.engine.bundle import erasure
+from multirecall.engine.bundle.journal import JournalReader
+from multirecall.engine.bundle.lock import LOCK, WriterLock
+from multirecall.engine.path import Path as PathOfEngine
+from multirecall.engine.path import fault_text
+from multirecall.engine.state import Blueprint, EngineState, Part, assembled
+from multirecall.engine.bundle.versions import (
+    CURRENT,
+    DRAFT,
+    FORMAT,
+    Version,
+    current_first,
+    headline,
+    headlines,
+    is_current,
+    names,
+    newest_whole,
+    pointed,
+    publish,
+    remove,
+    rollback,
+    unwritable,
+    verified,
+    verify,
+    versions,
+    way_out,
+)
+from multirecall.errors import BundleError, CannotFit, MultirecallError, PluginError
+from multirecall.protocols import Retriever
+from multirecall.storage import MANIFEST, json_digest, vouched, write_manifest
+from multirecall.validation import validated
+
+LIBRARIES = ("hnswlib", "numba", "numpy", "polars", "pydantic", "scipy", "torch")
+
+__all__ = [
+    "Version",
+    "claim",
+    "headline",
+    "journal_end",
+    "load",
+    "pointed",
+    "require_vacant",
+    "rollback",
+    "save",
+    "verify",
+    "versions",
+]
+
+T = TypeVar("T")
+
+
+def claim(folder: Path) -> WriterLock:
+    """The lock of the bundle in `folder`, which is made.
+
+    Raises:
+        BundleError: the folder holds something else, cannot be written, or has another writer.
+    """
+    require_vacant(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise unwritable(folder, fault) from None
+    return WriterLock(folder)
+
+
+def require_vacant(folder: Path) -> None:
+    """Refuse a folder that holds something other than a bundle; raises `BundleError`."""
+    try:
+        if folder.exists() and any(folder.iterdir()) and not ((folder / CURRENT).exists() or (folder / LOCK).exists()):
+            raise BundleError(f"{folder}: is not empty and not a bundle; choose another folder")
+    except OSError as fault:
+        raise unwritable(folder, fault) from None
+
+
+def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
+    """Write a new version beside the others, then let `CURRENT` name it; the newest whole one before is kept.
+
+    None before it is kept where something has to be forgotten, see `erasure`.
+
+    The caller holds the bundle's lock, see `claim`. What a save that was killed has left behind is removed.
+
+    Args:
+        state: what is saved.
+        config: what it was built from, with the settings of all its parts (`Blueprint.resolved`).
+        folder: the bundle.
+
+    Raises:
+        BundleError: the folder cannot be written; the versions before are as they were.
+    """
+    try:
+        for leftover in folder.glob(f"{DRAFT}*"):
+            shutil.rmtree(leftover)
+        older = names(folder)
+        before = newest_whole(folder, current_first(folder))
+        known = headlines(folder, None)
+        name = f"{int(older[-1]) + 1 if older else 1:06}"
+        payload = {
+            "format": FORMAT,
+            "name": name,
+            "bundle": known[-1].bundle if known else uuid4().hex,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **_software(),
+            "config": stored(config),
+            "config_hash": config_hash(config),
+            "data_version": state.data_version,
+            "journal_seq": state.journal_seq,
+            "paths": state.names,
+            "forgetting": state.forgetting,
+            "knows": {path.name: _knowledge(path) for path in (*state.paths, state.fallback)},
+        }
+        if state.forgot:
+            erasure.begin(folder)
+        publish(folder, name, lambda draft: _write(state, draft, payload))
+        kept = [] if erasure.is_due(folder) else [before] if before else older
+        for old in older:
+            if old not in kept:
+                remove(folder, old)
+        return headline(folder, name, current=True)
+    except OSError as fault:
+        raise unwritable(folder, fault) from None
+
+
+@cache
+def _software() -> dict[str, Any]:
+    """What writes a version."""
+    libraries = {library: installed(library) for library in LIBRARIES}
+    return {"multirecall": installed("multirecall"), "libraries": {"python": platform.python_version(), **libraries}}
+
+
+def journal_end(folder: Path) -> int:
+    """The number of the newest change in the bundle's journal, 0 where there is neither; raises `BundleError`."""
+    known = headlines(folder, None)
+    return JournalReader(folder, known[-1].bundle).last if known else 0
+
+
+def load(
+    folder: Path, version: str | None = None, threads: int | None = None
+) -> tuple[EngineConfig, EngineState, Version]:
+    """The config, the state and the headline of a version, by default the current one, verified before use.
+
+    Args:
+        folder: the bundle.
+        version: its name.
+        threads: what a refit may use; default: the config's.
+
+    Raises:
+        BundleError: not a bundle, damaged, or of another format; where another version is whole, it is named.
+        PluginError: a plug-in that it uses is not installed.
+    """
+    if version is not None:
+        return _loaded(folder, version, threads)
+    name = pointed(folder)
+    try:
+        return _loaded(folder, name, threads)
+    except BundleError as fault:
+        if pointed(folder) != name:  # a writer has moved on and removed what was being read
+            return load(folder, threads=threads)
+        raise BundleError(f"{fault}{way_out(folder, name)}") from None
+
+
+def _loaded(folder: Path, name: str, threads: int | None) -> tuple[EngineConfig, EngineState, Version]:
+    knows = verified(folder, name)["knows"]
+    version = headline(folder, name, current=is_current(folder, name))
+    own = folder / name
+    if json_digest(version.config) != version.config_hash:
+        raise BundleError(f"{own / MANIFEST}: config and config_hash do not belong together; restore it from a copy")
+    of_machine = {} if threads is None else {"threads": threads}
+    config = validated(EngineConfig, version.config | of_machine, str(own))
+    try:
+        blueprint = Blueprint.of(config)
+    except PluginError as fault:
+        raise PluginError(f"{own}: {fault}; install what it was saved with") from None
+    with vouched(own):
+        data = _opened(own / "data", lambda: Dataset.open(own / "data"))
+
+        def open_part(path: str, part: Part) -> Retriever:
+            if path not in version.paths:
+                raise CannotFit("it was left out when the engine was fitted")
+            place = own / "paths" / path
+            return _opened(place, lambda: part.plugin.load(part.settings, place, data))
+
+        place, part = own / FALLBACK, blueprint.fallback
+        fallback = _opened(place, lambda: part.plugin.load(part.settings, place, data))
+        state = assembled(blueprint, data, open_part, fallback)
+        state = replace(
+            state,
+            paths=tuple(_reminded(path, knows[path.name], data) for path in state.paths),
+            fallback=_reminded(state.fallback, knows[FALLBACK], data),
+            data_version=version.data_version,
+            journal_seq=version.journal_seq,
+            forgetting=version.forgetting,
+        )
+        return config, state, version
+
+
+def _knowledge(path: PathOfEngine) -> dict[str, Any]:
+    """How much of the data a path's retriever has heard of."""
+    return {"items": path.n_items, "users": path.n_users, "stale": path.stale}
+
+
+def _reminded(path: PathOfEngine, knows: dict[str, Any], data: Dataset) -> PathOfEngine:
+    behind = knows["items"] < data.n_items or knows["users"] < data.n_users
+    return replace(path, n_items=knows["items"], n_users=knows["users"], stale=knows["stale"], behind=behind)
+
+
+def _opened(place: Path, load_it: Callable[[], T]) -> T:
+    """What `load_it` reads from `place`, where anything may go wrong in files that some other program has written."""
+    try:
+        return load_it()
+    except MultirecallError:
+        raise
+    except Exception as fault:
+        raise BundleError(
+            f"{place}: cannot be loaded ({type(fault).__name__}: {fault}); save the engine again with this version"
+        ) from fault
+
+
+def _write(state: EngineState, draft: Path, payload: dict[str, Any]) -> str:
+    """Write everything into `draft`; the digest of its manifest."""
+    state.data.save(draft / "data")
+    for path, own in [(path, draft / "paths" / path.name) for path in state.paths] + [
+        (state.fallback, draft / FALLBACK)
+    ]:
+        own.mkdir(parents=True)
+        try:
+            path.retriever.save(own)
+        except (MultirecallError, OSError):
+            raise
+        except Exception as fault:
+            raise BundleError(
+                f"path {path.name!r} cannot be saved ({fault_text(fault)}); mend the plug-in, or leave the path out"
+            ) from fault
+    digest: str = write_manifest(draft, payload)["sha256"]
+    return digest

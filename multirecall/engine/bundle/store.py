@@ -1,0 +1,128 @@
+"""The bundle that an engine lives in: who may write it, its versions and its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from multirecall.config import EngineConfig
+from multirecall.data import Change
+from multirecall.engine.bundle import bundle
+from multirecall.engine.bundle import erasure
+from multirecall.engine.bundle.bundle import Version
+from multirecall.engine.bundle.journal import Journal, JournalReader
+from multirecall.engine.live import applied
+from multirecall.engine.bundle.lock import WriterLock
+from multirecall.engine.state import EngineState
+from multirecall.errors import BundleError
+
+
+class Store:
+    """A bundle in which an engine journals its live changes. One thread at a time.
+
+    Args:
+        folder: the bundle.
+        version: the one that the engine's state began as.
+
+    Attributes:
+        fault: why it could not be followed when it was looked at last, or None.
+    """
+
+    def __init__(self, folder: Path, version: Version) -> None:
+        self.folder = folder.resolve()  # whatever becomes of the working directory and of links
+        self.version = version
+        self.fault: str | None = None
+        self._lock: WriterLock | None = None
+        self._journal: Journal | None = None
+
+    @classmethod
+    def founded(cls, state: EngineState, config: EngineConfig, folder: Path) -> tuple[Self, EngineState]:
+        """Save into a bundle whose journal says nothing of the state: the store, held, and the state in it.
+
+        Raises:
+            BundleError: the folder holds something else, cannot be written, or has another writer.
+        """
+        with ExitStack() as held:
+            lock = held.enter_context(bundle.claim(folder))
+            state = replace(state, journal_seq=bundle.journal_end(folder))
+            store = cls(folder, bundle.save(state, config, folder))
+            journal = held.enter_context(Journal(store.folder, store.version.bundle, state.journal_seq))
+            store._lock, store._journal = lock, journal
+            store._prune()
+            held.pop_all()
+        return store, state
+
+    @property
+    def held(self) -> bool:
+        """Whether this engine is the bundle's writer."""
+        return self._lock is not None and self._lock.held
+
+    def hold(self, seq: int) -> list[Change]:
+        """Become the bundle's writer, if not yet, and return the journaled changes after number `seq`.
+
+        Others wrote them before this engine was the writer, or it was interrupted before it could apply them.
+
+        Raises:
+            BundleError: another writer holds the bundle, or has saved another version since it was loaded.
+        """
+        if self._journal is None:
+            self._become_writer(seq)
+        journal = self._held()
+        return [] if journal.last == seq else read_changes(journal, seq)
+
+    def append(self, changes: Sequence[Change]) -> int:
+        """Make changes durable; returns the number of the last one. Raises `BundleError`."""
+        return self._held().append([change.to_bytes() for change in changes])
+
+    def saved_as(self, version: Version) -> None:
+        """Note that `version` holds the engine's state, and forget the changes that all versions hold."""
+        self.version = version
+        self._prune()
+
+    def close(self) -> None:
+        """Let another writer have the bundle."""
+        if self._journal is not None:
+            self._journal.close()
+        if self._lock is not None:
+            self._lock.release()
+        self._journal = self._lock = None
+
+    def _become_writer(self, seq: int) -> None:
+        with ExitStack() as held:
+            lock = held.enter_context(bundle.claim(self.folder))
+            current = bundle.pointed(self.folder)
+            if current != self.version.name:
+                raise BundleError(
+                    f"{self.folder}: its version is now {current}, this engine was loaded from {self.version.name}; "
+                    "load the bundle again"
+                )
+            self._journal = held.enter_context(Journal(self.folder, self.version.bundle, seq))
+            self._lock = lock
+            held.pop_all()
+
+    def _prune(self) -> None:
+        contained = min(version.journal_seq for version in bundle.versions(self.folder))
+        erased = self._held().prune(contained)
+        if erasure.is_due(self.folder):
+            erasure.finish(self.folder, erased)
+
+    def _held(self) -> Journal:
+        if self._journal is None:
+            raise BundleError(f"{self.folder}: is closed; load the bundle again")
+        if not self.held:
+            raise BundleError(f"{self.folder}: is written by the process that this one was forked from; load it here")
+        return self._journal
+
+
+def replayed(state: EngineState, journal: JournalReader) -> EngineState:
+    """The state with the journaled changes that it does not hold yet; raises `BundleError`."""
+    changes = read_changes(journal, state.journal_seq)
+    return replace(applied(state, changes), journal_seq=state.journal_seq + len(changes)) if changes else state
+
+
+def read_changes(journal: JournalReader, seq: int) -> list[Change]:
+    """The journaled changes after number `seq`; raises `BundleError`."""
+    return [Change.of_bytes(payload) for _, payload in journal.since(seq)]

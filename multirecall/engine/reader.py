@@ -1,0 +1,209 @@
+"""What requests see of an engine: one immutable state, and the calls that answer from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from multirecall.config import EngineConfig
+from multirecall.data import Dataset
+from multirecall.display import html_table
+from multirecall.engine.answer import answered, answered_batch
+from multirecall.engine.cache import ResultCache
+from multirecall.engine.explain import explained
+from multirecall.engine.export import write_candidates
+from multirecall.engine.footprint import footprints
+from multirecall.engine.request import listed, read_deadline, read_filters, read_queries, read_query, read_size
+from multirecall.engine.runner import run_batch
+from multirecall.engine.state import Blueprint, EngineState
+from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
+from multirecall.lists import RankedBatch
+from multirecall.query import User
+from multirecall.result import CandidateBatch, Candidates, Explanation
+from multirecall.vocabulary import Id
+
+
+class Answering:
+    """The calls of an `Engine` that read it; each takes the state once, and so sees no change under way."""
+
+    def __init__(self, config: EngineConfig | None = None) -> None:
+        if not isinstance(config, EngineConfig | None):
+            raise ConfigError(f"Engine: got a {type(config).__name__}; pass an EngineConfig, or use Engine.from_toml")
+        self.config = config or EngineConfig()
+        self._blueprint = Blueprint.of(self.config)
+        self._state: EngineState | None = None
+        self._cache = ResultCache(self.config.cache_size) if self.config.cache_size else None
+
+    def retrieve(
+        self,
+        user: Id | User,
+        k: int | None = None,
+        *,
+        exclude: Iterable[Id] | None = None,
+        where: Mapping[str, Any] | None = None,
+        seen: bool = False,
+        deadline_ms: float | None = None,
+    ) -> Candidates:
+        """The `k` best candidates for one user, fewer only when the catalogue has no more.
+
+        Args:
+            user: an id, or a `User` with a history, features or terms. An unknown id gets what visitors get.
+            k: how many; default: the config's.
+            exclude: item ids to leave out.
+            where: predicates over item features, e.g. `{"category": ["books"], "price": {"max": 20}}`.
+            seen: whether items that the user has interacted with may be returned.
+            deadline_ms: go on without the paths that have not answered by then; default: the config's.
+
+        With `cache_size`, an equal request on the same data gets the answer kept, status included, whose arrays are
+        read-only; the deadline makes no difference.
+
+        Raises:
+            RequestError: an unusable argument.
+            IdTypeError: an id of the wrong type.
+            PathError: a required path failed, or all did.
+            NotFitted: the engine has nothing to serve.
+        """
+        state, k, deadline = (
+            self._current(),
+            read_size(k, self.config.k),
+            read_deadline(deadline_ms, self.config.deadline_ms),
+        )
+        ask = partial(answered, state, user, k, exclude, where, seen, deadline)
+        return ask() if self._cache is None else self._cache.answer(state, (user, k, exclude, where, seen), ask)
+
+    def retrieve_batch(
+        self,
+        users: Sequence[Id | User] | NDArray[Any],
+        k: int | None = None,
+        *,
+        exclude: Iterable[Id] | None = None,
+        where: Mapping[str, Any] | None = None,
+        seen: bool = False,
+    ) -> CandidateBatch:
+        """The same for several users, without a deadline; arguments and errors as in `retrieve`."""
+        return answered_batch(
+            self._current(), listed(users, "users"), read_size(k, self.config.k), exclude, where, seen
+        )
+
+    def path_lists(
+        self,
+        users: Sequence[Id | User] | NDArray[Any],
+        *,
+        exclude: Iterable[Id] | None = None,
+        where: Mapping[str, Any] | None = None,
+        seen: bool = False,
+        windows: bool = False,
+    ) -> dict[str, RankedBatch]:
+        """What each path alone hands to the fusion, as rows of `data.items`; for measuring and tuning.
+
+        A list ends at the path's quota. With `windows` it goes on as far as the fusion looks, which for a cascade
+        that refills is further; a fusion of such lists gives what `retrieve` does.
+
+        Raises as `retrieve`, and `PathError` where any path fails.
+        """
+        state = self._current()
+        queries = read_queries(state.data, listed(users, "users"), read_filters(state, exclude, where, seen))
+        lists = {}
+        for path, outcome in zip(state.paths, run_batch(state.paths, state.windows, queries), strict=True):
+            if outcome.ranked is None:
+                raise PathError(f"path {path.name!r} {outcome.state}: {outcome.detail}")
+            lists[path.name] = outcome.ranked if windows else outcome.ranked.heads(path.quota)
+        return lists
+
+    def write_candidates(
+        self,
+        users: Iterable[Id | User],
+        file: str | Path,
+        k: int | None = None,
+        *,
+        chunk: int = 1000,
+        exclude: Iterable[Id] | None = None,
+        where: Mapping[str, Any] | None = None,
+        seen: bool = False,
+    ) -> int:
+        """Write the candidates of many users to a file, `chunk` users in memory at a time.
+
+        The suffix names the format: parquet (`.parquet`, `.pq`), Arrow (`.arrow`, `.feather`, `.ipc`), `.csv`, or JSON
+        lines (`.jsonl`, `.ndjson`). Columns as in `CandidateBatch.to_polars`. All users see the engine as it is at the
+        call; live changes meanwhile are not in the file.
+
+        Returns:
+            The number of rows.
+
+        Raises:
+            RequestError: no format has the suffix, the file cannot be written, or as `retrieve`.
+        """
+        if not isinstance(chunk, int) or chunk < 1:
+            raise RequestError(f"chunk must be a whole number > 0, got {chunk!r}")
+        state, k = self._current(), read_size(k, self.config.k)
+        excluded = None if exclude is None else listed(exclude, "exclude")
+        return write_candidates(
+            users, Path(file), chunk, lambda part: answered_batch(state, part, k, excluded, where, seen)
+        )
+
+    def explain(
+        self,
+        user: Id | User,
+        item: Id,
+        k: int | None = None,
+        *,
+        exclude: Iterable[Id] | None = None,
+        where: Mapping[str, Any] | None = None,
+        seen: bool = False,
+    ) -> Explanation:
+        """Why `item` stands where it does in `retrieve` with the same arguments, or why it is missing.
+
+        Raises:
+            RequestError: the catalogue does not have the item, or as `retrieve`.
+        """
+        state, k = self._current(), read_size(k, self.config.k)
+        row = state.data.items.ids.row(item)
+        if row < 0:
+            raise RequestError(f"explain: no item has the id {item!r}; pass an id of the log or the item table")
+        filters = read_filters(state, exclude, where, seen)
+        return explained(state, read_query(state.data, user, filters), filters, row, k)
+
+    @property
+    def data(self) -> Dataset:
+        """What the engine serves.
+
+        Raises:
+            NotFitted: nothing yet.
+        """
+        return self._current().data
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The names of the paths that serve, in order; raises `NotFitted`."""
+        return self._current().names
+
+    def _current(self) -> EngineState:
+        state = self._state
+        if state is None:
+            raise NotFitted("the engine has nothing to serve: call fit(data), or Engine.load(folder)")
+        return state
+
+    def __repr__(self) -> str:
+        state = self._state
+        if state is None:
+            return f"<Engine: nothing to serve; paths {', '.join(self._blueprint.names)}>"
+        return f"<Engine: paths {', '.join(state.names)}; {state.data.sizes}>"
+
+    def _repr_html_(self) -> str:
+        state = self._state
+        if state is None:
+            return html_table(["path", "state"], [[name, "not fitted"] for name in self._blueprint.names], 0)
+        rows = [[name, *cells] for name, cells in footprints(state)]
+        return f"<p>{state.data.sizes}</p>{html_table(['path', 'quota', 'fitted in', 'memory'], rows, len(rows))}"
+
+    def _publish(self, state: EngineState | None) -> None:
+        """Let requests see the state, or nothing any more."""
+        replaced, self._state = self._state, state
+        if self._cache is not None:
+            self._cache.clear()
+        if replaced is not None:
+            replaced.close(state)

@@ -1,0 +1,267 @@
+"""A vector index over items: what every implementation does, how one is chosen, how it is saved and loaded."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
+
+from multirecall.errors import BundleError, RequestError
+from multirecall.lists import RankedBatch, RankedList
+from multirecall.progress import SILENT, Progress
+from multirecall.storage import read_component, verified_manifest, write_component, write_manifest
+from multirecall.topk import ALL_ALLOWED, NO_ROWS
+from multirecall.validation import StrictModel
+
+from .vectors import Space, Vectors
+
+FORMAT = 2
+
+EXACT_UP_TO = 20_000
+"""Vectors up to which `auto` scores all of them, which takes about as long as their 8-bit codes save."""
+
+CHANGED_SHARE = 0.1
+"""Share of added, and of removed or replaced, vectors in the main part past which the index is rebuilt."""
+
+CHANGED_AT_LEAST = 1_000
+"""A rebuild does not pay before so many vectors were added, or removed or replaced."""
+
+WIDENING: dict[Space, int] = {"cosine": 1, "inner_product": 4, "l2": 4}
+"""How much wider a graph search is in each space: vectors of very different length mislead it."""
+
+Filter = tuple[NDArray[np.int32], NDArray[np.bool_]]
+"""Sorted rows to exclude and a bitmap of allowed rows, empty for all: the form of `Query.filter`."""
+
+NO_FILTER: Filter = (NO_ROWS, ALL_ALLOWED)
+"""Every item may be returned."""
+
+
+class IndexConfig(StrictModel):
+    """Settings of a vector index."""
+
+    kind: Literal["auto", "exact", "ivf", "hnsw"] = "auto"
+    """`exact` scores every vector. `ivf` searches the near cells of an inverted file; `hnsw` walks a graph, which
+    takes far longer to build. Both score every vector where that is faster. `auto` is `exact` up to 20,000 vectors
+    and `ivf` beyond. Changes results: `ivf` and `hnsw` may miss some."""
+
+    recall: float = Field(default=0.99, ge=0.5, le=1)
+    """`ivf`: share of the true items that a search finds at least, 0.5 … 1. It visits as many cells as that was
+    measured to need on queries like those that will come; more find more and take longer. Changes results."""
+
+    M: int = Field(default=24, ge=2, le=100)
+    """`hnsw`: links of a vector in the graph; more find more, build longer and take 8 bytes each. Changes results."""
+
+    ef_construction: int = Field(default=200, ge=10, le=2_000)
+    """`hnsw`: width of the searches that build the graph; more find more and build longer. Changes results."""
+
+    ef_search: int = Field(default=200, ge=10, le=10_000)
+    """`hnsw`: width of a search, `max(ef_search, 2 k)` for `k` items in `cosine`, four times that in the other spaces,
+    where long vectors beside short ones mislead the graph. Changes results."""
+
+    def width(self, space: Space, k: int) -> int:
+        """Candidates that a search for `k` items looks at: more find more and take longer."""
+        return WIDENING[space] * max(self.ef_search, 2 * k)
+
+
+class VectorIndex(ABC):
+    """The nearest items of a vector. Immutable, so any number of threads may ask it.
+
+    Scores are similarities, float32, higher is better (see `Space`); lists follow the ordering rule.
+
+    Args:
+        vectors: what it searches.
+        settings: how.
+        seed: of the graph or the cells that it, or a later state of it, is built from.
+        threads: of such builds.
+    """
+
+    kind: ClassVar[str]
+    """Its name in files."""
+
+    def __init__(self, vectors: Vectors, settings: IndexConfig, seed: int, threads: int) -> None:
+        self.vectors = vectors
+        self.settings = settings
+        self.seed = seed
+        self.threads = threads
+
+    def __len__(self) -> int:
+        return self.vectors.live
+
+    @property
+    def space(self) -> Space:
+        """The similarity."""
+        return self.vectors.space
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.vectors.dim
+
+    @classmethod
+    @abstractmethod
+    def build(cls, vectors: Vectors, settings: IndexConfig, seed: int, threads: int, progress: Progress) -> Self:
+        """An index over `vectors`, all of them in the main part."""
+
+    @abstractmethod
+    def search(
+        self,
+        vector: ArrayLike,
+        k: int,
+        exclude: NDArray[np.int32] = NO_ROWS,
+        allowed: NDArray[np.bool_] = ALL_ALLOWED,
+    ) -> RankedList:
+        """The `k` most similar items, fewer where fewer are eligible.
+
+        Args:
+            vector: float32 (dim,).
+            k: most items to return.
+            exclude: sorted item rows to leave out, int32.
+            allowed: bitmap over item rows of what may be returned, or empty for all.
+
+        Raises:
+            RequestError: the vector has another length or is not finite, or the bitmap is too short.
+        """
+
+    def search_batch(self, vectors: ArrayLike, k: int, filters: Sequence[Filter] | None = None) -> RankedBatch:
+        """The same for `vectors` (n, dim), with a filter for each or none; list by list equal to `search`.
+
+        Raises:
+            RequestError: as in `search`, or there are more or fewer filters than vectors.
+        """
+        given = np.asarray(vectors)
+        if given.ndim != 2:
+            raise RequestError(f"vectors: have shape {given.shape}; pass one row for each query")
+        each = [NO_FILTER] * len(given) if filters is None else filters
+        if len(each) != len(given):
+            raise RequestError(f"filters: are {len(each)} for {len(given)} vectors; pass one for each, or None")
+        return self._search_batch(given, k, each)
+
+    def add(self, rows: NDArray[np.int32], vectors: ArrayLike) -> VectorIndex:
+        """The index with these vectors as well, each in place of the one that its row had.
+
+        Shares what did not change with this one, which stays as it is. Once `CHANGED_SHARE` is passed it is built
+        anew, which takes as long as a build; `auto` chooses again then.
+
+        Raises:
+            DataError: a row is repeated or negative, or a vector is not finite or of another length.
+        """
+        return self._changed(self.vectors.with_rows(rows, vectors))
+
+    def remove(self, rows: NDArray[np.int32]) -> VectorIndex:
+        """The index without these rows; those that it does not have are passed over. Otherwise as `add`."""
+        return self._changed(self.vectors.without(rows))
+
+    def save(self, folder: Path) -> None:
+        """Write it into `folder`, which is made, or empty: files of an index in use are never overwritten.
+
+        Raises:
+            BundleError: the folder is not empty or cannot be written.
+        """
+        try:
+            if folder.exists() and any(folder.iterdir()):
+                raise BundleError(f"{folder}: is not empty; save the index into a folder of its own")
+            folder.mkdir(parents=True, exist_ok=True)
+            meta = {
+                "format": FORMAT,
+                "kind": self.kind,
+                "space": self.space,
+                "dim": self.dim,
+                "rows": self.vectors.rows.size,
+                "live": len(self),
+                "seed": self.seed,
+            }
+            write_component(folder, self.vectors.arrays(), {**meta, **self._save_more(folder)})
+            write_manifest(folder, {})
+        except OSError as fault:
+            raise BundleError(f"{folder}: cannot be written ({fault}); check the disk and the permissions") from None
+
+    def _search_batch(self, vectors: NDArray[Any], k: int, filters: Sequence[Filter]) -> RankedBatch:
+        """`search_batch` with one filter for each vector."""
+        pairs = zip(vectors, filters, strict=True)
+        return RankedBatch.from_lists([self.search(vector, k, *one) for vector, one in pairs])
+
+    @abstractmethod
+    def _with(self, vectors: Vectors) -> Self:
+        """This index over a later state of its vectors, with the same main part."""
+
+    @abstractmethod
+    def _save_more(self, folder: Path) -> dict[str, Any]:
+        """Write what `_open` needs beside the vectors, and return what to note of it."""
+
+    @classmethod
+    @abstractmethod
+    def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IndexConfig, threads: int) -> Self:
+        """The index that was saved into `folder`, whose files have been verified."""
+
+    def _changed(self, vectors: Vectors) -> VectorIndex:
+        most = max(CHANGED_AT_LEAST, CHANGED_SHARE * vectors.rows.size)
+        if vectors.new_rows.size <= most and vectors.n_dead <= most:
+            return self._with(vectors)
+        return _built(vectors.compacted(), self.settings, self.seed, self.threads, SILENT)
+
+
+def build_index(
+    rows: NDArray[np.int32],
+    vectors: ArrayLike,
+    space: Space,
+    settings: IndexConfig,
+    *,
+    rng: np.random.Generator,
+    asked: ArrayLike | None = None,
+    threads: int = 1,
+    progress: Progress = SILENT,
+) -> VectorIndex:
+    """An index of the kind that `settings` ask for, over `vectors` (n, dim) of the item rows `rows` (n,).
+
+    `asked` (m, dim) are queries as they will come, which an index that measures its recall needs where they are not
+    like the vectors. The same input and the same state of `rng` give the same index with one thread; with more, a
+    graph differs from build to build.
+
+    Raises:
+        DataError: a row is repeated or negative, shapes do not fit, or a vector is not finite.
+    """
+    seed = int(rng.integers(2**31))
+    return _built(Vectors.of(rows, vectors, space, asked), settings, seed, threads, progress)
+
+
+def load_index(folder: Path, settings: IndexConfig, *, threads: int = 1) -> VectorIndex:
+    """The index that was saved into `folder`, of the kind it had; `settings` hold for searches and later builds.
+
+    Raises:
+        BundleError: a file is missing or damaged, or another version has written it.
+    """
+    verified_manifest(folder)
+    arrays, meta = read_component(folder)
+    if meta.get("format") != FORMAT:
+        raise BundleError(f"{folder}: has format {meta.get('format')}, this program reads {FORMAT}; build it again")
+    vectors = Vectors.of_arrays(arrays, meta["space"], str(folder))
+    if (meta["dim"], meta["rows"], meta["live"]) != (vectors.dim, vectors.rows.size, vectors.live):
+        raise BundleError(f"{folder}: the vectors are not those of its meta.json; restore the folder from a copy")
+    return _class_of(meta["kind"])._open(folder, meta, vectors, settings, threads)
+
+
+def _built(vectors: Vectors, settings: IndexConfig, seed: int, threads: int, progress: Progress) -> VectorIndex:
+    kind: str = settings.kind
+    if kind == "auto":
+        kind = "exact" if vectors.live <= EXACT_UP_TO else "ivf"
+    return _class_of(kind).build(vectors, settings, seed, threads, progress)
+
+
+def _class_of(kind: str) -> type[VectorIndex]:
+    """The implementation, imported here since an exact index needs no hnswlib."""
+    if kind == "exact":
+        from .exact import ExactIndex
+
+        return ExactIndex
+    if kind == "ivf":
+        from .ivf import IvfIndex
+
+        return IvfIndex
+    from .hnsw import HnswIndex
+
+    return HnswIndex

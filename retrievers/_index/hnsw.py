@@ -1,0 +1,121 @@
+"""The graph index: hnswlib over the main part, with everything around it that hnswlib does not do."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import hnswlib
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from multirecall.errors import BundleError
+from multirecall.lists import RankedList
+from multirecall.progress import Progress
+from multirecall.topk import ALL_ALLOWED, NO_ROWS
+
+from .base import IndexConfig, VectorIndex
+from .vectors import Space, Vectors
+
+GRAPH = "graph.hnsw"
+CHUNK = 2_000
+"""Vectors that are added between two reports of progress."""
+
+SCANNED_PER_STEP = 100
+"""Vectors that the exact search scores in the time in which a search takes one step of its width in the graph."""
+
+METRICS: dict[Space, str] = {"cosine": "ip", "inner_product": "ip", "l2": "l2"}
+
+
+class HnswIndex(VectorIndex):
+    """Hierarchical navigable small worlds (Malkov & Yashunin, TPAMI 2018) over the main part of the vectors.
+
+    The graph is never changed once it is built. A search walks it for candidates, drops what is removed, excluded
+    or not allowed, adds what was added since, and scores all of them again from the vectors themselves; when too
+    few remain, it walks wider. Where scoring every eligible vector is faster than the walk, that is done instead:
+    for few vectors, narrow filters and large `k`.
+    """
+
+    kind: ClassVar[str] = "hnsw"
+    _graph: Any
+
+    @classmethod
+    def build(cls, vectors: Vectors, settings: IndexConfig, seed: int, threads: int, progress: Progress) -> Self:
+        """See `VectorIndex.build`."""
+        graph = hnswlib.Index(METRICS[vectors.space], vectors.dim)
+        n = vectors.rows.size
+        graph.init_index(max(n, 1), M=settings.M, ef_construction=settings.ef_construction, random_seed=seed)
+        with progress.task("index: linking vectors into a graph", n) as advance:
+            for start in range(0, n, CHUNK):
+                chunk = vectors.values[start : start + CHUNK]
+                graph.add_items(chunk, np.arange(start, start + len(chunk)), num_threads=threads)
+                advance(len(chunk))
+        return cls(vectors, settings, seed, threads)._on(graph)
+
+    def search(
+        self,
+        vector: ArrayLike,
+        k: int,
+        exclude: NDArray[np.int32] = NO_ROWS,
+        allowed: NDArray[np.bool_] = ALL_ALLOWED,
+    ) -> RankedList:
+        """See `VectorIndex.search`."""
+        stored = self.vectors
+        query, is_zero = stored.query(vector)
+        stored.check_filter(allowed)
+        k = max(k, 0)
+        n = stored.rows.size
+        eligible = min(stored.live, int(np.count_nonzero(allowed))) if allowed.size else stored.live
+        width = self.settings.width(self.space, k + min(k, exclude.size)) * n // max(eligible, 1)
+        while not is_zero and width < n and SCANNED_PER_STEP * width < eligible:
+            try:
+                positions, _ = self._graph.knn_query(query, k=width, num_threads=1)
+            except RuntimeError:  # the graph is not connected enough to reach so many
+                break
+            found, lowest = stored.rescored(positions[0], query, k, exclude, allowed)
+            if k == 0 or (len(found) == k and found.scores[-1] >= lowest):
+                return found
+            width *= 2
+        return stored.scan(query, k, exclude, allowed)
+
+    def _on(self, graph: Any) -> Self:
+        self._graph = graph
+        return self
+
+    def _with(self, vectors: Vectors) -> Self:
+        return type(self)(vectors, self.settings, self.seed, self.threads)._on(self._graph)
+
+    def _save_more(self, folder: Path) -> dict[str, Any]:
+        """Write the graph; hnswlib does not say when that fails, so its length is compared."""
+        file = folder / GRAPH
+        self._graph.save_index(str(file))
+        written = file.stat().st_size if file.exists() else 0
+        if written != self._graph.index_file_size():
+            raise BundleError(
+                f"{file}: has {written} bytes instead of {self._graph.index_file_size()}; check the disk and the "
+                "permissions"
+            )
+        return {"hnswlib": _release(), "metric": METRICS[self.space], "bytes": written}
+
+    @classmethod
+    def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IndexConfig, threads: int) -> Self:
+        """Compare all that hnswlib would believe of a file, before it reads it."""
+        if meta["hnswlib"] != _release():
+            raise BundleError(
+                f"{folder}: was written by hnswlib {meta['hnswlib']}, this is {_release()}; install that or fit again"
+            )
+        file = folder / GRAPH
+        written = file.stat().st_size if file.is_file() else 0
+        if (meta["metric"], meta["bytes"]) != (METRICS[vectors.space], written):
+            raise BundleError(f"{file}: is not the graph of its meta.json; restore the folder from a copy")
+        graph = hnswlib.Index(meta["metric"], vectors.dim)
+        graph.load_index(str(file), max_elements=max(vectors.rows.size, 1))
+        return cls(vectors, settings, meta["seed"], threads)._on(graph)
+
+
+@cache
+def _release() -> str:
+    """Major and minor version of hnswlib, with which its file format may change."""
+    return ".".join(version("hnswlib").split(".")[:2])

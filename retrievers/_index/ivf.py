@@ -1,0 +1,97 @@
+"""The inverted-file index: vectors in cells, of which a search visits the near ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from multirecall.lists import RankedList
+from multirecall.progress import Progress
+from multirecall.storage import read_component, write_component
+from multirecall.topk import ALL_ALLOWED, NO_ROWS
+
+from .base import IndexConfig, VectorIndex
+from .cells import Cells
+from .margins import measured
+from .vectors import Vectors
+
+FOLDER = "cells"
+
+SCANNED = 5_000
+"""Eligible vectors, beside `SCANNED_PER_ITEM`, up to which all of them are scored."""
+
+SCANNED_PER_ITEM = 20
+"""Eligible vectors for each item asked for, in addition to `SCANNED`, up to which all of them are scored."""
+
+
+class IvfIndex(VectorIndex):
+    """An inverted file of 8-bit codes over the main part of the vectors (Jégou et al., TPAMI 2011, section 4).
+
+    A search visits the cells that may hold one of the best items, selects by codes, and scores what it selected
+    from the vectors themselves. How far a cell may reach is measured at the build, so that the recall is there that
+    the settings ask for; where no measure is good enough, every vector is scored. So is every eligible one
+    where that is faster: for few vectors, narrow filters and large `k`.
+    """
+
+    kind: ClassVar[str] = "ivf"
+    _cells: Cells | None
+
+    @classmethod
+    def build(cls, vectors: Vectors, settings: IndexConfig, seed: int, threads: int, progress: Progress) -> Self:
+        """See `VectorIndex.build`."""
+        if vectors.rows.size == 0:
+            return cls(vectors, settings, seed, threads)._on(None)
+        rng = np.random.default_rng(seed)
+        with progress.task("index: grouping vectors into cells", 2, steady=False) as advance:
+            vectors, cells, placed = Cells.grouped(vectors, rng)
+            advance(1)
+            margins = measured(cells, vectors, placed, settings.recall, rng)
+            advance(1)
+        return cls(vectors, settings, seed, threads)._on(replace(cells, margins=margins))
+
+    def search(
+        self,
+        vector: ArrayLike,
+        k: int,
+        exclude: NDArray[np.int32] = NO_ROWS,
+        allowed: NDArray[np.bool_] = ALL_ALLOWED,
+    ) -> RankedList:
+        """See `VectorIndex.search`."""
+        stored = self.vectors
+        query, is_zero = stored.query(vector)
+        stored.check_filter(allowed)
+        k = max(k, 0)
+        eligible = min(stored.live, int(np.count_nonzero(allowed))) if allowed.size else stored.live
+        if self._cells is not None and not is_zero and eligible > SCANNED + SCANNED_PER_ITEM * k:
+            wanted = (k + min(k, exclude.size)) * stored.rows.size // eligible
+            margin = self._cells.margin(wanted)
+            if margin < np.inf:
+                positions = self._cells.near(stored, query, k, margin, exclude, allowed)
+                found, _ = stored.rescored(positions, query, k, exclude, allowed)
+                if len(found) == k:
+                    return found
+        return stored.scan(query, k, exclude, allowed)
+
+    def _on(self, cells: Cells | None) -> Self:
+        self._cells = cells
+        return self
+
+    def _with(self, vectors: Vectors) -> Self:
+        return type(self)(vectors, self.settings, self.seed, self.threads)._on(self._cells)
+
+    def _save_more(self, folder: Path) -> dict[str, Any]:
+        if self._cells is not None:
+            write_component(folder / FOLDER, self._cells.arrays(), {})
+        return {}
+
+    @classmethod
+    def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IndexConfig, threads: int) -> Self:
+        index = cls(vectors, settings, meta["seed"], threads)
+        if vectors.rows.size == 0:
+            return index._on(None)
+        arrays, _ = read_component(folder / FOLDER)
+        return index._on(Cells.of_arrays(arrays, vectors, str(folder)))

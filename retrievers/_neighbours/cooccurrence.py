@@ -1,0 +1,157 @@
+"""Each item's neighbours by normalised co-occurrence."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from multirecall.kernels import Array, kernel, prefetch
+from multirecall.progress import Progress
+from multirecall.topk import best_keys, block_peaks, candidates_of, key_of, reached_by, reaching
+
+from .._sparse.rows import SparseRows
+from .retriever import in_blocks, powers
+
+AHEAD = 8
+"""Users whose items are on their way from memory while those of one are added up: lists lie far from each other, so
+that the processor, left to itself, would wait for the start of each. Speed only."""
+
+MOST_ITEMS = 10_000
+"""Items of a user that make pairs: the time grows with their square, so that a crawler would take most of it."""
+
+FETCHED = 128
+"""Bytes of a list that are asked for ahead; the processor expects the rest by itself. Speed only."""
+
+
+def cooccurring(
+    by_user: csr_array,
+    *,
+    user_exponent: float,
+    source_exponent: float,
+    target_exponent: float,
+    shrinkage: float,
+    n_neighbours: int,
+    threads: int,
+    progress: Progress,
+    task: str,
+) -> SparseRows:
+    """For each item its `n_neighbours` others of largest similarity, which is above 0.
+
+    With `x_ui` the entries of `by_user` (users × items, ≥ 0), `n_u = Σ_i x_ui` and `n_i = Σ_u x_ui²`:
+    `S[s → t] = Σ_u (x_us · x_ut / n_u^g) / (n_s^a · n_t^b + shrinkage^(a + b))`, with the exponents g of the user,
+    a of the source and b of the target. Of a user with more than 10,000 items, as many make pairs, spread evenly over
+    their rows.
+    """
+    if not by_user.data.all():
+        by_user = by_user.copy()
+        by_user.eliminate_zeros()
+    n_items = by_user.shape[1]
+    item_sums = np.bincount(by_user.indices, np.square(by_user.data), n_items)
+    user_sums = by_user.sum(axis=1)
+    by_user = thinned(by_user, MOST_ITEMS)
+    by_item = by_user.tocsc()
+    arguments = (
+        by_user.indptr.astype(np.int64),
+        by_user.indices.astype(np.uint16 if n_items <= 1 << 16 else np.int32),
+        by_user.data if (by_user.data != 1.0).any() else by_user.data[:0],
+        by_item.indptr.astype(np.int64),
+        by_item.indices.astype(np.int32),
+        by_item.data,
+        powers(user_sums, -user_exponent),
+        powers(item_sums, source_exponent),
+        powers(item_sums, target_exponent),
+        shrinkage ** (source_exponent + target_exponent),
+        n_neighbours,
+    )
+    return in_blocks(lambda start, stop: _neighbours(start, stop, *arguments), n_items, threads, progress, task)
+
+
+def thinned(matrix: csr_array, most: int) -> csr_array:
+    """The matrix with at most `most` entries in a row; those of a longer one are spread evenly over it."""
+    lengths = np.diff(matrix.indptr)
+    longer = np.flatnonzero(lengths > most)
+    if not longer.size:
+        return matrix
+    keep = np.repeat(lengths <= most, lengths)
+    for row in longer:
+        keep[matrix.indptr[row] + np.linspace(0, lengths[row] - 1, most).astype(np.int64)] = True
+    offsets = np.append(0, np.cumsum(keep))[matrix.indptr]
+    return csr_array((matrix.data[keep], matrix.indices[keep], offsets), shape=matrix.shape)
+
+
+@kernel
+def _neighbours(
+    start: int,
+    stop: int,
+    user_offsets: Array,
+    user_items: Array,
+    user_values: Array,
+    item_offsets: Array,
+    item_users: Array,
+    item_values: Array,
+    user_factors: Array,
+    source_powers: Array,
+    target_powers: Array,
+    shrinkage: float,
+    n_neighbours: int,
+) -> tuple[Array, Array, Array]:
+    """The best neighbours of the source items `start … stop - 1`: their counts, items and similarities.
+
+    `user_items` are int32, or uint16 where that is enough; `user_values` are empty if all are 1.
+    """
+    n_items = item_offsets.size - 1
+    weighted = user_values.size > 0
+    constant = np.float32(shrinkage)
+    sums = np.zeros(n_items, np.float32)
+    longest = np.diff(user_offsets).max() if user_offsets.size > 1 else 0
+    touched = np.empty(n_items + longest + 1, user_items.dtype)
+    all_similarities = np.empty(n_items, np.float32)
+    all_divisors = np.empty(n_items, np.float32)
+    lengths = np.zeros(stop - start, np.int64)
+    capacity = 0
+    for source in range(start, stop):
+        reach = 0
+        for entry in range(item_offsets[source], item_offsets[source + 1]):
+            user = item_users[entry]
+            reach += user_offsets[user + 1] - user_offsets[user]
+        capacity += min(reach, n_neighbours)
+    items = np.empty(capacity, np.int32)
+    scores = np.empty(capacity, np.float32)
+    filled = 0
+    for source in range(start, stop):
+        size = 0
+        for entry in range(item_offsets[source], item_offsets[source + 1]):
+            ahead = user_offsets[item_users[min(entry + AHEAD, item_users.size - 1)]]
+            prefetch(user_items, ahead, FETCHED)
+            if weighted:
+                prefetch(user_values, ahead, 2 * FETCHED)
+            user = item_users[entry]
+            factor = item_values[entry] * user_factors[user]
+            if factor > 0.0:
+                for pair in range(user_offsets[user], user_offsets[user + 1]):
+                    target = user_items[pair]
+                    total = sums[target]
+                    touched[size] = target
+                    size += total == 0.0
+                    sums[target] = total + (factor * user_values[pair] if weighted else factor)
+                size = min(size, n_items)
+        sums[source] = 0.0
+        similarities, divisors = all_similarities[:size], all_divisors[:size]
+        for position in range(size):
+            target = touched[position]
+            similarities[position] = sums[target]
+            divisors[position] = source_powers[source] * target_powers[target] + constant
+            sums[target] = 0.0
+        np.divide(similarities, divisors, similarities)
+        bits = similarities.view(np.int32)
+        peaks = block_peaks(bits)
+        places = reaching(bits, peaks, reached_by(peaks, n_neighbours))
+        keys = np.empty(places.size, np.int64)
+        for position in range(places.size):
+            keys[position] = key_of(bits[places[position]], touched[places[position]])
+        best, best_similarities = candidates_of(best_keys(keys, n_neighbours))
+        lengths[source - start] = best.size
+        items[filled : filled + best.size] = best
+        scores[filled : filled + best.size] = best_similarities
+        filled += best.size
+    return lengths, items[:filled], scores[:filled]

@@ -1,0 +1,273 @@
+"""The nearest others of every vector, found cell by cell: many vectors read the same cells, which stay in cache."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import Any, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from multirecall.kernels import Array, kernel
+from multirecall.lists import offsets_of
+from multirecall.progress import Progress
+from multirecall.topk import best_keys, candidates_of, key_of
+
+from .._index.kmeans import centroids_of, means, nearest
+
+CELLS_PER_ROOT = 8
+"""Cells for each square root of the number of vectors."""
+
+CELL = 256
+"""Most vectors of a cell: one with more is cut into several."""
+
+ASKED = 200
+"""Vectors whose true neighbours tell how far the others have to look."""
+
+ROUNDING = 1e-6
+"""Twice the error of a mean score, about, so that a cell that only reaches the lowest of a list is opened."""
+
+NONE_YET = 1e-30
+"""The least cosine of a list that is not full."""
+
+PENDING = 64
+"""Candidates beyond its length that a list takes in before it is cut to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """Distinct unit vectors, near ones in a cell, and the rows that have them.
+
+    Attributes:
+        values: float32 (n, dim), cell by cell.
+        starts: int64 (n_cells + 1,), cell `c` holds the vectors `starts[c]:starts[c + 1]`.
+        centroids: float32 (n_cells, dim), mean of each cell.
+        firsts: int64 (n + 1,), vector `i` is that of the rows `rows[firsts[i]:firsts[i + 1]]`.
+        rows: int32 (n_rows,), ascending for each vector.
+        heads: int32 (n,), the first row of each.
+        vectors: int32 (last row + 1,), which vector a row has.
+    """
+
+    values: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    centroids: NDArray[np.float32]
+    firsts: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    heads: NDArray[np.int32]
+    vectors: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.int32], units: NDArray[np.float32], rng: np.random.Generator) -> Self:
+        """Group the unit vectors `units` (n_rows, dim) of ascending `rows`."""
+        values, numbers = np.unique(units, axis=0, return_inverse=True)
+        n = len(values)
+        members = nearest(values, centroids_of(values, min(n, round(CELLS_PER_ROOT * np.sqrt(n))), rng))
+        order = np.argsort(members, kind="stable")
+        places = np.empty(n, np.int64)
+        places[order] = np.arange(n)
+        places = places[numbers.ravel()]
+        bounds = offsets_of(np.unique(members, return_counts=True)[1]).tolist()
+        starts = np.array([*chain.from_iterable(range(*bound, CELL) for bound in pairwise(bounds)), n])
+        values = values[order]
+        firsts = offsets_of(np.bincount(places, minlength=n))
+        by_vector = rows[np.argsort(places, kind="stable")]
+        vectors = np.full(rows[-1] + 1, -1, np.int32)
+        vectors[rows] = places
+        return cls(
+            values,
+            starts,
+            means(values, np.repeat(np.arange(starts.size - 1), np.diff(starts)), starts.size - 1)[0],
+            firsts,
+            by_vector,
+            by_vector[firsts[:-1]],
+            vectors,
+        )
+
+    def margin(self, n_best: int, recall: float, rng: np.random.Generator) -> float:
+        """Deviations above its mean score that a cell is to be thought to reach, so that `recall` of a list is found.
+
+        That many of the neighbours of vectors drawn at random stand in cells that it opens. A search opens more
+        cells, before it knows what its best reach, and so finds rather more.
+        """
+        drawn = rng.choice(len(self.values), min(len(self.values), ASKED), replace=False)
+        return float(np.quantile([self._needed(query, n_best) for query in self.values[drawn]], recall))
+
+    def _needed(self, query: NDArray[np.float32], n_best: int) -> NDArray[np.float32]:
+        """The margins that open the cells of the vectors nearest to `query`."""
+        scores = self.values @ query
+        best = np.argpartition(scores, -n_best)[-n_best:]
+        cells = np.searchsorted(self.starts, best, side="right") - 1
+        mean, deviation = (one[cells, 0] for one in expected(query[None], self.centroids))
+        lacking = scores[best].min() - mean
+        needed: NDArray[np.float32] = np.divide(lacking, deviation, out=np.zeros_like(lacking), where=deviation > 0)
+        return needed
+
+    def near(
+        self, queries: NDArray[np.float32], margin: float, n_best: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """See `near_lists`."""
+        found: tuple[NDArray[np.int32], NDArray[np.float32]] = near_lists(
+            queries, margin, n_best, self.values, self.starts, self.centroids, self.heads
+        )
+        return found
+
+
+def cell_lists(
+    units: NDArray[np.float32],
+    n_neighbours: int,
+    recall: float,
+    rng: np.random.Generator,
+    threads: int,
+    progress: Progress,
+    task: str,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """The nearest others of unit or zero vectors `units` (n, dim): about the share `recall` of those that there are.
+
+    Any number of threads finds the same.
+
+    Returns:
+        How many each has, up to `n_neighbours`, and the rows and cosines, above 0, of all, best first for each.
+    """
+    lengths = np.zeros(len(units), np.int64)
+    items = np.empty((len(units), n_neighbours), np.int32)
+    cosines = np.empty(items.shape, np.float32)
+    rows = np.flatnonzero(units.any(axis=1)).astype(np.int32)
+    if rows.size:
+        cells = Grouped.of(rows, units[rows], rng)
+        n_best = min(n_neighbours + 1, len(cells.values))
+        margin = cells.margin(n_best, recall, rng)
+
+        def find(start: int, stop: int) -> int:
+            found = cells.near(cells.values[start:stop], margin, n_best)
+            return write_lists(start, *found, cells.vectors, cells.firsts, cells.rows, lengths, items, cosines)
+
+        with ThreadPoolExecutor(threads) as pool, progress.task(task, rows.size) as advance:
+            for n_written in pool.map(find, cells.starts[:-1], cells.starts[1:]):
+                advance(n_written)
+    listed = np.arange(n_neighbours) < lengths[:, None]
+    return lengths, items[listed], cosines[listed]
+
+
+@njit(nogil=True, fastmath={"reassoc", "contract", "nnan", "nsz"})
+def _products(vector: Array, vectors: Array, products: Array) -> Any:
+    """Write the inner product with each of `vectors` (n, dim), and return the largest; all are finite."""
+    largest = np.float32(-np.inf)
+    for position in range(vectors.shape[0]):
+        total = np.float32(0.0)
+        for entry in range(vector.size):
+            total += vector[entry] * vectors[position, entry]
+        products[position] = total
+        largest = total if total > largest else largest
+    return largest
+
+
+@kernel
+def expected(queries: Array, centroids: Array) -> tuple[Array, Array]:
+    """Mean and deviation, float32 (n_cells, n), of the scores that unit vectors (n, dim) have in each cell.
+
+    As in `_cell_scan.expected` in `l2`, where a deviation grows with the distance, not with the length of the query:
+    for unit vectors it orders as the cosine does, and what they all have in common does not make cells look wide.
+    """
+    n_cells, dim = centroids.shape
+    mean = np.empty((n_cells, queries.shape[0]), np.float32)
+    deviation = np.empty_like(mean)
+    for cell in range(n_cells):
+        _products(centroids[cell], queries, mean[cell])
+        square = np.float32(0.0)
+        for value in centroids[cell]:
+            square += value * value
+        spread = np.sqrt(max(np.float32(1.0) - square, np.float32(0.0)) / np.float32(dim))
+        for query in range(queries.shape[0]):
+            distance = np.float32(1.0) + square - np.float32(2.0) * mean[cell, query]
+            deviation[cell, query] = spread * np.sqrt(distance if distance > 0 else np.float32(0.0))
+    return mean, deviation
+
+
+@kernel
+def near_lists(
+    queries: Array, margin: float, n_best: int, values: Array, starts: Array, centroids: Array, heads: Array
+) -> tuple[Array, Array]:
+    """The `n_best` of `values` nearest to each of `queries`, (n, n_best) and best first: their heads, and scores.
+
+    Where a list is shorter, head -1 and score 0 stand at its end. All read a cell one after another, if they do: if
+    its mean score and `margin` deviations reach the lowest of those that they have found. What most reach comes first.
+    """
+    reach, deviation = expected(queries, centroids)
+    reach += np.float32(margin) * deviation + np.float32(ROUNDING)
+    farness = np.empty(centroids.shape[0], np.float32)
+    for cell in range(farness.size):
+        farness[cell] = -reach[cell].sum()
+    bounds = np.full(queries.shape[0], NONE_YET, np.float32)
+    keys = np.empty((queries.shape[0], n_best + PENDING + CELL), np.int64)
+    sizes = np.zeros(queries.shape[0], np.int64)
+    scores = np.empty(CELL, np.float32)
+    bits = scores.view(np.int32)
+    for cell in np.argsort(farness):
+        start, stop = starts[cell], starts[cell + 1]
+        for query in range(sizes.size):
+            bound = bounds[query]
+            if reach[cell, query] < bound or _products(queries[query], values[start:stop], scores) < bound:
+                continue
+            size = sizes[query]
+            for place in range(stop - start):
+                keys[query, size] = key_of(bits[place], heads[start + place])
+                size += scores[place] >= bound
+            if size >= n_best + PENDING or (size >= n_best and bound == np.float32(NONE_YET)):
+                keys[query, :n_best] = best_keys(keys[query, :size], n_best)
+                size = n_best
+                bounds[query] = candidates_of(keys[query, n_best - 1 : n_best])[1][0]
+            sizes[query] = size
+    near = np.full((sizes.size, n_best), -1, np.int32)
+    found = np.zeros(near.shape, np.float32)
+    for query in range(sizes.size):
+        best, best_scores = candidates_of(best_keys(keys[query, : sizes[query]], n_best))
+        near[query, : best.size], found[query, : best.size] = best, best_scores
+    return near, found
+
+
+@kernel
+def write_lists(
+    start: int,
+    heads: Array,
+    scores: Array,
+    vectors: Array,
+    firsts: Array,
+    rows: Array,
+    lengths: Array,
+    items: Array,
+    cosines: Array,
+) -> int:
+    """Write the lists of the rows of the vectors from `start` on, whose `near_lists` are given; returns how many.
+
+    A list holds no more of the rows of one vector than its first, so no more of them are looked at.
+    """
+    n_best = items.shape[1] + 1
+    n_written = 0
+    for query in range(heads.shape[0]):
+        bits = scores[query].view(np.int32)
+        size = 0
+        for head in heads[query]:
+            if head >= 0:
+                size += min(firsts[vectors[head] + 1] - firsts[vectors[head]], n_best)
+        keys = np.empty(size, np.int64)
+        size = 0
+        for place in range(heads.shape[1]):
+            if heads[query, place] < 0 or (size >= n_best and bits[place] < bits[place - 1]):
+                break
+            vector = vectors[heads[query, place]]
+            for row in rows[firsts[vector] : min(firsts[vector + 1], firsts[vector] + n_best)]:
+                keys[size] = key_of(bits[place], row)
+                size += 1
+        near, found = candidates_of(best_keys(keys[:size], n_best))
+        for row in rows[firsts[start + query] : firsts[start + query + 1]]:
+            size = 0
+            for place in range(near.size):
+                if near[place] != row and size < items.shape[1]:
+                    items[row, size], cosines[row, size] = near[place], found[place]
+                    size += 1
+            lengths[row] = size
+            n_written += 1
+    return n_written

@@ -1,0 +1,83 @@
+"""What retrievers that serve from neighbour lists have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from multirecall.data import Dataset
+from multirecall.lists import RankedList
+from multirecall.progress import Progress
+from multirecall.protocols import Retriever
+from multirecall.query import Query
+from multirecall.storage import read_component, write_component
+from multirecall.validation import NonNegative
+
+from .._recency import recent
+from .._sparse.dense import DenseRows, rows_of_arrays
+from .._sparse.patched import PatchedRows
+from .._sparse.rows import SparseRows, Sums
+
+BLOCK = 256
+"""Source items that one task of a fit handles."""
+
+Exponent = Annotated[NonNegative, Field(le=3)]
+"""A power of a popularity."""
+
+Block = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+"""The neighbours of consecutive source items: how many each has, then items and similarities of all."""
+
+
+def in_blocks(
+    neighbours: Callable[[int, int], Block], n_items: int, threads: int, progress: Progress, task: str
+) -> SparseRows:
+    """Join what `neighbours(start, stop)` finds for each block of source items; several threads call it."""
+    starts = range(0, n_items, BLOCK)
+    blocks = []
+    with ThreadPoolExecutor(threads) as pool, progress.task(task, n_items) as advance:
+        for block in pool.map(lambda start: neighbours(start, min(start + BLOCK, n_items)), starts):
+            blocks.append(block)
+            advance(block[0].size)
+    return SparseRows.of_parts(blocks, n_items)
+
+
+def powers(sums: NDArray[Any], exponent: float) -> NDArray[np.float32]:
+    """`sums ** exponent` as float32, 0 where the sum is 0."""
+    found = np.zeros(sums.size)
+    np.power(sums, exponent, out=found, where=sums > 0)
+    return found.astype(np.float32)
+
+
+class NeighbourRetriever(Retriever):
+    """Scores an item by its similarity to the items of the history, summed with recency weights.
+
+    A subclass's `fit` sets `_neighbours` (item × item); what adds up to 0 or less is not proposed. Its config has a
+    `half_life` in items.
+    """
+
+    inline = True
+    filters = True
+    _neighbours: SparseRows | DenseRows | PatchedRows
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        """See `Retriever.retrieve`."""
+        sums = Sums(self._neighbours.n_columns)
+        self._neighbours.add(*recent(query, None, self.config.half_life), sums)
+        return sums.top_for(query, quota)
+
+    def save(self, folder: Path) -> None:
+        """See `Retriever.save`."""
+        write_component(folder, self._neighbours.arrays(), {})
+
+    @classmethod
+    def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
+        """See `Retriever.load`."""
+        path = cls(config)
+        path._neighbours = rows_of_arrays(read_component(folder)[0])
+        return path

@@ -1,0 +1,203 @@
+"""Ridge regression of each item on others, in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import spotrf, spotri
+from scipy.sparse import csr_array
+
+from multirecall.errors import CannotFit
+from multirecall.kernels import Array, fast_kernel, kernel
+from multirecall.progress import Progress
+
+from .._sparse.rows import SparseRows
+from .cooccurrence import cooccurring
+from .retriever import in_blocks
+
+
+def exact_weights(by_user: csr_array, regularisation: float) -> NDArray[np.float32]:
+    """The weights of every item in every other, float32 (n_items, n_items) by source and target, diagonal 0.
+
+    Memory: the result alone, in which the Gram matrix is built and inverted (Cholesky).
+
+    Raises:
+        CannotFit: the Gram matrix is not positive definite in float32.
+    """
+    n_items = by_user.shape[1]
+    gram = np.zeros((n_items, n_items), np.float32)
+    _add_gram(by_user.indptr, by_user.indices, by_user.data, gram)
+    gram.flat[:: n_items + 1] += np.float32(regularisation)
+    factor, _ = spotri(factored(gram, "ease"), lower=1, overwrite_c=1)
+    inverse: NDArray[np.float32] = factor.T
+    _to_weights(inverse)
+    return inverse
+
+
+def factored(gram: NDArray[np.float32], plugin: str) -> NDArray[np.float32]:
+    """The Cholesky factor of a matrix of which the upper triangle is given; overwrites it, in Fortran's order.
+
+    Raises:
+        CannotFit: it is not positive definite in float32.
+    """
+    factor, fault = spotrf(gram.T, lower=1, clean=0, overwrite_a=1)
+    if fault:
+        raise CannotFit(f"{plugin}: regularisation is too small for the log's weights; raise it")
+    found: NDArray[np.float32] = factor
+    return found
+
+
+def sparse_weights(
+    by_user: csr_array, regularisation: float, n_neighbours: int, threads: int, progress: Progress
+) -> SparseRows:
+    """The weights by source and target, where a target has weights of its `n_neighbours` most similar items only.
+
+    Raises:
+        CannotFit: a regression is not positive definite in float32.
+    """
+    similar = cooccurring(
+        by_user,
+        user_exponent=0.0,
+        source_exponent=0.5,
+        target_exponent=0.5,
+        shrinkage=0.0,
+        n_neighbours=n_neighbours,
+        threads=threads,
+        progress=progress,
+        task="ease: neighbours",
+    )
+    n_items = by_user.shape[1]
+    by_item = by_user.tocsc()
+    arguments = (
+        by_item.indptr.astype(np.int64),
+        by_item.indices.astype(np.int32),
+        by_item.data,
+        by_user.shape[0],
+        similar.offsets,
+        similar.columns,
+        regularisation,
+    )
+    targets = in_blocks(
+        lambda start, stop: _regressions(start, stop, *arguments),
+        n_items,
+        threads,
+        progress,
+        "ease: solving for weights",
+    )
+    if not np.isfinite(targets.values).all():
+        raise CannotFit("ease: regularisation is too small for the log's weights; raise it")
+    by_target = csr_array((targets.values, targets.columns, targets.offsets), shape=(n_items, n_items))
+    return SparseRows.of_matrix(by_target.T.tocsr())
+
+
+@kernel
+def _add_gram(offsets: Array, items: Array, values: Array, gram: Array) -> None:
+    """Add `XᵀX` to the upper triangle of `gram`; the items of a user ascend."""
+    for user in range(offsets.size - 1):
+        for left in range(offsets[user], offsets[user + 1]):
+            row, value = gram[items[left]], values[left]
+            for right in range(left, offsets[user + 1]):
+                row[items[right]] += value * values[right]
+
+
+@kernel
+def _to_weights(inverse: Array) -> None:
+    """Turn an inverse `P`, of which the upper triangle is given, into the weights `-P_st / P_tt` in place."""
+    n = inverse.shape[0]
+    diagonal = np.empty(n, np.float32)
+    for row in range(n):
+        diagonal[row] = inverse[row, row]
+        inverse[row, row] = 0.0
+        for column in range(row):
+            inverse[row, column] = -inverse[column, row] / diagonal[column]
+    for row in range(n):
+        for column in range(row + 1, n):
+            inverse[row, column] /= -diagonal[column]
+
+
+@kernel
+def _regressions(
+    start: int,
+    stop: int,
+    offsets: Array,
+    users: Array,
+    values: Array,
+    n_users: int,
+    neighbour_offsets: Array,
+    neighbours: Array,
+    regularisation: float,
+) -> tuple[Array, Array, Array]:
+    """The regressions of the targets `start … stop - 1`: how many sources each has, the sources, their weights.
+
+    Args:
+        start, stop: the targets.
+        offsets, users, values: the users of each item and their weights on it, as CSR.
+        n_users: how many there are.
+        neighbour_offsets, neighbours: the sources of each target, as CSR.
+        regularisation: the ridge penalty.
+    """
+    first = neighbour_offsets[start]
+    found = neighbours[first : neighbour_offsets[stop]].copy()
+    weights = np.empty(found.size, np.float32)
+    last_of = np.full(n_users, -1, np.int32)
+    for target in range(start, stop):
+        low, high = neighbour_offsets[target], neighbour_offsets[target + 1]
+        chosen = np.append(neighbours[low:high], np.int32(target))
+        gram = _local_gram(chosen, offsets, users, values, last_of)
+        weights[low - first : high - first] = _solved(gram, regularisation)
+    return np.diff(neighbour_offsets[start : stop + 1]), found, weights
+
+
+@kernel
+def _local_gram(chosen: Array, offsets: Array, users: Array, values: Array, last_of: Array) -> Array:
+    """The lower triangle of the Gram matrix of a few items, float32.
+
+    The items of a user are chained as they are met: `last_of[user]` is the user's newest entry, -1 before and after.
+    """
+    n_entries = 0
+    for item in chosen:
+        n_entries += offsets[item + 1] - offsets[item]
+    before = np.empty(n_entries, np.int32)
+    places = np.empty(n_entries, np.int32)
+    entry_values = np.empty(n_entries, np.float32)
+    gram = np.zeros((chosen.size, chosen.size), np.float32)
+    entry = 0
+    for place in range(chosen.size):
+        row = gram[place]
+        for position in range(offsets[chosen[place]], offsets[chosen[place] + 1]):
+            user, value = users[position], values[position]
+            places[entry], entry_values[entry], before[entry] = place, value, last_of[user]
+            last_of[user] = entry
+            other = np.int32(entry)
+            while other >= 0:
+                row[places[other]] += value * entry_values[other]
+                other = before[other]
+            entry += 1
+    for item in chosen:
+        for position in range(offsets[item], offsets[item + 1]):
+            last_of[users[position]] = -1
+    return gram
+
+
+@fast_kernel
+def _solved(gram: Array, regularisation: float) -> Array:
+    """The ridge regression of the last item of a Gram matrix (lower triangle, overwritten) on the others.
+
+    Cholesky, `L Lᵀ w = b`, by rows; the last row of the factor is `L⁻¹ b`, as it would be computed anyway.
+    """
+    n = gram.shape[0] - 1
+    for row in range(n + 1):
+        for column in range(min(row + 1, n)):
+            total = gram[row, column]
+            if row == column:
+                total += np.float32(regularisation)
+            left, right = gram[row], gram[column]
+            for inner in range(column):
+                total -= left[inner] * right[inner]
+            gram[row, column] = np.sqrt(total) if row == column else total / gram[column, column]
+    solution = gram[n, :n].copy()
+    for row in range(n - 1, -1, -1):
+        solution[row] /= gram[row, row]
+        for column in range(row):
+            solution[column] -= solution[row] * gram[row, column]
+    return solution

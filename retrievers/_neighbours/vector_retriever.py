@@ -1,0 +1,91 @@
+"""Item vectors that are served by neighbour lists, and how items join them without a fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.data import Changes, Dataset
+from multirecall.lists import RankedList
+from multirecall.progress import Progress
+from multirecall.query import Query
+from multirecall.storage import read_component, write_component
+
+from .._recency import recent
+from .._sparse.patched import PatchedRows
+from .._sparse.rows import Sums
+from .._text.cold_start import ColdRule, with_cold_items
+from .._units import unit_rows
+from .._vector_table import VectorTable
+from .knn import joining, nearest_neighbours
+from .retriever import NeighbourRetriever
+
+
+class VectorNeighbourRetriever(NeighbourRetriever):
+    """Scores an item by its cosine to the items of the history, summed with recency weights.
+
+    An item counts for itself, with a cosine of 1, and for its nearest neighbours. A subclass's `fit` trains vectors
+    and calls `_serve`; its config has `neighbours`, how many each item has, and a `half_life` in items.
+    """
+
+    live = frozenset({"items"})
+    _neighbours: PatchedRows
+    _units: VectorTable
+    _cold: ColdRule
+
+    def _serve(
+        self, vectors: NDArray[np.float32], data: Dataset, n_similar: int, progress: Progress, task: str
+    ) -> None:
+        """Keep the neighbours of `vectors` (n_items, dim); an item without interactions gets the mean of its like.
+
+        Args:
+            vectors: of the items; those of items without interactions do not count.
+            data: what the vectors were trained on.
+            n_similar: items of like features that make such a mean.
+            progress: told of the search for neighbours, as `task`.
+            task: what the progress is shown as.
+        """
+        vectors, self._cold = with_cold_items(vectors, data, n_similar)
+        self._units = VectorTable.of(unit_rows(vectors))
+        lists = nearest_neighbours(vectors, self.config.neighbours, progress, task, threads=self.config.threads)
+        self._neighbours = PatchedRows.sorted(lists)
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        """See `Retriever.retrieve`."""
+        items, weights = recent(query, None, self.config.half_life)
+        sums = Sums(self._neighbours.n_columns)
+        sums.add(items, weights)
+        self._neighbours.add(items, weights, sums)
+        return sums.top_for(query, quota)
+
+    def with_changes(self, changes: Changes) -> Self:
+        """See `Retriever.with_changes`; `n_items · dim` multiplications for each item that joins or changes."""
+        if not changes.touched.size:
+            return self
+        rows = self._cold.unlearnt(changes.touched)
+        units = unit_rows(self._cold.vectors(changes.data.items, rows, self._units))
+        path = type(self)(self.config)
+        path._cold, path._units = self._cold, self._units.with_rows(rows, units)
+        known = rows[rows < len(self._units)]
+        former = self._neighbours.without(known) if known.size else self._neighbours
+        found = joining(rows, path._units.whole(), former.base, self.config.neighbours)
+        path._neighbours = former.patched(*found, changes.data.n_items, changes.data.n_items)
+        return path
+
+    def save(self, folder: Path) -> None:
+        """See `Retriever.save`."""
+        super().save(folder)
+        write_component(folder / "units", {"units": self._units.whole()}, {})
+        self._cold.save(folder / "cold")
+
+    @classmethod
+    def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
+        """See `Retriever.load`."""
+        path = cls(config)
+        path._units = VectorTable.of(read_component(folder / "units")[0]["units"])
+        path._neighbours = PatchedRows.of_arrays(read_component(folder)[0], len(path._units))
+        path._cold = ColdRule.load(folder / "cold")
+        return path

@@ -1,0 +1,1 @@
+"""Sparse rows: scores summed along them, patches for live changes."""

@@ -1,0 +1,56 @@
+"""Serving from a dense matrix of scores between items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.kernels import Array, kernel
+
+from .rows import Arrays, SparseRows, Sums
+
+
+@dataclass(frozen=True, slots=True)
+class DenseRows:
+    """A dense matrix by rows, which adds up like `SparseRows`.
+
+    Attributes:
+        values: float32 (n_rows, n_columns), C-contiguous.
+    """
+
+    values: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        sums = Sums(self.n_columns)
+        self.add(np.zeros(0, np.int32), np.zeros(0, np.float32), sums)
+        sums.top(1)
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of the matrix."""
+        return int(self.values.shape[1])
+
+    def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
+        """Add `Σ weight · row` to `sums`; weights ≥ 0."""
+        _add(rows, weights, self.values, sums.totals)
+        sums.size = -1
+
+    def arrays(self) -> Arrays:
+        """What `rows_of_arrays` rebuilds it from."""
+        return {"dense": self.values}
+
+
+def rows_of_arrays(arrays: Arrays) -> SparseRows | DenseRows:
+    """The square matrix that `arrays()` of either kind was taken from."""
+    return DenseRows(arrays["dense"]) if "dense" in arrays else SparseRows.of_arrays(arrays, arrays["offsets"].size - 1)
+
+
+@kernel
+def _add(rows: Array, weights: Array, values: Array, totals: Array) -> None:
+    for position in range(rows.size):
+        row, weight = values[rows[position]], weights[position]
+        if weight != 0.0:
+            for column in range(totals.size):
+                totals[column] += weight * row[column]

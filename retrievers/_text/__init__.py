@@ -1,0 +1,1 @@
+"""Item features as terms: an inverted index, its live changes, and items without interactions."""

@@ -1,0 +1,122 @@
+"""An inverted index over sets, scored by Jaccard overlap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.data.features import taken_runs
+from multirecall.kernels import Array, kernel
+from multirecall.lists import offsets_of
+
+from .._sparse.rows import Arrays, Sums
+from .terms import TermCounts
+
+
+@dataclass(frozen=True, slots=True)
+class SetIndex:
+    """The sets of all items, and for each term the items that hold it.
+
+    Attributes:
+        set_offsets: int64 (n_items + 1,).
+        set_terms: int32 (n,).
+        posting_offsets: int64 (n_terms + 1,).
+        posting_items: int32 (n,).
+    """
+
+    set_offsets: NDArray[np.int64]
+    set_terms: NDArray[np.int32]
+    posting_offsets: NDArray[np.int64]
+    posting_items: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, counts: TermCounts, n_terms: int, n_items: int) -> SetIndex:
+        """Index the sets."""
+        by_item = np.argsort(counts.items, kind="stable")
+        by_term = np.argsort(counts.terms, kind="stable")
+        return cls(
+            offsets_of(np.bincount(counts.items, minlength=n_items)),
+            counts.terms[by_item],
+            offsets_of(np.bincount(counts.terms, minlength=n_terms)),
+            counts.items[by_term],
+        )
+
+    def add_similar(self, items: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
+        """Add `Σ_h weight_h · |T_h ∩ T_i| / |T_h ∪ T_i|` to each item `i` that shares a term with some `h`."""
+        offsets, places = taken_runs(self.set_offsets, items)
+        self._add(offsets, self.set_terms[places], np.diff(offsets), weights, sums)
+
+    def add_overlap(self, terms: NDArray[np.int32], size: int, weight: float, sums: Sums) -> None:
+        """Add the weighted overlap with one set of `size` terms, of which `terms` are known here."""
+        self._add(np.array([0, terms.size]), terms, np.array([size]), np.array([weight], np.float32), sums)
+
+    def arrays(self) -> Arrays:
+        """The attributes by name."""
+        return {
+            "set_offsets": self.set_offsets,
+            "set_terms": self.set_terms,
+            "posting_offsets": self.posting_offsets,
+            "posting_items": self.posting_items,
+        }
+
+    def _add(
+        self,
+        offsets: NDArray[np.int64],
+        terms: NDArray[np.int32],
+        sizes: NDArray[np.int64],
+        weights: NDArray[np.float32],
+        sums: Sums,
+    ) -> None:
+        sums.size = _add_overlaps(
+            offsets,
+            terms,
+            sizes,
+            weights,
+            self.set_offsets,
+            self.posting_offsets,
+            self.posting_items,
+            sums.totals,
+            sums.touched,
+            sums.size,
+        )
+
+
+@kernel
+def _add_overlaps(
+    query_offsets: Array,
+    query_terms: Array,
+    query_sizes: Array,
+    weights: Array,
+    set_offsets: Array,
+    posting_offsets: Array,
+    posting_items: Array,
+    totals: Array,
+    touched: Array,
+    size: int,
+) -> int:
+    """For each query set, count the terms that items share with it, then add the weighted Jaccard overlap."""
+    shared = np.zeros(set_offsets.size - 1, np.int32)
+    holders = np.empty(set_offsets.size - 1, np.int32)
+    for query in range(query_sizes.size):
+        n_holders = 0
+        for position in range(query_offsets[query], query_offsets[query + 1]):
+            term = query_terms[position]
+            for entry in range(posting_offsets[term], posting_offsets[term + 1]):
+                item = posting_items[entry]
+                if shared[item] == 0:
+                    holders[n_holders] = item
+                    n_holders += 1
+                shared[item] += 1
+        for position in range(n_holders):
+            item = holders[position]
+            union = query_sizes[query] + set_offsets[item + 1] - set_offsets[item] - shared[item]
+            if size == touched.size:
+                size = -1
+            if size >= 0 and totals[item] == 0.0:
+                touched[size] = item
+                size += 1
+            totals[item] += np.float32(weights[query] * shared[item] / union)
+            shared[item] = 0
+    return size

@@ -1,0 +1,132 @@
+"""Postings that take new and changed items without being built anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.data.features import taken_runs
+from multirecall.storage import read_component, write_component
+from multirecall.topk import ALL_ALLOWED, NO_ROWS, top_k
+
+from .._sparse.rows import Sums
+from .postings import FieldTerms, Postings, Statistics
+
+MERGED_FROM = 0.1
+"""Changed items, as a share of all, from which on they are merged into one index again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LivePostings:
+    """An index and a small one over it, for items that are new or have changed since it was built.
+
+    Attributes:
+        base: the large index.
+        overlay: the index of the changed items, numbered by their place in `changed`.
+        changed: item rows, int32, sorted: the base says nothing of them.
+        n_items: items of the catalogue.
+    """
+
+    base: Postings
+    overlay: Postings
+    changed: NDArray[np.int32]
+    n_items: int
+
+    @classmethod
+    def of(cls, base: Postings) -> Self:
+        """Nothing has changed."""
+        none = np.empty(0, np.float32)
+        nothing = Postings.of_items(base.statistics, np.zeros(1, np.int64), NO_ROWS, none, none)
+        return cls(base, nothing, NO_ROWS, base.n_items)
+
+    def with_changes(
+        self, changed: NDArray[np.int32], fields: Sequence[FieldTerms], n_items: int, k1: float, *, merge: bool = False
+    ) -> Self:
+        """The same with other terms for the items `changed` (sorted rows), to which all former ones belong.
+
+        Args:
+            changed: item rows.
+            fields: their terms, items numbered by their place in `changed`.
+            n_items: items of the catalogue now.
+            k1: see `Postings.of`.
+            merge: merge now, and not only once many items have changed.
+        """
+        overlay = Postings.under(self.base.statistics, fields, changed.size, k1)
+        live = type(self)(self.base, overlay, changed, n_items)
+        return type(self).of(live.merged()) if merge or changed.size > MERGED_FROM * n_items else live
+
+    def merged(self) -> Postings:
+        """One index of all items, under the same statistics."""
+        rows = np.full(self.n_items, -1, np.int64)
+        rows[: self.base.n_items] = np.arange(self.base.n_items)
+        rows[self.changed] = self.base.n_items + np.arange(self.changed.size)
+        parts = self.base.profiles, self.overlay.profiles
+        start = parts[0].offsets[-1]
+        offsets, places = taken_runs(np.concatenate([parts[0].offsets, start + parts[1].offsets[1:]]), rows)
+        return Postings.of_items(
+            self.base.statistics,
+            offsets,
+            np.concatenate([part.columns for part in parts])[places],
+            np.concatenate([self.base.item_impacts.values, self.overlay.item_impacts.values])[places],
+            np.concatenate([part.values for part in parts])[places],
+        )
+
+    def profile(
+        self, items: NDArray[np.int32], weights: NDArray[np.float32], n_terms: int, n_postings: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """See `Postings.profile`; items are added in their order, whichever index holds them."""
+        if not self.changed.size:
+            return self.base.profile(items, weights, n_terms, n_postings)
+        places = np.searchsorted(self.changed, items)
+        is_changed = self.changed[np.minimum(places, self.changed.size - 1)] == items
+        sums = Sums(self.base.profiles.n_columns)
+        for run in np.split(np.arange(items.size), np.flatnonzero(np.diff(is_changed)) + 1):
+            if run.size and is_changed[run[0]]:
+                self.overlay.profiles.add(places[run].astype(np.int32), weights[run], sums)
+            elif run.size:
+                self.base.profiles.add(items[run], weights[run], sums)
+        return self.base.statistics.heaviest(sums, n_terms, n_postings)
+
+    def search(
+        self,
+        terms: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        k: int,
+        exclude: NDArray[np.int32] = NO_ROWS,
+        allowed: NDArray[np.bool_] = ALL_ALLOWED,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """See `Postings.search`; `terms` and weights in any order."""
+        terms, weights = self.base.ordered(terms, weights)
+        n_base = self.base.n_items
+        if not self.changed.size:
+            return self.base.search(terms, weights, k, exclude, allowed)
+        gone = np.concatenate([exclude, self.changed])
+        items, scores = self.base.search(terms, weights, k, gone, allowed[:n_base])
+        places = np.flatnonzero(np.isin(self.changed, exclude)).astype(np.int32)
+        own_allowed = allowed[self.changed] if allowed.size else ALL_ALLOWED
+        places, own_scores = self.overlay.search(terms, weights, k, places, own_allowed)
+        both = np.concatenate([items, self.changed[places]]), np.concatenate([scores, own_scores])
+        found: tuple[NDArray[np.int32], NDArray[np.float32]] = top_k(*both, k)
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Write it into `folder`."""
+        write_component(folder / "statistics", self.base.statistics.arrays(), {"n_items": self.n_items})
+        write_component(folder / "base", self.base.arrays(), {})
+        write_component(folder / "overlay", {**self.overlay.arrays(), "changed": self.changed}, {})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        arrays, meta = read_component(folder / "statistics")
+        statistics = Statistics(**arrays)
+        base, _ = read_component(folder / "base")
+        overlay, _ = read_component(folder / "overlay")
+        changed = overlay.pop("changed")
+        large, small = Postings.of_arrays(statistics, base), Postings.of_arrays(statistics, overlay)
+        return cls(large, small, changed, meta["n_items"])

@@ -1,0 +1,1 @@
+"""Retrievers whose user vector a trained network computes."""

@@ -1,0 +1,88 @@
+"""Checkpoints of a two-tower training on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.errors import BundleError, ConfigError
+from multirecall.storage import MANIFEST, read_component, verified_manifest, write_component, write_manifest
+
+from .config import TwoTowerConfig
+from .data import TrainingData
+
+SPEED_ONLY = {"checkpoint", "threads", "device", "precision", "index"}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder for the state of one training after an epoch; each training has one of its own.
+
+    Attributes:
+        folder: where; a folder of the same name and `.new` beside it is being written.
+    """
+
+    folder: Path
+
+    @classmethod
+    def of(cls, parent: str, data: TrainingData, config: TwoTowerConfig, rng: np.random.Generator) -> Self:
+        """The checkpoint below `parent` of a training on `data` with `config` that begins in the state of `rng`.
+
+        Raises:
+            ConfigError: `parent` is not a folder, or cannot be made.
+        """
+        digest = hashlib.sha256(config.model_dump_json(exclude=SPEED_ONLY).encode())
+        meta = data.user_profile.meta(), data.item_profile.meta(), data.log.ordered, rng.bit_generator.state
+        digest.update(json.dumps(meta, sort_keys=True).encode())
+        log = data.log
+        for array in (log.users, log.items, log.weights, data.held_out, data.held_out_gaps):
+            digest.update(np.ascontiguousarray(array).data)
+        for bags in (data.users, data.items):
+            for array in (bags.offsets, bags.tokens, bags.weights):
+                digest.update(np.ascontiguousarray(array).data)
+        folder = Path(parent) / f"two-tower-{digest.hexdigest()[:16]}"
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise ConfigError(f"two_tower: checkpoint {parent!r} is no folder ({fault.strerror}); name one") from None
+        return cls(folder)
+
+    def write(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
+        """Replace what the folder holds; a crash leaves the old or the new state.
+
+        Raises:
+            BundleError: the folder cannot be written.
+        """
+        try:
+            shutil.rmtree(self._fresh, ignore_errors=True)
+            write_component(self._fresh, arrays, meta)
+            write_manifest(self._fresh, {})
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self._fresh.rename(self.folder)
+        except OSError as fault:
+            raise BundleError(f"checkpoint {self.folder}: cannot be written ({fault}); check the disk") from None
+
+    def read(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+        """The state in the folder, or None where there is none.
+
+        Raises:
+            BundleError: a file is damaged.
+        """
+        for found in (self.folder, self._fresh):
+            if (found / MANIFEST).exists():
+                verified_manifest(found)
+                arrays, meta = read_component(found)
+                return {name: np.array(array) for name, array in arrays.items()}, meta
+        return None
+
+    @property
+    def _fresh(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.new")

@@ -1,0 +1,237 @@
+"""Features as weighted tokens, in which a missing and an unseen value are tokens of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.data import Categorical, Feature, Numeric, Tags, Text
+from multirecall.data.words import FNV_PRIME, Words
+from multirecall.kernels import Array, kernel
+from multirecall.lists import offsets_of
+from multirecall.vocabulary import Id
+
+from .bags import Bags
+
+MISSING, UNSEEN, FIRST = 0, 1, 2
+"""Tokens of a field, from its first one: no value, a value that training did not have, and then its values."""
+
+EXTREME = 4.0
+"""Standard deviations at which a standardised number is cut."""
+
+LARGEST = 1e150
+"""A number beyond it counts as it: the squares of larger ones overflow."""
+
+SECONDS_PER_YEAR, SECONDS_PER_WEEK = 31_556_952, 604_800
+
+Tokens = tuple[list[int], list[float]]
+"""Tokens and their weights, of one value: a request has few, so lists are faster than arrays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """How the values of one feature become tokens.
+
+    A category is a token; a list of `n` categories is `n` tokens of weight `n ** -0.5`; a number is one token whose
+    weight is the standardised value; a datetime has, beside that, the sine and cosine of its place in the year and
+    in the week; a text is the hashes of its words and of pairs of neighbouring words, also of weight `n ** -0.5`.
+
+    Attributes:
+        kind: kind of the feature.
+        size: how many tokens the field has.
+        mean: of a number or datetime.
+        scale: its standard deviation, > 0.
+        categories: the token of each category of a categorical or list-valued field.
+    """
+
+    kind: str
+    size: int
+    mean: float
+    scale: float
+    categories: Mapping[Id, int]
+
+    @classmethod
+    def of(cls, feature: Feature, text_buckets: int) -> Self:
+        """The field that `feature` is training data of."""
+        if isinstance(feature, Text):
+            return cls("text", FIRST + text_buckets, 0.0, 1.0, {})
+        if isinstance(feature, Numeric):
+            present = np.clip(feature.values[~np.isnan(feature.values)], -LARGEST, LARGEST)
+            mean, deviation = (float(present.mean()), float(present.std())) if present.size else (0.0, 0.0)
+            size = FIRST + (5 if feature.kind == "datetime" else 1)
+            return cls(feature.kind, size, mean, deviation or 1.0, {})
+        return cls(feature.kind, FIRST + len(feature.categories), 0.0, 1.0, _numbered(feature.categories.ids()))
+
+    def bags(self, feature: Feature) -> Bags:
+        """The tokens of every row of the training data's feature."""
+        if isinstance(feature, Categorical):
+            tokens = np.where(feature.codes < 0, MISSING, feature.codes + FIRST)
+            return _singles(tokens.astype(np.int32), np.ones(tokens.size))
+        if isinstance(feature, Tags):
+            return _spread(feature.offsets, feature.codes + FIRST)
+        if isinstance(feature, Text):
+            return _spread(*self._hashed(feature))
+        missing = np.isnan(feature.values)
+        columns = numbers(feature.values[~missing], self.mean, self.scale, self.kind == "datetime")
+        offsets = offsets_of(np.where(missing, 1, columns.shape[1]))
+        tokens, weights = np.full(offsets[-1], MISSING, np.int32), np.ones(offsets[-1], np.float32)
+        places = offsets[:-1][~missing][:, None] + np.arange(columns.shape[1])
+        tokens[places], weights[places] = FIRST + np.arange(columns.shape[1]), columns
+        return Bags(offsets, tokens, weights)
+
+    def tokens(self, value: Any) -> Tokens:
+        """The tokens of one value, None for none; as `bags` gives them for a row."""
+        if value is None:
+            return [MISSING], [1.0]
+        if self.kind == "categorical":
+            return [self.categories.get(value, UNSEEN)], [1.0]
+        if self.kind in ("number", "datetime"):
+            weights = numbers(np.array([value], np.float64), self.mean, self.scale, self.kind == "datetime")[0].tolist()
+            return list(range(FIRST, FIRST + len(weights))), weights
+        if self.kind == "text":
+            tokens = self._hashed(Text.of([value]))[1].tolist()
+        else:
+            tokens = [self.categories.get(one, UNSEEN) for one in (value if isinstance(value, list) else [value])]
+        return (tokens, [len(tokens) ** -0.5] * len(tokens)) if tokens else ([MISSING], [1.0])
+
+    def _hashed(self, texts: Text) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Where the tokens of each text begin, and the tokens."""
+        words = Words.of(texts)
+        offsets, tokens = hashed(words.offsets, words.hashes[words.numbers], FIRST, self.size - FIRST)
+        return offsets, tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The id and the features of items, or of users, as tokens of one table.
+
+    Token 0 is an unknown id, the next `n_ids` are the ids, then come the tokens of each field.
+
+    Attributes:
+        n_ids: rows that have a token.
+        fields: by name, with the first token of each.
+    """
+
+    n_ids: int
+    fields: Mapping[str, tuple[int, Field]]
+
+    @classmethod
+    def of(cls, features: Mapping[str, Feature], n_ids: int, text_buckets: int) -> Self:
+        """A profile of `n_ids` ids and these features."""
+        fields = {}
+        first = 1 + n_ids
+        for name, feature in features.items():
+            fields[name] = first, Field.of(feature, text_buckets)
+            first += fields[name][1].size
+        return cls(n_ids, fields)
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are."""
+        return 1 + self.n_ids + sum(field.size for _, field in self.fields.values())
+
+    def bags(self, features: Mapping[str, Feature], known: NDArray[np.bool_]) -> Bags:
+        """The bag of every row, id first; `known`, bool (n,), says whose id has a token."""
+        ids = np.where(known, 1 + np.arange(known.size), 0).astype(np.int32)
+        parts = [_singles(ids, np.ones(known.size))]
+        for name, (first, field) in self.fields.items():
+            own = field.bags(features[name])
+            parts.append(replace(own, tokens=own.tokens + np.int32(first)))
+        return Bags.joined(parts, known.size)
+
+    def tokens(self, row: int, values: Mapping[str, Any]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The bag of one row, -1 for an unknown one, with these feature values."""
+        tokens, weights = [1 + row if row < self.n_ids else 0], [1.0]
+        for name, (first, field) in self.fields.items():
+            own, shares = field.tokens(values.get(name))
+            tokens += [first + token for token in own]
+            weights += shares
+        return np.array(tokens, np.int32), np.array(weights, np.float32)
+
+    def unseen(self) -> NDArray[np.int32]:
+        """For each token the one that stands for its being unknown, or the token itself where none does, (size,)."""
+        instead = np.arange(self.size, dtype=np.int32)
+        instead[: 1 + self.n_ids] = 0
+        for first, field in self.fields.values():
+            if field.kind not in ("number", "datetime"):
+                instead[first + FIRST : first + field.size] = first + UNSEEN
+        return instead
+
+    def meta(self) -> dict[str, Any]:
+        """What `of_meta` rebuilds it from, beside `arrays`."""
+        fields = [[name, field.kind, field.size, field.mean, field.scale] for name, (_, field) in self.fields.items()]
+        return {"n_ids": self.n_ids, "fields": fields}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The categories of each field."""
+        return {
+            f"categories{number}": np.array(list(field.categories))
+            for number, (_, field) in enumerate(self.fields.values())
+        }
+
+    @classmethod
+    def of_meta(cls, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The profile that `meta()` and `arrays()` were taken from."""
+        fields = {}
+        first = 1 + meta["n_ids"]
+        for number, (name, kind, size, mean, scale) in enumerate(meta["fields"]):
+            fields[name] = first, Field(kind, size, mean, scale, _numbered(arrays[f"categories{number}"]))
+            first += size
+        return cls(meta["n_ids"], fields)
+
+
+def _numbered(categories: NDArray[Any]) -> dict[Id, int]:
+    return {category: FIRST + code for code, category in enumerate(categories.tolist())}
+
+
+def _singles(tokens: NDArray[np.int32], weights: NDArray[Any]) -> Bags:
+    return Bags(np.arange(tokens.size + 1, dtype=np.int64), tokens, weights.astype(np.float32))
+
+
+def _spread(offsets: NDArray[np.int64], tokens: NDArray[np.int32]) -> Bags:
+    """Bags of equal weights whose squares sum to 1; an empty one has the token for no value."""
+    lengths = np.diff(offsets)
+    filled = offsets_of(np.maximum(lengths, 1))
+    every = np.full(filled[-1], MISSING, np.int32)
+    every[np.arange(tokens.size) + np.repeat(filled[:-1] - offsets[:-1], lengths)] = tokens
+    sizes = np.maximum(lengths, 1)
+    return Bags(filled, every, np.repeat(sizes**-0.5, sizes).astype(np.float32))
+
+
+@kernel
+def numbers(values: Array, mean: float, scale: float, is_datetime: bool) -> Array:
+    """The weights of the tokens of each value, float32 (n, 1), or (n, 5) of a datetime in epoch seconds."""
+    weights = np.empty((values.size, 5 if is_datetime else 1), np.float32)
+    for row in range(values.size):
+        weights[row, 0] = min(max((values[row] - mean) / scale, -EXTREME), EXTREME)
+        if is_datetime:
+            for place, period in ((1, SECONDS_PER_YEAR), (3, SECONDS_PER_WEEK)):
+                phase = 2 * np.pi * (values[row] / period % 1)
+                weights[row, place], weights[row, place + 1] = np.sin(phase), np.cos(phase)
+    return weights
+
+
+@kernel
+def hashed(offsets: Array, words: Array, first: int, n_buckets: int) -> tuple[Array, Array]:
+    """The tokens `first …` of each text: its words and pairs of neighbouring words, hashed into buckets.
+
+    `words` are their hashes, uint64, which int64 `offsets` (n + 1,) cut into texts. Returns int64 offsets (n + 1,) and
+    int32 tokens.
+    """
+    tokens = np.empty(2 * words.size, np.int32)
+    ends = np.zeros(offsets.size, np.int64)
+    size = 0
+    for text in range(offsets.size - 1):
+        for place in range(offsets[text], offsets[text + 1]):
+            tokens[size] = first + np.int64(words[place] % np.uint64(n_buckets))
+            size += 1
+            if place > offsets[text]:
+                pair = (words[place - 1] * np.uint64(FNV_PRIME)) ^ words[place]
+                tokens[size] = first + np.int64(pair % np.uint64(n_buckets))
+                size += 1
+        ends[text + 1] = size
+    return ends, tokens[:size]

@@ -1,0 +1,216 @@
+"""A two-tower model in training: its tables, its networks, and one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from multirecall.data.features import taken_runs
+
+from .bags import Bags
+from .config import TwoTowerConfig
+from .data import TrainingData
+from .encoders import Net, PooledEncoder, TokenBags, UserEncoder
+from .histories import Windows
+from .losses import LOSSES, BlockwiseLoss, Columns
+from .mlp import Vectors
+from .negatives import Sampler
+from .sparse_adamw import Table
+
+HARD_PER_USER = 8
+"""Hard negatives that are mined from the list of one user."""
+
+CHUNK = 65_536
+"""Items whose vectors are computed at a time."""
+
+SPREAD = 0.1
+"""Standard deviation of new embeddings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Users as rows, with the histories and the targets (item rows) of the examples, and the examples' weights."""
+
+    users: NDArray[np.int32]
+    histories: Windows
+    targets: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+
+class TwoTowerModel:
+    """Tables and networks on one device, and how a batch moves them."""
+
+    def __init__(self, data: TrainingData, config: TwoTowerConfig, device: torch.device, dtype: torch.dtype) -> None:
+        """Draw new embeddings and weights from torch's random stream."""
+        self.data, self.config, self.device, self.dtype = data, config, device, dtype
+        dim = config.dim
+        n_items = data.log.n_items
+        sizes = {"users": data.user_profile.size, "history": n_items, "items": data.item_profile.size}
+        self.tables = {name: Table((torch.randn(size, dim) * SPREAD).to(device)) for name, size in sizes.items()}
+        n_in = dim * (1 + len(config.half_lives))
+        options = config.activation, config.norm, config.dropout
+        self.user_net: UserEncoder = PooledEncoder(Net(n_in, config.user_widths, dim, *options), config.half_lives)
+        self.item_net = Net(dim, config.item_widths, dim, *options)
+        self.log_scale = nn.Parameter(torch.tensor(0.0 if config.loss == "triplet" else -np.log(config.temperature)))
+        self.log_scale.requires_grad_(config.learn_temperature)
+        self.nets = nn.ModuleDict({"user": self.user_net, "item": self.item_net})
+        self.nets.register_parameter("log_scale", self.log_scale)
+        self.nets.to(device)
+        self.optimizer = torch.optim.AdamW(
+            [weight for weight in self.nets.parameters() if weight.requires_grad],
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+        )
+        self.sampler = Sampler.of(config.negatives, np.bincount(data.log.items[data.examples], minlength=n_items))
+        self.log_q = self.sampler.log_q(config.batch)
+        self._unseen = {"users": data.user_profile.unseen(), "items": data.item_profile.unseen()}
+
+    def loss(self, batch: Batch, rng: np.random.Generator, mined: Tensor | None) -> Tensor:
+        """The mean loss of a batch; `mined` holds the item vectors that hard negatives are mined from."""
+        users = self._user_vectors(batch, self._dropped("users", self.data.users.take(batch.users), rng))
+        drawn = [self.sampler.draw(rng)]
+        if self.config.negatives.in_batch:
+            drawn.append(batch.targets)
+        if mined is not None:
+            drawn.append(self._hard(users.detach(), batch, mined, rng))
+        negatives = np.concatenate(drawn)
+        columns = np.unique(np.concatenate([batch.targets, negatives]))
+        counts = np.bincount(np.searchsorted(columns, negatives), minlength=columns.size)
+        items = self._item_vectors(self._dropped("items", self.data.items.take(columns), rng))
+        loss: Tensor = BlockwiseLoss.apply(  # type: ignore[no-untyped-call]
+            users,
+            items,
+            self.log_scale.exp(),
+            self._on_device(np.searchsorted(columns, batch.targets)),
+            self._on_device(batch.weights),
+            Columns(
+                self._on_device(counts.astype(np.float32)), self._on_device(self.log_q[columns]), self.config.margin
+            ),
+            LOSSES[self.config.loss],
+            self.dtype,
+        )
+        return loss
+
+    def step(self, loss: Tensor, rate: float, number: int) -> float:
+        """Move everything against the gradient of `loss`, in step `number` (from 1); its length before clipping."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        used = [table.used[1] for table in self.tables.values() if table.used]
+        length = nn.utils.clip_grad_norm_([*self.nets.parameters(), *used], self.config.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        for table in self.tables.values():
+            table.step(rate, self.config.weight_decay, number)
+        return float(length)
+
+    @torch.no_grad()
+    def user_vectors(self, users: NDArray[np.int32], histories: Windows) -> Tensor:
+        """The vectors of users with these histories, float32 (n, dim)."""
+        batch = Batch(users, histories, users[:0], histories.weights[:0])
+        return self._served(partial(self._user_vectors, batch, self.data.users.take(users)))
+
+    @torch.no_grad()
+    def item_vectors(self) -> Tensor:
+        """The vectors of all items, float32 (n_items, dim)."""
+        rows = np.arange(self.data.log.n_items)
+        parts = np.split(rows, range(CHUNK, rows.size, CHUNK))
+        return torch.cat([self._served(partial(self._item_vectors, self.data.items.take(part))) for part in parts])
+
+    def served_state(self) -> dict[str, Tensor]:
+        """A copy of what serving needs: the tables and the networks."""
+        tables = {f"table-{name}": table.values for name, table in self.tables.items()}
+        nets = {f"net-{name}": value for name, value in self.nets.state_dict().items()}
+        return {name: value.clone() for name, value in {**tables, **nets}.items()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take what `served_state` gave."""
+        for name, table in self.tables.items():
+            table.values = state[f"table-{name}"]
+        nets = {name.removeprefix("net-"): value for name, value in state.items() if name.startswith("net-")}
+        self.nets.load_state_dict(nets)
+
+    def state(self) -> dict[str, Tensor]:
+        """What training goes on from."""
+        state = self.served_state()
+        for name, table in self.tables.items():
+            state |= {f"first-{name}": table.first, f"second-{name}": table.second}
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer-{number}-{name}": value for name, value in moments.items()}
+        return state
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from `state()`."""
+        self.load(state)
+        for name, table in self.tables.items():
+            table.first, table.second = state[f"first-{name}"], state[f"second-{name}"]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in state.items():
+            if name.startswith("optimizer-"):
+                _, number, field = name.split("-")
+                moments.setdefault(int(number), {})[field] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+
+    def _served(self, vectors: Callable[[], Tensor]) -> Tensor:
+        """`vectors()` as after training."""
+        self.nets.eval()
+        try:
+            return vectors()
+        finally:
+            self.nets.train()
+
+    def _user_vectors(self, batch: Batch, profile: Bags) -> Tensor:
+        own = self._bags("users", profile.offsets, profile.tokens, profile.weights)
+        past = batch.histories
+        history = self._bags("history", past.offsets, past.items, past.weights, past.ages)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            vectors: Tensor = self.user_net(own, history)
+        return vectors
+
+    def _item_vectors(self, bags: Bags) -> Tensor:
+        own = self._bags("items", bags.offsets, bags.tokens, bags.weights)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            vectors: Tensor = self.item_net(own.summed(own.weights[None]))
+        return vectors
+
+    def _bags(
+        self,
+        table: str,
+        offsets: NDArray[np.int64],
+        tokens: NDArray[np.int32],
+        weights: Vectors,
+        ages: Vectors | None = None,
+    ) -> TokenBags:
+        rows, places = self.tables[table].rows(self._on_device(tokens))
+        aged = weights[:0] if ages is None else ages
+        return TokenBags(rows, places, *(self._on_device(array) for array in (offsets, weights, aged)))
+
+    def _dropped(self, table: str, bags: Bags, rng: np.random.Generator) -> Bags:
+        """The bags with some of their tokens replaced by those for unknown values."""
+        if not self.config.id_dropout:
+            return bags
+        dropped = rng.random(bags.tokens.size) < self.config.id_dropout
+        return Bags(bags.offsets, np.where(dropped, self._unseen[table][bags.tokens], bags.tokens), bags.weights)
+
+    def _hard(self, users: Tensor, batch: Batch, mined: Tensor, rng: np.random.Generator) -> NDArray[np.int32]:
+        """Items that rank highest for some users of the batch, whose histories and targets are left out."""
+        n_users = min(-(-self.config.negatives.hard // HARD_PER_USER), len(users))
+        chosen = np.sort(rng.choice(len(users), n_users, replace=False))
+        scores = users[torch.from_numpy(chosen).to(self.device)] @ mined.T
+        offsets, places = taken_runs(batch.histories.offsets, chosen)
+        own = np.append(np.repeat(np.arange(n_users), np.diff(offsets)), np.arange(n_users))
+        left_out = np.append(batch.histories.items[places], batch.targets[chosen])
+        scores[self._on_device(own), self._on_device(left_out).long()] = -torch.inf
+        best = scores.topk(min(HARD_PER_USER, len(mined)), dim=1)
+        items: NDArray[np.int64] = best.indices[best.values > -torch.inf].cpu().numpy()
+        drawable = items[self.sampler.in_batch[items] > 0]
+        return drawable[: self.config.negatives.hard].astype(np.int32)
+
+    def _on_device(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)

@@ -1,0 +1,227 @@
+"""Training a two-tower model: epochs, schedule, early stopping, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import cos, pi
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from multirecall.errors import ConfigError, DataError
+from multirecall.progress import Advance, Progress
+
+from .checkpoint import Checkpoint
+from .config import TwoTowerConfig
+from .data import TrainingData
+from .mlp import Mlp, Vectors
+from .model import Batch, TwoTowerModel
+
+RECALL_AT = 100
+"""Length of the list in which a held-out item counts as found."""
+
+SCORED = 256
+"""Held-out events that are scored at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedTowers:
+    """What serving needs of a trained model.
+
+    Attributes:
+        tables: the embeddings of `users` (tokens), `history` (items) and `items` (tokens), float32 (n, dim).
+        user_net, item_net: the networks behind them.
+        vectors: float32 (n_items, dim), the unit vectors of all items.
+        recalls: recall on held-out events after each epoch; empty where none were held out.
+    """
+
+    tables: dict[str, Vectors]
+    user_net: Mlp
+    item_net: Mlp
+    vectors: Vectors
+    recalls: list[float]
+
+
+def trained(data: TrainingData, config: TwoTowerConfig, rng: np.random.Generator, progress: Progress) -> TrainedTowers:
+    """Train until the epochs are over or recall on held-out events no longer grows, and keep the best state.
+
+    Raises:
+        ConfigError: the device is not there, or the checkpoint is no folder.
+        DataError: the loss, its gradient or the model is no longer finite.
+        BundleError: the checkpoint cannot be read or written.
+    """
+    device = _device(config)
+    with _settled(config.threads, int(rng.integers(2**62)), device):
+        training = _Training(TwoTowerModel(data, config, device, training_dtype(config, device)), rng)
+        training.run(progress)
+        return training.result()
+
+
+class _Training:
+    """The state of a training: a model, how far it has come, and its best state so far."""
+
+    def __init__(self, model: TwoTowerModel, rng: np.random.Generator) -> None:
+        self.model, self.rng = model, rng
+        self.data, self.config = model.data, model.config
+        self.epoch = 0
+        self.recalls: list[float] = []
+        self.best: dict[str, Tensor] = {}
+        n_examples = self.data.examples.size
+        self.steps = -(-n_examples // self.config.batch)
+        self.epochs = min(self.config.epochs, max(self.config.examples // n_examples, 1))
+
+    def run(self, progress: Progress) -> None:
+        """All epochs that are left, with a checkpoint after each."""
+        folder = self.config.checkpoint
+        checkpoint = None if folder is None else Checkpoint.of(folder, self.data, self.config, self.rng)
+        if checkpoint is not None and (found := checkpoint.read()):
+            self.restore(*found)
+        with progress.task("two_tower: training, batches at most", self.steps * self.epochs) as advance:
+            advance(self.steps * self.epoch)
+            while self.epoch < self.epochs and not self._is_over():
+                self._run_epoch(advance)
+                self.epoch += 1
+                self._assess()
+                if checkpoint is not None:
+                    checkpoint.write(*self.state())
+
+    def result(self) -> TrainedTowers:
+        """The best state, ready to serve."""
+        model = self.model
+        model.load(self.best)
+        if not all(torch.isfinite(value).all() for value in self.best.values()):
+            raise DataError("two_tower: the trained model is not finite; lower learning_rate")
+        return TrainedTowers(
+            {name: table.values.cpu().numpy() for name, table in model.tables.items()},
+            model.user_net.exported(),
+            model.item_net.exported(),
+            model.item_vectors().cpu().numpy(),
+            self.recalls,
+        )
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Arrays and JSON values that `restore` goes on from."""
+        arrays = {name: tensor.cpu().numpy() for name, tensor in self.model.state().items()}
+        arrays |= {f"best-{name}": tensor.cpu().numpy() for name, tensor in self.best.items()}
+        arrays["torch-random"] = torch.get_rng_state().numpy()
+        if self.model.device.type == "cuda":
+            arrays["cuda-random"] = torch.cuda.get_rng_state(self.model.device).numpy()
+        meta = {"epoch": self.epoch, "recalls": self.recalls, "random": self.rng.bit_generator.state}
+        return arrays, meta
+
+    def restore(self, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> None:
+        """Go on from `state()`."""
+        self.epoch, self.recalls = meta["epoch"], meta["recalls"]
+        self.rng.bit_generator.state = meta["random"]
+        torch.set_rng_state(torch.from_numpy(arrays.pop("torch-random")))
+        if "cuda-random" in arrays:
+            torch.cuda.set_rng_state(torch.from_numpy(arrays.pop("cuda-random")), self.model.device)
+        tensors = {name: torch.from_numpy(array).to(self.model.device) for name, array in arrays.items()}
+        self.best = {name.removeprefix("best-"): one for name, one in tensors.items() if name.startswith("best-")}
+        self.model.restore({name: one for name, one in tensors.items() if not name.startswith("best-")})
+
+    def _run_epoch(self, advance: Advance) -> None:
+        config, data = self.config, self.data
+        mined = self.model.item_vectors() if config.negatives.hard else None
+        order = self.rng.permutation(data.examples)
+        for number, events in enumerate(np.array_split(order, self.steps)):
+            batch = Batch(
+                data.log.users[events],
+                data.histories(events, config.horizon, config.history, self.rng),
+                data.log.items[events],
+                data.log.weights[events],
+            )
+            done = self.epoch * self.steps + number
+            loss = self.model.loss(batch, self.rng, mined)
+            length = self.model.step(loss, self._rate(done), done + 1)
+            if not np.isfinite(length):
+                raise DataError(self._fault(number, batch, float(loss.detach()), length))
+            advance(1, self._note(loss))
+
+    def _rate(self, done: int) -> float:
+        """The learning rate after `done` steps: a line up to the highest, then half a cosine down to 0."""
+        total = self.steps * self.epochs
+        rising = int(self.config.warm_up * total)
+        if done < rising:
+            return self.config.learning_rate * (done + 1) / rising
+        return self.config.learning_rate * (1 + cos(pi * (done - rising) / (total - rising))) / 2
+
+    def _assess(self) -> None:
+        """Measure recall, and keep the model's state where it is the best, or where nothing says what is."""
+        if self.data.held_out.size:
+            self.recalls.append(held_out_recall(self.model, RECALL_AT))
+            if self.recalls[-1] < max(self.recalls):
+                return
+        self.best = self.model.served_state()
+
+    def _is_over(self) -> bool:
+        """Whether the last `patience` epochs brought nothing."""
+        return bool(self.recalls) and len(self.recalls) - 1 - int(np.argmax(self.recalls)) >= self.config.patience
+
+    def _note(self, loss: Tensor) -> str:
+        recall = f", recall@{RECALL_AT} {self.recalls[-1]:.3f}" if self.recalls else ""
+        return f"epoch {self.epoch + 1}, loss {loss.detach():.3f}{recall}"
+
+    def _fault(self, number: int, batch: Batch, loss: float, length: float) -> str:
+        return (
+            f"two_tower: epoch {self.epoch + 1}, batch {number + 1} of {self.steps}: the loss is {loss} and its "
+            f"gradient has length {length}; its first examples are users {batch.users[:5].tolist()} with items "
+            f"{batch.targets[:5].tolist()} (rows) and weights {batch.weights[:5].tolist()}; "
+            "lower learning_rate, or use precision = 'float32'"
+        )
+
+
+@torch.no_grad()
+def held_out_recall(model: TwoTowerModel, k: int) -> float:
+    """The share of held-out items among the `k` best for their user, whose other items are left out."""
+    data = model.data
+    targets = torch.from_numpy(data.whole.items[data.held_out].astype(np.int64)).to(model.device)
+    items = model.item_vectors()
+    found = 0
+    for begin in range(0, data.held_out.size, SCORED):
+        part = slice(begin, begin + SCORED)
+        users = data.whole.users[data.held_out[part]]
+        scores = model.user_vectors(users, data.held_out_histories(part, model.config.history)) @ items.T
+        own = scores.gather(1, targets[part, None])
+        owners, seen = data.log.matrix[users].nonzero()
+        scores[torch.from_numpy(owners), torch.from_numpy(seen)] = -2.0
+        found += int(((scores > own).sum(dim=1) < k).sum())
+    return found / data.held_out.size
+
+
+def _device(config: TwoTowerConfig) -> torch.device:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("two_tower: device is 'cuda', but torch finds no GPU; use 'auto' or 'cpu'")
+    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def training_dtype(config: TwoTowerConfig, device: torch.device) -> torch.dtype:
+    """What matrix products are computed in."""
+    if config.precision != "auto":
+        return torch.float32 if config.precision == "float32" else torch.bfloat16
+    return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@contextmanager
+def _settled(threads: int, seed: int, device: torch.device) -> Iterator[None]:
+    """Torch with `threads` threads and a random stream of its own; the caller's settings come back after."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(before)
