@@ -28,8 +28,7 @@ from multirecall.cli.options import (
 )
 from multirecall.cli.screen import console, print_table
 from multirecall.cli.tables import plain_table
-from multirecall.evaluation import EXPLAINED, METRICS, made_split
-from multirecall.evaluation import meanings as explained
+from multirecall.evaluation import EXPLAINED, METRICS, explained, made_split
 from multirecall.output import require_file
 from multirecall.progress import terminal_progress
 from multirecall.tuning import (
