@@ -134,13 +134,15 @@ def main(
 def fitted(data: Dataset, unwell: list[str], deadline_ms: float) -> Engine:
     """An engine of quick paths and unwell ones, whose answers take up to twice the deadline."""
     plugins = {"sleeps": Sleeps, "hangs": Hangs, "computes": Computes}
-    points = [EntryPoint(name, f"{one.__module__}:{one.__name__}", RETRIEVERS) for name, one in plugins.items()]
+    points = [
+        EntryPoint(name, f"{one.__module__}:{one.__name__}", RETRIEVERS.entry_points) for name, one in plugins.items()
+    ]
     params = {"most_ms": 2 * deadline_ms}
     paths = [
         *QUICK,
         *({"name": f"{one}{number}", "retriever": one, "params": params} for number, one in enumerate(unwell)),
     ]
-    with patch("multirecall.registry.entry_points", lambda group: [*entry_points(group=group), *points]):
+    with patch("multirecall.plugins.entry_points", lambda group: [*entry_points(group=group), *points]):
         return Engine(EngineConfig.model_validate({"paths": paths})).fit(data)
 
 

@@ -13,7 +13,7 @@ from multirecall import Engine
 from multirecall.evaluation import METRICS, Retrieved, Split, latencies, retrieved, scored, user_metrics
 from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.progress import Progress, terminal_progress
-from multirecall.registry import FUSIONS, fusion_class, listings
+from multirecall.registry import FUSIONS, fusion_class
 
 KS = (10, 20, 100, 500)
 ALL = CASES | PUBLISHED
@@ -64,7 +64,7 @@ def recalls(engine: Engine, lists: Retrieved) -> dict[str, list[float]]:
     settings = {path.name: path for path in engine.config.paths}
     quotas = [settings[path].quota for path in lists.paths]
     found = {path: recall(batch, lists.split) for path, batch in lists.paths.items()}
-    for name in (one.name for one in listings() if one.group == FUSIONS and one.fault is None):
+    for name in (one.name for one in FUSIONS.listings() if one.fault is None):
         plugin = fusion_class(name)
         fused = plugin(plugin.Config()).fuse_batch([*lists.paths.values()], [1.0] * len(quotas), quotas, KS[-1])
         found[f"fused by {name}"] = recall(fused, lists.split)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from multirecall import registry
+from multirecall import plugins as installed
+from multirecall.registry import RETRIEVERS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,12 +36,12 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     added: list[EntryPoint] = []
 
     def register(**targets: str) -> None:
-        added.extend(EntryPoint(name, target, registry.RETRIEVERS) for name, target in targets.items())
-        registry._points.cache_clear()
+        added.extend(EntryPoint(name, target, RETRIEVERS.entry_points) for name, target in targets.items())
+        installed._points.cache_clear()
 
     def all_points(group: str) -> list[EntryPoint]:
         return [*entry_points(group=group), *(point for point in added if point.group == group)]
 
-    monkeypatch.setattr("multirecall.registry.entry_points", all_points)
+    monkeypatch.setattr("multirecall.plugins.entry_points", all_points)
     yield register
-    registry._points.cache_clear()
+    installed._points.cache_clear()

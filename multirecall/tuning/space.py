@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from multirecall.errors import RequestError
 from multirecall.protocols import PluginConfig
-from multirecall.registry import FUSIONS, fusion_class, listings
+from multirecall.registry import FUSIONS, fusion_class
 from multirecall.validation import nearest
 
 SCALE = (1 / 60, 1 / 12, 1 / 6, 1 / 3, 2 / 3, 1.0, 2.0, 4.0)
@@ -21,7 +21,7 @@ def strategies(wanted: Sequence[str]) -> list[str]:
     Raises:
         RequestError: a name is unknown.
     """
-    usable = [one.name for one in listings() if one.group == FUSIONS and one.fault is None]
+    usable = [one.name for one in FUSIONS.listings() if one.fault is None]
     for name in wanted:
         if name not in usable:
             raise RequestError(f"tune: no fusion plug-in is named {name!r}; {nearest(name, usable)}")

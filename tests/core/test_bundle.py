@@ -373,8 +373,8 @@ def test_plugin_that_is_gone(plugins: Callable[..., None], tmp_path: Path, monke
     engine.save(tmp_path / "bundle")
     assert Engine.load(tmp_path / "bundle").retrieve(1, 3).ids.tolist() == engine.retrieve(1, 3).ids.tolist()
     monkeypatch.undo()
-    from multirecall import registry
+    from multirecall import plugins as installed
 
-    registry._points.cache_clear()
+    installed._points.cache_clear()
     with pytest.raises(PluginError, match="no retriever plug-in is named 'rows'"):
         Engine.load(tmp_path / "bundle")

@@ -22,7 +22,7 @@ LAYERS: list[set[str]] = [
         *("errors", "kernel_cache", "kernels", "validation", "vocabulary", "topk", "rowtable", "lists", "result"),
         *("query", "display", "output"),
     },
-    {"data", "storage", "progress", "protocols"},
+    {"data", "storage", "progress", "protocols", "plugins"},
     {"registry", "config"},
     {"engine"},
     {"evaluation", "tuning", "datasets", "cli", "__main__"},

@@ -390,13 +390,13 @@ def test_process_exits_while_paths_hang() -> None:
         import numpy as np
         from multirecall import Engine, EngineConfig
         from multirecall.engine import breaker, warmup
-        from multirecall.registry import EntryPoint
-        from multirecall import registry
+        from multirecall import plugins
+        from multirecall.plugins import EntryPoint
         from multirecall.testing import small_shop
 
-        known = registry.entry_points
-        own = EntryPoint("blocks", "faulty:Blocks", registry.RETRIEVERS)
-        registry.entry_points = lambda group: [*known(group=group), *([own] if group == own.group else [])]
+        known = plugins.entry_points
+        own = EntryPoint("blocks", "faulty:Blocks", "multirecall.retrievers")
+        plugins.entry_points = lambda group: [*known(group=group), *([own] if group == own.group else [])]
         warmup.DEADLINE_MS = 20.0
         paths = [{"retriever": "blocks"}, {"retriever": "popularity"}]
         engine = Engine(EngineConfig.model_validate({"k": 5, "paths": paths, "fallback": {"retriever": "blocks"}}))

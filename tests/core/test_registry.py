@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 
@@ -10,8 +12,8 @@ from multirecall.registry import FUSIONS, RETRIEVERS, fusion_class, listings, re
 
 
 def test_built_ins_come_by_the_same_route() -> None:
-    assert {point.name for point in entry_points(group=RETRIEVERS)} >= {"content", "item_cf", "popularity"}
-    assert {point.name for point in entry_points(group=FUSIONS)} >= {"cascade", "rrf", "weighted_sum"}
+    assert {point.name for point in entry_points(group=RETRIEVERS.entry_points)} >= {"content", "item_cf", "popularity"}
+    assert {point.name for point in entry_points(group=FUSIONS.entry_points)} >= {"cascade", "rrf", "weighted_sum"}
 
 
 def test_unknown_name_gets_the_nearest_or_all() -> None:
@@ -50,3 +52,13 @@ def test_broken_plugin_is_named_and_the_others_live(plugins: Callable[..., None]
     states = {one.name: one.fault for one in listings()}
     assert message in (states.pop("broken") or "")
     assert set(states.values()) == {None}
+
+
+def test_only_the_module_that_is_asked_for_is_imported() -> None:
+    script = (
+        "import sys; from multirecall.registry import RETRIEVERS; RETRIEVERS.names(); RETRIEVERS.load('content'); "
+        "print(*(name for name in sys.modules if name.startswith('multirecall.retrievers.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    plugins = {name.split(".")[2] for name in done.stdout.split()}
+    assert {name for name in plugins if not name.startswith("_")} == {"content"}
