@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig
+from multirecall.csr import offsets_of
 from multirecall.data import Categorical, Tags
-from multirecall.lists import offsets_of
 from multirecall.progress import Progress
 from multirecall.query import Query
 from multirecall.retrievers import item2vec, node2vec, two_tower

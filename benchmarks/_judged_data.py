@@ -15,6 +15,8 @@ import numpy as np
 import polars as pl
 
 from multirecall import Dataset
+from multirecall.data.apply import apply_change
+from multirecall.data.read_change import read_change
 from multirecall.errors import DataError
 from multirecall.progress import SILENT
 from multirecall.query import Query
@@ -262,7 +264,7 @@ def future(rng: Rng, folder: Path) -> str:
     def read() -> Dataset:
         data = Dataset.from_frames(log, future=rule)
         if live and is_far:
-            data, _ = data.with_change(data.read_change("add_interactions", [beyond]))
+            data = apply_change(data, read_change(data, "add_interactions", [beyond])).data
         return data
 
     if is_far and rule == "refuse":

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig
-from multirecall.data import Interactions, Runs
+from multirecall.data import EventLog, Interactions
 from multirecall.data.config import DataConfig
 from multirecall.data.table import Table
 from multirecall.evaluation import METRICS, Split, evaluate, leave_last_out, time_split, user_metrics
@@ -231,7 +231,7 @@ def log_of(n_items: int, n_events: int) -> Dataset:
     item_table, user_table = (
         Table(Vocabulary(np.arange(n_items), what), {}, np.zeros(n_items, np.bool_)) for what in ("item", "user")
     )
-    return Dataset(Runs(log), item_table, user_table, DataConfig())
+    return Dataset(EventLog(log), item_table, user_table, DataConfig())
 
 
 if __name__ == "__main__":

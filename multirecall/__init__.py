@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from multirecall.engine import Engine
     from multirecall.engine.health import Health
     from multirecall.errors import MultirecallError
-    from multirecall.query import User
     from multirecall.result import Candidate, CandidateBatch, Candidates, Explanation, PathStatus
+    from multirecall.user import User
 
 __all__ = [
     "Candidate",
@@ -51,7 +51,7 @@ _HOMES = {
     "PathConfig": "config",
     "PathStatus": "result",
     "SegmentConfig": "config",
-    "User": "query",
+    "User": "user",
 }
 
 try:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.csr import offsets_of, taken_runs
+
 
 @dataclass(frozen=True, slots=True)
 class RankedList:
@@ -61,7 +63,7 @@ class RankedBatch:
 
     def taken(self, users: NDArray[np.integer]) -> RankedBatch:
         """The lists of some users, by their positions (n,)."""
-        offsets, places = _runs(self.offsets, users)
+        offsets, places = taken_runs(self.offsets, users)
         return RankedBatch(offsets, self.items[places], self.scores[places])
 
     def part(self, start: int, stop: int) -> RankedBatch:
@@ -156,7 +158,7 @@ class FusedBatch:
 
     def taken(self, users: NDArray[np.integer]) -> FusedBatch:
         """The lists of some users, by their positions (n,)."""
-        offsets, places = _runs(self.offsets, users)
+        offsets, places = taken_runs(self.offsets, users)
         return FusedBatch(offsets, self.items[places], self.scores[places], self.ranks[places])
 
     def kept(self, keep: NDArray[np.bool_]) -> FusedBatch:
@@ -186,20 +188,6 @@ class FusedBatch:
             np.concatenate([batch.scores for batch in batches]),
             np.concatenate([batch.ranks for batch in batches]),
         )
-
-
-def offsets_of(lengths: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
-    """CSR offsets, int64 (n + 1,), of consecutive runs with the given lengths."""
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
-
-
-def _runs(offsets: NDArray[np.int64], users: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The CSR offsets of the lists of `users`, one behind the other, and where their entries stand now."""
-    lengths = np.diff(offsets)[users]
-    taken = offsets_of(lengths)
-    return taken, np.arange(taken[-1]) + np.repeat(offsets[users] - taken[:-1], lengths)
 
 
 def _counted(keep: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from multirecall.data import Dataset
+from multirecall.data import Dataset, Interactions
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
 from multirecall.validation import Count, NonNegative, Positive
 
 from ._graph.skipgram import SkipGramConfig, trained
 from ._neighbours.vector_retriever import VectorNeighbourRetriever
-from ._sequences import sequences
+
+SECONDS_PER_HOUR = 3_600
 
 
 class Item2VecConfig(SkipGramConfig):
@@ -70,3 +72,21 @@ class Item2Vec(VectorNeighbourRetriever):
             "item2vec: learning vectors, epochs",
         )
         self._serve(vectors, data, self.config.similar, progress, "item2vec: finding neighbours")
+
+
+def sequences(
+    log: Interactions, session_gap_hours: float | None, rng: np.random.Generator
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The items of all users in order, and the int64 offsets of the sequences in them.
+
+    A pause longer than `session_gap_hours` begins a new sequence; None, or a log without timestamps: one sequence
+    for each user. Where the order of a history means nothing it is shuffled, so that windows take a random sample.
+    """
+    if not log.ordered:
+        order = np.lexsort((rng.random(len(log)), log.users))
+        return log.items[order], log.offsets
+    if session_gap_hours is None or log.times is None:
+        return log.items, log.offsets
+    begins = np.diff(log.users, prepend=-1) != 0
+    begins |= np.diff(log.times, prepend=log.times[:1]) > session_gap_hours * SECONDS_PER_HOUR
+    return log.items, np.append(np.flatnonzero(begins), len(log))

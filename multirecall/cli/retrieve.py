@@ -14,8 +14,8 @@ from multirecall.cli.screen import console, is_unicode, note
 from multirecall.data import Table
 from multirecall.engine import Engine
 from multirecall.errors import RequestError
-from multirecall.query import User
 from multirecall.result import Candidates
+from multirecall.user import User
 
 NAMED = 5
 """Unknown ids that a note names."""

@@ -18,7 +18,7 @@ from multirecall.data import Dataset
 from multirecall.datasets import generate
 from multirecall.engine import Engine
 from multirecall.kernel_cache import FOLDER_VARIABLE, cache_state
-from multirecall.query import User
+from multirecall.user import User
 
 ASKED = 3
 """Users of a bundle that are asked for."""

@@ -6,7 +6,7 @@ from multirecall.data.dataset import Dataset
 from multirecall.data.features import Categorical, Feature, Numeric, Tags, Text
 from multirecall.data.interactions import Interactions
 from multirecall.data.kinds import ColumnKind
-from multirecall.data.log import History, Runs
+from multirecall.data.log import EventLog, History
 from multirecall.data.table import Table
 
 __all__ = [
@@ -17,13 +17,13 @@ __all__ = [
     "ColumnKind",
     "DataConfig",
     "Dataset",
+    "EventLog",
     "Feature",
     "History",
     "IdType",
     "Interactions",
     "Kind",
     "Numeric",
-    "Runs",
     "Table",
     "Tags",
     "Text",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,21 @@ from multirecall.errors import DataError
 if TYPE_CHECKING:
     from multirecall.data.dataset import Dataset
 
+_log = logging.getLogger("multirecall.data")
 
-def applied(data: Dataset, change: Change) -> Changes:
-    """What `change` does to `data`.
+
+def apply_change(data: Dataset, change: Change) -> Changes:
+    """What `change` does to `data`: the next dataset, and what is new in it.
+
+    Unknown users and items of events join. An item that is added again is updated and, if it was removed, revived;
+    updates and events do not revive.
 
     Raises:
         DataError: the change was read for other data.
     """
     notes = tuple(note for note in change.notes if note not in data.notes)
+    for note in notes:
+        _log.warning(note)
     data = replace(data, notes=data.notes + notes) if notes else data
     if change.frame.is_empty():
         return Changes(data)

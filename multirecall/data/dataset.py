@@ -13,16 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data.apply import applied
 from multirecall.data.build import Parts, build
-from multirecall.data.changes import Change, ChangeKind, Changes
 from multirecall.data.config import Column, DataConfig, Future, IdType, Kind
 from multirecall.data.files import read
 from multirecall.data.frames import wrap
 from multirecall.data.interactions import Interactions
 from multirecall.data.kinds import ColumnKind
-from multirecall.data.log import History, Runs
-from multirecall.data.read_change import read_change
+from multirecall.data.log import EventLog, History
 from multirecall.data.table import Table
 from multirecall.display import entries, html_table
 from multirecall.errors import ConfigError
@@ -51,7 +48,7 @@ class Dataset:
         kinds: which kind each column of the item and user tables was read as, and why.
     """
 
-    log: Runs
+    log: EventLog
     items: Table
     users: Table
     config: DataConfig
@@ -186,39 +183,12 @@ class Dataset:
         """The events of user row `user`, oldest first, as a load of all events would have them; -1: none."""
         return self.log.history(user)
 
-    def read_change(self, kind: ChangeKind, frame: Any) -> Change:
-        """A live change of this dataset, fully checked.
-
-        Args:
-            kind: `add_interactions`, `add_items`, `update_items` or `remove_items`.
-            frame: polars, pandas or pyarrow, or a list of mappings from column to value; for `remove_items` also
-                a list of ids. Events have the columns of the log; a missing `weight` is 1. Items have `item_id`
-                and fields of the item table; a field that is not given stays, a null in it is stored.
-
-        Raises:
-            DataError: names column, row, value and remedy.
-            IdTypeError: an id of the wrong type.
-        """
-        return read_change(self, kind, frame)
-
     def _span(self) -> str:
         times = [run.times for run in (self.log.base, *self.log.later) if run.times is not None and run.times.size]
         if not times:
             return "no times"
         first, last = min(int(run.min()) for run in times), max(int(run.max()) for run in times)
         return f"{_day(first)} to {_day(last)}"
-
-    def with_change(self, change: Change) -> tuple[Dataset, Changes]:
-        """The dataset after a change, and what it did. Fails for no change that this dataset or a kin has read.
-
-        Unknown users and items of events join. An item that is added again is updated and, if it was removed,
-        revived; updates and events do not revive.
-        """
-        for note in change.notes:
-            if note not in self.notes:
-                _log.warning(note)
-        changes = applied(self, change)
-        return changes.data, changes
 
     def refreshed(self) -> Dataset:
         """What a load of all the data would give: rows in the order of ids, categories in theirs, one log.
@@ -252,7 +222,7 @@ class Dataset:
         item_rows = np.flatnonzero(_occurs(kept.items, self.n_items) | self.items.listed)
         return replace(
             self,
-            log=Runs(_renumbered(kept, user_rows, item_rows), (), self.config.half_life_days),
+            log=EventLog(_renumbered(kept, user_rows, item_rows), (), self.config.half_life_days),
             items=self.items.take(item_rows),
             users=self.users.take(user_rows),
             removed=None if self.removed is None else self.removed[item_rows],
@@ -296,7 +266,7 @@ class Dataset:
             arrays.get("positions"),
         )
         config = DataConfig.model_validate(meta["config"])
-        runs = Runs(log, (), config.half_life_days)
+        runs = EventLog(log, (), config.half_life_days)
         kinds = tuple(ColumnKind(*kind) for kind in meta["kinds"])
         return cls(runs, items, users, config, tuple(meta["notes"]), arrays.get("removed"), kinds)
 
@@ -348,5 +318,5 @@ def _inverse(rows: NDArray[np.integer], n: int) -> NDArray[np.int32]:
 def _assembled(parts: Parts, config: DataConfig) -> Dataset:
     for note in parts.notes:
         _log.warning(note)
-    log = Runs(parts.interactions, (), config.half_life_days)
+    log = EventLog(parts.interactions, (), config.half_life_days)
     return Dataset(log, parts.items, parts.users, config, tuple(parts.notes), kinds=parts.kinds)

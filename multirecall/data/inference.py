@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from multirecall.csr import offsets_of
 from multirecall.data import remedies
 from multirecall.data.config import Kind
 from multirecall.data.features import Categorical, Feature, Numeric, Precision, Tags, Text
@@ -15,7 +16,6 @@ from multirecall.data.kinds import EXACT, LIST_SEPARATOR, MISSING
 from multirecall.data.source import TEXTS, Source, comma_hint
 from multirecall.data.times import MICROS, times
 from multirecall.errors import DataError
-from multirecall.lists import offsets_of
 from multirecall.vocabulary import MAX_ID_CHARACTERS, Vocabulary
 
 SHORT_FLOATS: dict[str, Precision] = {"Float16": "float16", "Float32": "float32"}

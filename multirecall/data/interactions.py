@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from multirecall.csr import offsets_of
 from multirecall.data.horizon import Times, now_of
-from multirecall.lists import offsets_of
 
 SECONDS_PER_DAY = 86_400
 

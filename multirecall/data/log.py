@@ -27,7 +27,7 @@ class History(NamedTuple):
 
     Attributes:
         items: item rows, int32 (n,).
-        weights: float32 (n,), decayed to `Runs.now`; of a history all of which is older than `FAINTEST` half-lives,
+        weights: float32 (n,), decayed to `EventLog.now`; of a history all of which is older than `FAINTEST` half-lives,
             to that many after its newest event.
         times: epoch seconds, int64 (n,), or None where the log has no timestamps.
     """
@@ -38,7 +38,7 @@ class History(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Runs:
+class EventLog:
     """A log to which events are added without a sort of the whole: a log-structured merge (O'Neil et al. 1996).
 
     Attributes:
@@ -75,7 +75,7 @@ class Runs:
         """Whether some event is far beyond the rest."""
         return any(part.n > 0 and part.newest[-1] > self.now for part in self.newest)
 
-    def joined(self, run: Interactions) -> Runs:
+    def joined(self, run: Interactions) -> EventLog:
         """The log with a sorted run of new events; runs that have become too alike in size are merged."""
         later = [*self.later, run]
         while len(later) > 1 and len(later[-2]) < GROWTH * len(later[-1]):
@@ -87,7 +87,7 @@ class Runs:
         _ = folded.base.offsets  # made here, so that no request waits for them
         return folded
 
-    def without(self, taken: Sequence[NDArray[np.bool_]]) -> Runs:
+    def without(self, taken: Sequence[NDArray[np.bool_]]) -> EventLog:
         """The log without the events that are marked in each of its runs, bool (len(run),)."""
         base, *later = [run.at(~marks) if marks.any() else run for run, marks in zip(self.all, taken, strict=True)]
         return replace(self, base=base, later=tuple(run for run in later if len(run)))
@@ -100,7 +100,7 @@ class Runs:
         same = (log.n_users, log.n_items) == (n_users, n_items)
         return log if same else replace(log, n_users=n_users, n_items=n_items)
 
-    def _folded(self) -> Runs:
+    def _folded(self) -> EventLog:
         """The same log with the first of the later runs in the base."""
         return replace(self, base=merged(self.base, self.later[0]), later=self.later[1:])
 

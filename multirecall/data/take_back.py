@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from multirecall.data.changes import Changes
 from multirecall.data.horizon import MICROSECONDS
 from multirecall.data.interactions import Interactions
-from multirecall.data.log import Runs, merged
+from multirecall.data.log import EventLog, merged
 from multirecall.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _taken(data: Dataset, marks: list[NDArray[np.bool_]]) -> Changes:
     taken = [run.at(gone) for run, gone in zip(data.log.all, marks, strict=True) if gone.any()]
     if not taken:
         return Changes(data)
-    log: Runs = data.log.without(marks)
+    log: EventLog = data.log.without(marks)
     events: Interactions = reduce(merged, taken)
     events = replace(events, weights=log.decayed(events.weights, events.times))
     return Changes(replace(data, log=log), shifted=log.now != data.now, taken=events)

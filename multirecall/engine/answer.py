@@ -14,8 +14,8 @@ from multirecall.engine.request import read_filters, read_user
 from multirecall.engine.runner import run_batch, run_paths
 from multirecall.engine.state import EngineState
 from multirecall.lists import RankedBatch, RankedList
-from multirecall.query import User
 from multirecall.result import CandidateBatch, Candidates
+from multirecall.user import User
 from multirecall.vocabulary import Id
 
 

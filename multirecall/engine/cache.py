@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from multirecall.engine.health import CacheHealth
 from multirecall.engine.state import EngineState
-from multirecall.query import User
 from multirecall.result import Candidates
+from multirecall.user import User
 
 SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 LONGEST_KEY = 256

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Self
 
 from multirecall.config import EngineConfig, config_hash
 from multirecall.data import ChangeKind, Dataset
+from multirecall.data.read_change import read_change
 from multirecall.engine.bundle import bundle
 from multirecall.engine.bundle.salvage import Salvaged, salvage_bundle
 from multirecall.engine.bundle.store import Store
@@ -267,14 +268,14 @@ class Engine(Answering):
 
     def _change(self, kind: ChangeKind, given: Any) -> int:
         self._refuse_if_following(kind)
-        change = self._current().data.read_change(kind, given)
+        change = read_change(self._current().data, kind, given)
         if change.frame.height:
             self._writer.commit(change)
         return change.frame.height
 
     def _take_back(self, kind: ChangeKind, given: Any) -> int:
         self._refuse_if_following(kind)
-        change = self._current().data.read_change(kind, given)
+        change = read_change(self._current().data, kind, given)
         return self._writer.commit(change) if change.frame.height else 0
 
     def _refuse_if_following(self, what: str) -> None:

@@ -14,8 +14,8 @@ from polars.io.plugins import register_io_source
 
 from multirecall.errors import RequestError
 from multirecall.output import require_file
-from multirecall.query import User
 from multirecall.result import CandidateBatch
+from multirecall.user import User
 from multirecall.vocabulary import Id
 
 Retrieve = Callable[[list[Id | User]], CandidateBatch]

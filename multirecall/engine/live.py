@@ -10,6 +10,7 @@ from itertools import groupby
 import polars as pl
 
 from multirecall.data import Change, Changes
+from multirecall.data.apply import apply_change
 from multirecall.engine.path import Path, fault_text
 from multirecall.engine.state import EngineState, allowed_of, windows_of
 from multirecall.errors import DataError
@@ -42,7 +43,8 @@ def applied(
         DataError: a retriever refused a change with one, while `committing`.
     """
     for change in _joined(changes):
-        data, told = state.data.with_change(change)
+        told = apply_change(state.data, change)
+        data = told.data
         if found is not None and change.kind in REMOVALS:
             found[change] = told.n_taken_back
         state = replace(

@@ -22,8 +22,8 @@ from multirecall.engine.runner import run_batch
 from multirecall.engine.state import Blueprint, EngineState
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
 from multirecall.lists import RankedBatch
-from multirecall.query import User
 from multirecall.result import CandidateBatch, Candidates, Explanation
+from multirecall.user import User
 from multirecall.vocabulary import Id
 
 

@@ -17,8 +17,9 @@ from multirecall.engine.values import plain_value
 from multirecall.engine.where import allowed_by, known_field
 from multirecall.errors import RequestError
 from multirecall.kernels import kernel
-from multirecall.query import Query, User
+from multirecall.query import Query
 from multirecall.topk import NO_ROWS
+from multirecall.user import User
 from multirecall.vocabulary import Id
 
 

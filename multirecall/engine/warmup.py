@@ -13,7 +13,7 @@ from multirecall.engine.runner import ask_paths
 from multirecall.engine.state import EngineState
 from multirecall.lists import RankedList
 from multirecall.progress import SILENT, Progress
-from multirecall.query import User
+from multirecall.user import User
 
 DEADLINE_MS = 10_000.0
 """A path that hangs holds up the start no longer than this: a path that fails once is not asked again."""

@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.csr import offsets_of
 from multirecall.data import Dataset, remedies
 from multirecall.errors import DataError, IdTypeError, RequestError
-from multirecall.lists import offsets_of
-from multirecall.query import User
+from multirecall.user import User
 from multirecall.vocabulary import Id
 
 

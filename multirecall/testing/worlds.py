@@ -11,6 +11,8 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from multirecall.data import ChangeKind, Changes, Dataset
+from multirecall.data.apply import apply_change
+from multirecall.data.read_change import read_change
 
 
 @cache
@@ -119,7 +121,8 @@ class LiveShop:
         return self._changed("remove_users", users)
 
     def _changed(self, kind: ChangeKind, frame: Any) -> Changes:
-        self.data, changes = self.data.with_change(self.data.read_change(kind, frame))
+        changes = apply_change(self.data, read_change(self.data, kind, frame))
+        self.data = changes.data
         return changes
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data.features import taken_runs
+from multirecall.csr import taken_runs
 from multirecall.kernels import Array, fast_kernel, kernel
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig

@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from multirecall.kernels import Array, kernel, prefetch
 from multirecall.progress import Progress
-from multirecall.topk import best_keys, block_peaks, candidates_of, key_of, reached_by, reaching
+from multirecall.selection import best_keys, block_peaks, candidates_of, key_of, reached_by, reaching
 
 from .._sparse.rows import SparseRows
 from .retriever import in_blocks, powers

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.csr import offsets_of
 from multirecall.kernels import Array, kernel
-from multirecall.lists import offsets_of
 from multirecall.progress import Progress
 from multirecall.topk import top_k
 
 from .._sparse.rows import SparseRows
-from .._units import unit_rows
+from .._vector_table import unit_rows
 from .knn_cells import cell_lists
 
 EXACT_UP_TO = 50_000

@@ -11,10 +11,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from multirecall.csr import offsets_of
 from multirecall.kernels import Array, kernel
-from multirecall.lists import offsets_of
 from multirecall.progress import Progress
-from multirecall.topk import best_keys, candidates_of, key_of
+from multirecall.selection import best_keys, candidates_of, key_of
 
 from .._index.kmeans import centroids_of, means, nearest
 

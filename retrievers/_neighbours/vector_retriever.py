@@ -18,8 +18,7 @@ from .._recency import recent
 from .._sparse.patched import PatchedRows
 from .._sparse.rows import Sums
 from .._text.cold_start import ColdRule, with_cold_items
-from .._units import unit_rows
-from .._vector_table import VectorTable
+from .._vector_table import VectorTable, unit_rows
 from .knn import joining, nearest_neighbours
 from .retriever import NeighbourRetriever
 

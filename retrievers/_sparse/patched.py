@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from multirecall.lists import offsets_of
+from multirecall.csr import offsets_of
 
 from .patch_kernels import add_patched, entries_at, joined_rows, kept_entries
 from .rows import Arrays, SparseRows, Sums

@@ -12,20 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from multirecall.csr import offsets_of
 from multirecall.kernels import Array, kernel
-from multirecall.lists import RankedList, offsets_of
+from multirecall.lists import RankedList
 from multirecall.query import Query
-from multirecall.topk import (
-    ALL_ALLOWED,
-    FINITE,
-    NO_ROWS,
-    best_keys,
-    block_peaks,
-    candidates_of,
-    key_of,
-    reached_by,
-    reaching,
-)
+from multirecall.selection import FINITE, best_keys, block_peaks, candidates_of, key_of, reached_by, reaching
+from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 ENTRIES_TO_SCAN = 4
 """A query that reads more entries than a quarter of the columns goes over all columns at the end."""

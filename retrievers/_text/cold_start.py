@@ -14,8 +14,7 @@ from multirecall.data import Dataset, Table
 from multirecall.storage import read_component, write_component
 from multirecall.vocabulary import Vocabulary
 
-from .._units import unit_rows
-from .._vector_table import VectorTable
+from .._vector_table import VectorTable, unit_rows
 from .postings import FieldTerms, Postings, Statistics
 from .terms import Lexicon, TermCounts
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data.features import taken_runs
+from multirecall.csr import offsets_of, taken_runs
 from multirecall.kernels import Array, kernel
-from multirecall.lists import offsets_of
 
 from .._sparse.rows import Arrays, Sums
 from .terms import TermCounts

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data.features import taken_runs
+from multirecall.csr import taken_runs
 from multirecall.storage import read_component, write_component
 from multirecall.topk import ALL_ALLOWED, NO_ROWS, top_k
 

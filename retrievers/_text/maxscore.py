@@ -6,7 +6,7 @@ import numpy as np
 
 from multirecall.kernels import LINE, Array, kernel, prefetch
 from multirecall.rowtable import new_table, slot_of
-from multirecall.topk import best_keys, block_peaks, candidates_of, key_of, reached_by, reaching
+from multirecall.selection import best_keys, block_peaks, candidates_of, key_of, reached_by, reaching
 
 TRACKED = 16
 """While fewer than a sixteenth of the items have sums, those are remembered, instead of going over all items."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.data.features import taken_runs
-from multirecall.lists import offsets_of
+from multirecall.csr import offsets_of, taken_runs
 
 
 @dataclass(frozen=True, slots=True)

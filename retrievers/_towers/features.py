@@ -9,10 +9,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.csr import offsets_of
 from multirecall.data import Categorical, Feature, Numeric, Tags, Text
 from multirecall.data.words import FNV_PRIME, Words
 from multirecall.kernels import Array, kernel
-from multirecall.lists import offsets_of
 from multirecall.vocabulary import Id
 
 from .bags import Bags

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from multirecall.data.features import taken_runs
+from multirecall.csr import taken_runs
 
 from .bags import Bags
 from .config import TwoTowerConfig

@@ -16,6 +16,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from multirecall.data import Change, ChangeKind, Dataset
 from multirecall.data import log as event_log
+from multirecall.data.apply import apply_change
+from multirecall.data.read_change import read_change
 from multirecall.errors import BundleError, DataError, IdTypeError
 from multirecall.evaluation.splits import time_split
 from multirecall.testing import small_shop
@@ -108,17 +110,17 @@ class World:
         if kind == "remove_users":
             forgotten = draw(st.lists(st.integers(0, 11).map(self.id), max_size=3))
             self.events = [event for event in self.events if event["user_id"] not in forgotten]
-            return data.read_change(kind, forgotten)
+            return read_change(data, kind, forgotten)
         if kind == "remove_interactions":
-            return data.read_change(kind, self.taken_back(draw))
+            return read_change(data, kind, self.taken_back(draw))
         if kind == "add_interactions":
             events = draw(self.some_events(min_size=0))
             self.events += events
-            return data.read_change(kind, self.event_frame(events))
+            return read_change(data, kind, self.event_frame(events))
         if kind == "remove_items":
             gone = draw(st.lists(st.sampled_from(self.item_ids), max_size=4))
             self.removed |= {*gone}
-            return data.read_change(kind, gone)
+            return read_change(data, kind, gone)
         fields = sorted(draw(st.sets(st.sampled_from([*FIELDS]))))
         items = draw(self.some_items(9))
         if kind == "update_items":
@@ -128,7 +130,7 @@ class World:
             self.items[id_] = before | {field: values[field] for field in fields}
         if kind == "add_items":
             self.removed -= items.keys()
-        return data.read_change(kind, self.item_frame(items, fields))
+        return read_change(data, kind, self.item_frame(items, fields))
 
     def taken_back(self, draw: Any) -> pl.DataFrame:
         """Some events that are in the log and some that are not, by ids and whatever else tells events apart."""
@@ -199,7 +201,7 @@ def test_any_sequence_of_changes_is_a_load_of_all_data(drawn: st.DataObject) -> 
         data = world.loaded()
         for _ in range(drawn.draw(st.integers(1, 6), label="changes")):
             change = world.draw_change(drawn.draw, data)
-            data, _ = data.with_change(Change.of_bytes(change.to_bytes()))
+            data = apply_change(data, Change.of_bytes(change.to_bytes())).data
             if drawn.draw(st.integers(0, 5), label="refreshed") == 5:
                 data = data.refreshed()
         assume(world.events and world.removed <= {*world.item_ids})
@@ -227,14 +229,15 @@ def shop() -> Dataset:
 
 
 def changed(data: Dataset, kind: ChangeKind, frame: Any) -> Dataset:
-    return data.with_change(data.read_change(kind, frame))[0]
+    return apply_change(data, read_change(data, kind, frame)).data
 
 
 def test_events_join_and_the_old_dataset_stays(shop: Dataset) -> None:
     event = {"user_id": 9, "item_id": "longer than any", "timestamp": 15, "weight": 2}
-    data, changes = shop.with_change(
-        shop.read_change("add_interactions", [event, {**event, "user_id": 1, "item_id": "a"}])
+    changes = apply_change(
+        shop, read_change(shop, "add_interactions", [event, {**event, "user_id": 1, "item_id": "a"}])
     )
+    data = changes.data
     assert changes.data is data
     assert (changes.users.tolist(), changes.items.tolist(), changes.touched.tolist()) == ([2, 0], [3, 0], [3])
     assert (changes.weights.tolist(), changes.fading) == ([1.0, 2.0], 1.0) or changes.weights.tolist() == [2.0, 2.0]
@@ -255,30 +258,36 @@ def test_what_has_not_changed_is_shared(shop: Dataset) -> None:
 
 
 def test_removed_updated_revived(shop: Dataset) -> None:
-    data, changes = shop.with_change(shop.read_change("remove_items", ["c", "a", "a"]))
+    changes = apply_change(shop, read_change(shop, "remove_items", ["c", "a", "a"]))
+    data = changes.data
     assert (changes.removed.tolist(), data.n_live) == ([0, 2], 1)
-    data, changes = data.with_change(data.read_change("remove_items", pl.DataFrame({"item_id": ["c"]})))
+    changes = apply_change(data, read_change(data, "remove_items", pl.DataFrame({"item_id": ["c"]})))
+    data = changes.data
     assert changes.removed.size == 0, "it was removed before"
-    data, changes = data.with_change(data.read_change("update_items", [{"item_id": "a", "price": 7}]))
+    changes = apply_change(data, read_change(data, "update_items", [{"item_id": "a", "price": 7}]))
+    data = changes.data
     assert (changes.touched.tolist(), changes.revived.tolist(), data.n_live) == ([0], [], 1)
     assert data.items.values(0) == shop.items.values(0) | {"price": 7.0}
     data = changed(data, "add_interactions", [{"user_id": 2, "item_id": "a", "timestamp": 40}])
     assert data.n_live == 1
     assert data.history(1).items.tolist() == [0, 0]
     new = [{"item_id": "c", "tags": ["q", "y"], "colour": None}, {"item_id": "n", "tags": [], "colour": "green"}]
-    data, changes = data.with_change(data.read_change("add_items", new))
+    changes = apply_change(data, read_change(data, "add_items", new))
+    data = changes.data
     assert (changes.touched.tolist(), changes.revived.tolist(), data.n_live) == ([2, 3], [2], 3)
     assert data.items.values(2) == {"price": 2.0, "tags": ["q", "y"]}
     assert data.items.values(3) == {"colour": "green"}
-    data, changes = data.with_change(data.read_change("add_items", [{"item_id": "a"}]))
+    changes = apply_change(data, read_change(data, "add_items", [{"item_id": "a"}]))
+    data = changes.data
     assert (changes.revived.tolist(), data.removed) == ([0], None)
 
 
 def test_decay_moves_with_the_newest_event() -> None:
     data = Dataset.from_frames(LOG, half_life_days=10 / 86_400)
-    after, changes = data.with_change(
-        data.read_change("add_interactions", [{"user_id": 1, "item_id": "a", "timestamp": 50}])
+    changes = apply_change(
+        data, read_change(data, "add_interactions", [{"user_id": 1, "item_id": "a", "timestamp": 50}])
     )
+    after = changes.data
     assert (after.now, changes.fading, changes.weights.tolist()) == (50, 0.25, [1.0])
     assert after.history(0).weights.tolist() == [1 / 16, 1 / 8, 1.0]
     assert data.history(0).weights.tolist() == [1 / 4, 1 / 2]
@@ -320,22 +329,23 @@ def test_columns_that_the_log_does_not_have_are_named_once(caplog: pytest.LogCap
 
 def test_nothing_changes_nothing(shop: Dataset) -> None:
     for kind in ("add_interactions", "add_items", "update_items", "remove_items"):
-        change = Change.of_bytes(shop.read_change(kind, []).to_bytes())
-        data, changes = shop.with_change(change)
+        change = Change.of_bytes(read_change(shop, kind, []).to_bytes())
+        changes = apply_change(shop, change)
+        data = changes.data
         assert data is shop
         assert changes.users.size == changes.touched.size == changes.removed.size == 0
 
 
 def test_a_change_may_come_late(shop: Dataset) -> None:
     """Between reading and applying, the item may go, come back, or the rows may be numbered anew."""
-    update = shop.read_change("update_items", [{"item_id": "a", "price": 7}])
-    gone = shop.read_change("remove_items", ["a"])
-    added = shop.read_change("add_items", [{"item_id": "0", "price": 1}])
+    update = read_change(shop, "update_items", [{"item_id": "a", "price": 7}])
+    gone = read_change(shop, "remove_items", ["a"])
+    added = read_change(shop, "add_items", [{"item_id": "0", "price": 1}])
     for first in (gone, added):
-        data, _ = shop.with_change(first)
-        after, _ = data.refreshed().with_change(update)
+        data = apply_change(shop, first).data
+        after = apply_change(data.refreshed(), update).data
         assert after.items.values(after.items.ids.row("a"))["price"] == 7.0
-        assert after.with_change(gone)[0].n_live == after.with_change(gone)[0].n_items - 1
+        assert apply_change(after, gone).data.n_live == apply_change(after, gone).data.n_items - 1
 
 
 @pytest.mark.parametrize(
@@ -427,7 +437,7 @@ def test_a_change_may_come_late(shop: Dataset) -> None:
 )
 def test_faulty_changes(shop: Dataset, kind: Any, frame: Any, error: type[DataError], message: str) -> None:
     with pytest.raises(error) as fault:
-        shop.read_change(kind, frame)
+        read_change(shop, kind, frame)
     assert message in str(fault.value)
 
 
@@ -437,7 +447,7 @@ def test_integer_categories_stay_integers() -> None:
     with pytest.raises(
         DataError, match="'red' is text, but the categories of this field are integers; cast the column"
     ):
-        data.read_change("add_items", [{"item_id": "n", "colour": "red"}])
+        read_change(data, "add_items", [{"item_id": "n", "colour": "red"}])
 
 
 def test_integer_ids_that_fit_no_common_type() -> None:
@@ -447,13 +457,13 @@ def test_integer_ids_that_fit_no_common_type() -> None:
     )
     assert data.items.ids.ids().tolist() == [1, 2**63]
     with pytest.raises(IdTypeError, match="do not fit one integer type: pass such ids as str"):
-        data.read_change(
-            "add_interactions", pl.DataFrame({"user_id": pl.Series([2**63], dtype=pl.UInt64), "item_id": [1]})
+        read_change(
+            data, "add_interactions", pl.DataFrame({"user_id": pl.Series([2**63], dtype=pl.UInt64), "item_id": [1]})
         )
 
 
 def test_damaged_bytes_are_refused(shop: Dataset) -> None:
-    payload = shop.read_change("add_interactions", LOG).to_bytes()
+    payload = read_change(shop, "add_interactions", LOG).to_bytes()
     rng = np.random.default_rng(5)
     for place in [*range(60), *rng.integers(60, len(payload), 100)]:
         damaged = bytearray(payload)
@@ -482,7 +492,7 @@ def test_bytes_of_another_form_are_refused(kind: Any, frame: pl.DataFrame, messa
 def test_a_change_of_other_data_is_refused(shop: Dataset) -> None:
     other = Dataset.from_frames(LOG.drop("timestamp"))
     with pytest.raises(DataError, match="the change has no timestamp, which the log has; it is of other data"):
-        shop.with_change(other.read_change("add_interactions", LOG))
+        apply_change(shop, read_change(other, "add_interactions", LOG))
 
 
 def test_saved_and_opened_with_its_changes(shop: Dataset, tmp_path: Path) -> None:
@@ -513,9 +523,9 @@ def test_a_changed_dataset_is_split_as_any_other(shop: Dataset) -> None:
 def test_half_of_a_surrogate_pair_is_replaced_in_features_and_refused_in_ids() -> None:
     data = small_shop("str")
     row = {"item_id": "new", "title": "cut \ud83d", "tags": ["red", "\udc00"], "group": "\ud800"}
-    after, _ = data.with_change(data.read_change("add_items", [row]))
+    after = apply_change(data, read_change(data, "add_items", [row])).data
     assert after.items.values(after.items.ids.row("new")) == {"title": "cut ?", "tags": ["red", "?"], "group": "?"}
     with pytest.raises(DataError, match=r"add_items: column 'item_id', row 1 .* the id 'a\\ud800' holds half of a sur"):
-        data.read_change("add_items", [row, {**row, "item_id": "a\ud800"}])
+        read_change(data, "add_items", [row, {**row, "item_id": "a\ud800"}])
     with pytest.raises(DataError, match=r"the pandas frame holds half of a surrogate pair in 'cut \\ud83d'"):
-        data.read_change("add_items", pd.DataFrame([{"item_id": "new", "title": "cut \ud83d"}], dtype=object))
+        read_change(data, "add_items", pd.DataFrame([{"item_id": "new", "title": "cut \ud83d"}], dtype=object))

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig
+from multirecall.data.apply import apply_change
 from multirecall.data.horizon import MOST_FAR, Times, now_of
+from multirecall.data.read_change import read_change
 from multirecall.errors import ConfigError, DataError
 from multirecall.evaluation.splits import leave_last_out, time_split
 from multirecall.progress import SILENT
@@ -138,18 +140,18 @@ def test_refused(tmp_path: Path) -> None:
 def test_live_events_obey_the_same_option() -> None:
     data = Dataset.from_frames(log(), future="refuse")
     with pytest.raises(DataError, match=r"add_interactions: column 'timestamp', row 1.*far beyond"):
-        data.read_change("add_interactions", [{**ODD, "timestamp": LAST + 2 * DAY}, ODD])
-    data.read_change("add_interactions", [{**ODD, "timestamp": LAST + 2 * DAY}])
+        read_change(data, "add_interactions", [{**ODD, "timestamp": LAST + 2 * DAY}, ODD])
+    read_change(data, "add_interactions", [{**ODD, "timestamp": LAST + 2 * DAY}])
     many = [{**ODD, "timestamp": LAST + 5 * YEAR + n} for n in range(3)]
-    data.read_change("add_interactions", many)  # no accident: the log jumps
+    read_change(data, "add_interactions", many)  # no accident: the log jumps
     clamping = Dataset.from_frames(log(), future="clamp")
-    change = clamping.read_change("add_interactions", [ODD])
+    change = read_change(clamping, "add_interactions", [ODD])
     assert change.frame["timestamp"].to_list() == [LAST * 1_000_000]
     assert "taken as of then" in change.notes[0]
     keeping = Dataset.from_frames(log())
-    change = keeping.read_change("add_interactions", [ODD])
+    change = read_change(keeping, "add_interactions", [ODD])
     assert "far beyond" in change.notes[0]
-    assert keeping.with_change(change)[0].now == LAST
+    assert apply_change(keeping, change).data.now == LAST
 
 
 PATHS = ("popularity", "user_cf", "item_cf", "als", "next_item", "ease", "item2vec", "graph_filter")
@@ -184,11 +186,13 @@ def test_user_cf_live_beside_an_event_of_2099_is_a_refit() -> None:
     path = UserCF(UserCFConfig())
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     for rows in ([ODD], [{**ODD, "timestamp": LAST + 9 * DAY}], [{**ODD, "user_id": 2}], [{**ODD, "user_id": 3}]):
-        data, changes = data.with_change(data.read_change("add_interactions", rows))
+        changes = apply_change(data, read_change(data, "add_interactions", rows))
+        data = changes.data
         path = path.with_changes(changes)
         assert_refit(path, data)
     assert data.now == IN_2099, "three of 44 are no accident"
-    data, changes = data.with_change(data.read_change("remove_users", [2, 3]))
+    changes = apply_change(data, read_change(data, "remove_users", [2, 3]))
+    data = changes.data
     assert data.now == LAST + 9 * DAY, "and back again"
     assert_refit(path.with_changes(changes), data)
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multirecall import Dataset
+from multirecall.csr import offsets_of
 from multirecall.evaluation import (
     CATALOGUE_METRICS,
     METRICS,
@@ -28,7 +29,6 @@ from multirecall.evaluation import (
     vector_rows,
 )
 from multirecall.evaluation.catalogue import choice_shares, long_tail
-from multirecall.lists import offsets_of
 
 KS = [1, 5, 10, 100, 1000]
 Run = dict[str, list[str]]

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from multirecall import Dataset, EngineConfig
+from multirecall.data.read_change import read_change
 from multirecall.errors import DataError
 
 ROWS = [("7", "a", "2024-05-01 10:00:00+02"), ("8", "b", "2024-05-01T08:30:00Z"), ("7", "b", "2024-05-02")]
@@ -142,7 +143,7 @@ def test_ids_beyond_64_bits_get_our_error(frame: Any) -> None:
         Dataset.from_frames(frame)
     shop = Dataset.from_frames(pl.DataFrame({"user_id": [1], "item_id": [2]}))
     with pytest.raises(DataError, match="64 bits"):
-        shop.read_change("add_interactions", [{"user_id": 1, "item_id": 2**90}])
+        read_change(shop, "add_interactions", [{"user_id": 1, "item_id": 2**90}])
 
 
 def test_columns_that_are_nearly_of_a_kind_get_a_note(tmp_path: Path) -> None:

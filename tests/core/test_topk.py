@@ -9,19 +9,8 @@ from oracles import ranked
 
 from multirecall.kernels import kernel
 from multirecall.query import Query
-from multirecall.topk import (
-    ALL_ALLOWED,
-    MARK_WORDS,
-    NO_ROWS,
-    best_keys,
-    block_peaks,
-    candidates_of,
-    key_of,
-    reached_by,
-    reaching,
-    top_eligible,
-    top_k,
-)
+from multirecall.selection import best_keys, block_peaks, candidates_of, key_of, reached_by, reaching
+from multirecall.topk import ALL_ALLOWED, MARK_WORDS, NO_ROWS, top_eligible, top_k
 
 SCORES = st.dictionaries(
     st.integers(0, 50),

@@ -11,7 +11,7 @@ from oracles import Scored, ranked
 
 from multirecall.progress import SILENT
 from multirecall.retrievers._neighbours.knn_cells import CELL, Grouped, cell_lists, expected
-from multirecall.retrievers._units import unit_rows
+from multirecall.retrievers._vector_table import unit_rows
 
 Vectors = NDArray[np.float32]
 

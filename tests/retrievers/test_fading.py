@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multirecall.data import Dataset
+from multirecall.data.apply import apply_change
+from multirecall.data.read_change import read_change
 from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers.popularity import Popularity, PopularityConfig
@@ -97,11 +99,13 @@ def test_order_is_that_of_exact_counts(
     params = {"half_life_days": None if in_data else 1.0}
     path = fitted(data, **params)
     for more in later:
-        data, changes = data.with_change(data.read_change("add_interactions", more))
+        changes = apply_change(data, read_change(data, "add_interactions", more))
+        data = changes.data
         path, events = path.with_changes(changes), [*events, *more]
     assert data.now is not None
     assert_ranked_by(ranked(path), exact(events, data.now))
-    data, changes = data.with_change(data.read_change("remove_users", gone))
+    changes = apply_change(data, read_change(data, "remove_users", gone))
+    data = changes.data
     path, events = path.with_changes(changes), [event for event in events if event["user_id"] not in gone]
     if events:
         assert data.now is not None
@@ -131,17 +135,20 @@ def test_an_event_of_2099_leaves_everything_as_it_was(in_data: bool) -> None:
     params = {"half_life_days": None if in_data else 30.0}
     before = dict(ranked(fitted(data, **params)))
     odd = {"user_id": 1, "item_id": 7, "timestamp": YEAR_2099}
-    live, changes = data.with_change(data.read_change("add_interactions", [odd]))
+    changes = apply_change(data, read_change(data, "add_interactions", [odd]))
+    live = changes.data
     path = fitted(data, **params).with_changes(changes)
     refitted = fitted(dataset([*events, odd], 30.0 if in_data else None), **params)
     for found in (ranked(path), ranked(refitted), ranked(fitted(live.refreshed(), **params))):
         assert dict(found) == pytest.approx(before | {7: 1.0}), "the others unmoved, and this one counts as of today"
-    live, changes = live.with_change(
-        live.read_change("add_interactions", [{"user_id": 2, "item_id": 0, "timestamp": START + 930 * DAY}])
+    changes = apply_change(
+        live, read_change(live, "add_interactions", [{"user_id": 2, "item_id": 0, "timestamp": START + 930 * DAY}])
     )
+    live = changes.data
     path = path.with_changes(changes)
     assert dict(ranked(path)) == pytest.approx(dict(ranked(fitted(live, **params)))), "now goes on as events come"
     assert dict(ranked(path))[7] == 1.0
-    live, changes = live.with_change(live.read_change("remove_interactions", [odd]))
+    changes = apply_change(live, read_change(live, "remove_interactions", [odd]))
+    live = changes.data
     assert changes.taken is not None
     assert dict(ranked(path.with_changes(changes)))[7] == 0.0

@@ -11,9 +11,8 @@ from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.registry import retriever_class
 from multirecall.retrievers._neighbours.knn import nearest_neighbours
-from multirecall.retrievers._sequences import sequences
 from multirecall.retrievers._text.cold_start import with_cold_items
-from multirecall.retrievers.item2vec import Item2Vec, Item2VecConfig
+from multirecall.retrievers.item2vec import Item2Vec, Item2VecConfig, sequences
 from multirecall.testing import RetrieverContract, small_shop
 
 HOUR = 3_600

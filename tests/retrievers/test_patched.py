@@ -15,8 +15,7 @@ from multirecall.progress import SILENT
 from multirecall.retrievers._neighbours.knn import joining, nearest_neighbours
 from multirecall.retrievers._sparse.patched import PatchedRows
 from multirecall.retrievers._sparse.rows import SparseRows, Sums
-from multirecall.retrievers._units import unit_rows
-from multirecall.retrievers._vector_table import VectorTable
+from multirecall.retrievers._vector_table import VectorTable, unit_rows
 
 SIZES = st.lists(st.integers(0, 30), min_size=1, max_size=6)
 
