@@ -21,7 +21,8 @@ from scipy.sparse.linalg import svds
 
 from multirecall.progress import Progress, terminal_progress
 from multirecall.retrievers._index import hnsw as hnsw_module
-from multirecall.retrievers._index.base import IndexConfig, VectorIndex, build_index, load_index
+from multirecall.retrievers._index.base import IndexConfig, VectorIndex
+from multirecall.retrievers._index.kinds import build_index, load_index
 
 SEED = 1
 CENTRES = 1_000
@@ -65,7 +66,8 @@ def main(
     with terminal_progress() as progress, TemporaryDirectory() as temporary:
         folder = (cache or Path(temporary)) / f"{source}-{len(stored)}-{dim}-{ef_construction}"
         exact, _ = built(stored, IndexConfig(kind="exact"), folder, progress)
-        chosen, chosen_build = built(stored, IndexConfig(), folder, progress)
+        automatic, chosen_build = built(stored, IndexConfig(), folder, progress)
+        chosen = automatic.chosen
         index, graph_build = built(stored, config, folder, progress)
         bare = hnswlib.Index("ip", dim)
         bare.load_index(str(folder / "hnsw" / hnsw_module.GRAPH))

@@ -20,7 +20,8 @@ from multirecall.storage import read_component, write_component
 from multirecall.validation import Count, NonNegative, Positive
 
 from ._als import conjugate_gradient, half_step, weighted_gram
-from ._index.base import IndexConfig, VectorIndex, build_index, load_index
+from ._index.base import IndexConfig, VectorIndex
+from ._index.kinds import build_index, load_index
 from ._recency import recent
 from ._sampled import N_QUERIES
 from ._weights import weighted_matrix

@@ -10,7 +10,7 @@ from html import escape
 from time import monotonic
 from typing import Any
 
-from multirecall.progress import Advance
+from multirecall.progress.base import Advance
 
 EVERY_S = 0.2
 """Seconds between two pictures at least."""

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from multirecall.progress import Advance
+from multirecall.progress.base import Advance
 
 
 @contextmanager

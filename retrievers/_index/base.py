@@ -1,4 +1,4 @@
-"""A vector index over items: what every implementation does, how one is chosen, how it is saved and loaded."""
+"""A vector index over items: what every kind of it does, how it takes changes, and how it is saved."""
 
 from __future__ import annotations
 
@@ -14,16 +14,13 @@ from pydantic import Field
 from multirecall.errors import BundleError, RequestError
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import SILENT, Progress
-from multirecall.storage import read_component, verified_manifest, write_component, write_manifest
+from multirecall.storage import write_component, write_manifest
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 from multirecall.validation import StrictModel
 
 from .vectors import Space, Vectors
 
 FORMAT = 2
-
-EXACT_UP_TO = 20_000
-"""Vectors up to which `auto` scores all of them, which takes about as long as their 8-bit codes save."""
 
 CHANGED_SHARE = 0.1
 """Share of added, and of removed or replaced, vectors in the main part past which the index is rebuilt."""
@@ -81,7 +78,7 @@ class VectorIndex(ABC):
     """
 
     kind: ClassVar[str]
-    """Its name in files."""
+    """Its name in settings and files."""
 
     def __init__(self, vectors: Vectors, settings: IndexConfig, seed: int, threads: int) -> None:
         self.vectors = vectors
@@ -145,7 +142,7 @@ class VectorIndex(ABC):
         """The index with these vectors as well, each in place of the one that its row had.
 
         Shares what did not change with this one, which stays as it is. Once `CHANGED_SHARE` is passed it is built
-        anew, which takes as long as a build; `auto` chooses again then.
+        anew, which takes as long as a build.
 
         Raises:
             DataError: a row is repeated or negative, or a vector is not finite or of another length.
@@ -194,6 +191,11 @@ class VectorIndex(ABC):
         """Write what `_open` needs beside the vectors, and return what to note of it."""
 
     @classmethod
+    def reads(cls, kind: str) -> bool:
+        """Whether it opens files of this kind: its own, unless it is made of others."""
+        return kind == cls.kind
+
+    @classmethod
     @abstractmethod
     def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IndexConfig, threads: int) -> Self:
         """The index that was saved into `folder`, whose files have been verified."""
@@ -202,66 +204,4 @@ class VectorIndex(ABC):
         most = max(CHANGED_AT_LEAST, CHANGED_SHARE * vectors.rows.size)
         if vectors.new_rows.size <= most and vectors.n_dead <= most:
             return self._with(vectors)
-        return _built(vectors.compacted(), self.settings, self.seed, self.threads, SILENT)
-
-
-def build_index(
-    rows: NDArray[np.int32],
-    vectors: ArrayLike,
-    space: Space,
-    settings: IndexConfig,
-    *,
-    rng: np.random.Generator,
-    asked: ArrayLike | None = None,
-    threads: int = 1,
-    progress: Progress = SILENT,
-) -> VectorIndex:
-    """An index of the kind that `settings` ask for, over `vectors` (n, dim) of the item rows `rows` (n,).
-
-    `asked` (m, dim) are queries as they will come, which an index that measures its recall needs where they are not
-    like the vectors. The same input and the same state of `rng` give the same index with one thread; with more, a
-    graph differs from build to build.
-
-    Raises:
-        DataError: a row is repeated or negative, shapes do not fit, or a vector is not finite.
-    """
-    seed = int(rng.integers(2**31))
-    return _built(Vectors.of(rows, vectors, space, asked), settings, seed, threads, progress)
-
-
-def load_index(folder: Path, settings: IndexConfig, *, threads: int = 1) -> VectorIndex:
-    """The index that was saved into `folder`, of the kind it had; `settings` hold for searches and later builds.
-
-    Raises:
-        BundleError: a file is missing or damaged, or another version has written it.
-    """
-    verified_manifest(folder)
-    arrays, meta = read_component(folder)
-    if meta.get("format") != FORMAT:
-        raise BundleError(f"{folder}: has format {meta.get('format')}, this program reads {FORMAT}; build it again")
-    vectors = Vectors.of_arrays(arrays, meta["space"], str(folder))
-    if (meta["dim"], meta["rows"], meta["live"]) != (vectors.dim, vectors.rows.size, vectors.live):
-        raise BundleError(f"{folder}: the vectors are not those of its meta.json; restore the folder from a copy")
-    return _class_of(meta["kind"])._open(folder, meta, vectors, settings, threads)
-
-
-def _built(vectors: Vectors, settings: IndexConfig, seed: int, threads: int, progress: Progress) -> VectorIndex:
-    kind: str = settings.kind
-    if kind == "auto":
-        kind = "exact" if vectors.live <= EXACT_UP_TO else "ivf"
-    return _class_of(kind).build(vectors, settings, seed, threads, progress)
-
-
-def _class_of(kind: str) -> type[VectorIndex]:
-    """The implementation, imported here since an exact index needs no hnswlib."""
-    if kind == "exact":
-        from .exact import ExactIndex
-
-        return ExactIndex
-    if kind == "ivf":
-        from .ivf import IvfIndex
-
-        return IvfIndex
-    from .hnsw import HnswIndex
-
-    return HnswIndex
+        return self.build(vectors.compacted(), self.settings, self.seed, self.threads, SILENT)

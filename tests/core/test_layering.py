@@ -128,6 +128,15 @@ def test_wings_import_only_wings_below(file: Path) -> None:
     assert all(FLOOR[other] < FLOOR[wing] for other in used), f"{wing} uses {used}"
 
 
+def test_no_imports_run_in_a_circle() -> None:
+    """Nor do those inside functions: what needs one stands in the wrong file."""
+    needs = {name: imports(file) & MODULES.keys() - {name} for name, file in MODULES.items()}
+    left = dict(needs)
+    while free := {name for name, used in left.items() if not used & left.keys()}:
+        left = {name: used for name, used in left.items() if name not in free}
+    assert not left, {name: used & left.keys() for name, used in left.items()}
+
+
 def test_plugins_do_not_know_each_other() -> None:
     for folder in ("retrievers", "fusion"):
         for file in (ROOT / folder).glob("[a-z]*.py"):

@@ -16,10 +16,11 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
 from multirecall.errors import BundleError, DataError, RequestError
-from multirecall.retrievers._index import base, exact
+from multirecall.retrievers._index import auto, base, exact, kinds
 from multirecall.retrievers._index import hnsw as hnsw_module
 from multirecall.retrievers._index import ivf as ivf_module
-from multirecall.retrievers._index.base import IndexConfig, build_index, load_index
+from multirecall.retrievers._index.base import IndexConfig
+from multirecall.retrievers._index.kinds import build_index, load_index
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 SPACES = ("cosine", "inner_product", "l2")
@@ -28,7 +29,8 @@ N_ROWS = 400
 EXACT = IndexConfig(kind="exact")
 HNSW = IndexConfig(kind="hnsw", M=16, ef_construction=100, ef_search=50)
 IVF = IndexConfig(kind="ivf")
-ALL_KINDS = pytest.mark.parametrize("config", [EXACT, IVF, HNSW], ids=["exact", "ivf", "hnsw"])
+AUTO = IndexConfig()
+ALL_KINDS = pytest.mark.parametrize("config", [EXACT, IVF, HNSW, AUTO], ids=["exact", "ivf", "hnsw", "auto"])
 
 State = dict[int, np.ndarray]
 
@@ -303,15 +305,25 @@ def test_rebuilds_past_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (rebuilt.vectors.n_dead, rebuilt.vectors.rows.size) == (0, 179)
 
 
-def test_auto_chooses_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_chooses_by_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     state = random_state(np.random.default_rng(10), 100)
-    auto = IndexConfig()
-    assert isinstance(built(state, "cosine", auto), exact.ExactIndex)
-    monkeypatch.setattr(base, "EXACT_UP_TO", 90)
+    settings = IndexConfig()
+    assert isinstance(built(state, "cosine", settings).chosen, exact.ExactIndex)
+    monkeypatch.setattr(auto, "EXACT_UP_TO", 90)
     monkeypatch.setattr(base, "CHANGED_AT_LEAST", 5)
-    large = built(state, "cosine", auto)
-    assert isinstance(large, ivf_module.IvfIndex)
-    assert isinstance(large.remove(np.array(sorted(state)[:20], np.int32)), exact.ExactIndex)
+    large = built(state, "cosine", settings)
+    assert isinstance(large.chosen, ivf_module.IvfIndex)
+    large.save(tmp_path / "index")
+    rows = np.array(sorted(state)[:20], np.int32)
+    for index in (large, load_index(tmp_path / "index", settings)):
+        assert isinstance(index.remove(rows[:5]).chosen, ivf_module.IvfIndex)
+        assert isinstance(index.remove(rows).chosen, exact.ExactIndex)
+
+
+def test_an_index_of_another_kind_is_refused(tmp_path: Path) -> None:
+    built(random_state(np.random.default_rng(10), 100), "cosine", EXACT).save(tmp_path / "index")
+    with pytest.raises(BundleError, match="holds an index of kind 'exact', the settings name 'ivf'; fit again"):
+        load_index(tmp_path / "index", IVF)
 
 
 @ALL_KINDS
@@ -372,7 +384,8 @@ def test_the_same_seed_gives_the_same_graph(tmp_path: Path) -> None:
 def test_only_a_graph_needs_hnswlib() -> None:
     script = (
         "import sys, numpy as np\n"
-        "from multirecall.retrievers._index.base import IndexConfig, build_index\n"
+        "from multirecall.retrievers._index.base import IndexConfig\n"
+        "from multirecall.retrievers._index.kinds import build_index\n"
         "rows = np.arange(3, dtype=np.int32)\n"
         "for config in (IndexConfig(), IndexConfig(kind='ivf')):\n"
         "    build_index(rows, np.eye(3), 'l2', config, rng=np.random.default_rng(0))\n"
@@ -517,7 +530,7 @@ def test_a_missing_folder_and_other_versions_are_named(saved: Callable[[str], Pa
         with pytest.raises(BundleError, match=r"hnswlib 0\.8, this is 0\.9"):
             load_index(saved("hnsw"), HNSW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "FORMAT", 3)
+        patch.setattr(kinds, "FORMAT", 3)
         with pytest.raises(BundleError, match="has format 2, this program reads 3"):
             load_index(saved("hnsw"), HNSW)
 

@@ -14,9 +14,10 @@ from multirecall.errors import BundleError
 from multirecall.retrievers._index import cells as cells_module
 from multirecall.retrievers._index import ivf as ivf_module
 from multirecall.retrievers._index import margins as margins_module
-from multirecall.retrievers._index.base import IndexConfig, VectorIndex, build_index, load_index
+from multirecall.retrievers._index.base import IndexConfig, VectorIndex
 from multirecall.retrievers._index.cell_scan import encoded, located
 from multirecall.retrievers._index.cells import SIZES, SPARE, Cells
+from multirecall.retrievers._index.kinds import build_index, load_index
 from multirecall.retrievers._index.kmeans import centroids_of, means, nearest
 from multirecall.retrievers._index.scan import _first
 from multirecall.retrievers._index.vectors import SPACES, Space, Vectors

@@ -1,0 +1,45 @@
+"""What long work reports its progress to, and who hears nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class Advance(Protocol):
+    """Reports that steps of a task are done."""
+
+    def __call__(self, steps: int, note: str = "") -> None:
+        """`steps` more are done; `note` stands beside the bar, for instance a loss."""
+
+
+class Progress(Protocol):
+    """What long work reports to."""
+
+    def task(self, name: str, total: int, *, steady: bool = True) -> AbstractContextManager[Advance]:
+        """Begin a task of `total` steps; inside the block, `advance(n)` or `advance(n, note)` reports `n` more done.
+
+        The task ends with its block, whatever was reported: one that stops early is complete.
+
+        Args:
+            name: what is done, in plain words.
+            total: how many steps at most.
+            steady: whether steps take about equally long; only then can a remaining time be told.
+        """
+
+
+def unheard(steps: int, note: str = "") -> None:
+    """An `Advance` that tells nobody."""
+
+
+class Silent:
+    """Reports nothing."""
+
+    @contextmanager
+    def task(self, name: str, total: int, *, steady: bool = True) -> Iterator[Advance]:
+        """See `Progress.task`."""
+        yield unheard
+
+
+SILENT: Progress = Silent()
