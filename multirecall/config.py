@@ -142,7 +142,10 @@ class EngineConfig(StrictModel):
     """The paths, in order."""
 
     fusion: FusionConfig = FusionConfig()
+    """How the paths' lists are merged. Changes results."""
+
     fallback: FallbackConfig = FallbackConfig()
+    """What fills a list that the paths leave short. Changes results."""
 
     segments: tuple[SegmentConfig, ...] = ()
     """Weights for users with short histories, shortest first; a user beyond them gets the paths' own weights."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,9 +23,9 @@ NonNegative = Annotated[float, Field(strict=True, ge=0)]
 
 
 class StrictModel(BaseModel):
-    """Base of every configuration: immutable, unknown keys refused."""
+    """Base of every configuration: immutable, unknown keys refused; a field's docstring is its description."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 def validated(model: type[M], values: Mapping[str, Any], place: str) -> M:
@@ -45,6 +45,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field's annotation is or names, as in `tuple[Model, ...]` and `Model | None`; None: no model."""
+    candidates = [annotation, *get_args(annotation)]
+    return next((one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)), None)
 
 
 def _describe(model: type[BaseModel], error: Any, place: str) -> str:
@@ -71,7 +77,5 @@ def _model_at(model: type[BaseModel], location: list[int | str]) -> type[BaseMod
     for part in location:
         if isinstance(part, int):
             continue
-        annotation = model.model_fields[part].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+        model = model_in(model.model_fields[part].annotation) or model
     return model
