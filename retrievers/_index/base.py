@@ -18,6 +18,7 @@ from multirecall.storage import write_component, write_manifest
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 from multirecall.validation import StrictModel
 
+from .merge import merge_by_best
 from .vectors import Space, Vectors
 
 FORMAT = 2
@@ -124,6 +125,27 @@ class VectorIndex(ABC):
             RequestError: the vector has another length or is not finite, or the bitmap is too short.
         """
 
+    def search_any(
+        self,
+        vectors: ArrayLike,
+        k: int,
+        exclude: NDArray[np.int32] = NO_ROWS,
+        allowed: NDArray[np.bool_] = ALL_ALLOWED,
+    ) -> RankedList:
+        """The `k` items that are most similar to any of `vectors` (V, dim), V ≥ 1; one vector is a plain `search`.
+
+        An item has the best score that it has under any of them; the rest is as in `search`.
+
+        Raises:
+            RequestError: as in `search`, or there is no vector.
+        """
+        given = np.asarray(vectors)
+        if given.ndim != 2 or not len(given):
+            raise RequestError(f"vectors: have shape {given.shape}; pass one row for each vector of the user")
+        if len(given) == 1:
+            return self.search(given[0], k, exclude, allowed)
+        return _best_of([self.search(vector, k, exclude, allowed) for vector in given], k)
+
     def search_batch(self, vectors: ArrayLike, k: int, filters: Sequence[Filter] | None = None) -> RankedBatch:
         """The same for `vectors` (n, dim), with a filter for each or none; list by list equal to `search`.
 
@@ -137,6 +159,25 @@ class VectorIndex(ABC):
         if len(each) != len(given):
             raise RequestError(f"filters: are {len(each)} for {len(given)} vectors; pass one for each, or None")
         return self._search_batch(given, k, each)
+
+    def search_any_batch(self, vectors: ArrayLike, k: int, filters: Sequence[Filter] | None = None) -> RankedBatch:
+        """`search_any` for several users, `vectors` (n, V, dim), with a filter for each user or none.
+
+        Raises:
+            RequestError: as in `search_any`, or there are more or fewer filters than users.
+        """
+        given = np.asarray(vectors)
+        if given.ndim != 3 or not given.shape[1]:
+            raise RequestError(f"vectors: have shape {given.shape}; pass (users, vectors of a user, dim)")
+        n_users, n_each, dim = given.shape
+        each = None if filters is None else [one for one in filters for _ in range(n_each)]
+        lists = self.search_batch(given.reshape(n_users * n_each, dim), k, each)
+        if n_each == 1:
+            return lists
+        parts = range(0, len(lists), n_each)
+        return RankedBatch.from_lists(
+            [_best_of([lists[start + place] for place in range(n_each)], k) for start in parts]
+        )
 
     def add(self, rows: NDArray[np.int32], vectors: ArrayLike) -> VectorIndex:
         """The index with these vectors as well, each in place of the one that its row had.
@@ -205,3 +246,9 @@ class VectorIndex(ABC):
         if vectors.new_rows.size <= most and vectors.n_dead <= most:
             return self._with(vectors)
         return self.build(vectors.compacted(), self.settings, self.seed, self.threads, SILENT)
+
+
+def _best_of(lists: Sequence[RankedList], k: int) -> RankedList:
+    """The `k` best items of several lists, each with the best score that it has in one of them."""
+    items, scores = (np.concatenate(arrays) for arrays in zip(*((one.items, one.scores) for one in lists), strict=True))
+    return RankedList(*merge_by_best(items, scores, max(k, 0)))

@@ -74,7 +74,11 @@ def eligible(state: State, exclude: np.ndarray, allowed: np.ndarray) -> list[int
 def assert_right(ranked: Any, space: str, state: State, query: np.ndarray, k: int, one: Any, full: bool = True) -> None:
     """The list is what the oracle gives, up to rounding; with `full` off, it may have missed a few items."""
     rows = eligible(state, *one)
-    scores = oracle(space, np.array([state[row] for row in rows]).reshape(-1, DIM), query)
+    assert_ranked(ranked, rows, oracle(space, np.array([state[row] for row in rows]).reshape(-1, DIM), query), k, full)
+
+
+def assert_ranked(ranked: Any, rows: list[int], scores: np.ndarray, k: int, full: bool = True) -> None:
+    """The list holds the best `k` of `rows` by `scores`, as in `assert_right`."""
     expected = dict(zip(rows, scores.tolist(), strict=True))
     items = ranked.items.tolist()
     assert ranked.items.dtype == np.int32
@@ -119,6 +123,42 @@ def test_exact_equals_the_oracle(space: str, seed: int, n: int, k: int) -> None:
         assert_right(single, space, state, query, k, one)
         assert single.items.tolist() == batch[place].items.tolist()
         np.testing.assert_allclose(single.scores, batch[place].scores, atol=1e-6)
+
+
+@ALL_KINDS
+@pytest.mark.parametrize("space", SPACES)
+@settings(max_examples=12)
+@given(seed=st.integers(0, 10**6), n_each=st.integers(1, 4), k=st.integers(0, 320))
+def test_the_best_of_several_vectors_equals_the_oracle(
+    space: str, config: IndexConfig, seed: int, n_each: int, k: int
+) -> None:
+    """An item has the best score that any of the user's vectors gives it; nothing is approximate at this size."""
+    rng = np.random.default_rng(seed)
+    state = random_state(rng, int(rng.integers(0, 300)))
+    index = built(state, space, config)
+    users = rng.normal(size=(3, n_each, DIM)).astype(np.float32)
+    users[1, -1] = users[1, 0]
+    users[2, -1] = 0
+    filters = [random_filter(rng) for _ in users]
+    batch = index.search_any_batch(users, k, filters)
+    for place, (vectors, one) in enumerate(zip(users, filters, strict=True)):
+        ranked = index.search_any(vectors, k, *one)
+        rows = eligible(state, *one)
+        stored = np.array([state[row] for row in rows]).reshape(-1, DIM)
+        scores = np.max([oracle(space, stored, vector) for vector in vectors], axis=0)
+        assert_ranked(ranked, rows, scores, k)
+        assert batch[place].items.tolist() == ranked.items.tolist()
+        assert batch[place].scores.tobytes() == ranked.scores.tobytes()
+
+
+def test_the_best_of_several_vectors_is_one_list_under_the_ordering_rule() -> None:
+    state = {4: np.eye(DIM)[0], 2: np.eye(DIM)[1], 7: np.eye(DIM)[0] + np.eye(DIM)[1], 0: -np.eye(DIM)[2]}
+    index = built(state, "inner_product", EXACT)
+    ranked = index.search_any(np.eye(DIM)[:2] * [[1.0], [0.5]], 9)
+    assert ranked.items.tolist() == [4, 7, 2, 0]  # by either vector 1 or .5; 4 and 7 tie; none of them sees 0
+    assert ranked.scores.tolist() == [1.0, 1.0, 0.5, 0.0]
+    assert index.search_any(np.eye(DIM)[:2], 2, np.array([4], np.int32)).items.tolist() == [2, 7]
+    assert len(index.search_any(np.eye(DIM)[:2], 0)) == len(index.search_any(np.eye(DIM)[:2], -1)) == 0
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -341,6 +381,10 @@ def test_unusable_input_is_refused(config: IndexConfig) -> None:
         index.search_batch(np.ones((2, DIM - 1)), 5)
     with pytest.raises(RequestError, match="one row for each query"):
         index.search_batch(np.ones(DIM), 5)
+    with pytest.raises(RequestError, match="one row for each vector of the user"):
+        index.search_any(np.empty((0, DIM)), 5)
+    with pytest.raises(RequestError, match=r"pass \(users, vectors of a user, dim\)"):
+        index.search_any_batch(np.ones((2, DIM)), 5)
     with pytest.raises(RequestError, match="1 for 2 vectors"):
         index.search_batch(np.ones((2, DIM)), 5, [(NO_ROWS, ALL_ALLOWED)])
     for ask in (index.search, lambda v, k, e, a: index.search_batch(v[None], k, [(e, a)])):
