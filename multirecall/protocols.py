@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from multirecall.lists import FusedBatch, FusedList, RankedBatch, RankedList
 from multirecall.validation import StrictModel
@@ -84,6 +85,14 @@ class Retriever(ABC):
                 from an older one on, as after any other exception, the path serves as before until a refit.
         """
         raise TypeError(f"{type(self).__name__} takes no live changes: its `live` is empty")
+
+    def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
+        """Item rows, int32 (n,) ascending, and a finite vector for each, float32 (n, dim); None: it has no vectors.
+
+        A retriever that compares items by vectors may say which, in the form in which it compares them; a vector of
+        zeros is near to nothing. Items that were removed need no care: `Engine.vectors` leaves them out.
+        """
+        return None
 
     @abstractmethod
     def save(self, folder: Path) -> None:

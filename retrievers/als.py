@@ -135,6 +135,10 @@ class ALS(Retriever):
         conjugate_gradient(items, weights, self._vectors, self._gram, penalty, 2 * dim, user)
         return self._index.search(user, quota, *query.filter)
 
+    def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """See `Retriever.item_vectors`."""
+        return self._index.item_vectors()
+
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
         write_component(folder / "vectors", {"vectors": self._vectors}, {"mean_scale": self._mean_scale})

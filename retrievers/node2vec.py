@@ -115,6 +115,10 @@ class Node2Vec(VectorNeighbourRetriever):
         """See `Retriever.retrieve`."""
         return self._visited(query, quota) if self.config.serve == "walks" else super().retrieve(query, quota)
 
+    def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
+        """See `Retriever.item_vectors`; None where walks are served."""
+        return None if self.config.serve == "walks" else super().item_vectors()
+
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
         if self.config.serve == "neighbours":

@@ -127,6 +127,10 @@ class TwoTower(Retriever):
         tokens, weights = self._items.profile.tokens(row, values)
         return self._items.net(weights @ self._items.table[tokens])
 
+    def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """See `Retriever.item_vectors`."""
+        return self._index.item_vectors()
+
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
         self._users.save(folder / "users")

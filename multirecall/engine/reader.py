@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.config import EngineConfig
@@ -20,6 +21,7 @@ from multirecall.engine.footprint import footprints
 from multirecall.engine.request import listed, read_deadline, read_filters, read_queries, read_query, read_size
 from multirecall.engine.runner import run_batch
 from multirecall.engine.state import Blueprint, EngineState
+from multirecall.engine.vectors import vector_paths, vectors_of
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
 from multirecall.lists import RankedBatch
 from multirecall.result import CandidateBatch, Candidates, Explanation
@@ -166,6 +168,22 @@ class Answering:
             raise RequestError(f"explain: no item has the id {item!r}; pass an id of the log or the item table")
         filters = read_filters(state, exclude, where, seen)
         return explained(state, read_query(state.data, user, filters), filters, row, k)
+
+    def vectors(self, path: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """The item vectors of a path: item ids (n,), and a vector for each in the same order, float32 (n, dim).
+
+        They are as the path compares them, such as at length 1 where it goes by the cosine. An item that the path has
+        no vector for is not among them, nor is one that was removed.
+
+        Raises:
+            RequestError: no path has that name, or it has no item vectors.
+        """
+        return vectors_of(self._current(), path)
+
+    @property
+    def vector_paths(self) -> tuple[str, ...]:
+        """The names of the paths that have item vectors, in order; raises `NotFitted`."""
+        return vector_paths(self._current())
 
     @property
     def data(self) -> Dataset:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from multirecall.data import Changes, Dataset
 from multirecall.errors import CannotFit
@@ -108,6 +109,14 @@ class RetrieverContract:
             assert first.items.tolist() == second.items.tolist()
             assert first.scores.tolist() == second.scores.tolist()
 
+    def test_item_vectors_are_one_for_each_row(self, fitted: Retriever, data: Dataset, tmp_path: Path) -> None:
+        found = fitted.item_vectors()
+        if found is None:
+            pytest.skip("it has no item vectors")
+        assert_vectors(found, data.n_items)
+        fitted.save(tmp_path)
+        assert_same_vectors(type(fitted).load(fitted.config, tmp_path, data), fitted)
+
     def test_unknown_user_without_history(self, fitted: Retriever, data: Dataset) -> None:
         nobody = Query(-1, np.empty(0, np.int32), np.empty(0, np.float32))
         ranked = fitted.retrieve(nobody, QUOTA)
@@ -155,6 +164,7 @@ class RetrieverContract:
             folder.mkdir()
             changed.save(folder)
             loaded = self.retriever.load(path.config, folder, change.data)
+            assert_same_vectors(loaded, changed)
             allowed = np.arange(change.data.n_items) % 3 != 0
             for query, filtered in zip(queries(change.data), queries(change.data, allowed=allowed), strict=True):
                 ranked = changed.retrieve(query, QUOTA)
@@ -240,11 +250,32 @@ def assert_valid(ranked: RankedList, n_items: int) -> None:
     assert (order == np.arange(len(ranked))).all(), "score descending, then row ascending"
 
 
+def assert_vectors(found: tuple[NDArray[np.int32], NDArray[np.float32]], n_items: int) -> None:
+    """Item vectors keep every rule of `Retriever.item_vectors`."""
+    rows, vectors = found
+    assert rows.dtype == np.int32
+    assert vectors.dtype == np.float32
+    assert vectors.ndim == 2
+    assert len(vectors) == rows.size > 0
+    assert (np.diff(rows) > 0).all(), "ascending, each row once"
+    assert 0 <= rows[0] <= rows[-1] < n_items
+    assert np.isfinite(vectors).all()
+
+
+def assert_same_vectors(first: Retriever, second: Retriever) -> None:
+    """Two retrievers have the same item vectors, or none."""
+    ours, theirs = first.item_vectors(), second.item_vectors()
+    assert (ours is None) == (theirs is None)
+    if ours is not None and theirs is not None:
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def queries(
     data: Dataset,
     *,
-    exclude: np.typing.NDArray[np.int32] | None = None,
-    allowed: np.typing.NDArray[np.bool_] | None = None,
+    exclude: NDArray[np.int32] | None = None,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> list[Query]:
     """A query for each user of the data, and one for a visitor with the first user's history."""
     log = data.interactions

@@ -194,6 +194,11 @@ class VectorIndex(ABC):
         """The index without these rows; those that it does not have are passed over. Otherwise as `add`."""
         return self._changed(self.vectors.without(rows))
 
+    def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The item rows that it has, int32 (n,) ascending, and their vectors as it keeps them, float32 (n, dim)."""
+        kept = self.vectors.compacted()
+        return kept.rows, kept.values
+
     def save(self, folder: Path) -> None:
         """Write it into `folder`, which is made, or empty: files of an index in use are never overwritten.
 

@@ -74,6 +74,10 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         path._neighbours = former.patched(*found, changes.data.n_items, changes.data.n_items)
         return path
 
+    def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
+        """See `Retriever.item_vectors`; at length 1."""
+        return np.arange(len(self._units), dtype=np.int32), self._units.whole()
+
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
         super().save(folder)
