@@ -132,7 +132,7 @@ def generated_training(data: Dataset, vectors: Vectors, seed: int) -> Iterator[N
             (vector_retriever, "with_cold_items", all_learnt),
             (two_tower, "with_cold_items", all_learnt),
             (vector_retriever, "nearest_neighbours", lists),
-            (node2vec.Node2Vec, "_trained", node_vectors),
+            (node2vec.Node2Vec, "_train", node_vectors),
         ):
             patches.enter_context(patch.object(target, name, stand_in))
         yield

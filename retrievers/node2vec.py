@@ -1,12 +1,13 @@
-"""Node2Vec: biased random walks on the graph of users and items."""
+"""Node2Vec: biased random walks on the graph of users and items, or on a graph of items that the user gives."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 from scipy.sparse import csr_array
 
 from multirecall.data import Changes, Dataset
@@ -19,6 +20,7 @@ from multirecall.topk import top_eligible
 from multirecall.validation import Count, NonNegative, Positive
 
 from ._graph.graph import Graph
+from ._graph.item_graph import item_graph
 from ._graph.skipgram import SkipGram, SkipGramConfig
 from ._graph.walks import walk_chunks, walks
 from ._neighbours.vector_retriever import VectorNeighbourRetriever
@@ -52,7 +54,16 @@ class Node2VecConfig(SkipGramConfig):
     """In-out parameter: above 1, a walk stays near where it came from. Changes results."""
 
     weighted: bool = True
-    """Whether a step follows the weights of the log. Changes results where they differ."""
+    """Whether a step follows the weights of the log, or of `graph`. Changes results where they differ."""
+
+    graph: str | None = None
+    """A file with a graph of items to walk on, in place of users and items of the log: a parquet, CSV or TSV file with
+    columns `source, target, weight`, or GraphML (`.graphml`); None: none. Read by every fit and refit, from the
+    working directory on where the path is relative, and not needed to serve. Changes results."""
+
+    directed: bool = False
+    """Whether an edge of a table `graph` leads from `source` to `target` alone; GraphML says so itself.
+    Changes results."""
 
     walks_per_node: Count = 20
     """Walks from each node that the vectors are trained on. Changes results."""
@@ -77,35 +88,54 @@ class Node2VecConfig(SkipGramConfig):
     request_length: Count = 9
     """Nodes of such a walk, the history's item included. Changes results and speed."""
 
+    @model_validator(mode="after")
+    def _only_a_graph_is_directed(self) -> Self:
+        if self.directed and self.graph is None:
+            raise ValueError("directed is true, but there is no graph; name its file in graph, or leave directed out")
+        return self
+
 
 class Node2Vec(VectorNeighbourRetriever):
     """Proposes what second-order random walks from the history reach (Grover & Leskovec, KDD 2016).
 
-    Walks on the bipartite graph of users and items step as in section 3.2 of the paper. Served by neighbours, they
-    are the sentences of skip-gram, and an item scores its cosine to the items of the history, summed with recency
-    weights; an item without interactions has the mean vector of those of like features. Served by walks, an item
-    scores the share of the visited item nodes that it makes up; a request draws the same walks whenever its history
-    is the same.
+    Walks step as in section 3.2 of the paper, on the bipartite graph of users and items or, where the config names a
+    `graph`, on that graph of items alone. Served by neighbours, they are the sentences of skip-gram, and an item scores
+    its cosine to the items of the history, summed with recency weights; an item that no walk can reach has the mean
+    vector of those of like features. Served by walks, an item scores the share of the visited item nodes that it makes
+    up; a request draws the same walks whenever its history is the same.
 
-    Live: new items, and new features of items without interactions, count at once where neighbours are served;
+    Live: new items, and new features of items that no walk can reach, count at once where neighbours are served;
     vectors and graph stay as fitted, and walks pass over items that these do not have.
     """
 
     Config: ClassVar[type[PluginConfig]] = Node2VecConfig
     config: Node2VecConfig
     _seed: int
-    _n_users: int
     _graph: Graph
+    _first_item: int
+    """The node of the item of row 0; those of users stand before it."""
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
-        """Train on walks, which stream into the training. Memory: the graph, and the vectors of all nodes twice."""
+        """Train on walks, which stream into the training. Memory: the graph, and the vectors of all nodes twice.
+
+        Raises:
+            CannotFit: no interaction has weight or, with `graph`, no edge joins two items.
+            DataError: `graph` is missing or breaks a rule of its format; see `item_graph`.
+        """
+        config = self.config
         self._seed = int(rng.integers(2**63))
-        graph = Graph.from_matrix(weighted_matrix(data, "node2vec"), weighted=self.config.weighted)
-        if self.config.serve == "walks":
-            self._graph, self._n_users = graph, data.n_users
+        if config.graph is None:
+            graph = Graph.from_matrix(weighted_matrix(data, "node2vec"), weighted=config.weighted)
+            first_item, starts, learnt = data.n_users, np.arange(graph.n_nodes, dtype=np.int32), None
         else:
-            vectors = self._trained(graph, rng, progress)[data.n_users :]
-            self._serve(vectors, data, N_SIMILAR, progress, "node2vec: finding neighbours")
+            graph = item_graph(config.graph, data, directed=config.directed, weighted=config.weighted)
+            first_item, learnt = 0, graph.degrees > 0
+            starts = np.flatnonzero(learnt).astype(np.int32)
+        if config.serve == "walks":
+            self._graph, self._first_item = graph, first_item
+        else:
+            vectors = self._train(graph, starts, rng, progress)[first_item:]
+            self._serve(vectors, data, N_SIMILAR, progress, "node2vec: finding neighbours", learnt)
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`."""
@@ -124,35 +154,43 @@ class Node2Vec(VectorNeighbourRetriever):
         if self.config.serve == "neighbours":
             super().save(folder)
             return
-        n_edges = self._graph.offsets[self._n_users]
-        items = self._graph.neighbours[:n_edges] - np.int32(self._n_users)
-        weights = np.ones(n_edges, np.float32) if self._graph.weights is None else self._graph.weights[:n_edges]
-        arrays = {"offsets": self._graph.offsets[: self._n_users + 1], "items": items, "weights": weights}
-        write_component(folder, arrays, {"n_items": self._graph.n_nodes - self._n_users, "seed": self._seed})
+        graph, first = self._graph, self._first_item
+        n_sources = first or graph.n_nodes
+        n_edges = graph.offsets[n_sources]
+        items = graph.neighbours[:n_edges] - np.int32(first)
+        weights = np.ones(n_edges, np.float32) if graph.weights is None else graph.weights[:n_edges]
+        arrays = {"offsets": graph.offsets[: n_sources + 1], "items": items, "weights": weights}
+        meta: dict[str, Any] = {"n_items": graph.n_nodes - first, "seed": self._seed}
+        write_component(folder, arrays, meta if first else {**meta, "directed": graph.directed})
 
     @classmethod
     def load(cls, config: Node2VecConfig, folder: Path, data: Dataset) -> Self:
-        """See `Retriever.load`."""
+        """See `Retriever.load`; the file that `graph` names is not needed."""
         if config.serve == "neighbours":
             return super().load(config, folder, data)
         path = cls(config)
         arrays, meta = read_component(folder)
-        path._seed, path._n_users = meta["seed"], arrays["offsets"].size - 1
-        shape = path._n_users, meta["n_items"]
+        shape = arrays["offsets"].size - 1, meta["n_items"]
         matrix = csr_array((arrays["weights"], arrays["items"], arrays["offsets"]), shape=shape)
-        path._graph = Graph.from_matrix(matrix, weighted=config.weighted)
+        path._seed = meta["seed"]
+        if config.graph is None:
+            path._graph, path._first_item = Graph.from_matrix(matrix, weighted=config.weighted), shape[0]
+        else:
+            path._graph, path._first_item = Graph.from_adjacency(matrix, directed=meta["directed"]), 0
         return path
 
-    def _trained(self, graph: Graph, rng: np.random.Generator, progress: Progress) -> NDArray[np.float32]:
-        """Vectors of the nodes, float32 (n_nodes, dim)."""
+    def _train(
+        self, graph: Graph, starts: NDArray[np.int32], rng: np.random.Generator, progress: Progress
+    ) -> NDArray[np.float32]:
+        """Vectors of the nodes, float32 (n_nodes, dim), from walks that begin at `starts`."""
         config = self.config
-        degrees = np.diff(graph.offsets)
-        most = config.walk_nodes // (graph.n_nodes * config.walk_length)
+        most = config.walk_nodes // (starts.size * config.walk_length)
         per_node = max(1, min(config.walks_per_node, most))
-        n_walks = graph.n_nodes * per_node
-        model = SkipGram(degrees, config, rng, planned=n_walks * config.walk_length)
+        n_walks = starts.size * per_node
+        model = SkipGram(graph.degrees, config, rng, planned=n_walks * config.walk_length)
+        chunks = walk_chunks(graph, starts, per_node, config.walk_length, config.p, config.q, self._seed, CHUNK)
         with progress.task("node2vec: learning from walks", n_walks) as advance:
-            for chunk in walk_chunks(graph, per_node, config.walk_length, config.p, config.q, self._seed, CHUNK):
+            for chunk in chunks:
                 whole = chunk >= 0
                 offsets = np.append(0, np.cumsum(whole.sum(axis=1)))
                 model.train(chunk[whole], offsets)
@@ -161,7 +199,7 @@ class Node2Vec(VectorNeighbourRetriever):
 
     def _visited(self, query: Query, quota: int) -> RankedList:
         items, weights = recent(query, None, self.config.half_life)
-        fitted = items < self._graph.n_nodes - self._n_users
+        fitted = items < self._graph.n_nodes - self._first_item
         items, weights = items[fitted], weights[fitted]
         if not weights.any():
             return RankedList.empty()
@@ -169,9 +207,9 @@ class Node2Vec(VectorNeighbourRetriever):
         starts = rng.choice(items, self.config.request_walks, p=weights / weights.sum(dtype=np.float64))
         config = self.config
         nodes = walks(
-            self._graph, starts + self._n_users, config.request_length, config.p, config.q, int(rng.integers(2**63))
+            self._graph, starts + self._first_item, config.request_length, config.p, config.q, int(rng.integers(2**63))
         )[:, 1:]
-        visited, counts = np.unique(nodes[nodes >= self._n_users], return_counts=True)
-        rows = (visited - self._n_users).astype(np.int32)
+        visited, counts = np.unique(nodes[nodes >= self._first_item], return_counts=True)
+        rows = (visited - self._first_item).astype(np.int32)
         shares = (counts / max(counts.sum(), 1)).astype(np.float32)
         return RankedList(*top_eligible(rows, shares, quota, *query.filter))

@@ -101,15 +101,22 @@ def walks(
 
 
 def walk_chunks(
-    graph: Graph, n_walks: int, length: int, p: float, q: float, seed: int, chunk: int = 8192
+    graph: Graph,
+    starts: NDArray[np.int32],
+    n_walks: int,
+    length: int,
+    p: float,
+    q: float,
+    seed: int,
+    chunk: int = 8192,
 ) -> Iterator[NDArray[np.int32]]:
-    """`n_walks` walks from every node, at most `chunk` of them at a time, all nodes in a new order each round.
+    """`n_walks` walks from every start, at most `chunk` of them at a time, all starts in a new order each round.
 
     The walks, row by row, depend on `seed` but not on `chunk`. Arguments and errors are those of `walks`.
     """
     order_of_nodes = np.random.default_rng(seed)
     for number in range(n_walks):
-        nodes = order_of_nodes.permutation(np.arange(graph.n_nodes, dtype=np.int32))
+        nodes = order_of_nodes.permutation(starts)
         for start in range(0, nodes.size, chunk):
             part = nodes[start : start + chunk]
             yield walks(graph, part, length, p, q, seed, number * nodes.size + start)

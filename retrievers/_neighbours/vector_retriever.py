@@ -36,18 +36,25 @@ class VectorNeighbourRetriever(NeighbourRetriever):
     _cold: ColdRule
 
     def _serve(
-        self, vectors: NDArray[np.float32], data: Dataset, n_similar: int, progress: Progress, task: str
+        self,
+        vectors: NDArray[np.float32],
+        data: Dataset,
+        n_similar: int,
+        progress: Progress,
+        task: str,
+        learnt: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Keep the neighbours of `vectors` (n_items, dim); an item without interactions gets the mean of its like.
+        """Keep the neighbours of `vectors` (n_items, dim); an item that is not learnt gets the mean of its like.
 
         Args:
-            vectors: of the items; those of items without interactions do not count.
+            vectors: of the items; those of items that are not learnt do not count.
             data: what the vectors were trained on.
             n_similar: items of like features that make such a mean.
             progress: told of the search for neighbours, as `task`.
             task: what the progress is shown as.
+            learnt: bool (n_items,), which items are; None: those with interactions.
         """
-        vectors, self._cold = with_cold_items(vectors, data, n_similar)
+        vectors, self._cold = with_cold_items(vectors, data, n_similar, learnt)
         self._units = VectorTable.of(unit_rows(vectors))
         lists = nearest_neighbours(vectors, self.config.neighbours, progress, task, threads=self.config.threads)
         self._neighbours = PatchedRows.sorted(lists)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multirecall import Dataset, Engine, EngineConfig, PathConfig
+from multirecall import Dataset, Engine, EngineConfig, PathConfig, User
 from multirecall.datasets import generate
 from multirecall.progress import SILENT
 from multirecall.protocols import PluginConfig
@@ -55,6 +55,22 @@ def test_config_is_accepted(tmp_path: Path) -> None:
         "content",
         "popularity",
     ]
+
+
+def test_node2vec_takes_the_graphs_of_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks("docs/retrievers.md", "python"):
+        exec(compile(block, "retrievers.md", "exec"), names)
+    Path("engine.toml").write_text(blocks("docs/retrievers.md", "toml")[0], encoding="utf-8")
+    log = names["log"]
+    with Engine.from_toml("engine.toml").fit(Dataset.from_frames(log.interactions, log.items, log.users)) as engine:
+        asked = User(history=["i000001"])
+        of_table = engine.path_lists([asked])["related"][0].items.tolist()
+    of_graphml = names["engine"].path_lists([asked])["node2vec"][0].items.tolist()
+    assert of_table == of_graphml
+    assert of_table
+    names["engine"].close()
 
 
 def test_own_retriever_passes_the_contract(tmp_path: Path) -> None:

@@ -200,13 +200,14 @@ def test_no_starts_and_walks_of_one_node() -> None:
 
 def test_chunks_start_everywhere_in_a_new_order_each_round() -> None:
     graph = of("no triangle, not bipartite")
-    chunks = list(walk_chunks(graph, 3, 6, 0.5, 2, SEED, chunk=4))
+    nodes = np.arange(10, dtype=np.int32)
+    chunks = list(walk_chunks(graph, nodes, 3, 6, 0.5, 2, SEED, chunk=4))
     assert [len(chunk) for chunk in chunks] == [4, 4, 2] * 3
     whole = np.concatenate(chunks)
     rounds = whole[:, 0].reshape(3, 10)
     assert (np.sort(rounds, axis=1) == np.arange(10)).all()
     assert len({tuple(order) for order in [range(10), *rounds.tolist()]}) == 4
-    assert np.array_equal(whole, np.concatenate(list(walk_chunks(graph, 3, 6, 0.5, 2, SEED, chunk=1000))))
+    assert np.array_equal(whole, np.concatenate(list(walk_chunks(graph, nodes, 3, 6, 0.5, 2, SEED, chunk=1000))))
 
 
 def test_graph_of_a_matrix() -> None:
@@ -246,6 +247,23 @@ def test_graph_of_networkx_is_its_matrix(kind: Any, weight: str | None) -> None:
     assert (np.diff(graph.neighbours)[np.diff(np.repeat(np.arange(8), np.diff(graph.offsets))) == 0] > 0).all()
 
 
+def test_nodes_of_networkx_take_the_rows_they_are_given() -> None:
+    source = nx.DiGraph([("a", "b"), ("b", "c"), ("c", "d"), ("d", "a")])
+    graph = Graph.from_networkx(source, rows=np.array([4, 0, -1, 2]), n_nodes=6)
+    assert graph.offsets.tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert graph.neighbours.tolist() == [4, 0]
+    assert graph.degrees.tolist() == [1, 0, 1, 0, 2, 0]
+
+
+def test_an_adjacency_is_its_graph_again() -> None:
+    for name in GRAPHS:
+        graph = of(name)
+        weights = np.ones(graph.neighbours.size, np.float32) if graph.weights is None else graph.weights
+        matrix = csr_array((weights, graph.neighbours, graph.offsets), shape=(graph.n_nodes, graph.n_nodes))
+        again = Graph.from_adjacency(matrix, directed=graph.directed)
+        assert np.array_equal(walks(again, [0] * 50, 9, 0.5, 2, SEED), walks(graph, [0] * 50, 9, 0.5, 2, SEED))
+
+
 @pytest.mark.parametrize(
     "graph",
     [
@@ -263,8 +281,6 @@ def test_two_colours_are_found(graph: Any) -> None:
 def test_bad_weights_are_named(value: float) -> None:
     with pytest.raises(DataError, match=r"edge 0 → 1: the weight must be finite and >= 0, got"):
         Graph.from_matrix(csr_array(np.array([[value]])))
-    with pytest.raises(DataError, match=r"edge 0 → 1: the weight must be finite and >= 0, got"):
-        Graph.from_networkx(nx.Graph([("a", "b", {"w": value})]), "w")
 
 
 @pytest.mark.parametrize("attributes", [{}, {"w": None}, {"w": "3"}])
@@ -273,12 +289,18 @@ def test_missing_weights_are_named(attributes: dict[str, Any]) -> None:
         Graph.from_networkx(nx.Graph([("a", "b", attributes)]), "w")
 
 
+@pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf, 1e-50, 1e39])
+def test_weights_of_networkx_are_above_0(value: float) -> None:
+    with pytest.raises(DataError, match=r"edge \('a', 'b'\): 'w' must be a number above 0 that float32 holds, got"):
+        Graph.from_networkx(nx.Graph([("a", "b", {"w": value})]), "w")
+
+
 def test_weights_beyond_float32_are_refused() -> None:
     with pytest.raises(DataError, match="more than float32 holds"):
         Graph.from_networkx(nx.MultiGraph([(0, 1, {"w": 3e38}), (0, 1, {"w": 3e38})]), "w")
 
 
-@pytest.mark.parametrize("graph", [nx.Graph(), nx.empty_graph(3), nx.Graph([(0, 1, {"weight": 0})])])
+@pytest.mark.parametrize("graph", [nx.Graph(), nx.empty_graph(3)])
 def test_a_graph_without_edges_is_refused(graph: Any) -> None:
     with pytest.raises(DataError, match="no edge"):
         Graph.from_networkx(graph, "weight")
