@@ -22,6 +22,7 @@ from multirecall.retrievers._neighbours import vector_retriever
 from multirecall.retrievers._recency import recent
 from multirecall.retrievers._sparse.rows import SparseRows
 from multirecall.retrievers._text.cold_start import with_cold_items
+from multirecall.retrievers._towers import retriever as tower_retriever
 from multirecall.retrievers._towers import training
 
 Vectors = NDArray[np.float32]
@@ -110,11 +111,11 @@ def neighbour_lists(groups: NDArray[np.int64], n_neighbours: int, seed: int) -> 
 @contextmanager
 def generated_training(data: Dataset, vectors: Vectors, seed: int) -> Iterator[None]:
     """Within it, a fit of the vector paths takes `vectors` and generated neighbour lists for trained ones."""
-    trained = training.trained
+    fit_towers = training.fit_towers
 
-    def towers(training: Any, config: Any, rng: np.random.Generator, progress: Progress) -> Any:
+    def towers(training: Any, *rest: Any) -> Any:
         few = replace(training, examples=training.examples[:TRAINED_ON])
-        return replace(trained(few, config, rng, progress), vectors=vectors)
+        return replace(fit_towers(few, *rest), vectors=vectors)
 
     def node_vectors(_: Any, graph: Any, *__: Any) -> Vectors:
         return np.concatenate([np.zeros((graph.n_nodes - len(vectors), DIM), np.float32), vectors])
@@ -127,10 +128,10 @@ def generated_training(data: Dataset, vectors: Vectors, seed: int) -> Iterator[N
 
     with ExitStack() as patches:
         for target, name, stand_in in (
-            (training, "trained", towers),
+            (training, "fit_towers", towers),
             (item2vec, "trained", lambda *_, **__: vectors),
             (vector_retriever, "with_cold_items", all_learnt),
-            (two_tower, "with_cold_items", all_learnt),
+            (tower_retriever, "with_cold_items", all_learnt),
             (vector_retriever, "nearest_neighbours", lists),
             (node2vec.Node2Vec, "_train", node_vectors),
         ):
@@ -141,15 +142,15 @@ def generated_training(data: Dataset, vectors: Vectors, seed: int) -> Iterator[N
 @contextmanager
 def generated_users(vectors: Vectors) -> Iterator[None]:
     """Within it, the user vector of two_tower lies among the generated vectors of the user's history."""
-    tower = two_tower.TwoTower.user_vector
+    tower = two_tower.TwoTower.user_vectors
 
-    def user_vector(path: two_tower.TwoTower, query: Query) -> Vectors:
+    def user_vectors(path: two_tower.TwoTower, query: Query) -> Vectors:
         tower(path, query)
         items, weights = recent(query, None, 10.0)
         mean: Vectors = weights @ vectors[items]
-        return mean / max(float(np.linalg.norm(mean)), 1e-12)
+        return mean[None] / max(float(np.linalg.norm(mean)), 1e-12)
 
-    with patch.object(two_tower.TwoTower, "user_vector", user_vector):
+    with patch.object(two_tower.TwoTower, "user_vectors", user_vectors):
         yield
 
 

@@ -25,7 +25,7 @@ from multirecall.evaluation import METRICS, Split, evaluate, leave_last_out, tim
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress, terminal_progress
 from multirecall.retrievers._towers.data import TrainingData
-from multirecall.retrievers._towers.model import Batch, TwoTowerModel
+from multirecall.retrievers._towers.model import Batch, TowerModel
 from multirecall.retrievers._towers.training import training_dtype
 from multirecall.retrievers.two_tower import TwoTower
 from multirecall.topk import ALL_ALLOWED, top_eligible
@@ -155,8 +155,8 @@ def ours(data: Dataset, batch: int, precision: str) -> Callable[[NDArray[np.int6
     )
     rng = np.random.default_rng(0)
     device = torch.device("cpu")
-    training = TrainingData.of(data, config, rng)
-    model = TwoTowerModel(training, config, device, training_dtype(config, device))
+    training = TrainingData.of(data, config, "two_tower", rng)
+    model = TowerModel(training, config, TwoTower.new_encoder, device, training_dtype(config, device))
     log = training.log
     number = 0
 
@@ -164,7 +164,9 @@ def ours(data: Dataset, batch: int, precision: str) -> Callable[[NDArray[np.int6
         nonlocal number
         for part in np.split(events, range(batch, events.size, batch)):
             histories = training.histories(part, 1, HISTORY, rng)
-            loss = model.loss(Batch(log.users[part], histories, log.items[part], log.weights[part]), rng, None)
+            ages = training.example_ages(part)
+            examples = Batch(log.users[part], histories, log.items[part], log.weights[part], ages)
+            loss = model.loss(examples, rng, None)
             number += 1
             model.step(loss, 1e-3, number)
 

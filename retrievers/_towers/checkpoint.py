@@ -1,4 +1,4 @@
-"""Checkpoints of a two-tower training on disk."""
+"""Checkpoints of a training on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from multirecall.errors import BundleError, ConfigError
 from multirecall.storage import MANIFEST, read_component, verified_manifest, write_component, write_manifest
 
-from .config import TwoTowerConfig
+from .config import TowerConfig
 from .data import TrainingData
 
 SPEED_ONLY = {"checkpoint", "threads", "device", "precision", "index"}
@@ -33,7 +33,7 @@ class Checkpoint:
     folder: Path
 
     @classmethod
-    def of(cls, parent: str, data: TrainingData, config: TwoTowerConfig, rng: np.random.Generator) -> Self:
+    def of(cls, parent: str, data: TrainingData, config: TowerConfig, rng: np.random.Generator) -> Self:
         """The checkpoint below `parent` of a training on `data` with `config` that begins in the state of `rng`.
 
         Raises:
@@ -48,11 +48,11 @@ class Checkpoint:
         for bags in (data.users, data.items):
             for array in (bags.offsets, bags.tokens, bags.weights):
                 digest.update(np.ascontiguousarray(array).data)
-        folder = Path(parent) / f"two-tower-{digest.hexdigest()[:16]}"
+        folder = Path(parent) / f"{data.name.replace('_', '-')}-{digest.hexdigest()[:16]}"
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
-            raise ConfigError(f"two_tower: checkpoint {parent!r} is no folder ({fault.strerror}); name one") from None
+            raise ConfigError(f"{data.name}: checkpoint {parent!r} is no folder ({fault.strerror}); name one") from None
         return cls(folder)
 
     def write(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:

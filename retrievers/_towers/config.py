@@ -1,4 +1,4 @@
-"""The settings of the two-tower retriever."""
+"""The settings that all retrievers with a trained user vector share."""
 
 from __future__ import annotations
 
@@ -12,26 +12,21 @@ from multirecall.validation import Count, NonNegative, Positive
 from .._index.base import IndexConfig
 from .mlp import Activation, Norm
 from .negatives import NegativesConfig
+from .tokenisers import TokeniserName
 
 LossName = Literal["softmax", "infonce", "bpr", "bce", "triplet"]
 
 Chance = Annotated[float, Field(strict=True, ge=0, lt=1)]
 """A probability below 1."""
 
-HalfLife = Annotated[Positive, Field(ge=0.01, le=1e6)]
-"""Events after which an event weighs half."""
 
-
-class TwoTowerConfig(PluginConfig):
-    """Settings of `two_tower`."""
+class TowerConfig(PluginConfig):
+    """Settings of a retriever whose user vectors a trained network computes."""
 
     of_machine: ClassVar[frozenset[str]] = frozenset({"threads", "device", "checkpoint"})
 
     dim: Count = 64
     """Length of embeddings and of user and item vectors. Changes results."""
-
-    user_widths: tuple[Count, ...] = ()
-    """Widths of the user tower's hidden layers. Changes results."""
 
     item_widths: tuple[Count, ...] = ()
     """Widths of the item tower's hidden layers. Changes results."""
@@ -55,15 +50,16 @@ class TwoTowerConfig(PluginConfig):
     text_buckets: Count = 16_384
     """Tokens that the words of a text field are hashed into. Changes results."""
 
-    history: Count = 50
-    """Events of the history that the user tower reads, the newest. Changes results and speed."""
+    tokeniser: TokeniserName = "words"
+    """What a text becomes: `words` and pairs of neighbouring words; `letters`, each three letters in a row of a word,
+    which also match words that are misspelt or inflected; or both. Changes results."""
 
-    half_lives: Annotated[tuple[HalfLife, ...], Field(min_length=1, max_length=8)] = (2.0, 20.0)
-    """The history is pooled once for each, with events weighing half after so many newer ones. Changes results."""
+    history: Count = 50
+    """Events of the history that the user encoder reads, the newest. Changes results and speed."""
 
     horizon: Count = 30
-    """A training history ends up to so many events before its target, at random. More suits what a user will choose in
-    the next while, 1 the very next event. Changes results."""
+    """A training history ends up to so many events before its target, at random. A large value teaches what users
+    choose over the next weeks, 1 what they choose next. Changes results."""
 
     loss: LossName = "softmax"
     """What is minimised: see `multirecall/retrievers/_towers/losses.py`. Changes results."""

@@ -1,4 +1,4 @@
-"""What a two-tower model is trained on: examples, those held out, and the tokens of users and items."""
+"""What a tower model is trained on: examples, those held out, and the tokens of users and items."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from multirecall.data import Dataset, Interactions
 from multirecall.errors import CannotFit
 
 from .bags import Bags
-from .config import TwoTowerConfig
+from .config import TowerConfig
 from .features import Profile
-from .histories import Windows, windows_before
+from .histories import Histories, histories_before
 
 LEAST_HELD_OUT = 20
 """Fewer held-out events say nothing about recall."""
@@ -25,6 +25,7 @@ class TrainingData:
     """Examples are events of `log`, by position: the event's item is the target, what stands before it the history.
 
     Attributes:
+        name: the retriever, for messages.
         log: the events without the held-out ones.
         examples: int64 (n,), the events that are learnt.
         whole: all events.
@@ -34,6 +35,7 @@ class TrainingData:
         user_profile, item_profile: how tokens are made.
     """
 
+    name: str
     log: Interactions
     examples: NDArray[np.int64]
     whole: Interactions
@@ -45,7 +47,7 @@ class TrainingData:
     item_profile: Profile
 
     @classmethod
-    def of(cls, data: Dataset, config: TwoTowerConfig, rng: np.random.Generator) -> Self:
+    def of(cls, data: Dataset, config: TowerConfig, name: str, rng: np.random.Generator) -> Self:
         """Hold events out, and make tokens.
 
         Raises:
@@ -64,12 +66,14 @@ class TrainingData:
         )
         examples = np.flatnonzero(log.weights > 0)
         if not examples.size:
-            raise CannotFit("two_tower: no interaction weighs more than 0; raise the weights, or leave the path out")
-        user_profile = Profile.of(data.users.features, data.n_users if config.user_id else 0, config.text_buckets)
-        item_profile = Profile.of(data.items.features, data.n_items, config.text_buckets)
+            raise CannotFit(f"{name}: no interaction weighs more than 0; raise the weights, or leave the path out")
+        text = config.tokeniser, config.text_buckets
+        user_profile = Profile.of(data.users.features, data.n_users if config.user_id else 0, *text)
+        item_profile = Profile.of(data.items.features, data.n_items, *text)
         active = np.bincount(log.users[examples], minlength=data.n_users) > 0
         chosen = _chosen(log, examples)
         return cls(
+            name,
             log,
             examples,
             whole,
@@ -81,9 +85,17 @@ class TrainingData:
             item_profile,
         )
 
-    def histories(self, examples: NDArray[np.int64], horizon: int, length: int, rng: np.random.Generator) -> Windows:
+    def histories(self, examples: NDArray[np.int64], horizon: int, length: int, rng: np.random.Generator) -> Histories:
         """The histories of training examples, which end up to `horizon` events before their targets."""
-        return windows_before(self.log, examples, _gaps(examples.size, horizon, rng), length)
+        return histories_before(self.log, examples, _gaps(examples.size, horizon, rng), length)
+
+    def example_ages(self, examples: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Seconds between each example and the newest event of the log, float32 (n,); 0 without timestamps."""
+        times = self.log.times
+        if times is None:
+            return np.zeros(examples.size, np.float32)
+        ages: NDArray[np.float32] = (times.max() - times[examples]).astype(np.float32)
+        return ages
 
     def chosen(self) -> NDArray[np.bool_]:
         """Which items are the target of an example, so that their id has a token, bool (n_items,)."""
@@ -95,9 +107,9 @@ class TrainingData:
         beside = np.diff(log.users, append=-1) == 0 if log.ordered else np.diff(log.offsets)[log.users] > 1
         return np.bincount(log.items[beside & (log.weights > 0)], minlength=log.n_items) > 0
 
-    def held_out_histories(self, part: slice, length: int) -> Windows:
+    def held_out_histories(self, part: slice, length: int) -> Histories:
         """The histories of a part of the held-out events."""
-        return windows_before(self.whole, self.held_out[part], self.held_out_gaps[part], length)
+        return histories_before(self.whole, self.held_out[part], self.held_out_gaps[part], length)
 
 
 def _chosen(log: Interactions, examples: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""The networks of a two-tower model while it is trained."""
+"""What user encoders are made of while they are trained: bags of a batch, pools, and networks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from .mlp import EPSILON, SMALLEST, Activation, Layer, Mlp, Norm, Vectors
 from .pooling import pooled, scattered
+from .served import ExportedEncoder
 
 MODULES: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
@@ -27,14 +28,12 @@ class TokenBags:
         places: int64 (nnz,) into `rows`.
         offsets: int64 (B + 1,).
         weights: float32 (nnz,).
-        ages: float32 (nnz,), of a history: 0 for the newest event. Empty for a profile.
     """
 
     rows: Tensor
     places: Tensor
     offsets: Tensor
     weights: Tensor
-    ages: Tensor
 
     def summed(self, weights: Tensor) -> Tensor:
         """`Σ w_t · row_t` of each bag for each row of `weights` (n_pools, nnz), side by side, (B, n_pools · dim)."""
@@ -78,42 +77,58 @@ class Pooled(torch.autograd.Function):
         return to_rows, None, None, None
 
 
-class UserEncoder(nn.Module, ABC):
-    """From users' profiles and histories to their vectors: the part of the model that may be replaced."""
+@dataclass(frozen=True, slots=True)
+class HistoryBags(TokenBags):
+    """Histories of a batch: sequences of items, oldest first.
 
-    @abstractmethod
-    def forward(self, profile: TokenBags, history: TokenBags) -> Tensor:
-        """Unit vectors, float32 (B, dim)."""
-
-    @abstractmethod
-    def exported(self) -> Mlp:
-        """The same network without torch."""
-
-
-class PooledEncoder(UserEncoder):
-    """The profile's sum beside a weighted mean of the history for each half-life, through a network.
-
-    `pooling.user_input` is the same for one user, without torch.
+    Attributes:
+        positions: float32 (nnz,), 0 for the newest event, 1 for the one before; all 0 where order means nothing.
+        ages: float32 (nnz,), seconds between the event and the moment of the example; 0 without timestamps.
     """
 
-    def __init__(self, net: Net, half_lives: Sequence[float]) -> None:
-        super().__init__()
-        self.net = net
-        self.half_lives = tuple(half_lives)
+    positions: Tensor
+    ages: Tensor
 
-    def forward(self, profile: TokenBags, history: TokenBags) -> Tensor:
-        """See `UserEncoder.forward`."""
-        rates = torch.tensor(self.half_lives, device=history.ages.device)
-        weights = history.weights * torch.exp2(-history.ages / rates[:, None])
-        owners = torch.repeat_interleave(history.offsets.diff())
-        totals = weights.new_zeros(len(rates), len(history.offsets) - 1).index_add_(1, owners, weights)
-        means = history.summed(weights / totals.clamp_min(SMALLEST)[:, owners])
-        vectors: Tensor = self.net(torch.cat([profile.summed(profile.weights[None]), means], dim=1))
-        return vectors
 
-    def exported(self) -> Mlp:
-        """See `UserEncoder.exported`."""
-        return self.net.exported()
+@dataclass(frozen=True, slots=True)
+class UserBatch:
+    """What an encoder reads of the users of a batch.
+
+    Attributes:
+        profile: ids and features.
+        history: sequences of items.
+        example_ages: float32 (B,), seconds between the example and the newest event of the log: 0 where vectors are
+            compared with those of a request.
+    """
+
+    profile: TokenBags
+    history: HistoryBags
+    example_ages: Tensor
+
+
+class UserEncoder(nn.Module, ABC):
+    """From users' profiles and histories to their vectors: the part of the model that each retriever brings."""
+
+    @abstractmethod
+    def forward(self, users: UserBatch) -> Tensor:
+        """Vectors of length 1, float32 (B, V, dim), V ≥ 1. An item's score is the best that it has under any."""
+
+    def choose(self, vectors: Tensor, targets: Tensor) -> Tensor:
+        """The vector of each user, float32 (B, dim), that learns the target; called where V > 1, in training only.
+
+        By default it is the one nearest to the target (Cen et al., KDD 2020, equation 7). A label-aware encoder weighs
+        all by their similarity to it.
+
+        Args:
+            vectors: float32 (B, V, dim), what `forward` gave.
+            targets: float32 (B, dim), the vectors of the items to learn.
+        """
+        best = torch.einsum("bvd,bd->bv", vectors.detach(), targets.detach()).argmax(dim=1)
+        return vectors[torch.arange(len(vectors), device=vectors.device), best]
+
+    @abstractmethod
+    def exported(self) -> ExportedEncoder:
+        """The same encoder without torch."""
 
 
 class Net(nn.Module):

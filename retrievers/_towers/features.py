@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from multirecall.csr import offsets_of
 from multirecall.data import Categorical, Feature, Numeric, Tags, Text
-from multirecall.data.words import FNV_PRIME, Words
 from multirecall.kernels import Array, kernel
 from multirecall.vocabulary import Id
 
 from .bags import Bags
+from .tokenisers import TOKENISERS, TokeniserName
 
 MISSING, UNSEEN, FIRST = 0, 1, 2
 """Tokens of a field, from its first one: no value, a value that training did not have, and then its values."""
@@ -38,7 +38,7 @@ class Field:
 
     A category is a token; a list of `n` categories is `n` tokens of weight `n ** -0.5`; a number is one token whose
     weight is the standardised value; a datetime has, beside that, the sine and cosine of its place in the year and
-    in the week; a text is the hashes of its words and of pairs of neighbouring words, also of weight `n ** -0.5`.
+    in the week; a text is what the tokeniser makes of it, also of weight `n ** -0.5`.
 
     Attributes:
         kind: kind of the feature.
@@ -46,6 +46,7 @@ class Field:
         mean: of a number or datetime.
         scale: its standard deviation, > 0.
         categories: the token of each category of a categorical or list-valued field.
+        tokeniser: of a text.
     """
 
     kind: str
@@ -53,12 +54,13 @@ class Field:
     mean: float
     scale: float
     categories: Mapping[Id, int]
+    tokeniser: TokeniserName = "words"
 
     @classmethod
-    def of(cls, feature: Feature, text_buckets: int) -> Self:
+    def of(cls, feature: Feature, tokeniser: TokeniserName, text_buckets: int) -> Self:
         """The field that `feature` is training data of."""
         if isinstance(feature, Text):
-            return cls("text", FIRST + text_buckets, 0.0, 1.0, {})
+            return cls("text", FIRST + text_buckets, 0.0, 1.0, {}, tokeniser)
         if isinstance(feature, Numeric):
             present = np.clip(feature.values[~np.isnan(feature.values)], -LARGEST, LARGEST)
             mean, deviation = (float(present.mean()), float(present.std())) if present.size else (0.0, 0.0)
@@ -100,9 +102,8 @@ class Field:
 
     def _hashed(self, texts: Text) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Where the tokens of each text begin, and the tokens."""
-        words = Words.of(texts)
-        offsets, tokens = hashed(words.offsets, words.hashes[words.numbers], FIRST, self.size - FIRST)
-        return offsets, tokens
+        offsets, tokens = TOKENISERS[self.tokeniser](texts, self.size - FIRST)
+        return offsets, tokens + np.int32(FIRST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +121,12 @@ class Profile:
     fields: Mapping[str, tuple[int, Field]]
 
     @classmethod
-    def of(cls, features: Mapping[str, Feature], n_ids: int, text_buckets: int) -> Self:
+    def of(cls, features: Mapping[str, Feature], n_ids: int, tokeniser: TokeniserName, text_buckets: int) -> Self:
         """A profile of `n_ids` ids and these features."""
         fields = {}
         first = 1 + n_ids
         for name, feature in features.items():
-            fields[name] = first, Field.of(feature, text_buckets)
+            fields[name] = first, Field.of(feature, tokeniser, text_buckets)
             first += fields[name][1].size
         return cls(n_ids, fields)
 
@@ -174,12 +175,12 @@ class Profile:
         }
 
     @classmethod
-    def of_meta(cls, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+    def of_meta(cls, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], tokeniser: TokeniserName) -> Self:
         """The profile that `meta()` and `arrays()` were taken from."""
         fields = {}
         first = 1 + meta["n_ids"]
         for number, (name, kind, size, mean, scale) in enumerate(meta["fields"]):
-            fields[name] = first, Field(kind, size, mean, scale, _numbered(arrays[f"categories{number}"]))
+            fields[name] = first, Field(kind, size, mean, scale, _numbered(arrays[f"categories{number}"]), tokeniser)
             first += size
         return cls(meta["n_ids"], fields)
 
@@ -213,25 +214,3 @@ def numbers(values: Array, mean: float, scale: float, is_datetime: bool) -> Arra
                 phase = 2 * np.pi * (values[row] / period % 1)
                 weights[row, place], weights[row, place + 1] = np.sin(phase), np.cos(phase)
     return weights
-
-
-@kernel
-def hashed(offsets: Array, words: Array, first: int, n_buckets: int) -> tuple[Array, Array]:
-    """The tokens `first …` of each text: its words and pairs of neighbouring words, hashed into buckets.
-
-    `words` are their hashes, uint64, which int64 `offsets` (n + 1,) cut into texts. Returns int64 offsets (n + 1,) and
-    int32 tokens.
-    """
-    tokens = np.empty(2 * words.size, np.int32)
-    ends = np.zeros(offsets.size, np.int64)
-    size = 0
-    for text in range(offsets.size - 1):
-        for place in range(offsets[text], offsets[text + 1]):
-            tokens[size] = first + np.int64(words[place] % np.uint64(n_buckets))
-            size += 1
-            if place > offsets[text]:
-                pair = (words[place - 1] * np.uint64(FNV_PRIME)) ^ words[place]
-                tokens[size] = first + np.int64(pair % np.uint64(n_buckets))
-                size += 1
-        ends[text + 1] = size
-    return ends, tokens[:size]

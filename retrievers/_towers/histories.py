@@ -12,56 +12,67 @@ from multirecall.kernels import Array, kernel
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
+class Histories:
     """Histories as CSR.
 
     Attributes:
         offsets: int64 (n + 1,).
         items: int32 (nnz,), oldest first.
         weights: float32 (nnz,), those of the events.
-        ages: float32 (nnz,): 0 for the newest event, 1 for the one before; all 0 where order means nothing.
+        positions: float32 (nnz,), 0 for the newest event, 1 for the one before; all 0 where order means nothing.
+        ages: float32 (nnz,), seconds between the event and that which the history stands before; 0 without times.
     """
 
     offsets: NDArray[np.int64]
     items: NDArray[np.int32]
     weights: NDArray[np.float32]
+    positions: NDArray[np.float32]
     ages: NDArray[np.float32]
 
 
-def windows_before(log: Interactions, events: NDArray[np.int64], gaps: NDArray[np.int64], length: int) -> Windows:
+def histories_before(log: Interactions, events: NDArray[np.int64], gaps: NDArray[np.int64], length: int) -> Histories:
     """The last `length` events of the same user that stand before each of `events`, less the newest `gaps` of them.
 
     Where the order of a log means nothing, up to `length` other events of the user, but none of the same item.
+
+    Args:
+        log: all events, a user's one behind the other.
+        events: int64 (n,), positions in the log.
+        gaps: int64 (n,), ≥ 0.
+        length: most events of a history.
     """
     firsts = log.offsets[log.users[events]]
     if log.ordered:
-        return Windows(*_before(events, gaps, firsts, log.items, log.weights, length))
-    return Windows(*_around(events, firsts, log.offsets[log.users[events] + 1], log.items, log.weights, length))
+        times = np.empty(0, np.int64) if log.times is None else log.times
+        return Histories(*_before(events, gaps, firsts, log.items, log.weights, times, length))
+    return Histories(*_around(events, firsts, log.offsets[log.users[events] + 1], log.items, log.weights, length))
 
 
 @kernel
 def _before(
-    events: Array, gaps: Array, firsts: Array, items: Array, weights: Array, length: int
-) -> tuple[Array, Array, Array, Array]:
+    events: Array, gaps: Array, firsts: Array, items: Array, weights: Array, times: Array, length: int
+) -> tuple[Array, Array, Array, Array, Array]:
     offsets = np.zeros(events.size + 1, np.int64)
     for row in range(events.size):
         offsets[row + 1] = offsets[row] + min(max(events[row] - gaps[row] - firsts[row], 0), length)
     chosen, own = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.float32)
-    ages = np.empty(offsets[-1], np.float32)
+    positions, ages = np.empty(offsets[-1], np.float32), np.zeros(offsets[-1], np.float32)
     for row in range(events.size):
         size = offsets[row + 1] - offsets[row]
         begin = events[row] - gaps[row] - size
         for place in range(size):
             chosen[offsets[row] + place] = items[begin + place]
             own[offsets[row] + place] = weights[begin + place]
-            ages[offsets[row] + place] = size - 1 - place
-    return offsets, chosen, own, ages
+            positions[offsets[row] + place] = size - 1 - place
+            if times.size:
+                ages[offsets[row] + place] = times[events[row]] - times[begin + place]
+    return offsets, chosen, own, positions, ages
 
 
 @kernel
 def _around(
     events: Array, firsts: Array, ends: Array, items: Array, weights: Array, length: int
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, Array]:
     offsets = np.zeros(events.size + 1, np.int64)
     most = 0
     for row in range(events.size):
@@ -77,4 +88,5 @@ def _around(
                 own[size] = weights[event]
                 size += 1
         offsets[row + 1] = size
-    return offsets, chosen[:size], own[:size], np.zeros(size, np.float32)
+    nothing = np.zeros(size, np.float32)
+    return offsets, chosen[:size], own[:size], nothing, nothing

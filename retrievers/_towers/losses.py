@@ -1,4 +1,4 @@
-"""Losses of a two-tower model over a block of scores, each with its gradient written out.
+"""Losses of a tower model over a block of scores, each with its gradient written out.
 
 A block is the scores of `b` examples against the batch's `C` columns, which are distinct items. Column `j` was drawn
 `n_j ≥ 0` times as a negative, and `p` is the column of an example's positive. Draws of the positive itself are

@@ -1,4 +1,4 @@
-"""A two-tower model in training: its tables, its networks, and one step."""
+"""A tower model in training: its tables, its networks, and one step."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from multirecall.csr import taken_runs
 
 from .bags import Bags
-from .config import TwoTowerConfig
+from .config import TowerConfig
 from .data import TrainingData
-from .encoders import Net, PooledEncoder, TokenBags, UserEncoder
-from .histories import Windows
+from .encoders import HistoryBags, Net, TokenBags, UserBatch, UserEncoder
+from .histories import Histories
 from .losses import LOSSES, BlockwiseLoss, Columns
 from .mlp import Vectors
 from .negatives import Sampler
@@ -35,28 +35,42 @@ SPREAD = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Users as rows, with the histories and the targets (item rows) of the examples, and the examples' weights."""
+    """Examples.
+
+    Attributes:
+        users: int32 (B,), their rows.
+        histories: what each user had chosen before.
+        targets: int32 (B,), the items to learn.
+        weights: float32 (B,), what each example weighs in the loss.
+        ages: float32 (B,), see `UserBatch.example_ages`.
+    """
 
     users: NDArray[np.int32]
-    histories: Windows
+    histories: Histories
     targets: NDArray[np.int32]
     weights: NDArray[np.float32]
+    ages: NDArray[np.float32]
 
 
-class TwoTowerModel:
+class TowerModel:
     """Tables and networks on one device, and how a batch moves them."""
 
-    def __init__(self, data: TrainingData, config: TwoTowerConfig, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        data: TrainingData,
+        config: TowerConfig,
+        new_encoder: Callable[[TowerConfig], UserEncoder],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
         """Draw new embeddings and weights from torch's random stream."""
         self.data, self.config, self.device, self.dtype = data, config, device, dtype
         dim = config.dim
         n_items = data.log.n_items
         sizes = {"users": data.user_profile.size, "history": n_items, "items": data.item_profile.size}
         self.tables = {name: Table((torch.randn(size, dim) * SPREAD).to(device)) for name, size in sizes.items()}
-        n_in = dim * (1 + len(config.half_lives))
-        options = config.activation, config.norm, config.dropout
-        self.user_net: UserEncoder = PooledEncoder(Net(n_in, config.user_widths, dim, *options), config.half_lives)
-        self.item_net = Net(dim, config.item_widths, dim, *options)
+        self.user_net = new_encoder(config)
+        self.item_net = Net(dim, config.item_widths, dim, config.activation, config.norm, config.dropout)
         self.log_scale = nn.Parameter(torch.tensor(0.0 if config.loss == "triplet" else -np.log(config.temperature)))
         self.log_scale.requires_grad_(config.learn_temperature)
         self.nets = nn.ModuleDict({"user": self.user_net, "item": self.item_net})
@@ -83,11 +97,13 @@ class TwoTowerModel:
         columns = np.unique(np.concatenate([batch.targets, negatives]))
         counts = np.bincount(np.searchsorted(columns, negatives), minlength=columns.size)
         items = self._item_vectors(self._dropped("items", self.data.items.take(columns), rng))
+        positives = self._on_device(np.searchsorted(columns, batch.targets))
+        one = users[:, 0] if users.shape[1] == 1 else self.user_net.choose(users, items[positives])
         loss: Tensor = BlockwiseLoss.apply(  # type: ignore[no-untyped-call]
-            users,
+            one,
             items,
             self.log_scale.exp(),
-            self._on_device(np.searchsorted(columns, batch.targets)),
+            positives,
             self._on_device(batch.weights),
             Columns(
                 self._on_device(counts.astype(np.float32)), self._on_device(self.log_q[columns]), self.config.margin
@@ -111,9 +127,10 @@ class TwoTowerModel:
         return float(length)
 
     @torch.no_grad()
-    def user_vectors(self, users: NDArray[np.int32], histories: Windows) -> Tensor:
-        """The vectors of users with these histories, float32 (n, dim)."""
-        batch = Batch(users, histories, users[:0], histories.weights[:0])
+    def user_vectors(self, users: NDArray[np.int32], histories: Histories) -> Tensor:
+        """The vectors of users with these histories, float32 (n, V, dim), as a request would have them."""
+        now = np.zeros(users.size, np.float32)
+        batch = Batch(users, histories, users[:0], histories.weights[:0], now)
         return self._served(partial(self._user_vectors, batch, self.data.users.take(users)))
 
     @torch.no_grad()
@@ -166,30 +183,30 @@ class TwoTowerModel:
             self.nets.train()
 
     def _user_vectors(self, batch: Batch, profile: Bags) -> Tensor:
-        own = self._bags("users", profile.offsets, profile.tokens, profile.weights)
         past = batch.histories
-        history = self._bags("history", past.offsets, past.items, past.weights, past.ages)
+        own = TokenBags(*self._bags("users", profile.offsets, profile.tokens, profile.weights))
+        history = HistoryBags(
+            *self._bags("history", past.offsets, past.items, past.weights),
+            self._on_device(past.positions),
+            self._on_device(past.ages),
+        )
+        users = UserBatch(own, history, self._on_device(batch.ages))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            vectors: Tensor = self.user_net(own, history)
+            vectors: Tensor = self.user_net(users)
         return vectors
 
     def _item_vectors(self, bags: Bags) -> Tensor:
-        own = self._bags("items", bags.offsets, bags.tokens, bags.weights)
+        own = TokenBags(*self._bags("items", bags.offsets, bags.tokens, bags.weights))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             vectors: Tensor = self.item_net(own.summed(own.weights[None]))
         return vectors
 
     def _bags(
-        self,
-        table: str,
-        offsets: NDArray[np.int64],
-        tokens: NDArray[np.int32],
-        weights: Vectors,
-        ages: Vectors | None = None,
-    ) -> TokenBags:
+        self, table: str, offsets: NDArray[np.int64], tokens: NDArray[np.int32], weights: Vectors
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The fields of `TokenBags` over the embeddings of `table`."""
         rows, places = self.tables[table].rows(self._on_device(tokens))
-        aged = weights[:0] if ages is None else ages
-        return TokenBags(rows, places, *(self._on_device(array) for array in (offsets, weights, aged)))
+        return rows, places, self._on_device(offsets), self._on_device(weights)
 
     def _dropped(self, table: str, bags: Bags, rng: np.random.Generator) -> Bags:
         """The bags with some of their tokens replaced by those for unknown values."""
@@ -202,7 +219,7 @@ class TwoTowerModel:
         """Items that rank highest for some users of the batch, whose histories and targets are left out."""
         n_users = min(-(-self.config.negatives.hard // HARD_PER_USER), len(users))
         chosen = np.sort(rng.choice(len(users), n_users, replace=False))
-        scores = users[torch.from_numpy(chosen).to(self.device)] @ mined.T
+        scores = best_scores(users[torch.from_numpy(chosen).to(self.device)], mined)
         offsets, places = taken_runs(batch.histories.offsets, chosen)
         own = np.append(np.repeat(np.arange(n_users), np.diff(offsets)), np.arange(n_users))
         left_out = np.append(batch.histories.items[places], batch.targets[chosen])
@@ -214,3 +231,16 @@ class TwoTowerModel:
 
     def _on_device(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+def best_scores(users: Tensor, items: Tensor) -> Tensor:
+    """The best score of each item under any vector of each user, float32 (n, n_items).
+
+    Args:
+        users: float32 (n, V, dim).
+        items: float32 (n_items, dim).
+    """
+    scores = users[:, 0] @ items.T
+    for number in range(1, users.shape[1]):
+        scores = torch.maximum(scores, users[:, number] @ items.T)
+    return scores

@@ -2,9 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import NDArray
 
 from multirecall.kernels import Array, fast_kernel, kernel
+
+from .mlp import Mlp, Vectors
+from .served import ExportedEncoder, UserInputs
+
+
+@dataclass(frozen=True, slots=True)
+class PooledVector(ExportedEncoder):
+    """`PooledEncoder` without torch: one vector a user.
+
+    Attributes:
+        net: from the pooled inputs to the vector.
+        half_lives: float64 (n,), events after which an event weighs half.
+    """
+
+    net: Mlp
+    half_lives: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, net: Mlp, half_lives: Sequence[float]) -> Self:
+        """The encoder of a network and half-lives."""
+        return cls(net, np.array(half_lives, np.float64))
+
+    def __call__(self, user: UserInputs) -> Vectors:
+        """See `ExportedEncoder.__call__`."""
+        inputs = user_input(
+            user.tokens,
+            user.token_weights,
+            user.token_table,
+            user.history,
+            user.weights,
+            user.ordered,
+            self.half_lives,
+            user.item_table,
+        )
+        return self.net(inputs)[None]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """See `ExportedEncoder.arrays`; the half-lives are settings."""
+        return self.net.arrays()
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], config: Any) -> Self:
+        """See `ExportedEncoder.of_arrays`."""
+        return cls.of(Mlp.of_arrays(arrays, config.activation), config.half_lives)
 
 
 @kernel

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Generic, Protocol, TypeVar
+
+from numpy.typing import NDArray
 
 from multirecall.storage import read_component, write_component
 
 from .features import Profile
-from .mlp import Activation, Mlp, Vectors
+from .mlp import Vectors
+from .tokenisers import TokeniserName
+
+
+class Network(Protocol):
+    """A network that arrays hold."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that it computes with."""
+
+
+N = TypeVar("N", bound=Network)
 
 
 @dataclass(frozen=True, slots=True)
-class Tower:
+class Tower(Generic[N]):
     """What a request needs of a tower.
 
     Attributes:
         profile: from id and features to tokens.
         table: float32 (n_tokens, dim), their embeddings.
-        net: from the input to the unit vector.
+        net: from tokens to vectors.
     """
 
     profile: Profile
     table: Vectors
-    net: Mlp
+    net: N
 
     def save(self, folder: Path) -> None:
         """Write it into `folder`, which is made."""
@@ -32,9 +46,9 @@ class Tower:
         write_component(folder / "categories", self.profile.arrays(), {})
         write_component(folder / "net", self.net.arrays(), {})
 
-    @classmethod
-    def load(cls, folder: Path, activation: Activation) -> Self:
-        """Read what `save` wrote."""
+    @staticmethod
+    def load(folder: Path, tokeniser: TokeniserName, net_of: Callable[[Mapping[str, NDArray[Any]]], N]) -> Tower[N]:
+        """Read what `save` wrote; `net_of` makes the network of its arrays."""
         arrays, meta = read_component(folder)
-        profile = Profile.of_meta(meta["profile"], read_component(folder / "categories")[0])
-        return cls(profile, arrays["table"], Mlp.of_arrays(read_component(folder / "net")[0], activation))
+        profile = Profile.of_meta(meta["profile"], read_component(folder / "categories")[0], tokeniser)
+        return Tower(profile, arrays["table"], net_of(read_component(folder / "net")[0]))

@@ -1,8 +1,8 @@
-"""Training a two-tower model: epochs, schedule, early stopping, and what is kept of it."""
+"""Training a tower model: epochs, schedule, early stopping, and what is kept of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import cos, pi
@@ -17,10 +17,12 @@ from multirecall.errors import ConfigError, DataError
 from multirecall.progress import Advance, Progress
 
 from .checkpoint import Checkpoint
-from .config import TwoTowerConfig
+from .config import TowerConfig
 from .data import TrainingData
+from .encoders import UserEncoder
 from .mlp import Mlp, Vectors
-from .model import Batch, TwoTowerModel
+from .model import Batch, TowerModel, best_scores
+from .served import ExportedEncoder
 
 RECALL_AT = 100
 """Length of the list in which a held-out item counts as found."""
@@ -35,19 +37,25 @@ class TrainedTowers:
 
     Attributes:
         tables: the embeddings of `users` (tokens), `history` (items) and `items` (tokens), float32 (n, dim).
-        user_net, item_net: the networks behind them.
+        user_net, item_net: the encoder and the network behind them, without torch.
         vectors: float32 (n_items, dim), the unit vectors of all items.
         recalls: recall on held-out events after each epoch; empty where none were held out.
     """
 
     tables: dict[str, Vectors]
-    user_net: Mlp
+    user_net: ExportedEncoder
     item_net: Mlp
     vectors: Vectors
     recalls: list[float]
 
 
-def trained(data: TrainingData, config: TwoTowerConfig, rng: np.random.Generator, progress: Progress) -> TrainedTowers:
+def fit_towers(
+    data: TrainingData,
+    config: TowerConfig,
+    new_encoder: Callable[[TowerConfig], UserEncoder],
+    rng: np.random.Generator,
+    progress: Progress,
+) -> TrainedTowers:
     """Train until the epochs are over or recall on held-out events no longer grows, and keep the best state.
 
     Raises:
@@ -55,9 +63,9 @@ def trained(data: TrainingData, config: TwoTowerConfig, rng: np.random.Generator
         DataError: the loss, its gradient or the model is no longer finite.
         BundleError: the checkpoint cannot be read or written.
     """
-    device = _device(config)
+    device = _device(config, data.name)
     with _settled(config.threads, int(rng.integers(2**62)), device):
-        training = _Training(TwoTowerModel(data, config, device, training_dtype(config, device)), rng)
+        training = _Training(TowerModel(data, config, new_encoder, device, training_dtype(config, device)), rng)
         training.run(progress)
         return training.result()
 
@@ -65,7 +73,7 @@ def trained(data: TrainingData, config: TwoTowerConfig, rng: np.random.Generator
 class _Training:
     """The state of a training: a model, how far it has come, and its best state so far."""
 
-    def __init__(self, model: TwoTowerModel, rng: np.random.Generator) -> None:
+    def __init__(self, model: TowerModel, rng: np.random.Generator) -> None:
         self.model, self.rng = model, rng
         self.data, self.config = model.data, model.config
         self.epoch = 0
@@ -81,7 +89,7 @@ class _Training:
         checkpoint = None if folder is None else Checkpoint.of(folder, self.data, self.config, self.rng)
         if checkpoint is not None and (found := checkpoint.read()):
             self.restore(*found)
-        with progress.task("two_tower: training, batches at most", self.steps * self.epochs) as advance:
+        with progress.task(f"{self.data.name}: training, batches at most", self.steps * self.epochs) as advance:
             advance(self.steps * self.epoch)
             while self.epoch < self.epochs and not self._is_over():
                 self._run_epoch(advance)
@@ -95,7 +103,7 @@ class _Training:
         model = self.model
         model.load(self.best)
         if not all(torch.isfinite(value).all() for value in self.best.values()):
-            raise DataError("two_tower: the trained model is not finite; lower learning_rate")
+            raise DataError(f"{self.data.name}: the trained model is not finite; lower learning_rate")
         return TrainedTowers(
             {name: table.values.cpu().numpy() for name, table in model.tables.items()},
             model.user_net.exported(),
@@ -135,6 +143,7 @@ class _Training:
                 data.histories(events, config.horizon, config.history, self.rng),
                 data.log.items[events],
                 data.log.weights[events],
+                data.example_ages(events),
             )
             done = self.epoch * self.steps + number
             loss = self.model.loss(batch, self.rng, mined)
@@ -169,7 +178,7 @@ class _Training:
 
     def _fault(self, number: int, batch: Batch, loss: float, length: float) -> str:
         return (
-            f"two_tower: epoch {self.epoch + 1}, batch {number + 1} of {self.steps}: the loss is {loss} and its "
+            f"{self.data.name}: epoch {self.epoch + 1}, batch {number + 1} of {self.steps}: the loss is {loss} and its "
             f"gradient has length {length}; its first examples are users {batch.users[:5].tolist()} with items "
             f"{batch.targets[:5].tolist()} (rows) and weights {batch.weights[:5].tolist()}; "
             "lower learning_rate, or use precision = 'float32'"
@@ -177,7 +186,7 @@ class _Training:
 
 
 @torch.no_grad()
-def held_out_recall(model: TwoTowerModel, k: int) -> float:
+def held_out_recall(model: TowerModel, k: int) -> float:
     """The share of held-out items among the `k` best for their user, whose other items are left out."""
     data = model.data
     targets = torch.from_numpy(data.whole.items[data.held_out].astype(np.int64)).to(model.device)
@@ -186,7 +195,7 @@ def held_out_recall(model: TwoTowerModel, k: int) -> float:
     for begin in range(0, data.held_out.size, SCORED):
         part = slice(begin, begin + SCORED)
         users = data.whole.users[data.held_out[part]]
-        scores = model.user_vectors(users, data.held_out_histories(part, model.config.history)) @ items.T
+        scores = best_scores(model.user_vectors(users, data.held_out_histories(part, model.config.history)), items)
         own = scores.gather(1, targets[part, None])
         owners, seen = data.log.matrix[users].nonzero()
         scores[torch.from_numpy(owners), torch.from_numpy(seen)] = -2.0
@@ -194,13 +203,13 @@ def held_out_recall(model: TwoTowerModel, k: int) -> float:
     return found / data.held_out.size
 
 
-def _device(config: TwoTowerConfig) -> torch.device:
+def _device(config: TowerConfig, name: str) -> torch.device:
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("two_tower: device is 'cuda', but torch finds no GPU; use 'auto' or 'cpu'")
+        raise ConfigError(f"{name}: device is 'cuda', but torch finds no GPU; use 'auto' or 'cpu'")
     return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def training_dtype(config: TwoTowerConfig, device: torch.device) -> torch.dtype:
+def training_dtype(config: TowerConfig, device: torch.device) -> torch.dtype:
     """What matrix products are computed in."""
     if config.precision != "auto":
         return torch.float32 if config.precision == "float32" else torch.bfloat16

@@ -29,7 +29,7 @@ def bag(bags: Bags, row: int) -> list[tuple[int, float]]:
 
 def test_categories() -> None:
     feature = column(["b", "a", None])
-    field = Field.of(feature, 8)
+    field = Field.of(feature, "words", 8)
     bags = field.bags(feature)
     assert [bag(bags, row) for row in range(3)] == [[(FIRST + 1, 1.0)], [(FIRST, 1.0)], [(MISSING, 1.0)]]
     assert field.tokens("never")[0] == [UNSEEN]
@@ -37,7 +37,7 @@ def test_categories() -> None:
 
 def test_lists_have_length_one_together() -> None:
     feature = column([["a", "b", "c", "d"], ["c"], []])
-    bags = Field.of(feature, 8).bags(feature)
+    bags = Field.of(feature, "words", 8).bags(feature)
     assert bag(bags, 0) == [(FIRST + code, 0.5) for code in range(4)]
     assert bag(bags, 1) == [(FIRST + 2, 1.0)]
     assert bag(bags, 2) == [(MISSING, 1.0)]
@@ -45,7 +45,7 @@ def test_lists_have_length_one_together() -> None:
 
 def test_numbers_are_standardised_and_cut() -> None:
     feature = column([2.0, 4.0, None, 6.0])
-    field = Field.of(feature, 8)
+    field = Field.of(feature, "words", 8)
     deviation = (8 / 3) ** 0.5
     assert bag(field.bags(feature), 0)[0] == (FIRST, float(np.float32(-2 / deviation)))
     assert bag(field.bags(feature), 2) == [(MISSING, 1.0)]
@@ -54,12 +54,12 @@ def test_numbers_are_standardised_and_cut() -> None:
 
 def test_numbers_that_are_all_equal_weigh_nothing() -> None:
     feature = column([3.0, 3.0])
-    assert bag(Field.of(feature, 8).bags(feature), 1) == [(FIRST, 0.0)]
+    assert bag(Field.of(feature, "words", 8).bags(feature), 1) == [(FIRST, 0.0)]
 
 
 def test_datetimes_have_a_place_in_year_and_week() -> None:
     feature = column([datetime(2024, 1, 1), datetime(2024, 7, 1), None])
-    bags = Field.of(feature, 8).bags(feature)
+    bags = Field.of(feature, "words", 8).bags(feature)
     tokens, weights = zip(*bag(bags, 0), strict=True)
     assert tokens == tuple(range(FIRST, FIRST + 5))
     assert weights[1] ** 2 + weights[2] ** 2 == pytest.approx(1)
@@ -69,7 +69,7 @@ def test_datetimes_have_a_place_in_year_and_week() -> None:
 
 def test_texts_hash_words_and_pairs() -> None:
     feature = Text.of(["Red  shoe, red SHOE!", "shoe", "...", None, "Ärger"])
-    field = Field.of(feature, 1_000_003)
+    field = Field.of(feature, "words", 1_000_003)
     bags = field.bags(feature)
     first = [token for token, _ in bag(bags, 0)]
     red, shoe, red_shoe, again, shoe_red = first[0], first[1], first[2], first[3], first[4]
@@ -84,7 +84,7 @@ def test_texts_hash_words_and_pairs() -> None:
 
 def test_texts_have_the_words_of_the_one_tokeniser() -> None:
     feature = Text.of(["Café\u2014bar", "cafe\u0301 BAR", "大学", "在大学里"])
-    bags = Field.of(feature, 1_000_003).bags(feature)
+    bags = Field.of(feature, "words", 1_000_003).bags(feature)
     assert bag(bags, 0) == bag(bags, 1)
     assert len(bag(bags, 0)) == 3, "two words and their pair, with no word between them"
     assert bag(bags, 2)[0][0] in [token for token, _ in bag(bags, 3)]
@@ -93,7 +93,7 @@ def test_texts_have_the_words_of_the_one_tokeniser() -> None:
 @pytest.mark.parametrize("name", ["group", "tags", "title", "price", "arrival"])
 def test_one_value_has_the_tokens_of_its_row(name: str) -> None:
     table = small_shop().items
-    field = Field.of(table.features[name], 64)
+    field = Field.of(table.features[name], "words", 64)
     bags = field.bags(table.features[name])
     for row in range(len(table)):
         tokens, weights = field.tokens(table.features[name].value(row))
@@ -106,7 +106,7 @@ def test_one_value_has_the_tokens_of_its_row(name: str) -> None:
 )
 def test_any_text_has_tokens_of_its_field(texts: list[str | None]) -> None:
     feature = Text.of(texts)
-    field = Field.of(feature, 16)
+    field = Field.of(feature, "words", 16)
     bags = field.bags(feature)
     assert len(bags) == len(texts)
     assert (np.diff(bags.offsets) >= 1).all()
@@ -118,7 +118,7 @@ def test_any_text_has_tokens_of_its_field(texts: list[str | None]) -> None:
 def test_a_profile_puts_ids_first_and_fields_behind_one_another() -> None:
     table = small_shop().items
     known = np.arange(len(table)) % 3 > 0
-    profile = Profile.of(table.features, len(table), 64)
+    profile = Profile.of(table.features, len(table), "words", 64)
     bags = profile.bags(table.features, known)
     assert bags.tokens.max() < profile.size
     for row in (0, 1, 64):
@@ -129,7 +129,7 @@ def test_a_profile_puts_ids_first_and_fields_behind_one_another() -> None:
 
 def test_what_stands_for_the_unknown() -> None:
     table = small_shop().items
-    profile = Profile.of(table.features, len(table), 64)
+    profile = Profile.of(table.features, len(table), "words", 64)
     unseen = profile.unseen()
     assert (unseen[: 1 + len(table)] == 0).all()
     first, group = profile.fields["group"]
@@ -145,8 +145,8 @@ def test_what_stands_for_the_unknown() -> None:
 
 def test_a_profile_survives_its_files() -> None:
     table = small_shop("str").items
-    profile = Profile.of(table.features, 0, 64)
-    again = Profile.of_meta(profile.meta(), profile.arrays())
+    profile = Profile.of(table.features, 0, "words", 64)
+    again = Profile.of_meta(profile.meta(), profile.arrays(), "words")
     for row in range(5):
         for first, second in zip(
             profile.tokens(-1, table.values(row)), again.tokens(-1, table.values(row)), strict=True

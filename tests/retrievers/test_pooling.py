@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from multirecall.data import Interactions
 from multirecall.retrievers._towers.encoders import Pooled
-from multirecall.retrievers._towers.histories import windows_before
+from multirecall.retrievers._towers.histories import histories_before
 from multirecall.retrievers._towers.pooling import pooled, scattered, user_input
 
 DIM = 3
@@ -91,8 +91,8 @@ def log(ordered: bool) -> Interactions:
 
 
 def runs(ordered: bool, events: list[int], gaps: list[int], length: int) -> list[list[tuple[int, float, float]]]:
-    found = windows_before(log(ordered), np.array(events), np.array(gaps), length)
-    rows = list(zip(found.items.tolist(), found.weights.tolist(), found.ages.tolist(), strict=True))
+    found = histories_before(log(ordered), np.array(events), np.array(gaps), length)
+    rows = list(zip(found.items.tolist(), found.weights.tolist(), found.positions.tolist(), strict=True))
     return [rows[start:stop] for start, stop in zip(found.offsets[:-1], found.offsets[1:], strict=True)]
 
 

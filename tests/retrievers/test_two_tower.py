@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +18,8 @@ from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers._towers.data import TrainingData
 from multirecall.retrievers._towers.encoders import Net
-from multirecall.retrievers._towers.histories import windows_before
-from multirecall.retrievers._towers.model import Batch, TwoTowerModel
+from multirecall.retrievers._towers.histories import histories_before
+from multirecall.retrievers._towers.model import Batch, TowerModel
 from multirecall.retrievers._towers.tower import Tower
 from multirecall.retrievers._vector_table import VectorTable
 from multirecall.retrievers.two_tower import TwoTower
@@ -104,17 +105,18 @@ def test_unordered_log_is_learnt_from_the_other_items() -> None:
     assert right == data.n_users
 
 
-def model_on(data: Dataset, **params: Any) -> TwoTowerModel:
+def model_on(data: Dataset, **params: Any) -> TowerModel:
     config = TwoTower.Config.model_validate({**SMALL, **params})
     torch.manual_seed(0)
-    training = TrainingData.of(data, config, np.random.default_rng(0))
-    return TwoTowerModel(training, config, torch.device("cpu"), torch.float32)
+    training = TrainingData.of(data, config, "two_tower", np.random.default_rng(0))
+    return TowerModel(training, config, TwoTower.new_encoder, torch.device("cpu"), torch.float32)
 
 
-def batch_of(model: TwoTowerModel, events: np.ndarray) -> Batch:
+def batch_of(model: TowerModel, events: np.ndarray) -> Batch:
     log = model.data.log
     histories = model.data.histories(events, 1, model.config.history, np.random.default_rng(0))
-    return Batch(log.users[events], histories, log.items[events], log.weights[events])
+    ages = model.data.example_ages(events)
+    return Batch(log.users[events], histories, log.items[events], log.weights[events], ages)
 
 
 def test_one_batch_can_be_learnt_by_heart() -> None:
@@ -135,7 +137,7 @@ def test_an_example_without_weight_teaches_nothing() -> None:
     batch = batch_of(model, events)
     losses = []
     for weights in (batch.weights, 2 * batch.weights, np.array([1, 1, 1, 0, 0, 0], np.float32)):
-        weighted = Batch(batch.users, batch.histories, batch.targets, weights)
+        weighted = replace(batch, weights=weights)
         losses.append(model.loss(weighted, np.random.default_rng(2), None).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     assert losses[0] != pytest.approx(losses[2], rel=1e-3)
@@ -174,7 +176,7 @@ def test_served_user_tower_equals_torch(ordered: bool) -> None:
     training = model.data
     users = np.array([0, 3, 8], np.int32)
     events = data.interactions.offsets[users + 1] - 1
-    histories = windows_before(training.whole, events, np.zeros(3, np.int64), model.config.history)
+    histories = histories_before(training.whole, events, np.zeros(3, np.int64), model.config.history)
     expected = model.user_vectors(users, histories).numpy()
     path = TwoTower(model.config)
     path._users = Tower(training.user_profile, model.tables["users"].values.numpy(), model.user_net.exported())
@@ -183,7 +185,7 @@ def test_served_user_tower_equals_torch(ordered: bool) -> None:
         run = slice(histories.offsets[row], histories.offsets[row + 1])
         values = data.users.values(int(user))
         query = Query(int(user), histories.items[run], histories.weights[run], ordered=ordered, features=values)
-        np.testing.assert_allclose(path.user_vector(query), expected[row], atol=1e-5)
+        np.testing.assert_allclose(path.user_vectors(query), expected[row], atol=1e-5)
 
 
 def test_items_without_interactions_are_found_by_their_features() -> None:
@@ -205,7 +207,7 @@ def test_an_item_has_a_vector_from_its_features_at_once() -> None:
     """That of a row equals what the fit put into the index; a new item lies near those of its kind."""
     data = small_shop()
     path = fitted(data, epochs=20, learning_rate=0.01, id_dropout=0.3)
-    even = path.user_vector(Query(-1, np.array([0, 2, 4, 6], np.int32), np.ones(4, np.float32)))
+    even = path.user_vectors(Query(-1, np.array([0, 2, 4, 6], np.int32), np.ones(4, np.float32)))[0]
     for row in (0, 7, 61):
         known = row if row < 60 else -1
         scores = path._index.search(even, data.n_items)
@@ -222,9 +224,9 @@ def test_a_visitor_is_served_from_history_and_from_features() -> None:
     items = path.retrieve(Query(-1, even, np.ones(4, np.float32)), 10).items
     assert (items % 2 == 0).mean() > 0.8
     nobody = Query(-1, even[:0], np.empty(0, np.float32))
-    plain = path.user_vector(nobody)
-    german = path.user_vector(Query(-1, even[:0], np.empty(0, np.float32), features={"country": "DE"}))
-    unseen = path.user_vector(Query(-1, even[:0], np.empty(0, np.float32), features={"country": "XX"}))
+    plain = path.user_vectors(nobody)[0]
+    german = path.user_vectors(Query(-1, even[:0], np.empty(0, np.float32), features={"country": "DE"}))[0]
+    unseen = path.user_vectors(Query(-1, even[:0], np.empty(0, np.float32), features={"country": "XX"}))[0]
     assert np.isfinite(unseen).all()
     assert not np.allclose(plain, german)
 
@@ -322,7 +324,7 @@ def test_held_out_events_are_the_last_of_their_users_and_are_not_learnt() -> Non
     rng = np.random.default_rng(0)
     frame = pl.DataFrame({"user_id": rng.integers(0, 300, 3000), "item_id": rng.integers(0, 400, 3000)})
     data = Dataset.from_frames(frame.with_columns(timestamp=pl.Series(range(1_700_000_000, 1_700_003_000))))
-    training = TrainingData.of(data, TwoTower.Config(), rng)
+    training = TrainingData.of(data, TwoTower.Config(), "two_tower", rng)
     log = data.interactions
     assert training.held_out.size == 30
     assert (training.held_out == log.offsets[log.users[training.held_out] + 1] - 1).all()

@@ -1,0 +1,41 @@
+"""The user encoder of `two_tower` while it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .encoders import Net, UserBatch, UserEncoder
+from .mlp import SMALLEST
+from .pooling import PooledVector
+
+
+class PooledEncoder(UserEncoder):
+    """The profile's sum beside a weighted mean of the history for each half-life, through a network.
+
+    Args:
+        net: from ((1 + n_half_lives) · dim) inputs to the vector.
+        half_lives: events after which an event weighs half.
+    """
+
+    def __init__(self, net: Net, half_lives: Sequence[float]) -> None:
+        super().__init__()
+        self.net = net
+        self.half_lives = tuple(half_lives)
+
+    def forward(self, users: UserBatch) -> Tensor:
+        """See `UserEncoder.forward`; V is 1."""
+        profile, history = users.profile, users.history
+        rates = torch.tensor(self.half_lives, device=history.positions.device)
+        weights = history.weights * torch.exp2(-history.positions / rates[:, None])
+        owners = torch.repeat_interleave(history.offsets.diff())
+        totals = weights.new_zeros(len(rates), len(history.offsets) - 1).index_add_(1, owners, weights)
+        means = history.summed(weights / totals.clamp_min(SMALLEST)[:, owners])
+        vectors: Tensor = self.net(torch.cat([profile.summed(profile.weights[None]), means], dim=1))
+        return vectors[:, None]
+
+    def exported(self) -> PooledVector:
+        """See `UserEncoder.exported`."""
+        return PooledVector.of(self.net.exported(), self.half_lives)

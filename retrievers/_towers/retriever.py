@@ -1,0 +1,187 @@
+"""What all retrievers share whose user vectors a trained network computes: fit, search, live items, files."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.data import Changes, Dataset
+from multirecall.lists import RankedBatch, RankedList
+from multirecall.progress import Progress
+from multirecall.protocols import Retriever
+from multirecall.query import Query
+from multirecall.storage import read_component, write_component
+
+from .._index.base import VectorIndex
+from .._index.kinds import build_index, load_index
+from .._sampled import sampled_queries
+from .._text.cold_start import ColdRule, with_cold_items
+from .._vector_table import VectorTable
+from .config import TowerConfig
+from .data import TrainingData
+from .mlp import Mlp, Vectors
+from .served import ExportedEncoder, UserInputs
+from .tower import Tower
+
+if TYPE_CHECKING:
+    from .encoders import UserEncoder
+
+N_SIMILAR = 10
+"""Items of like features whose mean embedding an item has that no training history held."""
+
+
+class TowerRetriever(Retriever):
+    """Scores an item by the best similarity of its vector to any of the user's.
+
+    A user encoder reads the user's id and features and their newest history; an item tower reads id, features and
+    text. Both are trained to tell the item that a user chose next from others (see `losses`). A request runs no torch:
+    the exported encoder computes the user's vectors, and the vector index finds the items.
+
+    A retriever of this kind is three things: a `Config`, a `UserEncoder` for training (torch), and an
+    `ExportedEncoder` for requests (numpy), whose results agree to 1e-5. The rest is here.
+
+    Live: new items and new features count at once. The networks, and what an id alone says, stay as fitted: an item
+    that joined is its features, a user who joined is their features and history.
+    """
+
+    Config: ClassVar[type[TowerConfig]]
+    exported: ClassVar[type[ExportedEncoder]]
+    """What `UserEncoder.exported` of this retriever gives."""
+
+    name: ClassVar[str]
+    """Stands in messages, and in the names of checkpoints."""
+
+    inline = True
+    filters = True
+    live = frozenset({"items"})
+    config: TowerConfig
+    recalls: list[float]
+    """Recall@100 on held-out events after each epoch of the fit; empty where none were held out."""
+    _users: Tower[ExportedEncoder]
+    _items: Tower[Mlp]
+    _history: VectorTable
+    _cold: ColdRule
+    _known: NDArray[np.bool_]
+    _index: VectorIndex
+
+    @classmethod
+    @abstractmethod
+    def new_encoder(cls, config: Any) -> UserEncoder:
+        """An encoder to train; its weights are drawn from torch's random stream. Only a fit asks for it."""
+
+    def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
+        """Train encoder and item tower, and index the items.
+
+        Memory: about four times that of all embeddings, and a batch's.
+        """
+        from .training import fit_towers
+
+        training = TrainingData.of(data, self.config, self.name, rng)
+        towers = fit_towers(training, self.config, self.new_encoder, rng, progress)
+        self._users = Tower(training.user_profile, towers.tables["users"], towers.user_net)
+        self._items = Tower(training.item_profile, towers.tables["items"], towers.item_net)
+        history, self._cold = with_cold_items(towers.tables["history"], data, N_SIMILAR, training.in_histories())
+        self._history, self._known = VectorTable.of(history), training.chosen()
+        self.recalls = towers.recalls
+        rows = np.arange(data.n_items, dtype=np.int32)
+        asked = [self.user_vectors(query) for query in sampled_queries(data)]
+        self._index = build_index(
+            rows,
+            towers.vectors,
+            "cosine",
+            self.config.index,
+            rng=rng,
+            asked=np.concatenate(asked) if asked else asked,
+            threads=self.config.threads,
+            progress=progress,
+        )
+
+    def with_changes(self, changes: Changes) -> Self:
+        """See `Retriever.with_changes`."""
+        if not changes.touched.size:
+            return self
+        items, rows = changes.data.items, self._cold.unlearnt(changes.touched)
+        path = type(self)(self.config)
+        path._users, path._items, path.recalls = self._users, self._items, self.recalls
+        path._cold, path._known = self._cold, self._known
+        path._history = self._history.with_rows(rows, self._cold.vectors(items, rows, self._history))
+        known = np.append(self._known, False)[np.minimum(changes.touched, self._known.size)]
+        ids = np.where(known, changes.touched, -1).tolist()
+        values = [items.values(row) for row in changes.touched.tolist()]
+        vectors = [self.item_vector(*item) for item in zip(ids, values, strict=True)]
+        path._index = self._index.add(changes.touched, np.array(vectors, np.float32).reshape(-1, self._index.dim))
+        return path
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        """See `Retriever.retrieve`."""
+        return self._index.search_any(self.user_vectors(query), quota, *query.filter)
+
+    def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
+        """See `Retriever.retrieve_batch`: the vectors of all users go through the index together."""
+        vectors = [self.user_vectors(query) for query in queries]
+        given = np.array(vectors, np.float32) if vectors else np.empty((0, 1, self._index.dim), np.float32)
+        return self._index.search_any_batch(given, quota, [query.filter for query in queries])
+
+    def user_vectors(self, query: Query) -> Vectors:
+        """The user's vectors of length 1, float32 (V, dim)."""
+        tokens, weights = self._users.profile.tokens(query.user, query.features)
+        newest = slice(-self.config.history, None)
+        places, table = self._history.located(query.history[newest])
+        return self._users.net(
+            UserInputs(
+                tokens,
+                weights,
+                self._users.table,
+                places,
+                query.weights[newest],
+                _ages(query, newest),
+                query.ordered,
+                table,
+            )
+        )
+
+    def item_vector(self, row: int, values: Mapping[str, Any]) -> Vectors:
+        """The vector of an item with these feature values, of length 1, float32 (dim,).
+
+        It is that of id and features alone, as the fit put it into the index; `row` is -1 for an item that the fit did
+        not have.
+        """
+        tokens, weights = self._items.profile.tokens(row, values)
+        return self._items.net(weights @ self._items.table[tokens])
+
+    def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """See `Retriever.item_vectors`."""
+        return self._index.item_vectors()
+
+    def save(self, folder: Path) -> None:
+        """See `Retriever.save`."""
+        self._users.save(folder / "users")
+        self._items.save(folder / "items")
+        write_component(folder, {"history": self._history.whole(), "known": self._known}, {"recalls": self.recalls})
+        self._cold.save(folder / "cold")
+        self._index.save(folder / "index")
+
+    @classmethod
+    def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
+        """See `Retriever.load`."""
+        path = cls(config)
+        exported, activation = cls.exported, config.activation
+        path._users = Tower.load(folder / "users", config.tokeniser, lambda arrays: exported.of_arrays(arrays, config))
+        path._items = Tower.load(folder / "items", config.tokeniser, lambda arrays: Mlp.of_arrays(arrays, activation))
+        arrays, meta = read_component(folder)
+        path._history, path._known, path.recalls = VectorTable.of(arrays["history"]), arrays["known"], meta["recalls"]
+        path._cold = ColdRule.load(folder / "cold")
+        path._index = load_index(folder / "index", config.index, threads=config.threads)
+        return path
+
+
+def _ages(query: Query, newest: slice) -> Vectors:
+    """Seconds between each event of the newest history and now, float32 (n,)."""
+    if query.times is None or query.now is None:
+        return np.zeros(query.history[newest].size, np.float32)
+    return np.maximum(query.now - query.times[newest], 0).astype(np.float32)

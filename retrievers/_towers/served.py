@@ -1,0 +1,56 @@
+"""User encoders as a request runs them: numpy and numba, no torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .mlp import Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class UserInputs:
+    """What an exported encoder reads of one user.
+
+    Attributes:
+        tokens: int32 (n_tokens,), the tokens of the user's id and features.
+        token_weights: float32 (n_tokens,).
+        token_table: float32 (n_all_tokens, dim), the embeddings of tokens.
+        history: int32 (n,), where in `item_table` the items of the newest history stand, oldest first.
+        weights: float32 (n,), the weight of each event.
+        ages: float32 (n,), seconds between each event and now; 0 where the log has no timestamps.
+        ordered: whether the order of the history means anything. The position of an event, 0 for the newest, counts
+            only then.
+        item_table: float32 (n_rows, dim), the embeddings of items in a history.
+    """
+
+    tokens: NDArray[np.int32]
+    token_weights: Vectors
+    token_table: Vectors
+    history: NDArray[np.int32]
+    weights: Vectors
+    ages: Vectors
+    ordered: bool
+    item_table: Vectors
+
+
+class ExportedEncoder(ABC):
+    """A trained `UserEncoder` without torch. Immutable, so any number of threads may call it."""
+
+    @abstractmethod
+    def __call__(self, user: UserInputs) -> Vectors:
+        """The vectors of one user, float32 (V, dim): those of `UserEncoder.forward`, to 1e-5. V is the same for all."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What `of_arrays` rebuilds it from, beside the settings."""
+
+    @classmethod
+    @abstractmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], config: Any) -> Self:
+        """The encoder that `arrays()` was taken from, of a retriever with these settings."""

@@ -1,0 +1,208 @@
+"""The base of all towers, with encoders that use what `two_tower` does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from toy_towers import DAY_S, AgedTower, InterestsTower, RecurrentTower
+
+from multirecall import Dataset
+from multirecall.progress import SILENT
+from multirecall.query import Query
+from multirecall.retrievers._sampled import query_of
+from multirecall.retrievers._towers.data import TrainingData
+from multirecall.retrievers._towers.encoders import UserEncoder
+from multirecall.retrievers._towers.histories import histories_before
+from multirecall.retrievers._towers.model import Batch, TowerModel, best_scores
+from multirecall.retrievers._towers.retriever import TowerRetriever
+from multirecall.retrievers._towers.tower import Tower
+from multirecall.retrievers._vector_table import VectorTable
+from multirecall.retrievers.two_tower import TwoTower
+from multirecall.testing import RetrieverContract, small_shop
+from multirecall.testing.retriever import queries
+
+SMALL: dict[str, Any] = {"dim": 8, "epochs": 2, "batch": 128, "precision": "float32"}
+TOWERS: list[type[TowerRetriever]] = [TwoTower, InterestsTower, RecurrentTower, AgedTower]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class TestSeveralVectors(RetrieverContract):
+    retriever = InterestsTower
+    params = SMALL
+    score_tolerance = 1e-5
+
+
+class TestOrder(RetrieverContract):
+    retriever = RecurrentTower
+    params: ClassVar[dict[str, Any]] = {**SMALL, "tokeniser": "letters"}
+    score_tolerance = 1e-5
+
+
+def config_of(tower: type[TowerRetriever], **params: Any) -> Any:
+    return tower.Config.model_validate({**SMALL, **params})
+
+
+def fitted(tower: type[TowerRetriever], data: Dataset, **params: Any) -> TowerRetriever:
+    path = tower(config_of(tower, **params))
+    path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
+    return path
+
+
+def model_of(tower: type[TowerRetriever], data: Dataset, **params: Any) -> TowerModel:
+    torch.manual_seed(0)
+    config = config_of(tower, **params)
+    training = TrainingData.of(data, config, tower.name, np.random.default_rng(0))
+    return TowerModel(training, config, tower.new_encoder, torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+@pytest.mark.parametrize("ordered", [True, False])
+def test_exported_encoder_equals_the_trained_one(tower: type[TowerRetriever], ordered: bool) -> None:
+    data = small_shop(timestamps=ordered)
+    model = model_of(tower, data)
+    users = np.array([0, 3, 8], np.int32)
+    events = data.interactions.offsets[users + 1] - 1
+    histories = histories_before(model.data.whole, events, np.zeros(3, np.int64), model.config.history)
+    expected = model.user_vectors(users, histories).numpy()
+    path = tower(model.config)
+    path._users = Tower(model.data.user_profile, model.tables["users"].values.numpy(), model.user_net.exported())
+    path._history = VectorTable.of(model.tables["history"].values.numpy())
+    times = data.interactions.times
+    for row, user in enumerate(users):
+        run = slice(histories.offsets[row], histories.offsets[row + 1])
+        now = None if times is None else int(times[events[row]])
+        stamps = None if now is None else now - histories.ages[run].astype(np.int64)
+        query = Query(
+            int(user),
+            histories.items[run],
+            histories.weights[run],
+            times=stamps,
+            ordered=ordered,
+            features=data.users.values(int(user)),
+            now=now,
+        )
+        np.testing.assert_allclose(path.user_vectors(query), expected[row], atol=1e-5)
+        assert np.linalg.norm(expected[row], axis=1) == pytest.approx(np.ones(len(expected[row])), abs=1e-5)
+
+
+def test_an_item_has_the_best_score_under_any_vector() -> None:
+    data = small_shop()
+    path = fitted(InterestsTower, data)
+    for query in queries(data)[:20]:
+        vectors = path.user_vectors(query)
+        assert vectors.shape == (2, 8)
+        expected: dict[int, float] = {}
+        lists = [path._index.search(vector, data.n_items) for vector in vectors]
+        for ranked in lists:
+            for item, score in zip(ranked.items.tolist(), ranked.scores.tolist(), strict=True):
+                expected[item] = max(expected.get(item, -np.inf), score)
+        order = sorted(expected, key=lambda item: (-expected[item], item))[:12]
+        found = path.retrieve(query, 12)
+        assert found.items.tolist() == order
+        assert found.scores.tolist() == [expected[item] for item in order]
+
+
+def test_the_target_reaches_a_label_aware_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`choose` is given the vectors of the items to learn, and only where there are several vectors."""
+    data = small_shop(features=False)
+    model = model_of(InterestsTower, data, id_dropout=0.0)
+    events = model.data.examples[:5]
+    log, rng = model.data.log, np.random.default_rng(0)
+    batch = Batch(
+        log.users[events],
+        model.data.histories(events, 1, 10, rng),
+        log.items[events],
+        log.weights[events],
+        model.data.example_ages(events),
+    )
+    given: list[torch.Tensor] = []
+    choose = type(model.user_net).choose
+
+    def watched(self: Any, vectors: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        given.append(targets.detach().clone())
+        chosen: torch.Tensor = choose(self, vectors, targets)
+        return chosen
+
+    monkeypatch.setattr(type(model.user_net), "choose", watched)
+    model.loss(batch, rng, None).backward()
+    torch.testing.assert_close(given[0], model.item_vectors()[batch.targets.tolist()])
+    assert all(weight.grad is not None and weight.grad.any() for weight in model.user_net.parameters())
+
+
+def test_by_default_the_nearest_vector_learns_the_target() -> None:
+    class Nearest(UserEncoder):  # type: ignore[misc]
+        def forward(self, users: Any) -> torch.Tensor:
+            raise AssertionError
+
+        def exported(self) -> Any:
+            raise AssertionError
+
+    vectors = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.6, 0.8], [-1.0, 0.0]]], requires_grad=True)
+    chosen = Nearest().choose(vectors, torch.tensor([[0.0, 2.0], [1.0, 0.0]]))
+    assert chosen.tolist() == [[0.0, 1.0], pytest.approx([0.6, 0.8])]
+    chosen.sum().backward()
+    assert vectors.grad is not None
+    assert vectors.grad[:, :, 0].tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def test_best_scores_by_hand() -> None:
+    users = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    items = torch.tensor([[0.2, 0.9], [0.5, -1.0]])
+    assert best_scores(users, items).tolist() == [pytest.approx([0.9, 0.5])]
+
+
+def test_order_and_ages_change_what_is_proposed() -> None:
+    data = small_shop()
+    path = fitted(RecurrentTower, data, epochs=4)
+    history = np.array([0, 1, 2, 3], np.int32)
+    now = 1_700_000_000
+    plain = {"weights": np.ones(4, np.float32), "times": np.full(4, now), "now": now}
+
+    def scores(**changed: Any) -> list[float]:
+        query = Query(**{"user": -1, "history": history, **plain, **changed})
+        return list(path.retrieve(query, 10).scores.tolist())
+
+    assert scores() != scores(history=history[::-1].copy())
+    assert scores() != scores(times=np.full(4, now - 3 * int(DAY_S)))
+
+
+def test_example_ages_end_at_the_newest_event() -> None:
+    data = small_shop()
+    training = TrainingData.of(data, config_of(AgedTower), "aged", np.random.default_rng(0))
+    assert training.log.times is not None
+    ages = training.example_ages(training.examples)
+    newest = training.log.times.max()
+    assert ages.tolist() == [float(np.float32(newest - moment)) for moment in training.log.times[training.examples]]
+    assert ages.min() == 0
+    timeless = TrainingData.of(small_shop(timestamps=False), config_of(AgedTower), "aged", np.random.default_rng(0))
+    assert not timeless.example_ages(timeless.examples).any()
+
+
+def test_messages_and_checkpoints_bear_the_name_of_the_retriever(tmp_path: Path) -> None:
+    data = small_shop()
+    fitted(AgedTower, data, checkpoint=str(tmp_path))
+    assert [one.name.rsplit("-", 1)[0] for one in tmp_path.iterdir()] == ["aged"]
+
+
+def test_histories_of_a_query_are_cut_to_the_newest() -> None:
+    data = small_shop()
+    path = fitted(RecurrentTower, data, history=3)
+    query = query_of(data, 3)
+    assert query.history.size > 3
+    assert query.times is not None
+    cut = Query(
+        3, query.history[-3:], query.weights[-3:], times=query.times[-3:], features=query.features, now=query.now
+    )
+    assert path.retrieve(query, 9).scores.tolist() == path.retrieve(cut, 9).scores.tolist()

@@ -1,0 +1,166 @@
+"""Small user encoders that use what `two_tower` does not: order, ages, several vectors, the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from multirecall.retrievers._towers.config import TowerConfig
+from multirecall.retrievers._towers.encoders import UserBatch, UserEncoder
+from multirecall.retrievers._towers.mlp import SMALLEST, Vectors
+from multirecall.retrievers._towers.retriever import TowerRetriever
+from multirecall.retrievers._towers.served import ExportedEncoder, UserInputs
+
+DAY_S = 86_400.0
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def arrays_of(module: nn.Module) -> dict[str, NDArray[Any]]:
+    return {name: value.detach().numpy().copy() for name, value in module.state_dict().items()}
+
+
+def unit(vectors: Vectors) -> Vectors:
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    units: Vectors = vectors / np.maximum(lengths, np.float32(SMALLEST))
+    return units
+
+
+@dataclass(frozen=True)
+class Exported(ExportedEncoder):  # type: ignore[misc]
+    """Its weights by name."""
+
+    weights: Arrays
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return dict(self.weights)
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays, config: Any) -> Self:
+        return cls(arrays)
+
+
+class Interests(UserEncoder):  # type: ignore[misc]
+    """Two vectors a user, each a mean of the history under attention of its own; the nearest learns the target more."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.seeds = nn.Linear(dim, 2, bias=False)
+        self.mix = nn.Linear(dim, dim)
+
+    def forward(self, users: UserBatch) -> Tensor:
+        history = users.history
+        owners = torch.repeat_interleave(history.offsets.diff())
+        rows = history.rows[history.places]
+        strengths = torch.exp(self.seeds(rows)) * history.weights[:, None]
+        n_users = len(history.offsets) - 1
+        totals = strengths.new_zeros(n_users, 2).index_add_(0, owners, strengths).clamp_min(SMALLEST)
+        shares = strengths / totals[owners]
+        pooled = rows.new_zeros(n_users, 2, rows.shape[1]).index_add_(0, owners, shares[:, :, None] * rows[:, None])
+        return functional.normalize(self.mix(pooled), dim=2, eps=SMALLEST)
+
+    def choose(self, vectors: Tensor, targets: Tensor) -> Tensor:
+        shares = torch.softmax(2 * torch.einsum("bvd,bd->bv", vectors, targets), dim=1)
+        return functional.normalize((shares[:, :, None] * vectors).sum(dim=1), dim=1, eps=SMALLEST)
+
+    def exported(self) -> InterestVectors:
+        return InterestVectors(arrays_of(self))
+
+
+class InterestVectors(Exported):
+    def __call__(self, user: UserInputs) -> Vectors:
+        rows = user.item_table[user.history]
+        strengths = np.exp(rows @ self.weights["seeds.weight"].T) * user.weights[:, None]
+        shares = strengths / np.maximum(strengths.sum(axis=0), np.float32(SMALLEST))
+        return unit((shares.T @ rows) @ self.weights["mix.weight"].T + self.weights["mix.bias"])
+
+
+class Recurrent(UserEncoder):  # type: ignore[misc]
+    """The last state of an Elman network over the history, oldest first, with the days since the event as an input."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.item = nn.Linear(dim, dim)
+        self.day = nn.Linear(1, dim, bias=False)
+        self.state = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, users: UserBatch) -> Tensor:
+        history = users.history
+        days = torch.exp(-history.ages / DAY_S)[:, None]
+        inputs = self.item(history.rows[history.places]) + self.day(days)
+        lengths = history.offsets.diff()
+        state = inputs.new_zeros(len(lengths), inputs.shape[1])
+        for step in range(int(lengths.max()) if len(lengths) else 0):
+            going = step < lengths
+            places = (history.offsets[:-1] + step).clamp_max(max(len(inputs) - 1, 0))
+            state = torch.where(going[:, None], torch.tanh(inputs[places] + self.state(state)), state)
+        return functional.normalize(state, dim=1, eps=SMALLEST)[:, None]
+
+    def exported(self) -> RecurrentVector:
+        return RecurrentVector(arrays_of(self))
+
+
+class RecurrentVector(Exported):
+    def __call__(self, user: UserInputs) -> Vectors:
+        named = self.weights
+        days = np.exp(-user.ages / np.float32(DAY_S))[:, None]
+        inputs = user.item_table[user.history] @ named["item.weight"].T + named["item.bias"]
+        inputs = inputs + days @ named["day.weight"].T
+        state = np.zeros(inputs.shape[1], np.float32)
+        for one in inputs:
+            state = np.tanh(one + named["state.weight"] @ state)
+        return unit(state[None])
+
+
+class Aged(UserEncoder):  # type: ignore[misc]
+    """The profile, the mean of the history, and the age of the example, which is 0 in a request."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.mix = nn.Linear(2 * dim + 1, dim)
+
+    def forward(self, users: UserBatch) -> Tensor:
+        profile, history = users.profile, users.history
+        lengths = history.offsets.diff().clamp_min(1)
+        mean = history.summed(torch.ones_like(history.weights)[None]) / lengths[:, None]
+        age = torch.log1p(users.example_ages / DAY_S)[:, None]
+        mixed = self.mix(torch.cat([profile.summed(profile.weights[None]), mean, age], dim=1))
+        return functional.normalize(mixed, dim=1, eps=SMALLEST)[:, None]
+
+    def exported(self) -> AgedVector:
+        return AgedVector(arrays_of(self))
+
+
+class AgedVector(Exported):
+    def __call__(self, user: UserInputs) -> Vectors:
+        profile = user.token_weights @ user.token_table[user.tokens]
+        mean = user.item_table[user.history].sum(axis=0) / np.float32(max(user.history.size, 1))
+        inputs = np.concatenate([profile, mean, np.zeros(1, np.float32)]).astype(np.float32)
+        return unit((self.weights["mix.weight"] @ inputs + self.weights["mix.bias"])[None])
+
+
+class _Toy(TowerRetriever):  # type: ignore[misc]
+    Config: ClassVar[type[TowerConfig]] = TowerConfig
+    encoder: ClassVar[type[Interests] | type[Recurrent] | type[Aged]]
+
+    @classmethod
+    def new_encoder(cls, config: TowerConfig) -> UserEncoder:
+        return cls.encoder(config.dim)
+
+
+class InterestsTower(_Toy):
+    name, encoder, exported = "interests", Interests, InterestVectors
+
+
+class RecurrentTower(_Toy):
+    name, encoder, exported = "recurrent", Recurrent, RecurrentVector
+
+
+class AgedTower(_Toy):
+    name, encoder, exported = "aged", Aged, AgedVector
