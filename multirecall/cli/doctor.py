@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from rich.table import Table
 
 from multirecall.cli.screen import console
@@ -18,7 +19,8 @@ from multirecall.engine.bundle import bundle as bundles
 from multirecall.kernel_cache import FOLDER_VARIABLE, CacheState, cache_state
 from multirecall.registry import listings
 
-REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)[^;]*(;.*extra == ['\"](?P<extra>[\w-]+)['\"])?")
+PACKAGE = "multirecall"
+MISSING = "missing"
 
 WARM = f"`multirecall warm FOLDER` and {FOLDER_VARIABLE}=FOLDER spare each process a minute"
 
@@ -46,36 +48,47 @@ def doctor(
 
 def _environment() -> Table:
     table = plain_table("what", "value")
-    table.add_row("multirecall", version("multirecall"))
+    table.add_row(PACKAGE, version(PACKAGE))
     table.add_row("python", f"{platform.python_version()} on {platform.machine()}")
     table.add_row("cores", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")
     table.add_row("compiled kernels", _kernels(cache_state()))
-    needed, extras = _requirements()
-    for name in needed:
-        table.add_row(name, _version(name) or "missing")
-    for extra, names in extras.items():
-        absent = [name for name in names if _version(name) is None]
-        state = f"missing {', '.join(absent)}: pip install 'multirecall[{extra}]'" if absent else "complete"
-        table.add_row(f"extra {extra}", state)
+    for one in _requirements(""):
+        fault = _fault(one)
+        table.add_row(one.name, fault or version(one.name), style="red" if fault else None)
+    for extra in metadata(PACKAGE).get_all("Provides-Extra") or []:
+        table.add_row(f"extra {extra}", _extra_state(extra))
     return table
 
 
-def _requirements() -> tuple[list[str], dict[str, list[str]]]:
-    """What the package needs, and what each extra adds."""
-    needed: list[str] = []
-    extras: dict[str, list[str]] = {name: [] for name in metadata("multirecall").get_all("Provides-Extra") or []}
-    for line in requires("multirecall") or []:
-        match = REQUIREMENT.match(line)
-        if match is not None:
-            extras.get(match["extra"], needed).append(match["name"])
-    return sorted(needed), extras
+def _extra_state(extra: str) -> str:
+    faults = {one.name: fault for one in _requirements(extra) if (fault := _fault(one))}
+    absent = [name for name, fault in faults.items() if fault == MISSING]
+    said = [f"missing {', '.join(absent)}"] if absent else []
+    said += [f"{name} {fault}" for name, fault in faults.items() if fault != MISSING]
+    return f"{'; '.join(said)}: pip install '{PACKAGE}[{extra}]'" if said else "complete"
 
 
-def _version(name: str) -> str | None:
+def _requirements(extra: str) -> list[Requirement]:
+    """What an extra adds on this machine, with what it adds by naming others; of "" what the package itself needs."""
+    found = []
+    for one in map(Requirement, requires(PACKAGE) or []):
+        if _is_for(extra, one) and not (extra and _is_for("", one)):
+            ours = canonicalize_name(one.name) == PACKAGE
+            found += [deeper for name in one.extras for deeper in _requirements(name)] if ours else [one]
+    return sorted(found, key=lambda one: one.name)
+
+
+def _is_for(extra: str, needed: Requirement) -> bool:
+    return needed.marker is None or needed.marker.evaluate({"extra": extra})
+
+
+def _fault(needed: Requirement) -> str | None:
+    """What keeps a requirement from being met, or None."""
     try:
-        return version(name)
+        found = version(needed.name)
     except PackageNotFoundError:
-        return None
+        return MISSING
+    return None if needed.specifier.contains(found, prereleases=True) else f"{found}, needs {needed.specifier}"
 
 
 def _kernels(state: CacheState) -> str:
