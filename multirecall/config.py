@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from multirecall.data.config import DataConfig
 from multirecall.errors import ConfigError
+from multirecall.plugins import GivenClass, import_class, is_bare
 from multirecall.storage import json_digest
 from multirecall.validation import Count, Positive, StrictModel, nearest, validated
 
@@ -35,14 +45,29 @@ Params = Annotated[dict[str, Any], AfterValidator(_plain)]
 """A plug-in's settings before the plug-in has checked them."""
 
 
+def _named(value: Any, as_text: ValidatorFunctionWrapHandler) -> str:
+    """A name as it is, and a class by its name, which goes on carrying it."""
+    if isinstance(value, type):
+        return GivenClass(value)
+    if isinstance(value, GivenClass):
+        return value
+    name: str = as_text(value)
+    return name
+
+
+PluginName = Annotated[str, WrapValidator(_named)]
+"""The name of an installed plug-in, or the class itself; in a TOML file that `Engine.from_toml` reads, also
+`module:Class`."""
+
+
 class PathConfig(StrictModel):
     """One path: a retriever with its settings and its part in the fusion."""
 
     name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     """Name in results; default: the retriever's. Letters, digits, `_` and `-`."""
 
-    retriever: str
-    """Name of the retriever plug-in."""
+    retriever: PluginName
+    """Name of the retriever plug-in, or its class; in a TOML file also `module:Class`."""
 
     quota: Count = 500
     """Most candidates that the path contributes; does not grow with `k`. Changes results."""
@@ -66,7 +91,11 @@ class PathConfig(StrictModel):
     @classmethod
     def _default_name(cls, values: Any) -> Any:
         if isinstance(values, dict) and "retriever" in values:
-            return {"name": values["retriever"], **values}
+            retriever = values["retriever"]
+            name = retriever.__name__ if isinstance(retriever, type) else retriever
+            if isinstance(name, str) and ":" in name:
+                name = re.split("[:.]", name)[-1]
+            return {"name": name, **values}
         return values
 
     @model_validator(mode="after")
@@ -79,8 +108,8 @@ class PathConfig(StrictModel):
 class FusionConfig(StrictModel):
     """How the paths' lists are merged."""
 
-    strategy: str = "rrf"
-    """Name of the fusion plug-in."""
+    strategy: PluginName = "rrf"
+    """Name of the fusion plug-in, or its class; in a TOML file also `module:Class`."""
 
     params: Params = Field(default_factory=dict)
     """Settings of the fusion, checked by its own `Config`."""
@@ -89,8 +118,8 @@ class FusionConfig(StrictModel):
 class FallbackConfig(StrictModel):
     """What fills a list that the paths leave short."""
 
-    retriever: str = "popularity"
-    """Name of the retriever plug-in."""
+    retriever: PluginName = "popularity"
+    """Name of the retriever plug-in, or its class; in a TOML file also `module:Class`."""
 
     params: Params = Field(default_factory=dict)
     """Settings of the retriever."""
@@ -175,9 +204,22 @@ class EngineConfig(StrictModel):
             raise ValueError(f"segments: no path is named {unknown[0]!r}; {nearest(unknown[0], names)}")
         return self
 
+    @property
+    def bare_classes(self) -> list[str]:
+        """The names `module:Class` of plug-ins whose class is not given with them, of enabled paths only, in order."""
+        paths = [path.retriever for path in self.paths if path.enabled]
+        return [*dict.fromkeys(filter(is_bare, [*paths, self.fusion.strategy, self.fallback.retriever]))]
+
+    def with_classes(self, classes: Mapping[str, type]) -> Self:
+        """The same with classes in the place of names `module:Class`."""
+        values = self.model_dump(exclude_unset=True)
+        for part, key in _plugin_keys(values):
+            part[key] = classes.get(part[key], part[key])
+        return self.model_validate(values)
+
     @classmethod
     def from_toml(cls, file: str | Path) -> Self:
-        """Read a configuration file.
+        """Read a configuration file. It imports no plug-in: a name `module:Class` stays one, see `Engine.from_toml`.
 
         Raises:
             ConfigError: the file cannot be read, or names an unknown key or a wrong value.
@@ -191,6 +233,25 @@ class EngineConfig(StrictModel):
         except (tomllib.TOMLDecodeError, RecursionError) as fault:
             raise ConfigError(f"{file}: is not TOML: {fault}") from None
         return validated(cls, values, str(file))
+
+
+def _plugin_keys(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each table of a config's values that names a plug-in, and the key that does."""
+    yield from ((path, "retriever") for path in values.get("paths", ()))
+    yield from (
+        (values[part], key)
+        for part, key in (("fusion", "strategy"), ("fallback", "retriever"))
+        if key in values.get(part, ())
+    )
+
+
+def imported(config: EngineConfig) -> EngineConfig:
+    """The config with its names `module:Class` imported: for one that the caller has written.
+
+    Raises:
+        PluginError: a class cannot be imported.
+    """
+    return config.with_classes({name: import_class(name) for name in config.bare_classes})
 
 
 def stored(config: EngineConfig) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class MultirecallError(Exception):
     """Base of all errors of this package."""
@@ -37,6 +39,23 @@ class PathError(MultirecallError):
 
 class PluginError(MultirecallError):
     """A plug-in is unknown, broken, or claims a name that another one has."""
+
+
+class UntrustedPlugin(PluginError):  # noqa: N818
+    """A bundle or a configuration names a class whose code the caller has not asked to run.
+
+    Attributes:
+        statement: what names it.
+        remedy: how the caller says that it may run.
+        names: the classes, `module:Class`.
+    """
+
+    def __init__(self, statement: str, remedy: str, names: Sequence[str]) -> None:
+        super().__init__(statement, remedy, names)
+        self.statement, self.remedy, self.names = statement, remedy, tuple(names)
+
+    def __str__(self) -> str:
+        return f"{self.statement}; {self.remedy}"
 
 
 class BundleError(MultirecallError):

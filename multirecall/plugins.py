@@ -1,17 +1,22 @@
-"""Finding plug-in classes by name, through entry points. Only the module that is asked for gets imported."""
+"""Finding plug-in classes: by name, through entry points, or handed over by the caller.
+
+Only the module that is asked for gets imported, and no name of a class imports anything by itself: see `GivenClass`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, get_args
 
 from pydantic import SecretBytes, SecretStr
 
-from multirecall.errors import PluginError
-from multirecall.protocols import PluginConfig
+from multirecall.errors import PluginError, UntrustedPlugin
+from multirecall.protocols import LIVE, PluginConfig, Retriever
 from multirecall.validation import nearest
 
 
@@ -22,6 +27,62 @@ class Configurable(Protocol):
 
 
 P = TypeVar("P", bound=Configurable)
+
+
+class GivenClass(str):
+    """The name `module:Class` of a plug-in class that the caller has handed over, and the class itself.
+
+    It is text wherever a configuration is printed, compared or stored. Stored, it is the bare name, which runs no code:
+    who reads it back must hand the class over again.
+    """
+
+    __slots__ = ("plugin",)
+    plugin: type
+
+    def __new__(cls, plugin: type) -> Self:
+        """The name of a class."""
+        name = super().__new__(cls, f"{plugin.__module__}:{plugin.__qualname__}")
+        name.plugin = plugin
+        return name
+
+    def __reduce__(self) -> tuple[type[Self], tuple[type]]:
+        return type(self), (self.plugin,)
+
+
+def is_bare(name: str) -> bool:
+    """Whether a plug-in's name is that of a class, without the class."""
+    return ":" in name and not isinstance(name, GivenClass)
+
+
+def import_class(name: str) -> type:
+    """The class `module:Class`. It imports the module, so the name must come from the caller, never from data.
+
+    Raises:
+        PluginError: the name has another form, cannot be imported, or is no class.
+    """
+    module, _, path = name.partition(":")
+    if not module or not path:
+        raise PluginError(f"{name!r} is no name of a class; write module:Class, such as my_project.fresh:Fresh")
+    try:
+        found = reduce(getattr, path.split("."), import_module(module))
+    except Exception as fault:
+        raise PluginError(
+            f"{name!r} cannot be imported: {type(fault).__name__}: {fault}; mend it, or mend the name"
+        ) from fault
+    if not isinstance(found, type):
+        raise PluginError(f"{name!r} is no class; name a class")
+    return found
+
+
+def matching(names: Iterable[str], plugins: Sequence[type]) -> dict[str, type]:
+    """Those of `plugins` that the names `module:Class` stand for.
+
+    A class of `__main__` is found by its name alone, since a class that a notebook begins with moves into a module.
+    """
+    own = {plugin.__qualname__: plugin for plugin in plugins}
+    full: dict[str, type] = {GivenClass(plugin): plugin for plugin in plugins}
+    known = full | {f"__main__:{name}": plugin for name, plugin in own.items() if f"__main__:{name}" not in full}
+    return {name: known[name] for name in names if name in known}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +103,32 @@ class PluginGroup(Generic[P]):
         entry_points: the group of entry points that they are installed in, such as `multirecall.retrievers`.
         kind: what one of them is called, such as `retriever`.
         base: the class that they inherit.
+        fault_of: what is wrong with a class besides, or None.
     """
 
     entry_points: str
     kind: str
     base: type[P]
+    fault_of: Callable[[type[P]], str | None] = lambda _: None
 
     def load(self, name: str) -> type[P]:
         """The plug-in class `name`, once it has been checked.
 
+        Args:
+            name: of an installed plug-in, or a `GivenClass`.
+
         Raises:
             PluginError: unknown, claimed twice, not importable, or not a complete subclass of `base`.
+            UntrustedPlugin: the bare name of a class.
         """
+        if isinstance(name, GivenClass):
+            return self._checked(name.plugin, f"{self.kind} class {name}")
+        if is_bare(name):
+            raise UntrustedPlugin(
+                f"{self.kind} {name!r} is the name of a class, and a name alone runs no code",
+                "give the class itself in its place, or read the configuration with Engine.from_toml",
+                [name],
+            )
         points = [point for point in _points(self.entry_points) if point.name == name]
         if not points:
             raise PluginError(f"no {self.kind} plug-in is named {name!r}; {nearest(name, self.names())}")
@@ -102,7 +177,22 @@ class PluginGroup(Generic[P]):
                 f"{title}: its setting {secret!r} would hold a secret, which a bundle must not; "
                 "let it take the name of an environment variable"
             )
+        fault = self.fault_of(plugin)
+        if fault is not None:
+            raise PluginError(f"{title}: {fault}")
         return plugin
+
+
+def retriever_fault(plugin: type[Retriever]) -> str | None:
+    """What a retriever class declares but does not keep, or None."""
+    unknown = sorted(set(plugin.live) - LIVE)
+    if unknown:
+        return f"its `live` has {unknown[0]!r}; {nearest(unknown[0], LIVE)}"
+    if plugin.live and plugin.with_changes is Retriever.with_changes:
+        return (
+            f"its `live` names {', '.join(sorted(plugin.live))}, but it has no with_changes; define it, or drop `live`"
+        )
+    return None
 
 
 def _holds_secret(annotation: Any) -> bool:

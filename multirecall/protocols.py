@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from multirecall.query import Query
 
 
+LIVE = frozenset({"interactions", "items", "removals"})
+"""What a retriever may name in its `live`."""
+
+
 class PluginConfig(StrictModel):
     """Base of a plug-in's `Config`: a pydantic model, immutable, unknown keys refused.
 
@@ -101,7 +105,15 @@ class Retriever(ABC):
     @classmethod
     @abstractmethod
     def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
-        """The retriever that was saved into `folder`; `data` is what it serves, live changes included."""
+        """The retriever that was saved into `folder`.
+
+        Args:
+            config: an instance of `Config`, with the settings that it was fitted with.
+            folder: what `save` wrote.
+            data: what it serves, live changes included. A retriever whose model knows items and users by external id,
+                as that of another library or a remote service does, maps them to rows by `data.items.ids` and
+                `data.users.ids`. One that works on rows alone need not read it, nor save a copy of what it holds.
+        """
 
 
 class Fusion(ABC):

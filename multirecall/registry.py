@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from multirecall.plugins import Listing, PluginGroup
+from multirecall.plugins import Listing, PluginGroup, retriever_fault
 from multirecall.protocols import Fusion, Retriever
 
-RETRIEVERS = PluginGroup("multirecall.retrievers", "retriever", Retriever)  # type: ignore[type-abstract]
+RETRIEVERS = PluginGroup("multirecall.retrievers", "retriever", Retriever, retriever_fault)  # type: ignore[type-abstract]
 FUSIONS = PluginGroup("multirecall.fusion", "fusion", Fusion)  # type: ignore[type-abstract]
 
 

@@ -239,3 +239,15 @@ class NotARetriever:
 
 class Unfinished(Retriever):
     """Defines nothing."""
+
+
+class Forgetful(Rows):
+    """Claims to take live changes, and defines no `with_changes`."""
+
+    live = frozenset({"interactions", "items"})
+
+
+class Misspelt(Rows):
+    """Names a kind of change that does not exist."""
+
+    live = frozenset({"item"})

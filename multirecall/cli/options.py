@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from multirecall.config import EngineConfig
+from multirecall.config import EngineConfig, imported
 from multirecall.data import Dataset
-from multirecall.errors import RequestError
+from multirecall.engine import Engine
+from multirecall.errors import RequestError, UntrustedPlugin
+from multirecall.plugins import import_class
 from multirecall.validation import validated
 
 InteractionFiles = Annotated[
@@ -39,6 +43,14 @@ Ids = Annotated[
 Future = Annotated[
     Literal["keep", "clamp", "refuse"] | None,
     typer.Option(help="What becomes of events far beyond the rest of the log. Overrides the config."),
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="MODULE:CLASS",
+        help="A retriever or fusion class that the bundle may use; its module is imported. Repeat for each.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Seen = Annotated[bool, typer.Option("--seen", help="Items that the user has interacted with may be returned.")]
@@ -72,8 +84,14 @@ def read_config(
     future: str | None = None,
     **overrides: Any,
 ) -> EngineConfig:
-    """The configuration of `file`, or the default one, with the options that were given."""
+    """The configuration of `file`, or the default one, with the options that were given.
+
+    Classes that the file names are imported.
+    """
     config = EngineConfig.from_toml(file) if file else EngineConfig()
+    if config.bare_classes:
+        _search_here()
+        config = imported(config)
     values = config.model_dump(exclude_unset=True)
     given = {key: value for key, value in overrides.items() if value is not None}
     data = dict(values.get("data", {}))
@@ -86,6 +104,23 @@ def read_config(
     if not given:
         return config
     return validated(EngineConfig, {**values, **given}, "command line")
+
+
+def load_bundle(folder: Path, plugins: list[str] | None, version: str | None = None) -> Engine:
+    """The engine in a bundle, which may use the classes that `--plugin` names; raises as `Engine.load`."""
+    if plugins:
+        _search_here()
+    try:
+        return Engine.load(folder, version=version, plugins=[import_class(name) for name in plugins or []])
+    except UntrustedPlugin as fault:
+        named = [name.replace("__main__:", "MODULE:") for name in fault.names]
+        remedy = f"if you trust it, name it: {' '.join(f'--plugin {name}' for name in named)}"
+        raise UntrustedPlugin(fault.statement, remedy, fault.names) from None
+
+
+def _search_here() -> None:
+    """Let a module that the user names be found in the working directory, however the command was started."""
+    sys.path.append(os.getcwd())
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:

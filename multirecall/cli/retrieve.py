@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from multirecall.cli.candidates import candidates_table
-from multirecall.cli.options import AsJson, Seen, json_option
+from multirecall.cli.options import AsJson, Plugins, Seen, json_option, load_bundle
 from multirecall.cli.screen import console, is_unicode, note
 from multirecall.data import Table
-from multirecall.engine import Engine
 from multirecall.errors import RequestError
 from multirecall.result import Candidates
 from multirecall.user import User
@@ -33,6 +32,7 @@ def retrieve(
     exclude: Annotated[list[str] | None, typer.Option(help="Item id to leave out; may be repeated.")] = None,
     where: Annotated[str | None, typer.Option(help="Predicates over item features as JSON.")] = None,
     seen: Seen = False,
+    plugin: Plugins = None,
     deadline_ms: Annotated[float | None, typer.Option(help="Go on without paths that are later than this.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of the table that are shown.")] = 10,
     as_json: AsJson = False,
@@ -46,7 +46,7 @@ def retrieve(
     """
     if as_json and as_csv:
         raise RequestError("--json and --csv: only one can be printed; leave one out")
-    engine = Engine.load(bundle)
+    engine = load_bundle(bundle, plugin)
     items = engine.data.items
     asked = User(
         None if user is None else engine.data.users.ids.parse(user),

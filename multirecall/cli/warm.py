@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from multirecall.cli.options import Plugins, load_bundle
 from multirecall.cli.screen import console
 from multirecall.data import Dataset
 from multirecall.datasets import generate
@@ -30,6 +31,7 @@ def warm(
         Path | None,
         typer.Argument(help="A bundle to compile for; default: the default paths, on a small made-up log."),
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Compile the kernels that loading, asking and live changes need, once for all processes on such a CPU.
 
@@ -38,6 +40,7 @@ def warm(
     folder = folder.resolve()
     if os.environ.get(FOLDER_VARIABLE) != str(folder):  # kernels take their folder when they are imported
         arguments = [str(path) for path in (folder, bundle) if path]
+        arguments += [f"--plugin={name}" for name in plugin or []]
         command = [sys.executable, "-m", "multirecall", "warm", *arguments]
         environment = {**os.environ, FOLDER_VARIABLE: str(folder)}
         raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
@@ -46,7 +49,7 @@ def warm(
     if bundle is None:
         _fit_and_ask()
     else:
-        with Engine.load(bundle, version=_current(bundle)) as engine:
+        with load_bundle(bundle, plugin, _current(bundle)) as engine:
             _ask(engine)
     state = cache_state()
     console().print(

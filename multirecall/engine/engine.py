@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from multirecall.config import EngineConfig, config_hash
+from multirecall.config import EngineConfig, config_hash, imported
 from multirecall.data import ChangeKind, Dataset
 from multirecall.data.read_change import read_change
 from multirecall.engine.bundle import bundle
@@ -19,7 +19,7 @@ from multirecall.engine.reader import Answering
 from multirecall.engine.state import EngineState, fitted
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
-from multirecall.errors import BundleError, ConfigError, RequestError
+from multirecall.errors import BundleError, ConfigError, PluginError, RequestError
 from multirecall.progress import SILENT, Progress, terminal_progress
 from multirecall.vocabulary import Id
 
@@ -44,12 +44,17 @@ class Engine(Answering):
 
     @classmethod
     def from_toml(cls, file: str | Path) -> Self:
-        """An engine from a configuration file; raises as the constructor, naming the file."""
+        """An engine from a configuration file; raises as the constructor, naming the file.
+
+        Such a file is code: a retriever or fusion may be named as `module:Class`, whose module is then imported.
+        """
         config = EngineConfig.from_toml(file)
         try:
-            return cls(config)
+            return cls(imported(config))
         except ConfigError as fault:
             raise ConfigError(f"{file}: {fault}") from None
+        except PluginError as fault:
+            raise PluginError(f"{file}: {fault}") from None
 
     def fit(self, data: Dataset, *, progress: Progress | None = None) -> Self:
         """Fit all paths and compile what requests need; a bar shows on a terminal.
@@ -182,7 +187,13 @@ class Engine(Answering):
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, version: str | None = None, follow: bool = False, threads: int | None = None
+        cls,
+        folder: str | Path,
+        *,
+        version: str | None = None,
+        follow: bool = False,
+        threads: int | None = None,
+        plugins: Iterable[type] = (),
     ) -> Self:
         """The engine that was saved, with every live change acknowledged since, after every file has been verified.
 
@@ -192,20 +203,28 @@ class Engine(Answering):
             follow: whether to go on taking what another process writes, within a second; such an engine takes no
                 live changes of its own.
             threads: what `refresh` may use; a bundle does not hold it, nor any other setting of the machine.
+            plugins: retriever and fusion classes that are not installed as plug-ins, which the bundle may use: it notes
+                such a class by module and name, and never imports it by itself. One that the bundle does not use
+                makes no difference; a class of `__main__` is found by its name alone.
 
         Raises:
             BundleError: not a bundle, damaged, or of another format.
             ConfigError: `threads` is no whole number > 0.
-            RequestError: both `version` and `follow` are given.
+            PluginError: a plug-in is unknown or broken.
+            RequestError: both `version` and `follow` are given, or something in `plugins` is no class.
+            UntrustedPlugin: the bundle uses a class that `plugins` does not have.
         """
         if follow and version is not None:
             raise RequestError("load: follow goes with the current version; leave out either version or follow")
-        folder = Path(folder)
-        config, state, saved = bundle.load(folder, version, threads)
+        folder, given = Path(folder), tuple(plugins)
+        wrong = [one for one in given if not isinstance(one, type)]
+        if wrong:
+            raise RequestError(f"load: plugins: got {wrong[0]!r}; pass classes")
+        config, state, saved = bundle.load(folder, version, threads, given)
         engine = cls(config)
         engine._serve(state)
         if version is None:
-            engine._keep_up(folder, saved, follow)
+            engine._keep_up(Followed(Store(folder, saved), given), follow)
         return engine
 
     @staticmethod
@@ -258,9 +277,8 @@ class Engine(Answering):
         warm_up(state, progress)
         self._writer.serve(state)
 
-    def _keep_up(self, folder: Path, version: bundle.Version, follow: bool) -> None:
+    def _keep_up(self, followed: Followed, follow: bool) -> None:
         """Take what the bundle's journal holds beyond the version, now and, if asked to, from now on."""
-        followed = Followed(Store(folder, version))
         self._writer.advance(followed.newest)
         self._writer.store = followed.store
         if follow:

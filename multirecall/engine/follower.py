@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
 
 from multirecall.engine.bundle import bundle
@@ -28,10 +29,12 @@ class Followed:
 
     Args:
         store: the bundle; its version is what has been read.
+        plugins: classes that it may use, as for `Engine.load`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, plugins: Sequence[type] = ()) -> None:
         self.store = store
+        self._plugins = plugins
 
     def newer(self, state: EngineState) -> EngineState:
         """As `newest`, after a cheap look at whether a writer has noted anything since."""
@@ -47,6 +50,7 @@ class Followed:
 
         Raises:
             BundleError: the bundle is damaged, or its config has changed.
+            PluginError: a version of another config uses a plug-in that is unknown here.
         """
         folder, version = self.store.folder, self.store.version
         if bundle.pointed(folder) != version.name:
@@ -64,7 +68,7 @@ class Followed:
         return state
 
     def _reloaded(self) -> tuple[EngineState, Version]:
-        _, state, version = bundle.load(self.store.folder)
+        _, state, version = bundle.load(self.store.folder, plugins=self._plugins)
         if version.config_hash != self.store.version.config_hash:
             raise BundleError(f"{self.store.folder}: version {version.name} has another config; load the bundle again")
         warm_up(state)

@@ -73,16 +73,23 @@ def test_node2vec_takes_the_graphs_of_its_page(tmp_path: Path, monkeypatch: pyte
     names["engine"].close()
 
 
-def test_own_retriever_passes_the_contract(tmp_path: Path) -> None:
+def test_own_retriever_passes_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {"__name__": "my_project.fresh"}
-    exec(compile(blocks("docs/plug-ins.md", "python")[0], "plug-ins.md", "exec"), names)
+    monkeypatch.chdir(tmp_path)
+    example, given, loaded, _ = blocks("docs/plug-ins.md", "python")
+    exec(compile(example, "plug-ins.md", "exec"), names)
     contract = type("TestFresh", (RetrieverContract,), {"retriever": names["Fresh"]})()
     data = small_shop()
     path = names["Fresh"](PluginConfig())
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     for name in ("test_lists_are_valid", "test_batch_equals_one_by_one", "test_filter_is_applied_if_promised"):
         getattr(contract, name)(path, data)
-    contract.test_saved_and_loaded_is_the_same(path, data, tmp_path)
+    (tmp_path / "path").mkdir()
+    contract.test_saved_and_loaded_is_the_same(path, data, tmp_path / "path")
+    names["data"] = data
+    exec(compile(given, "plug-ins.md", "exec"), names)
+    exec(compile(loaded, "plug-ins.md", "exec"), names)
+    assert names["engine"].retrieve(1, 3).status["Fresh"].state == "ok"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -42,7 +43,8 @@ from multirecall.engine.bundle.versions import (
     versions,
     way_out,
 )
-from multirecall.errors import BundleError, CannotFit, MultirecallError, PluginError
+from multirecall.errors import BundleError, CannotFit, MultirecallError, PluginError, UntrustedPlugin
+from multirecall.plugins import matching
 from multirecall.protocols import Retriever
 from multirecall.storage import MANIFEST, json_digest, vouched, write_manifest
 from multirecall.validation import validated
@@ -151,7 +153,7 @@ def journal_end(folder: Path) -> int:
 
 
 def load(
-    folder: Path, version: str | None = None, threads: int | None = None
+    folder: Path, version: str | None = None, threads: int | None = None, plugins: Sequence[type] = ()
 ) -> tuple[EngineConfig, EngineState, Version]:
     """The config, the state and the headline of a version, by default the current one, verified before use.
 
@@ -159,30 +161,34 @@ def load(
         folder: the bundle.
         version: its name.
         threads: what a refit may use; default: the config's.
+        plugins: classes that it may use.
 
     Raises:
         BundleError: not a bundle, damaged, or of another format; where another version is whole, it is named.
         PluginError: a plug-in that it uses is not installed.
+        UntrustedPlugin: it uses a class that `plugins` does not have.
     """
     if version is not None:
-        return _loaded(folder, version, threads)
+        return _loaded(folder, version, threads, plugins)
     name = pointed(folder)
     try:
-        return _loaded(folder, name, threads)
+        return _loaded(folder, name, threads, plugins)
     except BundleError as fault:
         if pointed(folder) != name:  # a writer has moved on and removed what was being read
-            return load(folder, threads=threads)
+            return load(folder, threads=threads, plugins=plugins)
         raise BundleError(f"{fault}{way_out(folder, name)}") from None
 
 
-def _loaded(folder: Path, name: str, threads: int | None) -> tuple[EngineConfig, EngineState, Version]:
+def _loaded(
+    folder: Path, name: str, threads: int | None, plugins: Sequence[type]
+) -> tuple[EngineConfig, EngineState, Version]:
     knows = verified(folder, name)["knows"]
     version = headline(folder, name, current=is_current(folder, name))
     own = folder / name
     if json_digest(version.config) != version.config_hash:
         raise BundleError(f"{own / MANIFEST}: config and config_hash do not belong together; restore it from a copy")
     of_machine = {} if threads is None else {"threads": threads}
-    config = validated(EngineConfig, version.config | of_machine, str(own))
+    config = _trusted(validated(EngineConfig, version.config | of_machine, str(own)), plugins, own)
     try:
         blueprint = Blueprint.of(config)
     except PluginError as fault:
@@ -208,6 +214,25 @@ def _loaded(folder: Path, name: str, threads: int | None) -> tuple[EngineConfig,
             forgetting=version.forgetting,
         )
         return config, state, version
+
+
+def _trusted(config: EngineConfig, plugins: Sequence[type], own: Path) -> EngineConfig:
+    """The config with the caller's classes where it names them, before anything of it is loaded.
+
+    Raises:
+        UntrustedPlugin: it names others.
+    """
+    names = config.bare_classes
+    given = config.with_classes(matching(names, plugins))
+    missing = given.bare_classes
+    if missing:
+        classes = ", ".join(re.split("[:.]", name)[-1] for name in names)
+        raise UntrustedPlugin(
+            f"{own}: was saved with {', '.join(missing)}, and a bundle does not choose what code runs",
+            f"if you trust it, name it: Engine.load({str(own.parent)!r}, plugins=[{classes}])",
+            names,
+        )
+    return given
 
 
 def _knowledge(path: PathOfEngine) -> dict[str, Any]:
