@@ -8,6 +8,9 @@ from multirecall.protocols import Fusion, Retriever
 RETRIEVERS = PluginGroup("multirecall.retrievers", "retriever", Retriever, retriever_fault)  # type: ignore[type-abstract]
 FUSIONS = PluginGroup("multirecall.fusion", "fusion", Fusion)  # type: ignore[type-abstract]
 
+GROUPS = (RETRIEVERS, FUSIONS)
+"""All kinds of plug-ins."""
+
 
 def retriever_class(name: str) -> type[Retriever]:
     """The retriever plug-in `name`; raises `PluginError` as `PluginGroup.load`."""
@@ -21,4 +24,4 @@ def fusion_class(name: str) -> type[Fusion]:
 
 def listings() -> list[Listing]:
     """Every installed plug-in, loaded once to tell whether it works."""
-    return RETRIEVERS.listings() + FUSIONS.listings()
+    return [one for group in GROUPS for one in group.listings()]

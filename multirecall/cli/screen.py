@@ -13,7 +13,7 @@ from rich.table import Table
 UNLIMITED = 10_000
 """A width that every table fits."""
 
-PLAIN = {"–": "-", "—": "-", "−": "-", "…": "...", "·": "|", "─": "-", "\xa0": " "}
+PLAIN = {"–": "-", "—": "-", "−": "-", "…": "...", "·": "|", "─": "-", "≥": ">=", "≤": "<=", "\xa0": " "}
 """What stands for a sign of ours on a console that cannot show it."""
 
 
