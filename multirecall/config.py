@@ -82,7 +82,8 @@ class PathConfig(StrictModel):
     """True: a request fails when the path fails."""
 
     optional: bool = False
-    """True: where the log cannot feed the path, it is left out and that is said; False: `fit` refuses."""
+    """True: where the log cannot feed the path, or its library is not installed, it is left out and that is said;
+    False: `fit` refuses."""
 
     params: Params = Field(default_factory=dict)
     """Settings of the retriever, checked by its own `Config`."""

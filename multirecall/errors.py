@@ -22,7 +22,7 @@ class IdTypeError(DataError):
 
 
 class CannotFit(DataError):  # noqa: N818
-    """The data lack what a retriever needs, such as item features; raised by `Retriever.fit`."""
+    """A retriever cannot learn from these data here: they lack item features, say, or its library is not installed."""
 
 
 class RequestError(MultirecallError):
@@ -56,6 +56,10 @@ class UntrustedPlugin(PluginError):  # noqa: N818
 
     def __str__(self) -> str:
         return f"{self.statement}; {self.remedy}"
+
+
+class MissingExtra(MultirecallError):  # noqa: N818
+    """A library is not installed; the message names the extra of the package that brings it."""
 
 
 class BundleError(MultirecallError):

@@ -61,6 +61,7 @@ class Retriever(ABC):
 
         Raises:
             CannotFit: the data lack what it needs.
+            MissingExtra: a library that only fitting needs is not installed.
         """
 
     @abstractmethod

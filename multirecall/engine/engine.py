@@ -60,7 +60,7 @@ class Engine(Answering):
         """Fit all paths and compile what requests need; a bar shows on a terminal.
 
         Raises:
-            CannotFit: the data lack what a path of the config needs.
+            CannotFit: the data lack what a path of the config needs, or a library that it is fitted with is missing.
             ConfigError: the config's `[data]` differs from how the data were read.
             RequestError: this engine follows a bundle, or `data` is no dataset.
         """

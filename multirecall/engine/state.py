@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from multirecall.config import FALLBACK, EngineConfig, PathConfig
 from multirecall.data import Dataset
 from multirecall.engine.path import Path, new_path
-from multirecall.errors import CannotFit
+from multirecall.errors import CannotFit, MissingExtra
 from multirecall.progress import Progress
 from multirecall.protocols import Fusion, PluginConfig, Retriever
 from multirecall.registry import fusion_class, retriever_class
@@ -167,10 +167,10 @@ Make = Callable[[str, Part], Retriever]
 
 
 def assembled(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriever) -> EngineState:
-    """The state whose retrievers come from `make`; an optional one that cannot be fed is left out.
+    """The state whose retrievers come from `make`; an optional one that cannot be fitted is left out.
 
     Raises:
-        CannotFit: the data cannot feed a path that is not optional, or any path at all.
+        CannotFit: a path that is not optional cannot be fitted here, or no path at all can.
     """
     paths, left_out = [], []
     for number, config, part in blueprint.paths:
@@ -226,6 +226,8 @@ def fitted(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineSta
             retriever = part.plugin(part.settings)
             try:
                 retriever.fit(data, rng=np.random.default_rng(seed), progress=progress)
+            except MissingExtra as fault:
+                raise CannotFit(str(fault)) from None
             finally:
                 advance(1)
             seconds[name] = perf_counter() - start

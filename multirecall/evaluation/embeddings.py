@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from multirecall.errors import RequestError
 from multirecall.evaluation.figures import COLOURS, new_figure
+from multirecall.extras import import_extra
 
 PAIRS = 100_000
 """Random pairs that the similarities are measured on."""
@@ -132,7 +133,8 @@ def embedding_map(
         seed: of the draw of up to 5,000 vectors, and of t-SNE.
 
     Raises:
-        RequestError: the arrays do not fit, a library is missing, or the file cannot be written.
+        MissingExtra: matplotlib or, for `tsne`, scikit-learn is not installed.
+        RequestError: the arrays do not fit, or the file cannot be written.
     """
     _check(vectors)
     if vectors.shape[1] < 2:
@@ -213,10 +215,9 @@ def _laid_out(units: NDArray[np.floating], method: str, seed: int) -> NDArray[np
     if method == "pca":
         points: NDArray[np.float64] = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
         return points
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError:
-        raise RequestError("method='tsne' needs scikit-learn: pip install 'multirecall[tsne]'") from None
+    import_extra("sklearn", "method='tsne'")
+    from sklearn.manifold import TSNE
+
     perplexity = min(30.0, (len(units) - 1) / 3)
     laid_out: NDArray[np.float64] = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(centred)
     return laid_out

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from colorsys import hsv_to_rgb
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from multirecall.config import FUSED
-from multirecall.errors import RequestError
+from multirecall.extras import import_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,16 +28,15 @@ FUSED_COLOUR = "#111111"
 
 
 def require_plots() -> None:
-    """Raise `RequestError` where matplotlib is not installed."""
-    if find_spec("matplotlib") is None:
-        raise RequestError("plots need matplotlib: pip install 'multirecall[plots]'")
+    """Raise `MissingExtra` where matplotlib is not installed."""
+    import_extra("matplotlib", "a plot")
 
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of so many inches.
 
     Raises:
-        RequestError: matplotlib is not installed.
+        MissingExtra: matplotlib is not installed.
     """
     require_plots()
     from matplotlib import rcParams

@@ -15,6 +15,7 @@ from multirecall.data.files import read
 from multirecall.data.ids import read_ids_like
 from multirecall.data.source import Source
 from multirecall.errors import CannotFit, DataError
+from multirecall.extras import import_extra
 from multirecall.validation import nearest
 
 from .graph import LARGEST, SMALLEST, Graph
@@ -40,6 +41,7 @@ def item_graph(file: str, data: Dataset, *, directed: bool, weighted: bool) -> G
     Raises:
         DataError: the file is missing, cannot be read or lacks a column, or a weight is no number above 0.
         IdTypeError: ids are of another type than the catalogue's.
+        MissingExtra: networkx, which reads GraphML, is not installed.
         CannotFit: no edge joins two items of the catalogue.
     """
     path = Path(file)  # a path collapses slashes, so that no URL is left for a reader to open
@@ -88,7 +90,7 @@ def _weights(source: Source) -> NDArray[np.float64]:
 
 
 def _of_graphml(path: Path, data: Dataset, weighted: bool) -> Graph:
-    import networkx
+    networkx = import_extra("networkx", f"{path}: reading GraphML")
 
     try:
         found: Any = networkx.read_graphml(path)

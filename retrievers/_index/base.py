@@ -45,7 +45,8 @@ class IndexConfig(StrictModel):
     kind: Literal["auto", "exact", "ivf", "hnsw"] = "auto"
     """`exact` scores every vector. `ivf` searches the near cells of an inverted file; `hnsw` walks a graph, which
     takes far longer to build. Both score every vector where that is faster. `auto` is `exact` up to 20,000 vectors
-    and `ivf` beyond. Changes results: `ivf` and `hnsw` may miss some."""
+    and `ivf` beyond. A graph is built with the extra `hnsw`; without it every vector is scored where one was saved.
+    Changes results: `ivf` and `hnsw` may miss some."""
 
     recall: float = Field(default=0.99, ge=0.5, le=1)
     """`ivf`: share of the true items that a search finds at least, 0.5 … 1. It visits as many cells as that was
@@ -243,7 +244,9 @@ class VectorIndex(ABC):
 
     @classmethod
     @abstractmethod
-    def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IndexConfig, threads: int) -> Self:
+    def _open(
+        cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IndexConfig, threads: int
+    ) -> VectorIndex:
         """The index that was saved into `folder`, whose files have been verified."""
 
     def _changed(self, vectors: Vectors) -> VectorIndex:

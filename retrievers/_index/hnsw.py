@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import hnswlib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multirecall.errors import BundleError
+from multirecall.errors import BundleError, MissingExtra
+from multirecall.extras import import_extra
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 from .base import IndexConfig, VectorIndex
+from .exact import ExactIndex
 from .vectors import Space, Vectors
+
+_log = logging.getLogger("multirecall.retrievers")
 
 GRAPH = "graph.hnsw"
 CHUNK = 2_000
@@ -35,7 +39,8 @@ class HnswIndex(VectorIndex):
     The graph is never changed once it is built. A search walks it for candidates, drops what is removed, excluded
     or not allowed, adds what was added since, and scores all of them again from the vectors themselves; when too
     few remain, it walks wider. Where scoring every eligible vector is faster than the walk, that is done instead:
-    for few vectors, narrow filters and large `k`.
+    for few vectors, narrow filters and large `k`. A graph is built with the extra `hnsw`; where one was saved and
+    hnswlib is not installed, a `GraphlessIndex` is opened in its place.
     """
 
     kind: ClassVar[str] = "hnsw"
@@ -44,7 +49,7 @@ class HnswIndex(VectorIndex):
     @classmethod
     def build(cls, vectors: Vectors, settings: IndexConfig, seed: int, threads: int, progress: Progress) -> Self:
         """See `VectorIndex.build`."""
-        graph = hnswlib.Index(METRICS[vectors.space], vectors.dim)
+        graph = _hnswlib().Index(METRICS[vectors.space], vectors.dim)
         n = vectors.rows.size
         graph.init_index(max(n, 1), M=settings.M, ef_construction=settings.ef_construction, random_seed=seed)
         with progress.task("index: linking vectors into a graph", n) as advance:
@@ -100,8 +105,18 @@ class HnswIndex(VectorIndex):
         return {"hnswlib": _release(), "metric": METRICS[self.space], "bytes": written}
 
     @classmethod
-    def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IndexConfig, threads: int) -> Self:
+    def _open(
+        cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IndexConfig, threads: int
+    ) -> VectorIndex:
         """Compare all that hnswlib would believe of a file, before it reads it."""
+        if not meta["bytes"]:
+            _log.warning("%s: was saved without its graph: every vector is scored, until it is fitted again", folder)
+            return GraphlessIndex(vectors, settings, meta["seed"], threads)
+        try:
+            hnswlib = _hnswlib()
+        except MissingExtra as fault:
+            _log.warning("%s: every vector is scored, which takes longer: %s", folder, fault)
+            return GraphlessIndex(vectors, settings, meta["seed"], threads)
         if meta["hnswlib"] != _release():
             raise BundleError(
                 f"{folder}: was written by hnswlib {meta['hnswlib']}, this is {_release()}; install that or fit again"
@@ -113,6 +128,20 @@ class HnswIndex(VectorIndex):
         graph = hnswlib.Index(meta["metric"], vectors.dim)
         graph.load_index(str(file), max_elements=max(vectors.rows.size, 1))
         return cls(vectors, settings, meta["seed"], threads)._on(graph)
+
+
+class GraphlessIndex(ExactIndex):
+    """What is left of a graph index without hnswlib: its vectors, all of which are scored, until the next fit."""
+
+    kind: ClassVar[str] = HnswIndex.kind
+
+    def _save_more(self, folder: Path) -> dict[str, Any]:
+        return {"bytes": 0}
+
+
+def _hnswlib() -> Any:
+    """The library, imported only where a graph is built or read."""
+    return import_extra("hnswlib", "an index of kind 'hnsw'")
 
 
 @cache

@@ -62,7 +62,7 @@ def load_index(folder: Path, settings: IndexConfig, *, threads: int = 1) -> Vect
 
 
 def index_class(kind: str) -> type[VectorIndex]:
-    """The implementation of a kind, imported here since no other kind needs hnswlib."""
+    """The implementation of a kind, imported only where it is used."""
     if kind == "auto":
         from .auto import AutoIndex
 

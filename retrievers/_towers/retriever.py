@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Changes, Dataset
+from multirecall.extras import import_extra
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import Retriever
@@ -79,6 +80,7 @@ class TowerRetriever(Retriever):
 
         Memory: about four times that of all embeddings, and a batch's.
         """
+        import_extra("torch", f"fitting {self.name}")
         from .training import fit_towers
 
         training = TrainingData.of(data, self.config, self.name, rng)

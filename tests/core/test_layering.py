@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from multirecall import Engine, EngineConfig, PathConfig
+from multirecall.extras import EXTRAS
 from multirecall.testing import small_shop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS: list[set[str]] = [
     {
         *("errors", "kernel_cache", "kernels", "validation", "vocabulary", "csr", "topk", "selection"),
-        *("rowtable", "lists", "result", "query", "user", "display", "output", "settings"),
+        *("rowtable", "lists", "result", "query", "user", "display", "output", "settings", "extras"),
     },
     {"data", "storage", "progress", "protocols", "plugins"},
     {"registry", "config"},
@@ -181,8 +182,8 @@ def test_the_engine_never_imports_torch() -> None:
     assert not loaded_by("from multirecall import Engine; Engine()") & {"torch", "hnswlib", "networkx"}
 
 
-def test_serving_never_imports_torch(tmp_path: Path) -> None:
-    """A bundle of all built-in retrievers loads and answers without it."""
+def test_serving_imports_no_extra(tmp_path: Path) -> None:
+    """A bundle of all built-in retrievers loads and answers without it, and without what any other extra brings."""
     cheap = {"two_tower": {"epochs": 1}, "item2vec": {"epochs": 1}}
     names = [point.name for point in entry_points(group="multirecall.retrievers")]
     paths = tuple(PathConfig(retriever=name, params=cheap.get(name, {})) for name in names)
@@ -191,4 +192,4 @@ def test_serving_never_imports_torch(tmp_path: Path) -> None:
         f"from multirecall import Engine; found = Engine.load({str(tmp_path)!r}).retrieve(1, 5); "
         "assert {one.state for one in found.status.values()} == {'ok'}, found.status"
     )
-    assert not loaded_by(statement) & {"torch", "networkx"}
+    assert not loaded_by(statement) & set(EXTRAS)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,6 +51,7 @@ from multirecall.storage import MANIFEST, json_digest, vouched, write_manifest
 from multirecall.validation import validated
 
 LIBRARIES = ("hnswlib", "numba", "numpy", "polars", "pydantic", "scipy", "torch")
+"""What a version notes the releases of, as far as they are installed."""
 
 __all__ = [
     "Version",
@@ -142,8 +144,16 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
 @cache
 def _software() -> dict[str, Any]:
     """What writes a version."""
-    libraries = {library: installed(library) for library in LIBRARIES}
+    libraries = {library: release for library in LIBRARIES if (release := _release(library)) is not None}
     return {"multirecall": installed("multirecall"), "libraries": {"python": platform.python_version(), **libraries}}
+
+
+def _release(library: str) -> str | None:
+    """The version of an installed library; None: it is not installed."""
+    try:
+        return installed(library)
+    except PackageNotFoundError:
+        return None
 
 
 def journal_end(folder: Path) -> int:

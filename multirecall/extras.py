@@ -1,0 +1,31 @@
+"""Libraries that the package can do without, and the extras that bring them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from multirecall.errors import MissingExtra
+
+EXTRAS = {"hnswlib": "hnsw", "matplotlib": "plots", "networkx": "graph", "sklearn": "tsne", "torch": "deep"}
+"""The extra that brings each of these libraries, by the name that is imported."""
+
+
+def import_extra(library: str, purpose: str) -> Any:
+    """The module `library`, one of `EXTRAS`.
+
+    Args:
+        library: its name.
+        purpose: what needs it; the error begins with this.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        return import_module(library)
+    except ModuleNotFoundError as fault:
+        if fault.name != library:
+            raise
+        raise MissingExtra(
+            f"{purpose} needs {library}, which is not installed: pip install 'multirecall[{EXTRAS[library]}]'"
+        ) from None
