@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from multirecall.data import Text
 from multirecall.progress import terminal_progress
-from multirecall.retrievers._sparse.rows import Sums
 from multirecall.retrievers._text.postings import FieldTerms, Postings
 from multirecall.retrievers._text.terms import Lexicon, counted
+from multirecall.sums import Sums
 
 SEED = 1
 K1, B = 1.2, 0.75

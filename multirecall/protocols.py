@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.lists import FusedBatch, FusedList, RankedBatch, RankedList
-from multirecall.validation import StrictModel
+from multirecall.validation import Count, StrictModel
 
 if TYPE_CHECKING:
     from multirecall.data import Changes, Dataset
@@ -26,13 +26,22 @@ LIVE = frozenset({"interactions", "items", "removals"})
 class PluginConfig(StrictModel):
     """Base of a plug-in's `Config`: a pydantic model, immutable, unknown keys refused.
 
-    A field named `threads` takes the engine's `threads` unless the path's `params` set it. A bundle holds every setting
+    A bundle holds every setting
     that its paths were fitted with, so it can hold no secret: let a field take the name of an environment variable.
     """
 
-    of_machine: ClassVar[frozenset[str]] = frozenset({"threads"})
+    of_machine: ClassVar[frozenset[str]] = frozenset()
     """Fields that depend on the machine and change speed only. A bundle does not hold them: they have their defaults
     once it is loaded."""
+
+
+class ThreadedConfig(PluginConfig):
+    """Base of the `Config` of a plug-in that can work on several threads."""
+
+    of_machine: ClassVar[frozenset[str]] = frozenset({"threads"})
+
+    threads: Count = 1
+    """Threads of the fit. The engine gives its own `threads` to a path whose params set none. Speed only."""
 
 
 class Retriever(ABC):
@@ -110,7 +119,7 @@ class Retriever(ABC):
 
         Args:
             config: an instance of `Config`, with the settings that it was fitted with.
-            folder: what `save` wrote.
+            folder: what `save` wrote. The engine has compared its files with the bundle's manifest.
             data: what it serves, live changes included. A retriever whose model knows items and users by external id,
                 as that of another library or a remote service does, maps them to rows by `data.items.ids` and
                 `data.users.ids`. One that works on rows alone need not read it, nor save a copy of what it holds.

@@ -7,10 +7,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -29,7 +27,6 @@ _NPY_START_BYTES = len(_NPY_MAGIC) + 2
 _NPY_HEADER = re.compile(
     rb"\{'descr': '([<>|][a-zA-Z]\d+)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \} *\n"
 )
-_vouched: ContextVar[Path | None] = ContextVar("vouched", default=None)
 
 T = TypeVar("T")
 
@@ -125,22 +122,10 @@ def verified_manifest(folder: Path) -> dict[str, Any]:
         BundleError: names the files that are missing, differ, cannot be read, or are not listed.
     """
     manifest = read_manifest(folder)
-    whole = _vouched.get()
-    if whole is None or not folder.is_relative_to(whole):
-        faults = _faults(folder, manifest["files"])
-        if faults:
-            raise BundleError(f"{folder} is damaged: {'; '.join(faults)}. Restore it from a copy or save it again")
+    faults = _faults(folder, manifest["files"])
+    if faults:
+        raise BundleError(f"{folder} is damaged: {'; '.join(faults)}. Restore it from a copy or save it again")
     return manifest
-
-
-@contextmanager
-def vouched(folder: Path) -> Iterator[None]:
-    """Within it, files below `folder` count as verified: a manifest further down need not compare them once more."""
-    token = _vouched.set(folder)
-    try:
-        yield
-    finally:
-        _vouched.reset(token)
 
 
 def sync(folder: Path) -> None:

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from multirecall.data import Dataset
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, Retriever
+from multirecall.protocols import PluginConfig, Retriever, ThreadedConfig
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.validation import Count, NonNegative, Positive
@@ -27,7 +27,7 @@ from ._sampled import N_QUERIES
 from ._weights import weighted_matrix
 
 
-class ALSConfig(PluginConfig):
+class ALSConfig(ThreadedConfig):
     """Settings of `als`. Tune `unobserved` and `regularisation` first, then raise `dim`."""
 
     dim: Annotated[Count, Field(le=4_096)] = 64
@@ -51,9 +51,6 @@ class ALSConfig(PluginConfig):
 
     half_life: Positive | None = 20.0
     """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
-
-    threads: Count = 1
-    """Threads of the fit. Speed only."""
 
     index: IndexConfig = IndexConfig()
     """The index over the item vectors."""
@@ -149,7 +146,7 @@ class ALS(Retriever):
         """See `Retriever.load`."""
         path = cls(config)
         arrays, meta = read_component(folder / "vectors")
-        index = load_index(folder / "index", config.index, threads=config.threads)
+        index = load_index(folder / "index", config.index, threads=config.threads, verify=False)
         path._serve(arrays["vectors"], index, meta["mean_scale"])
         return path
 

@@ -17,11 +17,11 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import META, read_component, read_json, write_component, write_json
+from multirecall.sums import Sums
 from multirecall.validation import Count, NonNegative, Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
 from ._recency import recent
-from ._sparse.rows import Sums
 from ._text.jaccard import SetIndex
 from ._text.live_postings import LivePostings
 from ._text.postings import FieldTerms, Postings

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from multirecall.data import Dataset
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig
+from multirecall.protocols import PluginConfig, ThreadedConfig
 from multirecall.validation import Count, Positive
 
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
@@ -25,7 +25,7 @@ SPARSE_BYTES = 24
 """Of each neighbour of each item, while the rows of targets are turned into rows of sources."""
 
 
-class EASEConfig(PluginConfig):
+class EASEConfig(ThreadedConfig):
     """Settings of `ease`."""
 
     form: Literal["auto", "exact", "sparse"] = "auto"

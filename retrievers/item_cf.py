@@ -9,14 +9,14 @@ from pydantic import Field
 
 from multirecall.data import Dataset
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig
+from multirecall.protocols import PluginConfig, ThreadedConfig
 from multirecall.validation import Count, NonNegative, Positive
 
 from ._neighbours.cooccurrence import cooccurring
 from ._neighbours.retriever import Exponent, NeighbourRetriever
 
 
-class ItemCFConfig(PluginConfig):
+class ItemCFConfig(ThreadedConfig):
     """Settings of `item_cf`."""
 
     neighbours: Count = 200
@@ -37,9 +37,6 @@ class ItemCFConfig(PluginConfig):
     half_life: Positive | None = 10.0
     """Items after which an item of the history weighs half; None: all weigh alike. 2 to 5 suit the next item,
     20 and more a long horizon. Changes results."""
-
-    threads: Count = 1
-    """Threads of the fit. Speed only."""
 
 
 class ItemCF(NeighbourRetriever):

@@ -19,12 +19,12 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
+from multirecall.sums import Sums
 from multirecall.validation import Positive
 
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours.ridge import factored
 from ._sparse.dense import DenseRows
-from ._sparse.rows import Sums
 from ._weights import require_weight
 
 REACH = 10

@@ -11,7 +11,7 @@ from multirecall.data import Dataset
 from multirecall.errors import CannotFit
 from multirecall.kernels import Array, kernel
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig
+from multirecall.protocols import PluginConfig, ThreadedConfig
 from multirecall.topk import top_k
 from multirecall.validation import Count, NonNegative, Positive
 
@@ -19,7 +19,7 @@ from ._neighbours.retriever import Exponent, NeighbourRetriever, in_blocks, powe
 from ._weights import require_weight
 
 
-class SequenceConfig(PluginConfig):
+class SequenceConfig(ThreadedConfig):
     """Settings of `sequence`."""
 
     window: Annotated[Count, Field(le=1_000)] = 10
@@ -43,9 +43,6 @@ class SequenceConfig(PluginConfig):
     half_life: Positive | None = 2.0
     """Items after which an item of the history weighs half; None: all weigh alike. 2 suits the next item, more a
     longer horizon. Changes results."""
-
-    threads: Count = 1
-    """Threads of the fit. Speed only."""
 
 
 class Sequence(NeighbourRetriever):

@@ -17,12 +17,13 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
+from multirecall.sums import Sums
 from multirecall.validation import Count, Positive
 
 from ._neighbours.retriever import Exponent, powers
 from ._recency import recent
 from ._sparse.patched import PatchedRows
-from ._sparse.rows import SparseRows, Sums
+from ._sparse.rows import SparseRows
 from ._weights import weighted_matrix
 
 LEAST_FADE = 1e-9

@@ -18,7 +18,7 @@ from multirecall.data import Dataset
 from multirecall.engine.path import Path, new_path
 from multirecall.errors import CannotFit, MissingExtra
 from multirecall.progress import Progress
-from multirecall.protocols import Fusion, PluginConfig, Retriever
+from multirecall.protocols import Fusion, PluginConfig, Retriever, ThreadedConfig
 from multirecall.registry import fusion_class, retriever_class
 from multirecall.validation import validated
 
@@ -36,7 +36,7 @@ class Part:
     def of(cls, place: str, name: str, params: dict[str, Any], threads: int) -> Part:
         """Load the plug-in `name` and check `params`; `place` begins every error."""
         plugin = retriever_class(name)
-        if "threads" in plugin.Config.model_fields:
+        if issubclass(plugin.Config, ThreadedConfig):
             params = {"threads": threads, **params}
         return cls(plugin, validated(plugin.Config, params, f"{place} ({name})"))
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from multirecall.csr import taken_runs
 from multirecall.kernels import Array, fast_kernel, kernel
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig
+from multirecall.protocols import ThreadedConfig
 from multirecall.validation import Count, NonNegative, Positive
 
 from .alias import alias_tables
@@ -25,7 +25,7 @@ SEQUENCES_PER_TASK = 64
 """Sequences that one thread takes at a time; each task has a random stream of its own."""
 
 
-class SkipGramConfig(PluginConfig):
+class SkipGramConfig(ThreadedConfig):
     """Settings of the training."""
 
     dim: Count = 64

@@ -40,13 +40,17 @@ def build_index(
     return index_class(settings.kind).build(given, settings, seed, threads, progress)
 
 
-def load_index(folder: Path, settings: IndexConfig, *, threads: int = 1) -> VectorIndex:
+def load_index(folder: Path, settings: IndexConfig, *, threads: int = 1, verify: bool = True) -> VectorIndex:
     """The index that was saved into `folder`; `settings`, of the kind that it had, hold for searches and later builds.
+
+    `verify` compares every file with the manifest first. A retriever passes False, since the engine has compared all
+    files of the bundle.
 
     Raises:
         BundleError: a file is missing or damaged, another version has written it, or it is of another kind.
     """
-    verified_manifest(folder)
+    if verify:
+        verified_manifest(folder)
     arrays, meta = read_component(folder)
     if meta.get("format") != FORMAT:
         raise BundleError(f"{folder}: has format {meta.get('format')}, this program reads {FORMAT}; build it again")

@@ -17,12 +17,13 @@ from multirecall.progress import Progress
 from multirecall.protocols import Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
+from multirecall.sums import Sums
 from multirecall.validation import NonNegative
 
 from .._recency import recent
 from .._sparse.dense import DenseRows, rows_of_arrays
 from .._sparse.patched import PatchedRows
-from .._sparse.rows import SparseRows, Sums
+from .._sparse.rows import SparseRows
 
 BLOCK = 256
 """Source items that one task of a fit handles."""

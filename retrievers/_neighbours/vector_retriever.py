@@ -13,10 +13,10 @@ from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
+from multirecall.sums import Sums
 
 from .._recency import recent
 from .._sparse.patched import PatchedRows
-from .._sparse.rows import Sums
 from .._text.cold_start import ColdRule, with_cold_items
 from .._vector_table import VectorTable, unit_rows
 from .knn import joining, nearest_neighbours

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
+from multirecall.sums import Sums
 
-from .rows import Arrays, SparseRows, Sums
+from .rows import Arrays, SparseRows
 
 
 @dataclass(frozen=True, slots=True)

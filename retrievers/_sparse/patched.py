@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multirecall.csr import offsets_of
+from multirecall.sums import Sums
 
 from .patch_kernels import add_patched, entries_at, joined_rows, kept_entries
-from .rows import Arrays, SparseRows, Sums
+from .rows import Arrays, SparseRows
 
 NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
 

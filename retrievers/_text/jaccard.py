@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from multirecall.csr import offsets_of, taken_runs
 from multirecall.kernels import Array, kernel
+from multirecall.sums import Sums
 
-from .._sparse.rows import Arrays, Sums
+from .._sparse.rows import Arrays
 from .terms import TermCounts
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from multirecall.csr import taken_runs
 from multirecall.storage import read_component, write_component
+from multirecall.sums import Sums
 from multirecall.topk import ALL_ALLOWED, NO_ROWS, top_k
 
-from .._sparse.rows import Sums
 from .postings import FieldTerms, Postings, Statistics
 
 MERGED_FROM = 0.1

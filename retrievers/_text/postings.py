@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
+from multirecall.sums import Sums
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
-from .._sparse.rows import Arrays, SparseRows, Sums
+from .._sparse.rows import Arrays, SparseRows
 from .maxscore import NO_CODE, TRACKED, in_order, top_pruned
 from .terms import TermCounts
 

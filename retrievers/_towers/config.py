@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from multirecall.protocols import PluginConfig
+from multirecall.protocols import ThreadedConfig
 from multirecall.validation import Count, NonNegative, Positive
 
 from .._index.base import IndexConfig
@@ -20,10 +20,10 @@ Chance = Annotated[float, Field(strict=True, ge=0, lt=1)]
 """A probability below 1."""
 
 
-class TowerConfig(PluginConfig):
+class TowerConfig(ThreadedConfig):
     """Settings of a retriever whose user vectors a trained network computes."""
 
-    of_machine: ClassVar[frozenset[str]] = frozenset({"threads", "device", "checkpoint"})
+    of_machine: ClassVar[frozenset[str]] = ThreadedConfig.of_machine | {"device", "checkpoint"}
 
     dim: Count = 64
     """Length of embeddings and of user and item vectors. Changes results."""

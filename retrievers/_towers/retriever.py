@@ -178,7 +178,7 @@ class TowerRetriever(Retriever):
         arrays, meta = read_component(folder)
         path._history, path._known, path.recalls = VectorTable.of(arrays["history"]), arrays["known"], meta["recalls"]
         path._cold = ColdRule.load(folder / "cold")
-        path._index = load_index(folder / "index", config.index, threads=config.threads)
+        path._index = load_index(folder / "index", config.index, threads=config.threads, verify=False)
         return path
 
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS: list[set[str]] = [
     {
         *("errors", "kernel_cache", "kernels", "validation", "vocabulary", "csr", "topk", "selection"),
-        *("rowtable", "lists", "result", "query", "user", "display", "output", "settings", "extras"),
+        *("rowtable", "lists", "result", "query", "user", "display", "output", "sums", "settings", "extras"),
     },
     {"data", "storage", "progress", "protocols", "plugins"},
     {"registry", "config"},

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multirecall.query import Query
-from multirecall.retrievers._sparse.rows import ENTRIES_TO_SCAN, SparseRows, Sums
+from multirecall.retrievers._sparse.rows import SparseRows
+from multirecall.sums import ENTRIES_TO_SCAN, Sums
 
 N_ROWS, N_COLUMNS = 30, 4_000
 

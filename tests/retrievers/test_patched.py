@@ -14,8 +14,9 @@ from scipy.sparse import csr_array
 from multirecall.progress import SILENT
 from multirecall.retrievers._neighbours.knn import joining, nearest_neighbours
 from multirecall.retrievers._sparse.patched import PatchedRows
-from multirecall.retrievers._sparse.rows import SparseRows, Sums
+from multirecall.retrievers._sparse.rows import SparseRows
 from multirecall.retrievers._vector_table import VectorTable, unit_rows
+from multirecall.sums import Sums
 
 SIZES = st.lists(st.integers(0, 30), min_size=1, max_size=6)
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multirecall.retrievers._sparse.rows import Sums
 from multirecall.retrievers._text.maxscore import NO_CODE, _less
 from multirecall.retrievers._text.postings import FieldTerms, Postings
 from multirecall.retrievers._text.terms import TermCounts
+from multirecall.sums import Sums
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 N_ITEMS = 4_000

@@ -47,7 +47,7 @@ from multirecall.engine.bundle.versions import (
 from multirecall.errors import BundleError, CannotFit, MultirecallError, PluginError, UntrustedPlugin
 from multirecall.plugins import matching
 from multirecall.protocols import Retriever
-from multirecall.storage import MANIFEST, json_digest, vouched, write_manifest
+from multirecall.storage import MANIFEST, json_digest, write_manifest
 from multirecall.validation import validated
 
 LIBRARIES = ("hnswlib", "numba", "numpy", "polars", "pydantic", "scipy", "torch")
@@ -203,27 +203,26 @@ def _loaded(
         blueprint = Blueprint.of(config)
     except PluginError as fault:
         raise PluginError(f"{own}: {fault}; install what it was saved with") from None
-    with vouched(own):
-        data = _opened(own / "data", lambda: Dataset.open(own / "data"))
+    data = _opened(own / "data", lambda: Dataset.open(own / "data"))
 
-        def open_part(path: str, part: Part) -> Retriever:
-            if path not in version.paths:
-                raise CannotFit("it was left out when the engine was fitted")
-            place = own / "paths" / path
-            return _opened(place, lambda: part.plugin.load(part.settings, place, data))
+    def open_part(path: str, part: Part) -> Retriever:
+        if path not in version.paths:
+            raise CannotFit("it was left out when the engine was fitted")
+        place = own / "paths" / path
+        return _opened(place, lambda: part.plugin.load(part.settings, place, data))
 
-        place, part = own / FALLBACK, blueprint.fallback
-        fallback = _opened(place, lambda: part.plugin.load(part.settings, place, data))
-        state = assembled(blueprint, data, open_part, fallback)
-        state = replace(
-            state,
-            paths=tuple(_reminded(path, knows[path.name], data) for path in state.paths),
-            fallback=_reminded(state.fallback, knows[FALLBACK], data),
-            data_version=version.data_version,
-            journal_seq=version.journal_seq,
-            forgetting=version.forgetting,
-        )
-        return config, state, version
+    place, part = own / FALLBACK, blueprint.fallback
+    fallback = _opened(place, lambda: part.plugin.load(part.settings, place, data))
+    state = assembled(blueprint, data, open_part, fallback)
+    state = replace(
+        state,
+        paths=tuple(_reminded(path, knows[path.name], data) for path in state.paths),
+        fallback=_reminded(state.fallback, knows[FALLBACK], data),
+        data_version=version.data_version,
+        journal_seq=version.journal_seq,
+        forgetting=version.forgetting,
+    )
+    return config, state, version
 
 
 def _trusted(config: EngineConfig, plugins: Sequence[type], own: Path) -> EngineConfig:
