@@ -189,6 +189,37 @@ def live() -> str:
     )
 
 
+def sizes() -> str:
+    """What the plain installation weighs, package by package, and what each extra adds."""
+    figures = result("install")
+    plain = figures["plain_bytes"]
+    large = _large(plain)
+    others = {name: plain[name] for name in plain.keys() - dict(large)}
+    rows = [[f"`{name}`", f"{size / 1e6:.0f}"] for name, size in large]
+    rows += [[f"{len(others)} others", _total(others)], ["**all**", f"**{_total(plain)}**"]]
+    extras = [
+        [f"`{extra}`", ", ".join(f"`{name}` {size / 1e6:.0f}" for name, size in _large(own)), _total(own)]
+        for extra, own in figures["extra_bytes"].items()
+    ]
+    return (
+        f"MB of files, from wheels for Python {figures['machine']['python']} on Linux:\n\n"
+        f"{table(['package', 'MB'], rows)}\n\nMB that an extra adds; torch is the build for CPUs:\n\n"
+        f"{table(['extra', 'the largest', 'MB'], extras)}"
+    )
+
+
+SHOWN_BYTES = 3_000_000
+"""The smallest package that has a row of its own."""
+
+
+def _large(sizes: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted((one for one in sizes.items() if one[1] >= SHOWN_BYTES), key=lambda one: one[1], reverse=True)
+
+
+def _total(sizes: dict[str, int]) -> str:
+    return f"{sum(sizes.values()) / 1e6:.0f}"
+
+
 def warm() -> str:
     """The first answer of a process that may not keep compiled kernels, and of one that finds them."""
     figures = result("warm")
@@ -221,6 +252,7 @@ PARTS = {
     "speed": speed,
     "live": live,
     "warm": warm,
+    "sizes": sizes,
 }
 """What stands between `<!-- name -->` and `<!-- /name -->`."""
 
