@@ -21,8 +21,12 @@ from scipy.sparse.linalg import svds
 
 from multirecall.progress import Progress, terminal_progress
 from multirecall.retrievers._index import hnsw as hnsw_module
-from multirecall.retrievers._index.base import IndexConfig, VectorIndex
+from multirecall.retrievers._index.auto import AutoConfig
+from multirecall.retrievers._index.exact import ExactConfig
+from multirecall.retrievers._index.hnsw import HnswConfig
+from multirecall.retrievers._index.ivf import IvfConfig
 from multirecall.retrievers._index.kinds import build_index, load_index
+from multirecall.vector_index import IndexConfig
 
 SEED = 1
 CENTRES = 1_000
@@ -62,11 +66,11 @@ def main(
     """
     source = log.stem if log else str(vectors)
     stored, asked = learned(log, dim, queries) if log else generated(vectors, items, dim, queries)
-    config = IndexConfig(kind="hnsw", ef_construction=ef_construction)
+    config = HnswConfig(ef_construction=ef_construction)
     with terminal_progress() as progress, TemporaryDirectory() as temporary:
         folder = (cache or Path(temporary)) / f"{source}-{len(stored)}-{dim}-{ef_construction}"
-        exact, _ = built(stored, IndexConfig(kind="exact"), folder, progress)
-        automatic, chosen_build = built(stored, IndexConfig(), folder, progress)
+        exact, _ = built(stored, ExactConfig(), folder, progress)
+        automatic, chosen_build = built(stored, AutoConfig(), folder, progress)
         chosen = automatic.chosen
         index, graph_build = built(stored, config, folder, progress)
         bare = hnswlib.Index("ip", dim)
@@ -126,16 +130,14 @@ def main(
     )
 
 
-def built(
-    vectors: np.ndarray, config: IndexConfig, parent: Path, progress: Progress
-) -> tuple[VectorIndex, dict[str, float]]:
+def built(vectors: np.ndarray, config: IndexConfig, parent: Path, progress: Progress) -> tuple[Any, dict[str, float]]:
     """The index of this config, from `parent` if it is there, else built and saved there, and what its build took."""
     folder, note = parent / config.kind, parent / f"{config.kind}-{BUILD}"
     if note.exists():
         return load_index(folder, config), json.loads(note.read_text())
     rows = np.arange(len(vectors), dtype=np.int32)
     few = slice(0, 2_000)
-    build_index(rows[few], vectors[few], "cosine", IndexConfig(kind="ivf"), rng=np.random.default_rng(SEED))
+    build_index(rows[few], vectors[few], "cosine", IvfConfig(), rng=np.random.default_rng(SEED))
     start = perf_counter(), process_time()
     index = build_index(rows, vectors, "cosine", config, rng=np.random.default_rng(SEED), progress=progress)
     cost = since(start)
@@ -144,7 +146,7 @@ def built(
     return index, cost
 
 
-def per_query(index: VectorIndex, asked: np.ndarray) -> dict[str, float]:
+def per_query(index: Any, asked: np.ndarray) -> dict[str, float]:
     """Microseconds of each query of a batch."""
     index.search_batch(asked[:2], SIZES[0])
     start = perf_counter(), process_time()

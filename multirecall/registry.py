@@ -1,14 +1,15 @@
-"""The kinds of plug-ins that an engine's configuration names."""
+"""The kinds of plug-ins that an engine's configuration names; those of indexes stand in `vector_index`."""
 
 from __future__ import annotations
 
 from multirecall.plugins import Listing, PluginGroup, retriever_fault
 from multirecall.protocols import Fusion, Retriever
+from multirecall.vector_index import INDEXES
 
 RETRIEVERS = PluginGroup("multirecall.retrievers", "retriever", Retriever, retriever_fault)  # type: ignore[type-abstract]
 FUSIONS = PluginGroup("multirecall.fusion", "fusion", Fusion)  # type: ignore[type-abstract]
 
-GROUPS = (RETRIEVERS, FUSIONS)
+GROUPS = (RETRIEVERS, FUSIONS, INDEXES)
 """All kinds of plug-ins."""
 
 

@@ -18,10 +18,10 @@ from multirecall.protocols import PluginConfig, Retriever, ThreadedConfig
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.validation import Count, NonNegative, Positive
+from multirecall.vector_index import VectorIndex
 
 from ._als import conjugate_gradient, half_step, weighted_gram
-from ._index.base import IndexConfig, VectorIndex
-from ._index.kinds import build_index, load_index
+from ._index.kinds import IndexSettings, build_index, index_settings, load_index
 from ._recency import recent
 from ._sampled import N_QUERIES
 from ._weights import weighted_matrix
@@ -52,7 +52,7 @@ class ALSConfig(ThreadedConfig):
     half_life: Positive | None = 20.0
     """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
 
-    index: IndexConfig = IndexConfig()
+    index: IndexSettings = Field(default_factory=index_settings)
     """The index over the item vectors."""
 
 

@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from multirecall import plugins as installed
+from multirecall.plugins import PluginGroup
 from multirecall.registry import RETRIEVERS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,11 +34,14 @@ def real_data() -> Path:
 
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Register retrievers by entry point, as an installed project would: `plugins(name="module:Class")`."""
+    """Register plug-ins, by default retrievers, by entry point, as an installed project would.
+
+    `plugins(name="module:Class")`, `plugins(INDEXES, name="module:Class")`.
+    """
     added: list[EntryPoint] = []
 
-    def register(**targets: str) -> None:
-        added.extend(EntryPoint(name, target, RETRIEVERS.entry_points) for name, target in targets.items())
+    def register(group: PluginGroup[Any] = RETRIEVERS, /, **targets: str) -> None:
+        added.extend(EntryPoint(name, target, group.entry_points) for name, target in targets.items())
         installed._points.cache_clear()
 
     def all_points(group: str) -> list[EntryPoint]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,32 +12,48 @@ from numpy.typing import ArrayLike, NDArray
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
+from multirecall.vector_index import Filter, IndexConfig
 
-from .base import Filter, IndexConfig, VectorIndex
+from .base import StoredIndex
 from .exact import ExactIndex
-from .ivf import IvfIndex
+from .ivf import IvfIndex, Recall
 from .vectors import Vectors
 
 EXACT_UP_TO = 20_000
 """Vectors up to which all of them are scored, which takes about as long as their 8-bit codes save."""
 
-CHOICES: dict[str, type[VectorIndex]] = {one.kind: one for one in (ExactIndex, IvfIndex)}
+CHOICES: dict[str, type[StoredIndex]] = {one.kind: one for one in (ExactIndex, IvfIndex)}
 
 
-class AutoIndex(VectorIndex):
+class AutoConfig(IndexConfig):
+    """Settings of an index of kind `auto`."""
+
+    kind: Literal["auto"] = "auto"
+    """An index of kind `exact` up to 20,000 vectors, of kind `ivf` beyond."""
+
+    recall: Recall = 0.99
+    """That of an index of kind `ivf`, where that is chosen: share of the true items that a search finds at least.
+    Changes results."""
+
+    def of(self, choice: type[StoredIndex]) -> IndexConfig:
+        """The settings of the kind that is chosen: those of its keys that are set here."""
+        return choice.Config(**self.model_dump(include=choice.Config.model_fields.keys() - {"kind"}))
+
+
+class AutoIndex(StoredIndex):
     """An index of the kind that suits the number of vectors; chosen anew whenever it is built anew.
 
     Its files are those of the kind that it has chosen.
     """
 
+    Config: ClassVar[type[AutoConfig]] = AutoConfig
     kind: ClassVar[str] = "auto"
-    chosen: VectorIndex
+    chosen: StoredIndex
 
     @classmethod
-    def build(cls, vectors: Vectors, settings: IndexConfig, seed: int, threads: int, progress: Progress) -> Self:
-        """See `VectorIndex.build`."""
-        choice = ExactIndex if vectors.live <= EXACT_UP_TO else IvfIndex
-        return cls._around(choice.build(vectors, settings, seed, threads, progress), settings)
+    def _of(cls, vectors: Vectors, settings: AutoConfig, seed: int, threads: int, progress: Progress) -> Self:
+        choice: type[StoredIndex] = ExactIndex if vectors.live <= EXACT_UP_TO else IvfIndex
+        return cls._around(choice._of(vectors, settings.of(choice), seed, threads, progress), settings)
 
     def search(
         self,
@@ -50,12 +66,11 @@ class AutoIndex(VectorIndex):
         return self.chosen.search(vector, k, exclude, allowed)
 
     @classmethod
-    def reads(cls, kind: str) -> bool:
-        """See `VectorIndex.reads`."""
+    def _reads(cls, kind: str) -> bool:
         return kind in CHOICES
 
     @classmethod
-    def _around(cls, chosen: VectorIndex, settings: IndexConfig) -> Self:
+    def _around(cls, chosen: StoredIndex, settings: AutoConfig) -> Self:
         index = cls(chosen.vectors, settings, chosen.seed, chosen.threads)
         index.chosen = chosen
         return index
@@ -70,5 +85,6 @@ class AutoIndex(VectorIndex):
         return {**self.chosen._save_more(folder), "kind": self.chosen.kind}
 
     @classmethod
-    def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IndexConfig, threads: int) -> Self:
-        return cls._around(CHOICES[meta["kind"]]._open(folder, meta, vectors, settings, threads), settings)
+    def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: AutoConfig, threads: int) -> Self:
+        choice = CHOICES[meta["kind"]]
+        return cls._around(choice._open(folder, meta, vectors, settings.of(choice), threads), settings)

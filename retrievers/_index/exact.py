@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
+from multirecall.vector_index import Filter, IndexConfig
 
-from .base import Filter, IndexConfig, VectorIndex
+from .base import StoredIndex
 from .vectors import Vectors
 
 BLOCK = 8_000_000
@@ -23,14 +24,21 @@ LARGEST = 1e37
 """Scores up to here are far enough from the largest float32."""
 
 
-class ExactIndex(VectorIndex):
+class ExactConfig(IndexConfig):
+    """Settings of an index of kind `exact`."""
+
+    kind: Literal["exact"] = "exact"
+    """Scores every vector."""
+
+
+class ExactIndex(StoredIndex):
     """Scores every vector: the oracle of the others, and the faster one for few vectors and for batches."""
 
+    Config: ClassVar[type[ExactConfig]] = ExactConfig
     kind: ClassVar[str] = "exact"
 
     @classmethod
-    def build(cls, vectors: Vectors, settings: IndexConfig, seed: int, threads: int, progress: Progress) -> Self:
-        """See `VectorIndex.build`."""
+    def _of(cls, vectors: Vectors, settings: ExactConfig, seed: int, threads: int, progress: Progress) -> Self:
         return cls(vectors, settings, seed, threads)
 
     def search(
@@ -98,7 +106,7 @@ class ExactIndex(VectorIndex):
         return {}
 
     @classmethod
-    def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IndexConfig, threads: int) -> Self:
+    def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: ExactConfig, threads: int) -> Self:
         return cls(vectors, settings, meta["seed"], threads)
 
 

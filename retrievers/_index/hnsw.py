@@ -6,20 +6,22 @@ import logging
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
 from multirecall.errors import BundleError, MissingExtra
 from multirecall.extras import import_extra
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
+from multirecall.vector_index import IndexConfig, Space
 
-from .base import IndexConfig, VectorIndex
+from .base import StoredIndex
 from .exact import ExactIndex
-from .vectors import Space, Vectors
+from .vectors import Vectors
 
 _log = logging.getLogger("multirecall.retrievers")
 
@@ -33,7 +35,33 @@ SCANNED_PER_STEP = 100
 METRICS: dict[Space, str] = {"cosine": "ip", "inner_product": "ip", "l2": "l2"}
 
 
-class HnswIndex(VectorIndex):
+WIDENING: dict[Space, int] = {"cosine": 1, "inner_product": 4, "l2": 4}
+"""How much wider a graph search is in each space: vectors of very different length mislead it."""
+
+
+class HnswConfig(IndexConfig):
+    """Settings of an index of kind `hnsw`."""
+
+    kind: Literal["hnsw"] = "hnsw"
+    """Walks a graph, which takes far longer to build than an inverted file, and scores every vector where that is
+    faster. A graph is built with the extra `hnsw`; without it every vector is scored where one was saved."""
+
+    M: int = Field(default=24, ge=2, le=100)
+    """Links of a vector in the graph; more find more, build longer and take 8 bytes each. Changes results."""
+
+    ef_construction: int = Field(default=200, ge=10, le=2_000)
+    """Width of the searches that build the graph; more find more and build longer. Changes results."""
+
+    ef_search: int = Field(default=200, ge=10, le=10_000)
+    """Width of a search, `max(ef_search, 2 k)` for `k` items in `cosine`, four times that in the other spaces, where
+    long vectors beside short ones mislead the graph. Changes results."""
+
+    def width(self, space: Space, k: int) -> int:
+        """Candidates that a search for `k` items looks at: more find more and take longer."""
+        return WIDENING[space] * max(self.ef_search, 2 * k)
+
+
+class HnswIndex(StoredIndex):
     """Hierarchical navigable small worlds (Malkov & Yashunin, TPAMI 2018) over the main part of the vectors.
 
     The graph is never changed once it is built. A search walks it for candidates, drops what is removed, excluded
@@ -43,12 +71,12 @@ class HnswIndex(VectorIndex):
     hnswlib is not installed, a `GraphlessIndex` is opened in its place.
     """
 
+    Config: ClassVar[type[HnswConfig]] = HnswConfig
     kind: ClassVar[str] = "hnsw"
     _graph: Any
 
     @classmethod
-    def build(cls, vectors: Vectors, settings: IndexConfig, seed: int, threads: int, progress: Progress) -> Self:
-        """See `VectorIndex.build`."""
+    def _of(cls, vectors: Vectors, settings: HnswConfig, seed: int, threads: int, progress: Progress) -> Self:
         graph = _hnswlib().Index(METRICS[vectors.space], vectors.dim)
         n = vectors.rows.size
         graph.init_index(max(n, 1), M=settings.M, ef_construction=settings.ef_construction, random_seed=seed)
@@ -106,8 +134,8 @@ class HnswIndex(VectorIndex):
 
     @classmethod
     def _open(
-        cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IndexConfig, threads: int
-    ) -> VectorIndex:
+        cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: HnswConfig, threads: int
+    ) -> StoredIndex:
         """Compare all that hnswlib would believe of a file, before it reads it."""
         if not meta["bytes"]:
             _log.warning("%s: was saved without its graph: every vector is scored, until it is fitted again", folder)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.storage import read_component, write_component
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
+from multirecall.vector_index import IndexConfig
 
-from .base import IndexConfig, VectorIndex
+from .base import StoredIndex
 from .cells import Cells
 from .margins import measured
 from .vectors import Vectors
@@ -28,7 +30,22 @@ SCANNED_PER_ITEM = 20
 """Eligible vectors for each item asked for, in addition to `SCANNED`, up to which all of them are scored."""
 
 
-class IvfIndex(VectorIndex):
+Recall = Annotated[float, Field(ge=0.5, le=1)]
+"""Share of the true items that a search finds, in the mean over searches like those that will come."""
+
+
+class IvfConfig(IndexConfig):
+    """Settings of an index of kind `ivf`."""
+
+    kind: Literal["ivf"] = "ivf"
+    """Searches the near cells of an inverted file, and scores every vector where that is faster."""
+
+    recall: Recall = 0.99
+    """Share of the true items that a search finds at least. It visits as many cells as that was measured to need on
+    queries like those that will come; more find more and take longer. Changes results."""
+
+
+class IvfIndex(StoredIndex):
     """An inverted file of 8-bit codes over the main part of the vectors (Jégou et al., TPAMI 2011, section 4).
 
     A search visits the cells that may hold one of the best items, selects by codes, and scores what it selected
@@ -37,12 +54,12 @@ class IvfIndex(VectorIndex):
     where that is faster: for few vectors, narrow filters and large `k`.
     """
 
+    Config: ClassVar[type[IvfConfig]] = IvfConfig
     kind: ClassVar[str] = "ivf"
     _cells: Cells | None
 
     @classmethod
-    def build(cls, vectors: Vectors, settings: IndexConfig, seed: int, threads: int, progress: Progress) -> Self:
-        """See `VectorIndex.build`."""
+    def _of(cls, vectors: Vectors, settings: IvfConfig, seed: int, threads: int, progress: Progress) -> Self:
         if vectors.rows.size == 0:
             return cls(vectors, settings, seed, threads)._on(None)
         rng = np.random.default_rng(seed)
@@ -89,7 +106,7 @@ class IvfIndex(VectorIndex):
         return {}
 
     @classmethod
-    def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IndexConfig, threads: int) -> Self:
+    def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: IvfConfig, threads: int) -> Self:
         index = cls(vectors, settings, meta["seed"], threads)
         if vectors.rows.size == 0:
             return index._on(None)

@@ -1,18 +1,59 @@
-"""The kinds of vector index: how one is found by its name, built and loaded."""
+"""The kinds of vector index: the settings of one, found by its name, and how it is built and loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import BeforeValidator, SerializeAsAny, WithJsonSchema
 
-from multirecall.errors import BundleError
 from multirecall.progress import SILENT, Progress
-from multirecall.storage import read_component, verified_manifest
+from multirecall.vector_index import INDEXES, IndexConfig, Space, VectorIndex
 
-from .base import FORMAT, IndexConfig, VectorIndex
-from .vectors import Space, Vectors
+SHARED_KEYS = {"kind", "recall", "M", "ef_construction", "ef_search"}
+"""Keys of an index in a bundle that an older release has written: those of all kinds. Those of others do nothing."""
+
+
+def index_settings(given: Any = None) -> IndexConfig:
+    """The checked settings of the kind that `given` names, a mapping or another config; `auto` where it names none.
+
+    Raises:
+        ValueError: the kind or a key is unknown.
+        ValidationError: a value is of another type or out of range.
+        PluginError: the kind is broken, such as by a library that is not installed.
+    """
+    if not isinstance(given, Mapping | IndexConfig | None):
+        raise ValueError("an index is a table; write such as {kind = 'exact'}")
+    values = {"kind": "auto", **dict(given or {})}
+    kind = values["kind"]
+    if kind not in INDEXES.names():
+        raise ValueError(f"no index is of kind {kind!r}; installed: {', '.join(INDEXES.names())}")
+    config: Any = INDEXES.load(kind).Config
+    if values.keys() == SHARED_KEYS:
+        values = {key: value for key, value in values.items() if key in config.model_fields}
+    unknown = [key for key in values if key not in config.model_fields]
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r}; kind {kind!r} has the keys {', '.join(config.model_fields)}")
+    checked: IndexConfig = config.model_validate(values)
+    return checked
+
+
+IndexSettings = Annotated[
+    SerializeAsAny[IndexConfig],
+    BeforeValidator(index_settings),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"kind": {"type": "string", "default": "auto"}},
+            "additionalProperties": True,
+        }
+    ),
+]
+"""A field of a retriever's `Config` that holds the settings of an index, of whatever kind; `index_settings` gives its
+default."""
 
 
 def build_index(
@@ -26,7 +67,7 @@ def build_index(
     threads: int = 1,
     progress: Progress = SILENT,
 ) -> VectorIndex:
-    """An index of the kind that `settings` ask for, over `vectors` (n, dim) of the item rows `rows` (n,).
+    """An index of the kind that `settings` are of, over `vectors` (n, dim) of the item rows `rows` (n,).
 
     `asked` (m, dim) are queries as they will come, which an index that measures its recall needs where they are not
     like the vectors. The same input and the same state of `rng` give the same index with one thread; with more, a
@@ -36,8 +77,8 @@ def build_index(
         DataError: a row is repeated or negative, shapes do not fit, or a vector is not finite.
     """
     seed = int(rng.integers(2**31))
-    given = Vectors.of(rows, vectors, space, asked)
-    return index_class(settings.kind).build(given, settings, seed, threads, progress)
+    kind = INDEXES.load(settings.kind)
+    return kind.build(rows, vectors, space, settings, seed=seed, asked=asked, threads=threads, progress=progress)
 
 
 def load_index(folder: Path, settings: IndexConfig, *, threads: int = 1, verify: bool = True) -> VectorIndex:
@@ -49,36 +90,4 @@ def load_index(folder: Path, settings: IndexConfig, *, threads: int = 1, verify:
     Raises:
         BundleError: a file is missing or damaged, another version has written it, or it is of another kind.
     """
-    if verify:
-        verified_manifest(folder)
-    arrays, meta = read_component(folder)
-    if meta.get("format") != FORMAT:
-        raise BundleError(f"{folder}: has format {meta.get('format')}, this program reads {FORMAT}; build it again")
-    vectors = Vectors.of_arrays(arrays, meta["space"], str(folder))
-    if (meta["dim"], meta["rows"], meta["live"]) != (vectors.dim, vectors.rows.size, vectors.live):
-        raise BundleError(f"{folder}: the vectors are not those of its meta.json; restore the folder from a copy")
-    found = index_class(settings.kind)
-    if not found.reads(meta["kind"]):
-        raise BundleError(
-            f"{folder}: holds an index of kind {meta['kind']!r}, the settings name {settings.kind!r}; fit again"
-        )
-    return found._open(folder, meta, vectors, settings, threads)
-
-
-def index_class(kind: str) -> type[VectorIndex]:
-    """The implementation of a kind, imported only where it is used."""
-    if kind == "auto":
-        from .auto import AutoIndex
-
-        return AutoIndex
-    if kind == "exact":
-        from .exact import ExactIndex
-
-        return ExactIndex
-    if kind == "ivf":
-        from .ivf import IvfIndex
-
-        return IvfIndex
-    from .hnsw import HnswIndex
-
-    return HnswIndex
+    return INDEXES.load(settings.kind).load(folder, settings, threads=threads, verify=verify)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,14 +12,9 @@ from multirecall.errors import BundleError, DataError, RequestError
 from multirecall.kernels import Array
 from multirecall.lists import RankedList
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
+from multirecall.vector_index import SPACES, Space
 
 from .scan import picked, ready, ready_rows, rescored, scan
-
-Space = Literal["cosine", "inner_product", "l2"]
-"""The similarities, higher is better: the cosine, 0 where a vector is zero; the inner product; and in `l2` the
-negative squared Euclidean distance. One that overflows float32 is not finite and therefore dropped."""
-
-SPACES: tuple[Space, ...] = ("cosine", "inner_product", "l2")
 
 DTYPES = {
     "rows": "int32",

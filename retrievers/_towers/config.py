@@ -9,7 +9,7 @@ from pydantic import Field
 from multirecall.protocols import ThreadedConfig
 from multirecall.validation import Count, NonNegative, Positive
 
-from .._index.base import IndexConfig
+from .._index.kinds import IndexSettings, index_settings
 from .mlp import Activation, Norm
 from .negatives import NegativesConfig
 from .tokenisers import TokeniserName
@@ -119,5 +119,5 @@ class TowerConfig(ThreadedConfig):
     """Folder for a checkpoint after each epoch, below which each training has a folder of its own; a fit of the same
     data with the same settings and seed goes on from there. Speed only."""
 
-    index: IndexConfig = IndexConfig()
+    index: IndexSettings = Field(default_factory=index_settings)
     """The index over the item vectors."""

@@ -17,8 +17,8 @@ from multirecall.progress import Progress
 from multirecall.protocols import Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
+from multirecall.vector_index import VectorIndex
 
-from .._index.base import VectorIndex
 from .._index.kinds import build_index, load_index
 from .._sampled import sampled_queries
 from .._text.cold_start import ColdRule, with_cold_items

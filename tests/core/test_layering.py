@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
         *("errors", "kernel_cache", "kernels", "validation", "vocabulary", "csr", "topk", "selection"),
         *("rowtable", "lists", "result", "query", "user", "display", "output", "sums", "settings", "extras"),
     },
-    {"data", "storage", "progress", "protocols", "plugins"},
+    {"data", "storage", "progress", "protocols", "plugins", "vector_index"},
     {"registry", "config"},
     {"engine"},
     {"evaluation", "tuning", "datasets", "cli", "__main__"},

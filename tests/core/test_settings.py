@@ -10,7 +10,7 @@ from pydantic import Field
 
 from multirecall.config import EngineConfig
 from multirecall.data.config import DataConfig
-from multirecall.registry import FUSIONS, RETRIEVERS
+from multirecall.registry import GROUPS
 from multirecall.settings import Setting, settings_of
 from multirecall.tuning.config import TuningConfig
 from multirecall.validation import Count, Positive, StrictModel
@@ -20,7 +20,7 @@ def configs() -> Iterator[Any]:
     """Every configuration of the package; those of tables within them come with them."""
     for config in (EngineConfig, DataConfig, TuningConfig):
         yield pytest.param(config, id=config.__name__)
-    for group in (RETRIEVERS, FUSIONS):
+    for group in GROUPS:
         for name in group.names():
             yield pytest.param(group.load(name).Config, id=name)
 

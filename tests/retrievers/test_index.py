@@ -16,20 +16,20 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
 from multirecall.errors import BundleError, DataError, RequestError
-from multirecall.retrievers._index import auto, base, exact, kinds
+from multirecall.retrievers._index import auto, base, exact
 from multirecall.retrievers._index import hnsw as hnsw_module
 from multirecall.retrievers._index import ivf as ivf_module
-from multirecall.retrievers._index.base import IndexConfig
 from multirecall.retrievers._index.kinds import build_index, load_index
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
+from multirecall.vector_index import IndexConfig
 
 SPACES = ("cosine", "inner_product", "l2")
 DIM = 5
 N_ROWS = 400
-EXACT = IndexConfig(kind="exact")
-HNSW = IndexConfig(kind="hnsw", M=16, ef_construction=100, ef_search=50)
-IVF = IndexConfig(kind="ivf")
-AUTO = IndexConfig()
+EXACT = exact.ExactConfig()
+HNSW = hnsw_module.HnswConfig(M=16, ef_construction=100, ef_search=50)
+IVF = ivf_module.IvfConfig()
+AUTO = auto.AutoConfig()
 ALL_KINDS = pytest.mark.parametrize("config", [EXACT, IVF, HNSW, AUTO], ids=["exact", "ivf", "hnsw", "auto"])
 
 State = dict[int, np.ndarray]
@@ -277,13 +277,14 @@ def test_equal_vectors_that_nothing_can_tell_apart(space: str, config: IndexConf
         assert found.tolist() == list(range(200))
 
 
-@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+@pytest.mark.parametrize(
+    "config", [IVF, hnsw_module.HnswConfig(M=4, ef_construction=10, ef_search=10)], ids=["ivf", "hnsw"]
+)
 @pytest.mark.parametrize("space", SPACES)
-def test_narrow_filters_are_exact(space: str, kind: Any) -> None:
+def test_narrow_filters_are_exact(space: str, config: IndexConfig) -> None:
     rng = np.random.default_rng(5)
     rows = np.arange(6000, dtype=np.int32)
     vectors = rng.normal(size=(6000, DIM)).astype(np.float32)
-    config = IndexConfig(kind=kind, M=4, ef_construction=10, ef_search=10)
     index, exact = (build_index(rows, vectors, space, one, rng=rng) for one in (config, EXACT))
     allowed = rng.random(6000) < 0.1
     for query in rng.normal(size=(30, DIM)).astype(np.float32):
@@ -347,7 +348,7 @@ def test_rebuilds_past_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_auto_chooses_by_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     state = random_state(np.random.default_rng(10), 100)
-    settings = IndexConfig()
+    settings = AUTO
     assert isinstance(built(state, "cosine", settings).chosen, exact.ExactIndex)
     monkeypatch.setattr(auto, "EXACT_UP_TO", 90)
     monkeypatch.setattr(base, "CHANGED_AT_LEAST", 5)
@@ -385,7 +386,7 @@ def test_unusable_input_is_refused(config: IndexConfig) -> None:
         index.search_any(np.empty((0, DIM)), 5)
     with pytest.raises(RequestError, match=r"pass \(users, vectors of a user, dim\)"):
         index.search_any_batch(np.ones((2, DIM)), 5)
-    with pytest.raises(RequestError, match="1 for 2 vectors"):
+    with pytest.raises(RequestError, match="are 1 for 2 queries"):
         index.search_batch(np.ones((2, DIM)), 5, [(NO_ROWS, ALL_ALLOWED)])
     for ask in (index.search, lambda v, k, e, a: index.search_batch(v[None], k, [(e, a)])):
         with pytest.raises(RequestError, match="has 3 entries"):
@@ -428,10 +429,9 @@ def test_the_same_seed_gives_the_same_graph(tmp_path: Path) -> None:
 def test_only_a_graph_needs_hnswlib() -> None:
     script = (
         "import sys, numpy as np\n"
-        "from multirecall.retrievers._index.base import IndexConfig\n"
-        "from multirecall.retrievers._index.kinds import build_index\n"
+        "from multirecall.retrievers._index.kinds import build_index, index_settings\n"
         "rows = np.arange(3, dtype=np.int32)\n"
-        "for config in (IndexConfig(), IndexConfig(kind='ivf')):\n"
+        "for config in (index_settings(), index_settings({'kind': 'ivf'})):\n"
         "    build_index(rows, np.eye(3), 'l2', config, rng=np.random.default_rng(0))\n"
         "sys.exit('hnswlib' in sys.modules)"
     )
@@ -574,7 +574,7 @@ def test_a_missing_folder_and_other_versions_are_named(saved: Callable[[str], Pa
         with pytest.raises(BundleError, match=r"hnswlib 0\.8, this is 0\.9"):
             load_index(saved("hnsw"), HNSW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kinds, "FORMAT", 3)
+        patch.setattr(base, "FORMAT", 3)
         with pytest.raises(BundleError, match="has format 2, this program reads 3"):
             load_index(saved("hnsw"), HNSW)
 
@@ -634,10 +634,10 @@ def test_recall_on_learned_vectors_at_the_defaults(name: str, real_data: Path, m
     rng = np.random.default_rng(0)
     asked = [items[rng.choice(len(items), 100, replace=False)], users[rng.choice(len(users), 100, replace=False)]]
     for space in SPACES:
-        for config in (IndexConfig(), IndexConfig(kind="hnsw")):
+        for config in (AUTO, hnsw_module.HnswConfig()):
             assert recall(items, asked, space, config, 100) >= 0.99
     never_scan(monkeypatch)
-    assert recall(items, asked, "cosine", IndexConfig(kind="hnsw"), 100, 500) >= 0.99
+    assert recall(items, asked, "cosine", hnsw_module.HnswConfig(), 100, 500) >= 0.99
     for space in SPACES:
         assert recall(items, asked, space, IVF, 10, 100, 500) >= 0.99
 
@@ -648,5 +648,5 @@ def test_recall_on_clustered_vectors_at_the_defaults(monkeypatch: pytest.MonkeyP
     centres = rng.normal(size=(60, 32))
     vectors = centres[rng.integers(0, 60, 6000)] + 0.5 * rng.normal(size=(6000, 32))
     queries = centres[rng.integers(0, 60, 60)] + 0.5 * rng.normal(size=(60, 32))
-    for config in (IVF, IndexConfig(kind="hnsw")):
+    for config in (IVF, hnsw_module.HnswConfig()):
         assert recall(vectors, [queries], "cosine", config, 100, 500) >= 0.99

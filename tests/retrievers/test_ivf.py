@@ -14,17 +14,18 @@ from multirecall.errors import BundleError
 from multirecall.retrievers._index import cells as cells_module
 from multirecall.retrievers._index import ivf as ivf_module
 from multirecall.retrievers._index import margins as margins_module
-from multirecall.retrievers._index.base import IndexConfig, VectorIndex
 from multirecall.retrievers._index.cell_scan import encoded, located
 from multirecall.retrievers._index.cells import SIZES, SPARE, Cells
+from multirecall.retrievers._index.exact import ExactConfig
 from multirecall.retrievers._index.kinds import build_index, load_index
 from multirecall.retrievers._index.kmeans import centroids_of, means, nearest
 from multirecall.retrievers._index.scan import _first
-from multirecall.retrievers._index.vectors import SPACES, Space, Vectors
+from multirecall.retrievers._index.vectors import Vectors
 from multirecall.storage import write_manifest
 from multirecall.topk import ALL_ALLOWED, top_eligible
+from multirecall.vector_index import SPACES, Space, VectorIndex
 
-IVF = IndexConfig(kind="ivf")
+IVF = ivf_module.IvfConfig()
 EVERYTHING = 1e6
 """A margin at which every cell is visited."""
 
@@ -41,7 +42,7 @@ def indexes(vectors: np.ndarray, space: Space, seed: int = 0) -> tuple[Any, Vect
     rows = np.arange(len(vectors), dtype=np.int32)
     ivf, exact = (
         build_index(rows, vectors, space, settings, rng=np.random.default_rng(seed))
-        for settings in (IVF, IndexConfig(kind="exact"))
+        for settings in (IVF, ExactConfig())
     )
     return ivf, exact
 
@@ -226,7 +227,7 @@ def test_the_recall_that_is_asked_for_decides_how_many_cells_are_visited() -> No
     profiles = vectors[rng.integers(0, 4000, (100, 8))].mean(axis=1)
     margins = []
     for asked_for in (0.8, 0.9, 0.97):
-        own = IndexConfig(kind="ivf", recall=asked_for)
+        own = ivf_module.IvfConfig(recall=asked_for)
         ivf = build_index(rows, vectors, "cosine", own, rng=np.random.default_rng(0))
         margins.append(ivf._cells.margin(100))
         assert recall(ivf, exact, profiles, 100) >= asked_for

@@ -1,0 +1,265 @@
+"""What a vector index is, kinds of which are plug-ins: the nearest items of one vector, or of several."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from multirecall.errors import RequestError
+from multirecall.kernels import Array, kernel
+from multirecall.lists import RankedBatch, RankedList
+from multirecall.plugins import PluginGroup
+from multirecall.progress import Progress
+from multirecall.protocols import PluginConfig
+from multirecall.rowtable import new_table, slot_of
+from multirecall.selection import best_keys, candidates_of, key_of
+from multirecall.topk import ALL_ALLOWED, NO_ROWS
+
+Space = Literal["cosine", "inner_product", "l2"]
+"""The similarities, higher is better: the cosine, 0 where a vector is zero; the inner product; and in `l2` the
+negative squared Euclidean distance. One that overflows float32 is not finite and therefore dropped."""
+
+SPACES: tuple[Space, ...] = ("cosine", "inner_product", "l2")
+
+Filter = tuple[NDArray[np.int32], NDArray[np.bool_]]
+"""Sorted rows to exclude and a bitmap of allowed rows, empty for all: the form of `Query.filter`."""
+
+NO_FILTER: Filter = (NO_ROWS, ALL_ALLOWED)
+"""Every item may be returned."""
+
+
+class IndexConfig(PluginConfig):
+    """Settings of a vector index; each kind of index has a `Config` of its own, which inherits this one."""
+
+    kind: str
+    """Name of an installed kind of index. `exact` scores every vector. `ivf` searches the near cells of an inverted
+    file, and `hnsw` walks a graph, which takes far longer to build; both score every vector where that is faster.
+    `auto` is `exact` up to 20,000 vectors and `ivf` beyond. Beside it stand the kind's own settings, which
+    `multirecall plugins ivf` explains. Changes results: `ivf` and `hnsw` may miss some."""
+
+
+class VectorIndex(ABC):
+    """The nearest items of a vector. Immutable, so any number of threads may ask it.
+
+    Scores are similarities, float32, higher is better (see `Space`); lists follow the ordering rule.
+    """
+
+    Config: ClassVar[type[PluginConfig]] = IndexConfig
+    """Its settings; inherits `IndexConfig`."""
+
+    @property
+    @abstractmethod
+    def space(self) -> Space:
+        """The similarity."""
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Length of a vector."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many items have a vector."""
+
+    @classmethod
+    @abstractmethod
+    def build(
+        cls,
+        rows: NDArray[np.int32],
+        vectors: ArrayLike,
+        space: Space,
+        settings: Any,
+        *,
+        seed: int,
+        asked: ArrayLike | None,
+        threads: int,
+        progress: Progress,
+    ) -> Self:
+        """An index over `vectors` (n, dim) of the item rows `rows` (n,), in any order.
+
+        Args:
+            rows: int32, unique, 0 or more.
+            vectors: float32.
+            space: the similarity.
+            settings: an instance of `Config`.
+            seed: of all randomness, also of later builds.
+            asked: float32 (m, dim), queries as they will come, for an index that measures itself; None: there are none.
+            threads: of this and later builds.
+            progress: told of the build.
+
+        Raises:
+            DataError: a row is repeated or negative, shapes do not fit, or a vector is not finite.
+        """
+
+    @abstractmethod
+    def search(
+        self,
+        vector: ArrayLike,
+        k: int,
+        exclude: NDArray[np.int32] = NO_ROWS,
+        allowed: NDArray[np.bool_] = ALL_ALLOWED,
+    ) -> RankedList:
+        """The `k` most similar items, fewer where fewer are eligible.
+
+        Args:
+            vector: float32 (dim,).
+            k: most items to return.
+            exclude: sorted item rows to leave out, int32.
+            allowed: bitmap over item rows of what may be returned, or empty for all.
+
+        Raises:
+            RequestError: the vector has another length or is not finite, or the bitmap is too short.
+        """
+
+    def search_any(
+        self,
+        vectors: ArrayLike,
+        k: int,
+        exclude: NDArray[np.int32] = NO_ROWS,
+        allowed: NDArray[np.bool_] = ALL_ALLOWED,
+    ) -> RankedList:
+        """The `k` items that are most similar to any of `vectors` (V, dim), V ≥ 1; one vector is a plain `search`.
+
+        An item has the best score that it has under any of them; the rest is as in `search`.
+
+        Raises:
+            RequestError: as in `search`, or there is no vector.
+        """
+        given = np.asarray(vectors)
+        if given.ndim != 2 or not len(given):
+            raise RequestError(f"vectors: have shape {given.shape}; pass one row for each vector of the user")
+        if len(given) == 1:
+            return self.search(given[0], k, exclude, allowed)
+        return _best_of([self.search(vector, k, exclude, allowed) for vector in given], k)
+
+    def search_batch(self, vectors: ArrayLike, k: int, filters: Sequence[Filter] | None = None) -> RankedBatch:
+        """`search` for `vectors` (n, dim), with a filter for each or none; list by list equal to it.
+
+        Raises:
+            RequestError: as in `search`, or there are more or fewer filters than vectors.
+        """
+        given = np.asarray(vectors)
+        if given.ndim != 2:
+            raise RequestError(f"vectors: have shape {given.shape}; pass one row for each query")
+        return self._search_batch(given, k, _each(filters, len(given)))
+
+    def search_any_batch(self, vectors: ArrayLike, k: int, filters: Sequence[Filter] | None = None) -> RankedBatch:
+        """`search_any` for several users, `vectors` (n, V, dim), with a filter for each user or none.
+
+        Raises:
+            RequestError: as in `search_any`, or there are more or fewer filters than users.
+        """
+        given = np.asarray(vectors)
+        if given.ndim != 3 or not given.shape[1]:
+            raise RequestError(f"vectors: have shape {given.shape}; pass (users, vectors of a user, dim)")
+        n_users, n_each, dim = given.shape
+        each = [one for one in _each(filters, n_users) for _ in range(n_each)]
+        lists = self._search_batch(given.reshape(n_users * n_each, dim), k, each)
+        if n_each == 1:
+            return lists
+        parts = range(0, len(lists), n_each)
+        return RankedBatch.from_lists(
+            [_best_of([lists[start + place] for place in range(n_each)], k) for start in parts]
+        )
+
+    @abstractmethod
+    def add(self, rows: NDArray[np.int32], vectors: ArrayLike) -> VectorIndex:
+        """The index with these vectors as well, each in place of the one that its row had.
+
+        This one stays as it is, and goes on answering in other threads.
+
+        Raises:
+            DataError: a row is repeated or negative, or a vector is not finite or of another length.
+        """
+
+    @abstractmethod
+    def remove(self, rows: NDArray[np.int32]) -> VectorIndex:
+        """The index without these rows; those that it does not have are passed over. Otherwise as `add`."""
+
+    @abstractmethod
+    def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The item rows that it has, int32 (n,) ascending, and their vectors as it keeps them, float32 (n, dim)."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write it into `folder`, which is made, or empty: files of an index in use are never overwritten. No pickle.
+
+        Raises:
+            BundleError: the folder is not empty or cannot be written.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, settings: Any, *, threads: int, verify: bool) -> VectorIndex:
+        """The index that was saved into `folder`; `settings` and `threads` hold for searches and later builds.
+
+        `verify`: compare every file with a digest first; False where somebody has compared all files of the bundle.
+
+        Raises:
+            BundleError: a file is missing or damaged, another version has written it, or it is of another kind.
+        """
+
+    def _search_batch(self, vectors: NDArray[Any], k: int, filters: Sequence[Filter]) -> RankedBatch:
+        """`search_batch` with one filter for each vector: what a kind overrides that can do better than one by one."""
+        pairs = zip(vectors, filters, strict=True)
+        return RankedBatch.from_lists([self.search(vector, k, *one) for vector, one in pairs])
+
+
+def _fault_of(kind: type[VectorIndex]) -> str | None:
+    if not issubclass(kind.Config, IndexConfig):
+        return "its Config must inherit multirecall.vector_index.IndexConfig"
+    return None
+
+
+INDEXES = PluginGroup("multirecall.indexes", "index", VectorIndex, _fault_of)  # type: ignore[type-abstract]
+"""The installed kinds of index."""
+
+
+def _each(filters: Sequence[Filter] | None, n: int) -> Sequence[Filter]:
+    """One filter for each of `n`; raises `RequestError`."""
+    if filters is not None and len(filters) != n:
+        raise RequestError(f"filters: are {len(filters)} for {n} queries; pass one for each, or None")
+    return [NO_FILTER] * n if filters is None else filters
+
+
+def _best_of(lists: Sequence[RankedList], k: int) -> RankedList:
+    """The `k` best items of several lists, each with the best score that it has in one of them."""
+    items, scores = (np.concatenate(arrays) for arrays in zip(*((one.items, one.scores) for one in lists), strict=True))
+    return RankedList(*_merge_by_best(items, scores, max(k, 0)))
+
+
+@kernel
+def _merge_by_best(items: Array, scores: Array, k: int) -> tuple[Array, Array]:
+    """The first `k` distinct items under the ordering rule, each with its best score.
+
+    Args:
+        items: item rows of all lists, int32 (n,), one list behind the other.
+        scores: float32 (n,), finite.
+        k: most items to return.
+
+    Returns:
+        Item rows, int32, and scores, float32, at most `k` of them.
+    """
+    bits = (scores + np.float32(0.0)).view(np.int32)
+    keys = np.empty(items.size, np.int64)
+    for place in range(items.size):
+        keys[place] = key_of(bits[place], items[place])
+    ordered, ordered_scores = candidates_of(best_keys(keys, keys.size))
+    first = np.empty(min(k, items.size), np.int32)
+    first_scores = np.empty(first.size, np.float32)
+    table = new_table(first.size)
+    size = 0
+    for place in range(ordered.size):
+        if size == first.size:
+            break
+        slot = slot_of(ordered[place], table, first)
+        if table[slot] < 0:
+            table[slot] = size
+            first[size], first_scores[size] = ordered[place], ordered_scores[place]
+            size += 1
+    return first[:size], first_scores[:size]
