@@ -225,7 +225,7 @@ def staged(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Percentiles of every engine's stages and their share of its time, with whatever else is asked in between.
 
-    Python is what is left beside paths and fusion; reading the query, filter and refill are parts of it.
+    Python is what is left beside paths and fusion; reading the query, filter and backfill are parts of it.
     """
     stages: dict[str, dict[str, list[Seconds]]] = {name: defaultdict(list) for name in engines}
     with clocks(engines.values()) as parts, progress.task("stages", len(users)) as advance:
@@ -299,7 +299,7 @@ def clocks(engines: Iterable[Engine]) -> Iterator[dict[str, list[float]]]:
 
         return run
 
-    targets = [*asked_stages(engines), (answer, "read_query", "read"), (answer, "refilled", "filter and refill")]
+    targets = [*asked_stages(engines), (answer, "read_query", "read"), (answer, "backfill", "filter and backfill")]
     with patched(targets, clocked):
         yield parts
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from multirecall.kernels import Array, kernel
 from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.protocols import Fusion, PluginConfig
+from multirecall.validation import renamed
 
 from ._merge import Merged, merge
 from ._windows import windows_of
@@ -19,8 +20,8 @@ from ._windows import windows_of
 class CascadeConfig(PluginConfig):
     """Settings of `cascade`."""
 
-    on_duplicate: Literal["refill", "skip"] = "refill"
-    """What a path does about items that an earlier path has placed: `refill` goes on down its list until it
+    on_duplicate: Annotated[Literal["replace", "skip"], renamed({"refill": "replace"})] = "replace"
+    """What a path does about items that an earlier path has placed: `replace` goes on down its list until it
     has placed `quota` items of its own, `skip` looks at its first `quota` items only. Changes results."""
 
 
@@ -36,7 +37,7 @@ class Cascade(Fusion):
     config: CascadeConfig
 
     def windows(self, quotas: Sequence[int]) -> list[int]:
-        """With `refill`, room for every item that earlier paths may have placed."""
+        """With `replace`, room for every item that earlier paths may have placed."""
         return list(quotas) if self.config.on_duplicate == "skip" else list(accumulate(quotas))
 
     def fuse_batch(

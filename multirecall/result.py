@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.deprecation import warn_of_name
 from multirecall.display import entries, html_table, short_number
 from multirecall.errors import RequestError
 from multirecall.lists import FusedBatch
@@ -65,7 +66,7 @@ class Candidates:
         ranks: int32 (n, n_paths), 0-based rank in each path's list, -1 where the path did not propose it.
         paths: names of the columns of `ranks`.
         status: how each configured path fared.
-        n_refilled: how many candidates at the end come from the fallback.
+        n_backfilled: how many candidates at the end are backfill, which no path proposed.
         shortfall: how many of the `k` asked for are missing because the catalogue has no more.
         known: whether the engine knows the user; a visitor, and an id that it has never seen, are not.
         unknown_items: ids of the history and of `exclude` that the catalogue does not have, which were passed over.
@@ -77,12 +78,18 @@ class Candidates:
     ranks: NDArray[np.int32]
     paths: tuple[str, ...]
     status: Mapping[str, PathStatus]
-    n_refilled: int
+    n_backfilled: int
     shortfall: int
     known: bool = True
     unknown_items: tuple[Id, ...] = ()
     first_rank: int = 0
-    _first_refilled: int = 0
+    _first_backfilled: int = 0
+
+    @property
+    def n_refilled(self) -> int:
+        """The former name of `n_backfilled`."""
+        warn_of_name("Candidates.n_refilled", "n_backfilled")
+        return self.n_backfilled
 
     def __len__(self) -> int:
         return self.ids.size
@@ -97,9 +104,9 @@ class Candidates:
         if isinstance(position, slice):
             return self._slice(range(len(self))[position])
         position = range(len(self))[position]
-        first_refilled = len(self) - self.n_refilled
-        if position >= first_refilled:
-            provenance = {"fallback": position - first_refilled + self._first_refilled}
+        first_backfilled = len(self) - self.n_backfilled
+        if position >= first_backfilled:
+            provenance = {"fallback": position - first_backfilled + self._first_backfilled}
         else:
             ranks = self.ranks[position].tolist()
             provenance = {path: rank for path, rank in zip(self.paths, ranks, strict=True) if rank >= 0}
@@ -125,7 +132,8 @@ class Candidates:
             "known": self.known,
             "unknown_items": list(self.unknown_items),
             "status": {path: asdict(one) for path, one in self.status.items()},
-            "n_refilled": self.n_refilled,
+            "n_backfilled": self.n_backfilled,
+            "n_refilled": self.n_backfilled,  # the former name, for those who read the JSON
             "shortfall": self.shortfall,
         }
 
@@ -153,15 +161,15 @@ class Candidates:
                 f"candidates: a slice keeps their order and has no step, got {places.step}; take list(candidates) first"
             )
         part = slice(places.start, max(places.start, places.stop))
-        first_refilled = len(self) - self.n_refilled
+        first_backfilled = len(self) - self.n_backfilled
         return replace(
             self,
             ids=self.ids[part],
             scores=self.scores[part],
             ranks=self.ranks[part],
-            n_refilled=min(max(part.stop - first_refilled, 0), len(places)),
+            n_backfilled=min(max(part.stop - first_backfilled, 0), len(places)),
             first_rank=self.first_rank + part.start,
-            _first_refilled=self._first_refilled + max(part.start - first_refilled, 0),
+            _first_backfilled=self._first_backfilled + max(part.start - first_backfilled, 0),
         )
 
 
@@ -176,7 +184,7 @@ class CandidateBatch:
         offsets: int64 (n_users + 1,): the list of user `u` is `offsets[u]:offsets[u + 1]`.
         items: item rows, int32 (n,).
         scores, ranks, paths, status: as in `Candidates`, over all users.
-        n_refilled: int64 (n_users,).
+        n_backfilled: int64 (n_users,).
         shortfall: int64 (n_users,).
         known: bool (n_users,); `unknown_items`: for each user. Both as in `Candidates`.
     """
@@ -190,7 +198,7 @@ class CandidateBatch:
     ranks: NDArray[np.int32]
     paths: tuple[str, ...]
     status: Mapping[str, PathStatus]
-    n_refilled: NDArray[np.int64]
+    n_backfilled: NDArray[np.int64]
     shortfall: NDArray[np.int64]
     known: NDArray[np.bool_]
     unknown_items: tuple[tuple[Id, ...], ...]
@@ -199,6 +207,12 @@ class CandidateBatch:
     def ids(self) -> NDArray[Any]:
         """External item ids in the caller's dtype, (n,)."""
         return self.catalogue.ids(self.items)
+
+    @property
+    def n_refilled(self) -> NDArray[np.int64]:
+        """The former name of `n_backfilled`."""
+        warn_of_name("CandidateBatch.n_refilled", "n_backfilled")
+        return self.n_backfilled
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -220,7 +234,7 @@ class CandidateBatch:
             self.ranks[part],
             self.paths,
             self.status,
-            int(self.n_refilled[user]),
+            int(self.n_backfilled[user]),
             int(self.shortfall[user]),
             bool(self.known[user]),
             self.unknown_items[user],
@@ -271,7 +285,7 @@ class CandidateBatch:
             items=part.items,
             scores=part.scores,
             ranks=part.ranks,
-            n_refilled=self.n_refilled[places],
+            n_backfilled=self.n_backfilled[places],
             shortfall=self.shortfall[places],
             known=self.known[places],
             unknown_items=self.unknown_items[users],

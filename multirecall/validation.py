@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
+from multirecall.deprecation import warn_of_name
 from multirecall.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
@@ -28,16 +29,29 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-def validated(model: type[M], values: Mapping[str, Any], place: str) -> M:
-    """Build `model` from `values`.
+def validated(model: type[M], values: Mapping[str, Any], place: str, *, stored: bool = False) -> M:
+    """Build `model` from `values`; those that are `stored` in a bundle may have former names without a warning.
 
     Raises:
         ConfigError: one line for each fault, each beginning with `place`.
     """
     try:
-        return model.model_validate(dict(values))
+        return model.model_validate(dict(values), context={"stored": stored})
     except ValidationError as fault:
         raise ConfigError("\n".join(_describe(model, error, place) for error in fault.errors())) from None
+
+
+def renamed(former: Mapping[str, str]) -> BeforeValidator:
+    """A validator that reads a setting's former values as what they are called now, with a `DeprecationWarning`."""
+
+    def read(value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, str) or value not in former:
+            return value
+        if not (info.context or {}).get("stored"):
+            warn_of_name(f"{info.field_name} = {value!r}", repr(former[value]))
+        return former[value]
+
+    return BeforeValidator(read)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from importlib.metadata import version as installed
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from multirecall.cli.screen import console, note, show_what_the_console_can
 from multirecall.cli.tune import tune_command
 from multirecall.cli.versions import rollback, salvage, versions
 from multirecall.cli.warm import warm
+from multirecall.deprecation import PREFIX
 from multirecall.errors import MultirecallError
 
 
@@ -69,6 +71,8 @@ class _Notes(logging.Handler):
 def main() -> None:
     """Run the command line; an error of ours is one message and exit code 1, never a traceback."""
     show_what_the_console_can()
+    warnings.filterwarnings("default", PREFIX, DeprecationWarning)
+    warnings.showwarning = lambda message, *_: note(str(message).removeprefix(PREFIX))
     logger = logging.getLogger("multirecall")
     logger.addHandler(_Notes())
     logger.propagate = False

@@ -106,6 +106,6 @@ def _summary(result: Candidates) -> str:
     states = ", ".join(f"{path} {one.state} ({one.count} in {one.ms:.2f} ms)" for path, one in result.status.items())
     faults = "".join(f"\n{path}: {one.detail}" for path, one in result.status.items() if one.detail)
     return (
-        f"A path's number is its rank there, from 0. {states}; {result.n_refilled} from the fallback, "
+        f"A path's number is its rank there, from 0. {states}; {result.n_backfilled} from the fallback, "
         f"{result.shortfall} missing.{faults}"
     )

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from multirecall.engine.backfill import backfill, backfill_batch
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.fuse import fused_batch
-from multirecall.engine.refill import refilled, refilled_batch
 from multirecall.engine.request import read_filters, read_user
 from multirecall.engine.runner import run_batch, run_paths
 from multirecall.engine.state import EngineState
@@ -34,14 +34,14 @@ def answered(
     lists = [one.ranked or RankedList.empty() for one in outcomes]
     weights = state.weights_for(query.history.size)
     fused = state.fusion.fuse(lists, weights, state.quotas, min(k, state.data.n_items))
-    final, n_refilled = refilled(state, query, fused, k, deadline)
+    final, n_backfilled = backfill(state, query, fused, k, deadline)
     return Candidates(
         ids=state.data.items.ids.ids(final.items),
         scores=final.scores,
         ranks=final.ranks,
         paths=state.names,
         status={path.name: one.status(path.quota) for path, one in zip(state.paths, outcomes, strict=True)},
-        n_refilled=n_refilled,
+        n_backfilled=n_backfilled,
         shortfall=k - len(final),
         known=query.user >= 0,
         unknown_items=unknown,
@@ -63,7 +63,7 @@ def answered_batch(
     outcomes = run_batch(state.paths, state.windows, queries)
     batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]
     fused = fused_batch(state, queries, batches, min(k, state.data.n_items))
-    final, n_refilled = refilled_batch(state, queries, fused, k, Deadline(None))
+    final, n_backfilled = backfill_batch(state, queries, fused, k, Deadline(None))
     return CandidateBatch(
         user_ids=tuple(user.id if isinstance(user, User) else user for user in users),
         user_dtype=state.data.users.ids.dtype,
@@ -74,7 +74,7 @@ def answered_batch(
         ranks=final.ranks,
         paths=state.names,
         status={path.name: one.status(path.quota) for path, one in zip(state.paths, outcomes, strict=True)},
-        n_refilled=n_refilled,
+        n_backfilled=n_backfilled,
         shortfall=k - np.diff(final.offsets),
         known=np.array([query.user >= 0 for query in queries], np.bool_),
         unknown_items=tuple(unknown for _, unknown in asked),

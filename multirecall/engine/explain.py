@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from multirecall.engine.backfill import backfill
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.path import Outcome
-from multirecall.engine.refill import refilled
 from multirecall.engine.request import Filters
 from multirecall.engine.runner import run_paths
 from multirecall.engine.state import EngineState
@@ -22,11 +22,11 @@ def explained(state: EngineState, query: Query, filters: Filters, item: int, k: 
     lists = [one.ranked or RankedList.empty() for one in outcomes]
     everything = state.fusion.fuse(lists, state.weights_for(query.history.size), state.quotas, state.data.n_items)
     first = FusedList(everything.items[:k], everything.scores[:k], everything.ranks[:k])
-    final, n_refilled = refilled(state, query, first, k, deadline)
+    final, n_backfilled = backfill(state, query, first, k, deadline)
     kept_out = barrier = _barrier(state, query, filters, item)
     place = np.flatnonzero(final.items == item)
     rank = int(place[0]) if place.size else None
-    if rank is not None and rank >= len(final) - n_refilled:
+    if rank is not None and rank >= len(final) - n_backfilled:
         barrier = "no path proposes it; it comes from the fallback"
     elif rank is None and barrier is None:
         behind = np.flatnonzero(everything.items == item)

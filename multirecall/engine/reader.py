@@ -103,7 +103,7 @@ class Answering:
         """What each path alone hands to the fusion, as rows of `data.items`; for measuring and tuning.
 
         A list ends at the path's quota. With `windows` it goes on as far as the fusion looks, which for a cascade
-        that refills is further; a fusion of such lists gives what `retrieve` does.
+        that replaces duplicates is further; a fusion of such lists gives what `retrieve` does.
 
         Raises as `retrieve`, and `PathError` where any path fails.
         """

@@ -33,12 +33,12 @@ class Part:
     settings: PluginConfig
 
     @classmethod
-    def of(cls, place: str, name: str, params: dict[str, Any], threads: int) -> Part:
-        """Load the plug-in `name` and check `params`; `place` begins every error."""
+    def of(cls, place: str, name: str, params: dict[str, Any], threads: int, stored: bool) -> Part:
+        """Load the plug-in `name` and check `params`; `place` begins every error. `stored`: see `validated`."""
         plugin = retriever_class(name)
         if issubclass(plugin.Config, ThreadedConfig):
             params = {"threads": threads, **params}
-        return cls(plugin, validated(plugin.Config, params, f"{place} ({name})"))
+        return cls(plugin, validated(plugin.Config, params, f"{place} ({name})", stored=stored))
 
     @property
     def params(self) -> dict[str, Any]:
@@ -68,8 +68,8 @@ class Blueprint:
         return tuple(path.name for _, path, _ in self.paths)
 
     @classmethod
-    def of(cls, config: EngineConfig) -> Blueprint:
-        """Load and check.
+    def of(cls, config: EngineConfig, *, stored: bool = False) -> Blueprint:
+        """Load and check; `stored`: the config is a bundle's, see `validated`.
 
         Raises:
             PluginError: a plug-in is unknown or broken.
@@ -79,14 +79,14 @@ class Blueprint:
             (
                 number,
                 path,
-                Part.of(f"paths[{number}] {path.name!r}", path.retriever, path.params, config.threads),
+                Part.of(f"paths[{number}] {path.name!r}", path.retriever, path.params, config.threads, stored),
             )
             for number, path in enumerate(config.paths)
             if path.enabled
         )
         fusion = fusion_class(config.fusion.strategy)
-        settings = validated(fusion.Config, config.fusion.params, f"fusion ({config.fusion.strategy})")
-        fallback = Part.of("fallback", config.fallback.retriever, config.fallback.params, config.threads)
+        settings = validated(fusion.Config, config.fusion.params, f"fusion ({config.fusion.strategy})", stored=stored)
+        fallback = Part.of("fallback", config.fallback.retriever, config.fallback.params, config.threads, stored)
         return cls(config, paths, fusion(settings), fallback)
 
     @property

@@ -6,8 +6,8 @@ import logging
 
 import numpy as np
 
+from multirecall.engine.backfill import backfill
 from multirecall.engine.deadline import Deadline
-from multirecall.engine.refill import refilled
 from multirecall.engine.request import read_filters, read_query
 from multirecall.engine.runner import ask_paths
 from multirecall.engine.state import EngineState
@@ -52,6 +52,6 @@ def warm_up(state: EngineState, progress: Progress = SILENT) -> None:
                         lists[number] = outcome.ranked
                 advance(1, path.name)
             fused = state.fusion.fuse(lists[:-1], state.weights_for(query.history.size), state.quotas, 1)
-            refilled(state, query, fused, 2, Deadline(0.0 if state.fallback.name in unwell else DEADLINE_MS))
+            backfill(state, query, fused, 2, Deadline(0.0 if state.fallback.name in unwell else DEADLINE_MS))
     for path, _ in asked:
         path.breaker.reset()

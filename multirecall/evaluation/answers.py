@@ -34,7 +34,7 @@ class Retrieved:
         split: whose users were asked for.
         windows: each path's own list as far as the fusion looks, which may be beyond the path's quota.
         quotas: of each path.
-        fused: what `retrieve` gives, with what the fallback refills; None where it was not asked for.
+        fused: what `retrieve` gives, with what the fallback backfills; None where it was not asked for.
     """
 
     split: Split

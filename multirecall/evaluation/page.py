@@ -75,7 +75,7 @@ def page(report: Report, worth: ValueReport, facts: Mapping[str, str] = NO_FACTS
 <div class="plots">{figures}</div>
 <h2>What each path is worth, at k = {worth.k}</h2>
 {_value_table(worth)}
-<p class="note">Over {worth.n_users:,} users, without what the fallback refills. Hits and unique hits count the
+<p class="note">Over {worth.n_users:,} users, without what the fallback backfills. Hits and unique hits count the
 targets in a path's whole list. Lost without: what the fused Recall loses when the path is left out, with its 95 %
 bootstrap interval. Shapley values ({orders}) sum to the fused Recall.</p>
 {quality}

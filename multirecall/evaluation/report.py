@@ -83,7 +83,7 @@ class Report:
 def evaluate(engine: Engine, split: Split, ks: Sequence[int] = (20, 100), *, progress: Progress = SILENT) -> Report:
     """Ask a fitted engine for every test user of `split`, and score each path's own list and the fused one.
 
-    A path's list ends at its quota; the fused list includes what the fallback refills.
+    A path's list ends at its quota; the fused list includes what the fallback backfills.
 
     Raises:
         RequestError: the engine was not fitted on the training part, or a k is < 1.

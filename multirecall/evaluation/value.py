@@ -62,7 +62,7 @@ class ValueReport:
         split: how the data were split.
         k: list length of all figures.
         n_users: test users that the figures are over.
-        recall: Recall@k of the fusion of all paths, without what the fallback refills.
+        recall: Recall@k of the fusion of all paths, without what the fallback backfills.
         paths: by path.
         overlap: by path, then path: share of the first k of the one that stand among the first k of the other.
         exact: whether the Shapley values are exact; else orders were drawn.

@@ -93,7 +93,7 @@ class Memory:
     def narrowed(self, candidate: Candidate) -> Candidate:
         """`candidate` with quotas cut alike until its fusion asks for no more than memory holds.
 
-        A fusion may ask for wider windows than its quotas (`Fusion.windows`), as a cascade does to refill.
+        A fusion may ask for wider windows than its quotas (`Fusion.windows`), as a cascade does to replace duplicates.
         """
         own, fusion = candidate.chosen, candidate.fusion()
         quotas = [candidate.quotas[path] for path in own]

@@ -70,9 +70,9 @@ def test_every_part_of_a_request_tells_it_from_others(cached: Engine, plain: Eng
             assert hits(cached) - before == again, request
             for name in ("ids", "scores", "ranks"):
                 assert getattr(answer, name).tolist() == getattr(expected, name).tolist(), request
-            assert (answer.paths, answer.n_refilled, answer.shortfall) == (
+            assert (answer.paths, answer.n_backfilled, answer.shortfall) == (
                 expected.paths,
-                expected.n_refilled,
+                expected.n_backfilled,
                 expected.shortfall,
             )
 
@@ -209,7 +209,7 @@ def test_answers_of_an_unwell_fallback_are_not_kept(plugins: Callable[..., None]
     plugins(raises="faulty:Raises")
     cached = engine(paths=[{"retriever": "item_cf"}], fallback={"retriever": "raises"})
     for _ in range(2):
-        assert cached.retrieve(1, 60).n_refilled > 0
+        assert cached.retrieve(1, 60).n_backfilled > 0
     assert cached.health().cache.entries == 0
     cached.retrieve(1, 3)
     assert cached.health().cache.entries == 1, "a request that needs no fallback is none the worse"

@@ -60,7 +60,7 @@ def test_from_log_to_json(bundle: Path) -> None:
         "ease": "ok",
         "als": "ok",
     }
-    assert (answer["n_refilled"], answer["shortfall"]) == (0, 0)
+    assert (answer["n_backfilled"], answer["shortfall"]) == (0, 0)
     assert (answer["known"], answer["unknown_items"]) == (True, [])
 
 
@@ -100,6 +100,12 @@ def test_brackets_in_data_are_no_markup(tmp_path: Path) -> None:
     _, errors = run("fit", "--interactions", "[/x].parquet", "--out", "x", fails=True)
     assert "error: interactions: " in errors
     assert "[/x].parquet" in errors
+
+
+def test_a_former_name_in_a_config_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "old.toml").write_text('[fusion]\nstrategy = "cascade"\nparams = { on_duplicate = "refill" }\n')
+    arguments: list[str | Path] = ["--interactions", "no.parquet", "--out", "x", "--config", tmp_path / "old.toml"]
+    assert "note: on_duplicate = 'refill' is now called 'replace'" in run("fit", *arguments, fails=True)[1]
 
 
 def test_evaluate(options: list[str | Path], tmp_path: Path) -> None:

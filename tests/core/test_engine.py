@@ -26,7 +26,7 @@ def config(**changed: Any) -> EngineConfig:
     return EngineConfig.model_validate({"k": 10, "paths": paths, **changed})
 
 
-@pytest.fixture(scope="module", params=FUSIONS, ids=["rrf", "weighted_sum", "cascade_refill", "cascade_skip"])
+@pytest.fixture(scope="module", params=FUSIONS, ids=["rrf", "weighted_sum", "cascade_replace", "cascade_skip"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     return Engine(config(fusion=request.param)).fit(small_shop())
 
@@ -71,7 +71,7 @@ def test_single_equals_batch(engine: Engine) -> None:
         assert batch[position].ids.tolist() == alone.ids.tolist()
         assert batch[position].scores.tolist() == alone.scores.tolist()
         assert batch[position].ranks.tolist() == alone.ranks.tolist()
-        assert (batch[position].n_refilled, batch[position].shortfall) == (alone.n_refilled, alone.shortfall)
+        assert (batch[position].n_backfilled, batch[position].shortfall) == (alone.n_backfilled, alone.shortfall)
 
 
 @given(
@@ -92,14 +92,14 @@ def test_filters_never_leak_and_k_is_delivered(
     assert len(result) == min(k, len(eligible)) == k - result.shortfall
 
 
-def test_refilled_items_follow_the_fused_ones(shop: Engine) -> None:
+def test_backfilled_items_follow_the_fused_ones(shop: Engine) -> None:
     result = shop.retrieve(3, 60)
-    fused = len(result) - result.n_refilled
-    assert result.n_refilled > 0
+    fused = len(result) - result.n_backfilled
+    assert result.n_backfilled > 0
     assert (result.ranks[:fused].max(axis=1) >= 0).all()
     assert (result.ranks[fused:] == -1).all()
     assert (np.diff(result.scores[fused - 1 :]) < 0).all()
-    assert [one.provenance for one in result][fused:] == [{"fallback": rank} for rank in range(result.n_refilled)]
+    assert [one.provenance for one in result][fused:] == [{"fallback": rank} for rank in range(result.n_backfilled)]
 
 
 def test_unknown_user_and_empty_visitor_get_what_is_popular(shop: Engine) -> None:
@@ -160,9 +160,9 @@ def test_explanation_says_why_not(shop: Engine) -> None:
     assert shop.explain(5, unseen, exclude=[unseen]).reason == "it is in exclude"
     assert shop.explain(5, unseen, where={"group": "odd"}).reason == "it does not match where"
     assert shop.explain(5, last).reason == "no path proposes it"
-    refilled = shop.explain(5, last, 10**3)
-    assert refilled.reason == "no path proposes it; it comes from the fallback"
-    assert refilled.rank == len(shop.retrieve(5, 10**3)) - 1
+    backfilled = shop.explain(5, last, 10**3)
+    assert backfilled.reason == "no path proposes it; it comes from the fallback"
+    assert backfilled.rank == len(shop.retrieve(5, 10**3)) - 1
     behind = shop.retrieve(5, 12)[11].item_id
     assert shop.explain(5, behind, 3).reason == "it stands at rank 11, behind the 3 asked for"
     reasons = {one.reason for one in shop.explain(5, last).paths.values()}

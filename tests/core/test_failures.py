@@ -98,7 +98,7 @@ def test_late_paths_alone_still_deliver_from_the_fallback(misfits: None, closed_
     fitted = Engine(config).fit(small_shop())
     closed_gate.clear()
     result = fitted.retrieve(1, deadline_ms=20)
-    assert (len(result), result.n_refilled) == (5, 5)
+    assert (len(result), result.n_backfilled) == (5, 5)
 
 
 def test_worker_answers_when_it_is_in_time(misfits: None, closed_gate: threading.Event) -> None:
@@ -125,7 +125,7 @@ def test_whatever_a_worker_raises_reaches_the_request(misfits: None) -> None:
 def test_failing_fallback_makes_way_for_any_item(misfits: None) -> None:
     result = engine(fallback={"retriever": "raises"}).retrieve(1, 60)
     assert (len(result) + result.shortfall, result.shortfall) == (60, 60 - len(result))
-    assert result.n_refilled > 0
+    assert result.n_backfilled > 0
 
 
 def test_filter_is_enforced_on_a_path_that_breaks_its_promise(misfits: None) -> None:

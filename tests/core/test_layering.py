@@ -21,7 +21,19 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS: list[set[str]] = [
     {
         *("errors", "kernel_cache", "kernels", "validation", "vocabulary", "csr", "topk", "selection"),
-        *("rowtable", "lists", "result", "query", "user", "display", "output", "sums", "settings", "extras"),
+        *(
+            "rowtable",
+            "lists",
+            "result",
+            "query",
+            "user",
+            "display",
+            "output",
+            "sums",
+            "settings",
+            "extras",
+            "deprecation",
+        ),
     },
     {"data", "storage", "progress", "protocols", "plugins", "vector_index"},
     {"registry", "config"},
@@ -30,7 +42,7 @@ LAYERS: list[set[str]] = [
 ]
 ORDER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 PLUGIN_MAY = LAYERS[0] | LAYERS[1]
-FUSION_MAY = {"lists", "csr", "topk", "rowtable", "kernels", "protocols", "errors"}
+FUSION_MAY = {"lists", "csr", "topk", "rowtable", "kernels", "protocols", "errors", "validation"}
 RESTRICTED = {
     "polars": {"data", "engine", "evaluation", "datasets", "cli", "testing", "retrievers"},
     "torch": {"retrievers"},

@@ -86,7 +86,7 @@ def test_a_new_item_is_proposed_by_its_features_and_gone_when_they_change() -> N
 
 def proposed(engine: Engine, user: User) -> set[str]:
     result = engine.retrieve(user, k=20)
-    return set(result.ids[: len(result) - result.n_refilled].tolist())
+    return set(result.ids[: len(result) - result.n_backfilled].tolist())
 
 
 @pytest.mark.parametrize("cache_size", [0, 100])

@@ -227,7 +227,7 @@ def test_paths_that_are_always_late_never_make_a_request_fail(misfits: None, clo
     closed_gate.clear()
     for _ in range(100):
         result = fitted.retrieve(1, deadline_ms=5)
-        assert (len(result), result.n_refilled) == (5, 5)
+        assert (len(result), result.n_backfilled) == (5, 5)
         if {one.state for one in result.status.values()} == {"skipped"}:
             break
     assert {one.breaker for one in fitted.health().paths.values()} == {"open"}
@@ -239,7 +239,7 @@ def test_late_and_failing_paths_together_leave_it_to_the_fallback(misfits: None,
     closed_gate.clear()
     result = fitted.retrieve(1, deadline_ms=300)
     assert [one.state for one in result.status.values()] == ["late", "failed"]
-    assert (len(result), result.n_refilled) == (5, 5)
+    assert (len(result), result.n_backfilled) == (5, 5)
 
 
 @pytest.mark.parametrize("retriever", ["blocks", "raises", "garbage"])
@@ -252,7 +252,7 @@ def test_unwell_fallback_makes_way_for_any_item(misfits: None, closed_gate: thre
         result = fitted.retrieve(1, 60, deadline_ms=20)
         assert time.perf_counter() - start < BOUND_S
         assert len(result) + result.shortfall == 60
-        assert result.n_refilled > 0
+        assert result.n_backfilled > 0
         if fitted.health().fallback.skipped:
             break
     assert fitted.health().fallback.breaker == "open"

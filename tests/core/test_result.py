@@ -27,7 +27,7 @@ def engine() -> Engine:
 
 def test_a_slice_is_a_shorter_list_with_the_same_candidates(engine: Engine) -> None:
     whole = engine.retrieve(1, 9)
-    assert 0 < whole.n_refilled < len(whole)
+    assert 0 < whole.n_backfilled < len(whole)
     everything = list(whole)
     for part in (slice(0, 2), slice(3, None), slice(-1, None), slice(None), slice(4, 4), slice(50, 60), slice(-2, 99)):
         taken = whole[part]
@@ -151,3 +151,14 @@ class SimpleHolder:
     def __init__(self, **things: object) -> None:
         self.__dict__.update(things)
         self.me = self
+
+
+def test_the_former_names_of_the_backfill_warn(engine: Engine) -> None:
+    one, several = engine.retrieve(1, 9), engine.retrieve_batch([1, 2], 9)
+    with pytest.warns(DeprecationWarning, match=r"Candidates\.n_refilled is now called n_backfilled") as caught:
+        assert one.n_refilled == one.n_backfilled > 0
+    assert caught[0].filename == __file__, "it names who used it"
+    with pytest.warns(DeprecationWarning, match=r"CandidateBatch\.n_refilled is now called n_backfilled"):
+        assert several.n_refilled.tolist() == several.n_backfilled.tolist()
+    shown = one.to_dict()
+    assert shown["n_refilled"] == shown["n_backfilled"] == one.n_backfilled

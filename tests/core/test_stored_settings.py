@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -131,15 +132,44 @@ def test_stored_settings_of_a_fusion(name: str) -> None:
 def test_a_config_that_is_not_that_of_its_hash_is_refused(tmp_path: Path) -> None:
     with Engine(EngineConfig(paths=(PathConfig(retriever="item_cf"),))).fit(small_shop()) as engine:
         engine.save(tmp_path)
-    file = tmp_path / "000001" / "manifest.json"
+    with manifest_of(tmp_path) as manifest:
+        manifest["config"]["paths"][0]["params"]["half_life"] = 2.0
+    with pytest.raises(BundleError, match="config and config_hash do not belong together; restore it from a copy"):
+        Engine.load(tmp_path)
+
+
+def test_former_names_in_a_bundle_are_read_without_a_warning(tmp_path: Path) -> None:
+    """`refill` was what `replace` of `cascade` was called when the bundle was saved."""
+    paths = [{"retriever": name, "quota": 9} for name in ("item_cf", "popularity")]
+    config = EngineConfig.model_validate({"k": 15, "paths": paths, "fusion": {"strategy": "cascade"}})
+    with Engine(config).fit(small_shop()) as engine:
+        engine.save(tmp_path)
+        expected, name = engine.retrieve(3), engine.health().config_hash
+    with manifest_of(tmp_path) as manifest:
+        assert manifest["config"]["fusion"]["params"] == {"on_duplicate": "replace"}
+        manifest["config"]["fusion"]["params"]["on_duplicate"] = "refill"
+        manifest["config_hash"] = json_digest(manifest["config"])
+    with Engine.load(tmp_path) as engine:
+        answer = engine.retrieve(3)
+        assert (answer.ids.tolist(), answer.scores.tolist()) == (expected.ids.tolist(), expected.scores.tolist())
+        assert engine.health().config_hash == name, "equal configs have equal hashes"
+        engine.refresh().result(60)
+        engine.save(tmp_path)
+        assert engine.versions(tmp_path)[-1].config["fusion"]["params"] == {"on_duplicate": "replace"}
+    with pytest.warns(DeprecationWarning, match="on_duplicate = 'refill' is now called 'replace'"):
+        Engine(EngineConfig(fusion=FusionConfig(strategy="cascade", params={"on_duplicate": "refill"})))
+
+
+@contextmanager
+def manifest_of(bundle: Path) -> Iterator[dict[str, Any]]:
+    """The manifest of the first version, to be changed; at the end the files vouch for it again."""
+    file = bundle / "000001" / "manifest.json"
     manifest = json.loads(file.read_text())
-    manifest["config"]["paths"][0]["params"]["half_life"] = 2.0
+    yield manifest
     del manifest["sha256"]
     manifest["sha256"] = json_digest(manifest)
     file.write_text(json.dumps(manifest))
-    (tmp_path / "CURRENT").write_text(f"000001 {manifest['sha256']}\n")
-    with pytest.raises(BundleError, match="config and config_hash do not belong together; restore it from a copy"):
-        Engine.load(tmp_path)
+    (bundle / "CURRENT").write_text(f"000001 {manifest['sha256']}\n")
 
 
 def test_shapes_come_from_the_arrays(tmp_path: Path) -> None:

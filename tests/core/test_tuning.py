@@ -113,12 +113,12 @@ def test_engine_finds_the_very_lists_that_were_scored(candidate: Candidate, tmp_
     met = 0
     for users, fused in memory.fused(candidate, 20):
         for position, user in enumerate(users.tolist()):
-            start, stop = found.offsets[user], found.offsets[user + 1] - found.n_refilled[user]
+            start, stop = found.offsets[user], found.offsets[user + 1] - found.n_backfilled[user]
             assert rows[start:stop].tolist() == fused[position].items.tolist()
             assert found.scores[start:stop].tolist() == fused[position].scores.tolist()
             met += 1
     assert met == search.users.size
-    if not found.n_refilled.any():
+    if not found.n_backfilled.any():
         report = evaluate(engine, search, [20])
         assert report.figures["fused"]["recall"][0] == pytest.approx(memory.values(candidate).mean())
 
@@ -282,7 +282,7 @@ def test_weights_of_a_segment_are_kept_only_where_they_hold_up() -> None:
 
 def test_settings_are_read_from_the_plugins() -> None:
     assert set(strategies(())) >= {"rrf", "weighted_sum", "cascade"}
-    assert choices("cascade") == {"on_duplicate": ["refill", "skip"]}
+    assert choices("cascade") == {"on_duplicate": ["replace", "skip"]}
     constants = choices("rrf")["rank_constant"]
     assert (min(constants), max(constants)) == (1.0, 240.0)
     assert {} in settings("weighted_sum"), "the default is left out"

@@ -167,7 +167,7 @@ def test_a_cascade_counts_no_more_than_its_quotas() -> None:
     fused = engine.retrieve_batch(users, 18)
     from_windows = Cascade(CascadeConfig()).fuse_batch(list(windows.values()), [1.0] * 3, [6] * 3, 18)
     for user in range(len(users)):
-        paths_only = len(fused[user]) - fused[user].n_refilled
+        paths_only = len(fused[user]) - fused[user].n_backfilled
         rows = engine.data.items.ids.rows(fused[user].ids[:paths_only])
         assert rows.tolist() == from_windows[user].items.tolist()
 

@@ -200,7 +200,7 @@ def _loaded(
     of_machine = {} if threads is None else {"threads": threads}
     config = _trusted(validated(EngineConfig, version.config | of_machine, str(own)), plugins, own)
     try:
-        blueprint = Blueprint.of(config)
+        blueprint = Blueprint.of(config, stored=True)
     except PluginError as fault:
         raise PluginError(f"{own}: {fault}; install what it was saved with") from None
     data = _opened(own / "data", lambda: Dataset.open(own / "data"))
@@ -222,7 +222,7 @@ def _loaded(
         journal_seq=version.journal_seq,
         forgetting=version.forgetting,
     )
-    return config, state, version
+    return blueprint.resolved, state, version
 
 
 def _trusted(config: EngineConfig, plugins: Sequence[type], own: Path) -> EngineConfig:

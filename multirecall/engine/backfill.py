@@ -1,4 +1,4 @@
-"""After fusion: the filter once more, then the fallback, then any live item, until `k` are there."""
+"""Backfill: after fusion the filter once more, then the fallback, then any live item, until `k` are there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from multirecall.query import Query, eligible_in_lists
 _log = logging.getLogger("multirecall.engine")
 
 
-def refilled(state: EngineState, query: Query, fused: FusedList, k: int, deadline: Deadline) -> tuple[FusedList, int]:
+def backfill(state: EngineState, query: Query, fused: FusedList, k: int, deadline: Deadline) -> tuple[FusedList, int]:
     """The fused list brought to `k` items while the catalogue has eligible ones, and how many were added.
 
     Added items follow the fused ones, have rank -1 in every path, and scores that fall from below the lowest.
@@ -41,20 +41,20 @@ def refilled(state: EngineState, query: Query, fused: FusedList, k: int, deadlin
     ), added.size
 
 
-def refilled_batch(
+def backfill_batch(
     state: EngineState, queries: Sequence[Query], fused: FusedBatch, k: int, deadline: Deadline
 ) -> tuple[FusedBatch, NDArray[np.int64]]:
     """The same for several users; how many were added, int64 (n_users,)."""
     keep = eligible_in_lists(queries, fused.offsets, fused.items)
     if not keep.all():
         fused = fused.kept(keep)
-    n_refilled = np.zeros(len(queries), np.int64)
+    n_backfilled = np.zeros(len(queries), np.int64)
     short = np.flatnonzero(np.diff(fused.offsets) < min(k, state.data.n_items))
     if short.size:
-        full = [refilled(state, queries[user], fused[user], k, deadline) for user in short.tolist()]
+        full = [backfill(state, queries[user], fused[user], k, deadline) for user in short.tolist()]
         fused = fused.replaced(short, FusedBatch.from_lists([one for one, _ in full]))
-        n_refilled[short] = [added for _, added in full]
-    return fused, n_refilled
+        n_backfilled[short] = [added for _, added in full]
+    return fused, n_backfilled
 
 
 def _fallback_items(
