@@ -50,3 +50,14 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     monkeypatch.setattr("multirecall.plugins.entry_points", all_points)
     yield register
     installed._points.cache_clear()
+
+
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """Models that a test trains itself run on one thread, as those of `fit` do."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

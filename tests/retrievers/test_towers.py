@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,16 +25,10 @@ from multirecall.retrievers.two_tower import TwoTower
 from multirecall.testing import RetrieverContract, small_shop
 from multirecall.testing.retriever import queries
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SMALL: dict[str, Any] = {"dim": 8, "epochs": 2, "batch": 128, "precision": "float32"}
 TOWERS: list[type[TowerRetriever]] = [TwoTower, InterestsTower, RecurrentTower, AgedTower]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class TestSeveralVectors(RetrieverContract):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,16 +25,9 @@ from multirecall.retrievers.two_tower import TwoTower
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
 from multirecall.testing.retriever import queries
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SMALL: dict[str, Any] = {"dim": 8, "epochs": 2, "batch": 128, "user_widths": (16,), "precision": "float32"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models that a test trains itself run on one thread, as those of `fit` do."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class TestDefaults(RetrieverContract):
