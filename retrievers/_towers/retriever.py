@@ -141,7 +141,8 @@ class TowerRetriever(Retriever):
                 self._users.table,
                 places,
                 query.weights[newest],
-                _ages(query, newest),
+                None if query.times is None else query.times[newest],
+                query.now,
                 query.ordered,
                 table,
             )
@@ -180,10 +181,3 @@ class TowerRetriever(Retriever):
         path._cold = ColdRule.load(folder / "cold")
         path._index = load_index(folder / "index", config.index, threads=config.threads, verify=False)
         return path
-
-
-def _ages(query: Query, newest: slice) -> Vectors:
-    """Seconds between each event of the newest history and now, float32 (n,)."""
-    if query.times is None or query.now is None:
-        return np.zeros(query.history[newest].size, np.float32)
-    return np.maximum(query.now - query.times[newest], 0).astype(np.float32)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,7 @@ from numpy.typing import NDArray
 from .mlp import Vectors
 
 
-@dataclass(frozen=True, slots=True)
-class UserInputs:
+class UserInputs(NamedTuple):
     """What an exported encoder reads of one user.
 
     Attributes:
@@ -23,7 +21,8 @@ class UserInputs:
         token_table: float32 (n_all_tokens, dim), the embeddings of tokens.
         history: int32 (n,), where in `item_table` the items of the newest history stand, oldest first.
         weights: float32 (n,), the weight of each event.
-        ages: float32 (n,), seconds between each event and now; 0 where the log has no timestamps.
+        times: int64 (n,), epoch seconds of each event, or None where the log has no timestamps.
+        now: epoch seconds of the newest event of the log, or None.
         ordered: whether the order of the history means anything. The position of an event, 0 for the newest, counts
             only then.
         item_table: float32 (n_rows, dim), the embeddings of items in a history.
@@ -34,9 +33,18 @@ class UserInputs:
     token_table: Vectors
     history: NDArray[np.int32]
     weights: Vectors
-    ages: Vectors
+    times: NDArray[np.int64] | None
+    now: int | None
     ordered: bool
     item_table: Vectors
+
+    @property
+    def ages(self) -> Vectors:
+        """Seconds between each event and now, float32 (n,); 0 where the log has no timestamps."""
+        if self.times is None or self.now is None:
+            return np.zeros(self.history.size, np.float32)
+        ages: Vectors = np.maximum(self.now - self.times, 0).astype(np.float32)
+        return ages
 
 
 class ExportedEncoder(ABC):
