@@ -152,7 +152,7 @@ def _newest_apart(data: Dataset, share: float) -> tuple[Dataset, pl.DataFrame]:
             "weight": log.weights[order],
         }
     )
-    return data.restricted(~newest), fresh
+    return data.filter_events(~newest), fresh
 
 
 def _recalls(engine: Engine, split: Split, progress: Progress = SILENT) -> dict[str, list[float]]:

@@ -16,7 +16,7 @@ def offsets_of(lengths: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64
     return offsets
 
 
-def replaced_runs(
+def replace_runs(
     offsets: NDArray[np.int64],
     elements: NDArray[Any],
     rows: NDArray[np.integer],
@@ -36,7 +36,7 @@ def replaced_runs(
     return offsets_of(lengths), np.concatenate([*pieces, elements[done:]])
 
 
-def taken_runs(offsets: NDArray[np.int64], rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def take_runs(offsets: NDArray[np.int64], rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """CSR runs of other rows: their offsets, and where their elements stand; -1 gives an empty run."""
     starts = np.where(rows < 0, 0, offsets[rows])
     lengths = np.where(rows < 0, 0, offsets[rows + 1] - starts)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.csr import offsets_of, taken_runs
+from multirecall.csr import offsets_of, take_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class RankedBatch:
 
     def taken(self, users: NDArray[np.integer]) -> RankedBatch:
         """The lists of some users, by their positions (n,)."""
-        offsets, places = taken_runs(self.offsets, users)
+        offsets, places = take_runs(self.offsets, users)
         return RankedBatch(offsets, self.items[places], self.scores[places])
 
     def part(self, start: int, stop: int) -> RankedBatch:
@@ -158,7 +158,7 @@ class FusedBatch:
 
     def taken(self, users: NDArray[np.integer]) -> FusedBatch:
         """The lists of some users, by their positions (n,)."""
-        offsets, places = taken_runs(self.offsets, users)
+        offsets, places = take_runs(self.offsets, users)
         return FusedBatch(offsets, self.items[places], self.scores[places], self.ranks[places])
 
     def kept(self, keep: NDArray[np.bool_]) -> FusedBatch:

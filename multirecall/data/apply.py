@@ -52,7 +52,7 @@ def apply_change(data: Dataset, change: Change) -> Changes:
 
 def _with_events(data: Dataset, frame: pl.DataFrame) -> Changes:
     user_ids, item_ids = frame["user_id"].to_numpy(), frame["item_id"].to_numpy()
-    users, items = data.users.extended(user_ids), data.items.extended(item_ids)
+    users, items = data.users.with_ids(user_ids), data.items.with_ids(item_ids)
     times, micros, weights, stored = None, None, np.ones(frame.height, np.float32), data.log.base
     for column, needed in (("timestamp", stored.times is not None), ("position", stored.positions is not None)):
         if needed and column not in frame.columns:
@@ -72,15 +72,15 @@ def _with_events(data: Dataset, frame: pl.DataFrame) -> Changes:
         micros,
         frame["position"].to_numpy() if stored.positions is not None else None,
     )
-    log = data.log.joined(events.at(np.lexsort((*events.order[::-1], events.users))))
+    log = data.log.with_run(events.at(np.lexsort((*events.order[::-1], events.users))))
     return Changes(
-        replace(data, log=log, users=users, items=items, removed=_padded(data.removed, len(items))),
+        replace(data, log=log, users=users, items=items, removed=_pad(data.removed, len(items))),
         events.users,
         events.items,
         times,
-        log.decayed(events.weights, times),
+        log.decay(events.weights, times),
         events.weights,
-        log.fading(data.now),
+        log.decay_factor(data.now),
         log.now != data.now and (data.log.has_far or log.has_far),
         touched=np.arange(len(data.items), len(items), dtype=np.int32),
     )
@@ -89,7 +89,7 @@ def _with_events(data: Dataset, frame: pl.DataFrame) -> Changes:
 def _with_items(data: Dataset, change: Change) -> Changes:
     items, frame = data.items, change.frame
     if change.kind == "add_items":
-        items = items.extended(frame["item_id"].to_numpy())
+        items = items.with_ids(frame["item_id"].to_numpy())
     known = items.ids.rows(frame["item_id"].to_numpy()) >= 0
     frame = frame.filter(pl.Series(known))
     rows = items.ids.rows(frame["item_id"].to_numpy())
@@ -97,11 +97,11 @@ def _with_items(data: Dataset, change: Change) -> Changes:
     features = {
         field: feature(source, field, column.kind) for field, column in items.stored.items() if field in frame.columns
     }
-    items = items.replaced(rows, features)
-    removed, revived = _padded(data.removed, len(items)), rows[:0]
+    items = items.with_features(rows, features)
+    removed, revived = _pad(data.removed, len(items)), rows[:0]
     if removed is not None and change.kind == "add_items":
         revived = np.sort(rows[removed[rows]])
-        removed = _marked(removed, revived, False)
+        removed = _mark(removed, revived, False)
     return Changes(replace(data, items=items, removed=removed), touched=np.sort(rows), revived=revived)
 
 
@@ -109,16 +109,16 @@ def _without_items(data: Dataset, frame: pl.DataFrame) -> Changes:
     rows = np.unique(data.items.ids.rows(frame["item_id"].to_numpy()))
     removed = np.zeros(data.n_items, np.bool_) if data.removed is None else data.removed
     gone = rows[(rows >= 0) & ~removed[rows]]
-    return Changes(replace(data, removed=_marked(removed, gone, True)), removed=gone) if gone.size else Changes(data)
+    return Changes(replace(data, removed=_mark(removed, gone, True)), removed=gone) if gone.size else Changes(data)
 
 
-def _padded(removed: NDArray[np.bool_] | None, n: int) -> NDArray[np.bool_] | None:
+def _pad(removed: NDArray[np.bool_] | None, n: int) -> NDArray[np.bool_] | None:
     if removed is None or removed.size == n:
         return removed
     return np.append(removed, np.zeros(n - removed.size, np.bool_))
 
 
-def _marked(removed: NDArray[np.bool_], rows: NDArray[np.int32], mark: bool) -> NDArray[np.bool_] | None:
+def _mark(removed: NDArray[np.bool_], rows: NDArray[np.int32], mark: bool) -> NDArray[np.bool_] | None:
     """The bitmap with `rows` set to `mark`; None where nothing is left in it."""
     if not rows.size:
         return removed

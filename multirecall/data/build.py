@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from multirecall.data import remedies
 from multirecall.data.config import Column, DataConfig
-from multirecall.data.horizon import MICROSECONDS, settled
-from multirecall.data.ids import IdColumn, Type, agreed, read_ids
+from multirecall.data.horizon import MICROSECONDS, apply_future_rule
+from multirecall.data.ids import IdColumn, Type, common_id_type, read_ids
 from multirecall.data.inference import feature
 from multirecall.data.interactions import Interactions
 from multirecall.data.kinds import ColumnKind, column_kinds
-from multirecall.data.parse import prepared, read_log
+from multirecall.data.parse import prepare_log, read_log
 from multirecall.data.source import Source
 from multirecall.data.table import Table
 from multirecall.errors import DataError
@@ -40,13 +40,13 @@ def build(log_source: Source, item_source: Source | None, user_source: Source | 
         DataError: names file, column, row and remedy.
     """
     notes = [note for source in (log_source, item_source, user_source) if source for note in source.notes]
-    log_source = prepared(log_source, config.columns, notes)
+    log_source = prepare_log(log_source, config.columns, notes)
     item_source, user_source = _with_ids(item_source, "item_id", config), _with_ids(user_source, "user_id", config)
     types: dict[str, Type] = {}
     for what, source in (("user", user_source), ("item", item_source)):
         columns = [IdColumn(one, f"{what}_id") for one in (log_source, source) if one]
-        types[f"{what}_id"] = agreed(columns, what, config.ids, notes)
-    log = settled(read_log(log_source, config, types, notes), log_source, config.future, (), notes)
+        types[f"{what}_id"] = common_id_type(columns, what, config.ids, notes)
+    log = apply_future_rule(read_log(log_source, config, types, notes), log_source, config.future, (), notes)
     kinds: list[ColumnKind] = []
     items = _table(item_source, "item", log["item_id"], config, kinds, notes)
     users = _table(user_source, "user", log["user_id"], config, kinds, notes)
@@ -69,7 +69,7 @@ def _with_ids(source: Source | None, column: Column, config: DataConfig) -> Sour
         return None
     theirs = config.columns.get(column, column)
     if theirs != column and theirs in source.frame.columns:
-        source = source.renamed({column: theirs})
+        source = source.rename({column: theirs})
     source.require(column)
     return source
 
@@ -91,7 +91,7 @@ def _table(
     table_ids = read_ids(source, column, "text" if log_ids.dtype == pl.String else "int")
     repeated = ~table_ids.is_first_distinct()
     source.refuse(column, repeated, "{value} stands in the table twice; keep one row for each " + what)
-    vocabulary = _vocabulary(_joined(distinct, table_ids).unique(), what)
+    vocabulary = _vocabulary(_concat_ids(distinct, table_ids).unique(), what)
     rows = np.full(len(vocabulary), -1, np.int64)
     rows[vocabulary.rows(table_ids.to_numpy())] = np.arange(table_ids.len())
     missing = int((rows < 0).sum())
@@ -107,7 +107,7 @@ def _vocabulary(distinct: pl.Series, what: str) -> Vocabulary:
     return Vocabulary.of(distinct.to_numpy(), what)
 
 
-def _joined(first: pl.Series, second: pl.Series) -> pl.Series:
+def _concat_ids(first: pl.Series, second: pl.Series) -> pl.Series:
     """Two id columns as one; integers of different types meet in 64 bits, never in a float."""
     if first.dtype != second.dtype:
         signed = first.dtype.is_signed_integer() or second.dtype.is_signed_integer()

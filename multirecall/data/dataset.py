@@ -36,7 +36,7 @@ class Dataset:
     """An interaction log with its item and user tables.
 
     Immutable: a live change gives another dataset, which shares what has not changed. Rows are appended and
-    never renumbered, but by `refreshed`.
+    never renumbered, but by `compact`.
 
     Attributes:
         log: the events, those of a load and those that came later.
@@ -99,7 +99,7 @@ class Dataset:
             None if users is None else read(users, "users"),
             settings,
         )
-        return _assembled(parts, settings)
+        return _from_parts(parts, settings)
 
     @classmethod
     def from_frames(
@@ -124,7 +124,7 @@ class Dataset:
             None if users is None else wrap(users, "users"),
             settings,
         )
-        return _assembled(parts, settings)
+        return _from_parts(parts, settings)
 
     def __repr__(self) -> str:
         parts = [self.sizes, self._span(), f"{entries(len(self.notes), 'note')} in .notes" if self.notes else ""]
@@ -170,9 +170,7 @@ class Dataset:
     def interactions(self) -> Interactions:
         """All events as one log, weights as of `now`; after live changes it is made when it is first asked for."""
         log = self.undecayed
-        return (
-            log if self.log.half_life_days is None else replace(log, weights=self.log.decayed(log.weights, log.times))
-        )
+        return log if self.log.half_life_days is None else replace(log, weights=self.log.decay(log.weights, log.times))
 
     @cached_property
     def undecayed(self) -> Interactions:
@@ -190,7 +188,7 @@ class Dataset:
         first, last = min(int(run.min()) for run in times), max(int(run.max()) for run in times)
         return f"{_day(first)} to {_day(last)}"
 
-    def refreshed(self) -> Dataset:
+    def compact(self) -> Dataset:
         """What a load of all the data would give: rows in the order of ids, categories in theirs, one log.
 
         Users who were removed are gone, and so is who stands neither in the log nor in a table. Removed items keep a
@@ -200,18 +198,18 @@ class Dataset:
         users = _in_order(self.users, self.users.listed | _occurs(log.users, self.n_users))
         kept = self.items.listed | _occurs(log.items, self.n_items)
         items = _in_order(self.items, kept if self.removed is None else kept | self.removed)
-        log = _renumbered(log, users, items)
+        log = _renumber(log, users, items)
         if log.micros is not None and not log.micros.any():
             log = replace(log, micros=None)
         return replace(
             self,
             log=replace(self.log, base=log.at(np.argsort(log.users, kind="stable")), later=()),
-            items=self.items.refreshed(items),
-            users=self.users.refreshed(users),
+            items=self.items.compact(items),
+            users=self.users.compact(users),
             removed=None if self.removed is None or not self.removed.any() else self.removed[items],
         )
 
-    def restricted(self, events: NDArray[np.bool_]) -> Dataset:
+    def filter_events(self, events: NDArray[np.bool_]) -> Dataset:
         """The dataset as if only the marked events of `interactions`, bool (n,), had happened.
 
         Users and items that then stand neither in the log nor in the caller's tables are gone, and rows are
@@ -222,7 +220,7 @@ class Dataset:
         item_rows = np.flatnonzero(_occurs(kept.items, self.n_items) | self.items.listed)
         return replace(
             self,
-            log=EventLog(_renumbered(kept, user_rows, item_rows), (), self.config.half_life_days),
+            log=EventLog(_renumber(kept, user_rows, item_rows), (), self.config.half_life_days),
             items=self.items.take(item_rows),
             users=self.users.take(user_rows),
             removed=None if self.removed is None else self.removed[item_rows],
@@ -297,7 +295,7 @@ def _in_order(table: Table, kept: NDArray[np.bool_]) -> NDArray[np.intp]:
     return rows[np.argsort(table.ids.ids(rows))]
 
 
-def _renumbered(log: Interactions, users: NDArray[np.integer], items: NDArray[np.integer]) -> Interactions:
+def _renumber(log: Interactions, users: NDArray[np.integer], items: NDArray[np.integer]) -> Interactions:
     """The log whose row `i` is what was row `users[i]` or `items[i]`; all that occur must be among them."""
     return replace(
         log,
@@ -315,7 +313,7 @@ def _inverse(rows: NDArray[np.integer], n: int) -> NDArray[np.int32]:
     return places
 
 
-def _assembled(parts: Parts, config: DataConfig) -> Dataset:
+def _from_parts(parts: Parts, config: DataConfig) -> Dataset:
     for note in parts.notes:
         _log.warning(note)
     log = EventLog(parts.interactions, (), config.half_life_days)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.csr import offsets_of, replaced_runs, taken_runs
+from multirecall.csr import offsets_of, replace_runs, take_runs
 from multirecall.vocabulary import Vocabulary
 
 Arrays = dict[str, NDArray[Any]]
@@ -37,20 +37,20 @@ class Categorical:
         """The column for other rows; -1 gives null."""
         return Categorical(np.append(self.codes, np.int32(-1))[rows], self.categories)
 
-    def padded(self, n: int) -> Categorical:
+    def pad(self, n: int) -> Categorical:
         """The column with nulls behind its rows, `n` rows in all."""
-        return Categorical(_padded(self.codes, n, -1), self.categories)
+        return Categorical(_pad(self.codes, n, -1), self.categories)
 
-    def replaced(self, rows: NDArray[np.integer], values: Categorical) -> Categorical:
+    def with_values(self, rows: NDArray[np.integer], values: Categorical) -> Categorical:
         """The column in which `rows` have those of `values`; new categories are appended."""
-        categories, theirs = _joined(self.categories, values.categories)
+        categories, theirs = _merge_categories(self.categories, values.categories)
         codes = self.codes.copy()
         codes[rows] = theirs[values.codes]
         return Categorical(codes, categories)
 
-    def rebuilt(self) -> Categorical:
+    def compact(self) -> Categorical:
         """The column with the categories that it has use for, sorted."""
-        categories, codes = _rebuilt(self.categories, self.codes)
+        categories, codes = _compact_categories(self.categories, self.codes)
         return Categorical(codes, categories)
 
     def arrays(self) -> Arrays:
@@ -77,22 +77,22 @@ class Tags:
 
     def take(self, rows: NDArray[np.integer]) -> Tags:
         """The column for other rows; -1 gives an empty list."""
-        offsets, places = taken_runs(self.offsets, rows)
+        offsets, places = take_runs(self.offsets, rows)
         return Tags(offsets, self.codes[places], self.categories)
 
-    def padded(self, n: int) -> Tags:
+    def pad(self, n: int) -> Tags:
         """The column with empty lists behind its rows, `n` rows in all."""
-        return Tags(_padded(self.offsets, n + 1, self.offsets[-1]), self.codes, self.categories)
+        return Tags(_pad(self.offsets, n + 1, self.offsets[-1]), self.codes, self.categories)
 
-    def replaced(self, rows: NDArray[np.integer], values: Tags) -> Tags:
+    def with_values(self, rows: NDArray[np.integer], values: Tags) -> Tags:
         """The column in which `rows` have those of `values`; new categories are appended."""
-        categories, theirs = _joined(self.categories, values.categories)
-        offsets, codes = replaced_runs(self.offsets, self.codes, rows, values.offsets, theirs[values.codes])
+        categories, theirs = _merge_categories(self.categories, values.categories)
+        offsets, codes = replace_runs(self.offsets, self.codes, rows, values.offsets, theirs[values.codes])
         return Tags(offsets, codes, categories)
 
-    def rebuilt(self) -> Tags:
+    def compact(self) -> Tags:
         """The column with the categories that it has use for, sorted."""
-        categories, codes = _rebuilt(self.categories, self.codes)
+        categories, codes = _compact_categories(self.categories, self.codes)
         return Tags(self.offsets, codes, categories)
 
     def arrays(self) -> Arrays:
@@ -134,17 +134,17 @@ class Numeric:
         """The column for other rows; -1 gives null."""
         return replace(self, values=np.append(self.values, np.nan)[rows])
 
-    def padded(self, n: int) -> Numeric:
+    def pad(self, n: int) -> Numeric:
         """The column with nulls behind its rows, `n` rows in all."""
-        return replace(self, values=_padded(self.values, n, np.nan))
+        return replace(self, values=_pad(self.values, n, np.nan))
 
-    def replaced(self, rows: NDArray[np.integer], values: Numeric) -> Numeric:
+    def with_values(self, rows: NDArray[np.integer], values: Numeric) -> Numeric:
         """The column in which `rows` have those of `values`, as near as its precision has them."""
         numbers = self.values.copy()
         numbers[rows] = values.values.astype(self.precision)
         return replace(self, values=numbers)
 
-    def rebuilt(self) -> Numeric:
+    def compact(self) -> Numeric:
         """The column itself."""
         return self
 
@@ -182,18 +182,18 @@ class Text:
 
     def take(self, rows: NDArray[np.integer]) -> Text:
         """The column for other rows; -1 gives an empty text."""
-        offsets, places = taken_runs(self.offsets, rows)
+        offsets, places = take_runs(self.offsets, rows)
         return Text(offsets, self.data[places])
 
-    def padded(self, n: int) -> Text:
+    def pad(self, n: int) -> Text:
         """The column with empty texts behind its rows, `n` rows in all."""
-        return Text(_padded(self.offsets, n + 1, self.offsets[-1]), self.data)
+        return Text(_pad(self.offsets, n + 1, self.offsets[-1]), self.data)
 
-    def replaced(self, rows: NDArray[np.integer], values: Text) -> Text:
+    def with_values(self, rows: NDArray[np.integer], values: Text) -> Text:
         """The column in which `rows` have those of `values`."""
-        return Text(*replaced_runs(self.offsets, self.data, rows, values.offsets, values.data))
+        return Text(*replace_runs(self.offsets, self.data, rows, values.offsets, values.data))
 
-    def rebuilt(self) -> Text:
+    def compact(self) -> Text:
         """The column itself."""
         return self
 
@@ -218,14 +218,14 @@ def feature_of(kind: str, field: str, arrays: Mapping[str, NDArray[Any]]) -> Fea
     return Categorical(arrays["codes"], categories)
 
 
-def _joined(own: Vocabulary, other: Vocabulary) -> tuple[Vocabulary, NDArray[np.int32]]:
+def _merge_categories(own: Vocabulary, other: Vocabulary) -> tuple[Vocabulary, NDArray[np.int32]]:
     """The categories of both, and the code in them of each of `other`, with -1 behind for null."""
     ids = other.ids()
     joined = own.extended(ids)
     return joined, np.append(joined.rows(ids), np.int32(-1))
 
 
-def _rebuilt(categories: Vocabulary, codes: NDArray[np.int32]) -> tuple[Vocabulary, NDArray[np.int32]]:
+def _compact_categories(categories: Vocabulary, codes: NDArray[np.int32]) -> tuple[Vocabulary, NDArray[np.int32]]:
     """The categories that `codes` use, sorted, and the codes in them."""
     used = np.unique(codes[codes >= 0])
     ids = categories.ids(used)
@@ -235,5 +235,5 @@ def _rebuilt(categories: Vocabulary, codes: NDArray[np.int32]) -> tuple[Vocabula
     return rebuilt, lookup[codes]
 
 
-def _padded(column: NDArray[Any], n: int, value: Any) -> NDArray[Any]:
+def _pad(column: NDArray[Any], n: int, value: Any) -> NDArray[Any]:
     return np.concatenate([column, np.full(n - column.size, value, column.dtype)])

@@ -57,8 +57,8 @@ def read(path: str | Path | Sequence[str | Path], what: str) -> Source:
     notes = [part.note for part in parts if part.note]
     if untyped and not all(part.untyped for part in parts):
         notes.append(f"{what}: some files are CSV and others parquet; the cells of all are read as those of CSV")
-        parts = [part if part.untyped else part._replace(frame=_spelled(part)) for part in parts]
-    joined, mixed = _joined(parts)
+        parts = [part if part.untyped else part._replace(frame=_as_text(part)) for part in parts]
+    joined, mixed = _concat_parts(parts)
     heights = tuple((part.file, part.frame.height) for part in parts)
     return Source(joined, heights, untyped, mixed=mixed, notes=tuple(notes))
 
@@ -77,7 +77,7 @@ def _files(path: str | Path | Sequence[str | Path], what: str) -> list[str]:
     return files
 
 
-def _joined(parts: Sequence[Part]) -> tuple[pl.DataFrame, dict[str, str]]:
+def _concat_parts(parts: Sequence[Part]) -> tuple[pl.DataFrame, dict[str, str]]:
     """The rows of all parts, and the columns that are text in some of them only, with their types."""
     columns, mixed = [], {}
     for name in parts[0].frame.columns:
@@ -88,7 +88,7 @@ def _joined(parts: Sequence[Part]) -> tuple[pl.DataFrame, dict[str, str]]:
         if texts and others:
             mixed[name] = f"{_type(others[0])} in {types[others[0]]}, but {_type(texts[0])} in {types[texts[0]]}"
         if len({str(dtype) for dtype in others}) > 1 and "Float64" in map(str, others):
-            pieces = [_widened(piece) for piece in pieces]
+            pieces = [_widen_float32(piece) for piece in pieces]
         try:
             if mixed.get(name):
                 pieces = [piece.cast(pl.String) for piece in pieces]
@@ -103,12 +103,12 @@ def _type(dtype: pl.DataType) -> str:
     return "text" if dtype in TEXTS else str(dtype)
 
 
-def _widened(piece: pl.Series) -> pl.Series:
+def _widen_float32(piece: pl.Series) -> pl.Series:
     """Float32 as the Float64 of the same digits, so that 9.99 of one file is that of another."""
     return piece.cast(pl.String).cast(pl.Float64) if piece.dtype == pl.Float32 else piece
 
 
-def _spelled(part: Part) -> pl.DataFrame:
+def _as_text(part: Part) -> pl.DataFrame:
     """A typed frame in the form of an untyped one."""
     for name, dtype in part.frame.schema.items():
         if dtype.is_nested() or dtype in (pl.Binary, pl.Object):

@@ -61,7 +61,7 @@ def now_of(parts: Sequence[Times]) -> int | None:
     return int(newest[gaps.argmax() if gaps.any() else -1])
 
 
-def settled(
+def apply_future_rule(
     events: pl.DataFrame, source: Source, future: Future, log: Sequence[Times], notes: list[str]
 ) -> pl.DataFrame:
     """Events as `future` has those that are far beyond the rest of them and of `log`; says so in `notes`.
@@ -80,8 +80,8 @@ def settled(
     far = seconds > now
     row = int(far.argmax())
     found = (
-        f"{source.place('timestamp', row)}: {_shown(seconds[row])} lies far beyond the rest of the log, which ends at "
-        f"{_shown(now)}"
+        f"{source.place('timestamp', row)}: {_format_time(seconds[row])} lies far beyond the rest of the log, "
+        f"which ends at {_format_time(now)}"
     )
     if future == "refuse":
         raise DataError(f"{found}; mend the cell or drop the row, or say {remedies.future('keep', 'clamp')}")
@@ -96,5 +96,5 @@ def settled(
     return events
 
 
-def _shown(seconds: int) -> str:
+def _format_time(seconds: int) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M:%S")

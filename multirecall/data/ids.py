@@ -40,18 +40,18 @@ class IdColumn(NamedTuple):
         """The type of the column in an error."""
         return "text" if self.is_text else str(self.values.dtype)
 
-    def spelled(self) -> pl.Series:
+    def texts(self) -> pl.Series:
         """The ids as String."""
         return self.values.cast(pl.String)
 
     def integers(self) -> pl.Series:
         """Text ids as Int64; null where one is not the plain spelling of an integer of 64 bits, such as "007"."""
-        texts = self.spelled()
+        texts = self.texts()
         numbers = texts.cast(pl.Int64, strict=False)
         return numbers.set((numbers.cast(pl.String) != texts).fill_null(False), None)
 
 
-def agreed(columns: Sequence[IdColumn], what: str, wanted: IdType, notes: list[str]) -> Type:
+def common_id_type(columns: Sequence[IdColumn], what: str, wanted: IdType, notes: list[str]) -> Type:
     """The one type of the ids of several tables.
 
     Typed tables say it themselves; where all are untyped, ids are integers if every cell is one.
@@ -107,9 +107,9 @@ def read_ids(source: Source, name: str, type_: Type) -> pl.Series:
     if not column.values.len():
         return column.values.cast(pl.String if type_ == "text" else pl.Int64)
     if type_ == "text":
-        return column.spelled() if column.is_text else _whole(column).cast(pl.String)
+        return column.texts() if column.is_text else _to_integers(column).cast(pl.String)
     if not column.is_text:
-        return _narrowed(column)
+        return _to_64_bits(column)
     numbers = column.integers()
     source.refuse(name, numbers.is_null(), _no_integer)
     return numbers
@@ -141,7 +141,7 @@ def _check(column: IdColumn, wanted: IdType) -> None:
     source, name, values = column.source, column.name, column.values
     source.refuse(name, values.is_null(), "the id is null; fill it or drop the row")
     if column.is_text:
-        texts = column.spelled()
+        texts = column.texts()
         unfit = (texts.str.len_chars() > MAX_ID_CHARACTERS) | texts.str.contains("\0", literal=True)
         source.refuse(name, unfit, f"the id is longer than {MAX_ID_CHARACTERS} characters or holds NUL; shorten it")
     elif values.dtype.is_float() or values.dtype.is_decimal():
@@ -153,12 +153,12 @@ def _check(column: IdColumn, wanted: IdType) -> None:
     elif not values.dtype.is_integer() and values.len():
         raise DataError(f"{source.column(name)} has type {values.dtype}; ids are integers or text, cast the column")
     elif values.dtype not in INTEGERS and values.len() and wanted != "text":
-        _narrowed(column)
+        _to_64_bits(column)
 
 
-def _narrowed(column: IdColumn) -> pl.Series:
+def _to_64_bits(column: IdColumn) -> pl.Series:
     """Integers in a type of at most 64 bits."""
-    values = _whole(column)
+    values = _to_integers(column)
     if values.dtype in INTEGERS:
         return values
     narrow = [values.cast(dtype, strict=False) for dtype in (pl.Int64, pl.UInt64)]
@@ -171,7 +171,7 @@ def _narrowed(column: IdColumn) -> pl.Series:
     return values if fitting is None else fitting
 
 
-def _whole(column: IdColumn) -> pl.Series:
+def _to_integers(column: IdColumn) -> pl.Series:
     """Numbers as integers; refuses fractions, and floats that skip integers."""
     values = column.values
     if values.dtype.is_integer():

@@ -67,17 +67,17 @@ class Interactions:
     def at(self, events: slice | NDArray[np.integer] | NDArray[np.bool_]) -> Interactions:
         """Some of the events, in the order that `events` has them in; they must come sorted."""
 
-        def chosen(column: NDArray[Any] | None) -> Any:
+        def pick(column: NDArray[Any] | None) -> Any:
             return None if column is None else column[events]
 
         return replace(
             self,
             users=self.users[events],
             items=self.items[events],
-            times=chosen(self.times),
+            times=pick(self.times),
             weights=self.weights[events],
-            micros=chosen(self.micros),
-            positions=chosen(self.positions),
+            micros=pick(self.micros),
+            positions=pick(self.positions),
         )
 
     @property

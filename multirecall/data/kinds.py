@@ -12,7 +12,7 @@ import polars as pl
 from multirecall.data import remedies
 from multirecall.data.config import Kind
 from multirecall.data.source import Source
-from multirecall.data.times import parsed
+from multirecall.data.times import parse_times
 from multirecall.errors import DataError
 
 LIST_SEPARATOR = "|"
@@ -90,7 +90,7 @@ def column_kinds(
             verdict = Verdict("ignore", "it numbers the rows, as a saved index does")
             verdict = verdict._replace(note=f"{source.name}: column {field!r} is not used: {verdict.reason}")
         else:
-            verdict = decided(source, field)
+            verdict = infer_kind(source, field)
         found.append(ColumnKind(table, field, verdict.kind, verdict.reason))
         notes += [verdict.note] if verdict.note else []
     if found:
@@ -108,7 +108,7 @@ def is_index(source: Source, field: str) -> bool:
     return bool((numbers == pl.int_range(numbers.len(), eager=True)).all()) and not numbers.null_count()
 
 
-def decided(source: Source, field: str) -> Verdict:
+def infer_kind(source: Source, field: str) -> Verdict:
     """The kind of a column from its type and, for text, from what its cells are.
 
     Raises:
@@ -147,9 +147,9 @@ def _of_amounts(source: Source, field: str, cells: pl.Series) -> Verdict | None:
         _refuse_commas(source, field, present, is_number)
         if is_number.sum() >= NEARLY * present.len():
             return _nearly(source, field, cells, present.filter(~is_number)[0], "numbers")
-    if parsed(present[:1]).null_count():
+    if parse_times(present[:1]).null_count():
         return None
-    is_time = parsed(present).is_not_null()
+    is_time = parse_times(present).is_not_null()
     if is_time.all():
         return Verdict("datetime", f"{counted} times{missing}")
     if is_time.sum() >= NEARLY * present.len():

@@ -68,14 +68,14 @@ def kinds() -> NDArray[np.uint8]:
     return found
 
 
-def normalised(texts: Text) -> Text:
-    """The texts in the form in which words are compared; see `folded`."""
+def normalise(texts: Text) -> Text:
+    """The texts in the form in which words are compared; see `fold_text`."""
     if (texts.data < LOWER.size).all():
         return Text(texts.offsets, LOWER[texts.data])
-    return Text.of(map(folded, texts.strings()))
+    return Text.of(map(fold_text, texts.strings()))
 
 
-def folded(text: str) -> str:
+def fold_text(text: str) -> str:
     """A text without differences of case, composition, width and invisible characters.
 
     Unicode's NFKC with full case folding, and the four letters i of Turkish as one, since `I` is the capital of two.

@@ -75,15 +75,15 @@ class EventLog:
         """Whether some event is far beyond the rest."""
         return any(part.n > 0 and part.newest[-1] > self.now for part in self.newest)
 
-    def joined(self, run: Interactions) -> EventLog:
+    def with_run(self, run: Interactions) -> EventLog:
         """The log with a sorted run of new events; runs that have become too alike in size are merged."""
         later = [*self.later, run]
         while len(later) > 1 and len(later[-2]) < GROWTH * len(later[-1]):
-            later[-2:] = [merged(*later[-2:])]
+            later[-2:] = [merge(*later[-2:])]
         runs = replace(self, later=tuple(later))
         if len(self.base) >= GROWTH * len(later[0]):
             return runs
-        folded = runs._folded()
+        folded = runs._merge_first_run()
         _ = folded.base.offsets  # made here, so that no request waits for them
         return folded
 
@@ -96,13 +96,13 @@ class EventLog:
         """All events as one log of so many users and items, with weights that are not decayed."""
         log = self.base
         if self.later:
-            log = replace(self, later=(reduce(merged, self.later),))._folded().base
+            log = replace(self, later=(reduce(merge, self.later),))._merge_first_run().base
         same = (log.n_users, log.n_items) == (n_users, n_items)
         return log if same else replace(log, n_users=n_users, n_items=n_items)
 
-    def _folded(self) -> EventLog:
+    def _merge_first_run(self) -> EventLog:
         """The same log with the first of the later runs in the base."""
-        return replace(self, base=merged(self.base, self.later[0]), later=self.later[1:])
+        return replace(self, base=merge(self.base, self.later[0]), later=self.later[1:])
 
     def history(self, user: int) -> History:
         """The events of user row `user`, in the order of a load of all events; none for an unknown user (-1)."""
@@ -110,36 +110,38 @@ class EventLog:
         pieces = [(run, found) for run in self.later if (found := _of_user(run, user)) is not None]
         if not pieces:
             times = None if self.base.times is None else self.base.times[stored]
-            return History(self.base.items[stored], self._faint(self.base.weights[stored], times), times)
+            return History(self.base.items[stored], self._decay_history(self.base.weights[stored], times), times)
         parts = [(self.base, stored), *pieces]
-        times, micros, positions = (_joined(parts, column) for column in ("times", "micros", "positions"))
+        times, micros, positions = (_concat_column(parts, column) for column in ("times", "micros", "positions"))
         keys = [column for column in (positions, micros, times) if column is not None]
         order = np.lexsort(keys) if keys else slice(None)
         times = None if times is None else times[order]
         weights = np.concatenate([run.weights[at] for run, at in parts])[order]
-        return History(np.concatenate([run.items[at] for run, at in parts])[order], self._faint(weights, times), times)
+        return History(
+            np.concatenate([run.items[at] for run, at in parts])[order], self._decay_history(weights, times), times
+        )
 
-    def decayed(self, weights: NDArray[np.float32], times: NDArray[np.int64] | None) -> NDArray[np.float32]:
+    def decay(self, weights: NDArray[np.float32], times: NDArray[np.int64] | None) -> NDArray[np.float32]:
         """Weights of events of those times as of `now`; 0 after some 149 half-lives, which float32 cannot hold."""
         if self.half_life_days is None or times is None or self.now is None:
             return weights
-        return _halved(weights, halvings(times, self.now, self.half_life_days))
+        return _halve(weights, halvings(times, self.now, self.half_life_days))
 
-    def fading(self, since: int | None) -> float:
+    def decay_factor(self, since: int | None) -> float:
         """The factor on every weight as of time `since`, for what it is as of `now`; 1 where that lies before."""
         if self.half_life_days is None or self.now is None or since is None:
             return 1.0
         return float(np.exp2(-halvings(np.array(since), self.now, self.half_life_days)))
 
-    def _faint(self, weights: NDArray[np.float32], times: NDArray[np.int64] | None) -> NDArray[np.float32]:
+    def _decay_history(self, weights: NDArray[np.float32], times: NDArray[np.int64] | None) -> NDArray[np.float32]:
         """The weights of a history, decayed as `History` says."""
         if self.half_life_days is None or times is None or self.now is None or not times.size:
             return weights
         ages = halvings(times, self.now, self.half_life_days)
-        return _halved(weights, ages - max(0.0, ages.min() - FAINTEST))
+        return _halve(weights, ages - max(0.0, ages.min() - FAINTEST))
 
 
-def merged(first: Interactions, second: Interactions) -> Interactions:
+def merge(first: Interactions, second: Interactions) -> Interactions:
     """Two sorted logs as one; where events are equal in user, time and position, those of `first` stand first."""
     if first.micros is not None or (second.micros is not None and second.micros.any()):
         first, second = _with_micros(first), _with_micros(second)
@@ -147,12 +149,12 @@ def merged(first: Interactions, second: Interactions) -> Interactions:
         first, second = replace(first, micros=None), replace(second, micros=None)
     places = _places(first, second)
 
-    def merge(name: str) -> Any:
+    def merge_column(name: str) -> Any:
         columns = getattr(first, name), getattr(second, name)
         return None if columns[0] is None else np.insert(columns[0], places, columns[1])
 
     names = ("users", "items", "times", "weights", "micros", "positions")
-    return replace(second, **{name: merge(name) for name in names})
+    return replace(second, **{name: merge_column(name) for name in names})
 
 
 def _places(first: Interactions, second: Interactions) -> NDArray[np.int64]:
@@ -180,7 +182,7 @@ def _of_user(run: Interactions, user: int) -> slice | None:
     return slice(start, int(run.users.searchsorted(np.int32(user), "right")))
 
 
-def _joined(parts: list[tuple[Interactions, slice]], name: str) -> NDArray[Any] | None:
+def _concat_column(parts: list[tuple[Interactions, slice]], name: str) -> NDArray[Any] | None:
     """A column of some events of several runs; one that a run does not have is 0 there, and None if none has it."""
     columns = [(getattr(run, name), at) for run, at in parts]
     if all(column is None for column, _ in columns):
@@ -196,7 +198,7 @@ def _with_micros(log: Interactions) -> Interactions:
     return replace(log, micros=np.zeros(len(log), np.int32))
 
 
-def _halved(weights: NDArray[np.float32], times: NDArray[np.float64]) -> NDArray[np.float32]:
+def _halve(weights: NDArray[np.float32], times: NDArray[np.float64]) -> NDArray[np.float32]:
     """Weights halved so many times, rounded once."""
     halved: NDArray[np.float32] = (weights.astype(np.float64) * np.exp2(-times)).astype(np.float32)
     return halved

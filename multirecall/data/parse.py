@@ -32,13 +32,13 @@ Reader = Callable[[Source, str], pl.Series]
 """From a column to its checked cells."""
 
 
-def prepared(source: Source, columns: Mapping[Column, str], notes: list[str]) -> Source:
+def prepare_log(source: Source, columns: Mapping[Column, str], notes: list[str]) -> Source:
     """The source of a log with our names for its columns.
 
     Raises:
         DataError: it has no rows, or lacks a column.
     """
-    source = _renamed(source, columns)
+    source = _rename_columns(source, columns)
     notes += [
         f"{source.name}: column {theirs!r} is taken as {ours}"
         for ours, theirs in source.theirs.items()
@@ -54,7 +54,7 @@ def read_log(source: Source, config: DataConfig, types: Mapping[str, Type], note
     """The checked log, in input order.
 
     Args:
-        source: `prepared`.
+        source: the result of `prepare_log`.
         config: how it is read.
         types: of the ids by column.
         notes: what the reader should know is added.
@@ -68,7 +68,7 @@ def read_log(source: Source, config: DataConfig, types: Mapping[str, Type], note
     """
     _name_ignored(source, COLUMNS, notes)
     readers: dict[str, Reader] = {name: partial(read_ids, type_=type_) for name, type_ in types.items()}
-    return _parsed(source, config, COLUMNS, readers, notes)
+    return _parse(source, config, COLUMNS, readers, notes)
 
 
 def read_events(
@@ -83,7 +83,7 @@ def read_events(
         DataError: names file, column, row and remedy.
     """
     theirs = source.frame.columns
-    source = _renamed(source, {ours: name for ours, name in config.columns.items() if name in theirs})
+    source = _rename_columns(source, {ours: name for ours, name in config.columns.items() if name in theirs})
     by_time, by_position = log.times is not None, log.positions is not None
     needed = ["user_id", "item_id", "timestamp"] if by_time else ["user_id", "item_id"]
     for column in [*needed, "position"] if by_position and not by_time else needed:
@@ -93,7 +93,7 @@ def read_events(
     absent = {"timestamp": not by_time, "position": not by_position}
     used = tuple(column for column in COLUMNS if not absent.get(column, False))
     _name_ignored(source, used, notes)
-    events = _parsed(source, config, used, id_readers, [])
+    events = _parse(source, config, used, id_readers, [])
     if by_position and "position" not in events.columns:
         events = events.with_columns(position=pl.lit(LARGEST_POSITION, pl.Int64))
     return events
@@ -108,7 +108,7 @@ def read_matches(
         DataError: as `read_events`, and for any other column, since it would tell nothing apart.
     """
     theirs = source.frame.columns
-    source = _renamed(source, {ours: name for ours, name in config.columns.items() if name in theirs})
+    source = _rename_columns(source, {ours: name for ours, name in config.columns.items() if name in theirs})
     source.require("user_id", "item_id")
     usable = {
         "user_id": True,
@@ -122,17 +122,17 @@ def read_matches(
             raise DataError(
                 f"{source.name}: column {column!r} tells no event of the log from another; pass {', '.join(names)} only"
             )
-    return _parsed(source, config.model_copy(update={"event_weights": {}}), tuple(names), id_readers, [])
+    return _parse(source, config.model_copy(update={"event_weights": {}}), tuple(names), id_readers, [])
 
 
-def _renamed(source: Source, mapped: Mapping[Column, str]) -> Source:
+def _rename_columns(source: Source, mapped: Mapping[Column, str]) -> Source:
     present = source.frame.columns
     aliases: dict[Column, str] = {
         ours: alias
         for alias, ours in ALIASES.items()
         if alias in present and ours not in present and ours not in mapped and alias not in mapped.values()
     }
-    return source.renamed({**mapped, **aliases})
+    return source.rename({**mapped, **aliases})
 
 
 def _name_ignored(source: Source, used: Sequence[str], notes: list[str]) -> None:
@@ -141,7 +141,7 @@ def _name_ignored(source: Source, used: Sequence[str], notes: list[str]) -> None
         notes.append(f"{source.name}: columns not used: {', '.join(ignored)}")
 
 
-def _parsed(
+def _parse(
     source: Source, config: DataConfig, used: Sequence[str], id_readers: Mapping[str, Reader], notes: list[str]
 ) -> pl.DataFrame:
     readers: dict[str, Reader] = {"timestamp": _times, "position": _positions, "weight": _weights}

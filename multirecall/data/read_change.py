@@ -13,7 +13,7 @@ import polars as pl
 from multirecall.data.changes import Change, ChangeKind
 from multirecall.data.features import Categorical, Feature, Numeric, Tags
 from multirecall.data.frames import is_frame, wrap, wrap_rows
-from multirecall.data.horizon import settled
+from multirecall.data.horizon import apply_future_rule
 from multirecall.data.ids import read_ids_like
 from multirecall.data.inference import feature
 from multirecall.data.kinds import is_index
@@ -40,9 +40,9 @@ def read_change(data: Dataset, kind: ChangeKind, frame: Any) -> Change:
     if kind not in get_args(ChangeKind):
         raise DataError(f"change {kind!r}: {nearest(str(kind), get_args(ChangeKind))}")
     if kind == "remove_items" and not is_frame(frame):
-        return Change(kind, _listed(kind, data.items.ids, frame, of_known=True))
+        return Change(kind, _ids_from_list(kind, data.items.ids, frame, of_known=True))
     if kind == "remove_users" and not is_frame(frame):
-        return Change(kind, _listed(kind, data.users.ids, frame, of_known=False))
+        return Change(kind, _ids_from_list(kind, data.users.ids, frame, of_known=False))
     own = data.config.columns
     id_columns = {"user_id", "item_id", own.get("user_id", "user_id"), own.get("item_id", "item_id")}
     source = wrap_rows(frame, kind, id_columns) if isinstance(frame, list | tuple) else wrap(frame, kind)
@@ -60,7 +60,7 @@ def read_change(data: Dataset, kind: ChangeKind, frame: Any) -> Change:
 def _events(data: Dataset, source: Source) -> Change:
     notes: list[str] = []
     frame = read_events(source, data.config, data.log.base, _id_readers(data), notes)
-    frame = settled(frame, source, data.config.future, data.log.newest, notes)
+    frame = apply_future_rule(frame, source, data.config.future, data.log.newest, notes)
     return Change("add_interactions", frame, tuple(notes))
 
 
@@ -78,7 +78,7 @@ def _matches(data: Dataset, source: Source) -> pl.DataFrame:
 def _users(data: Dataset, source: Source) -> pl.DataFrame:
     theirs = data.config.columns.get("user_id", "user_id")
     if theirs in source.frame.columns:
-        source = source.renamed({"user_id": theirs})
+        source = source.rename({"user_id": theirs})
     source.require("user_id")
     user_ids = read_ids_like(source, "user_id", data.users.ids, data.config.ids)
     return user_ids.unique(maintain_order=True).to_frame()
@@ -87,7 +87,7 @@ def _users(data: Dataset, source: Source) -> pl.DataFrame:
 def _items(data: Dataset, source: Source, kind: ChangeKind) -> pl.DataFrame:
     theirs = data.config.columns.get("item_id", "item_id")
     if theirs in source.frame.columns:
-        source = source.renamed({"item_id": theirs})
+        source = source.rename({"item_id": theirs})
     source.require("item_id")
     item_ids = read_ids_like(source, "item_id", data.items.ids, data.config.ids)
     if kind == "remove_items":
@@ -107,11 +107,11 @@ def _items(data: Dataset, source: Source, kind: ChangeKind) -> pl.DataFrame:
     for field in given:
         if field not in fields:
             raise DataError(f"{source.name}: the item table has no field {field!r}; {nearest(field, fields)}")
-    columns = [_coerced(source, field, fields[field]) for field in given]
+    columns = [_feature_column(source, field, fields[field]) for field in given]
     return pl.DataFrame([item_ids, *columns])
 
 
-def _listed(kind: ChangeKind, known: Vocabulary, given: Any, *, of_known: bool) -> pl.DataFrame:
+def _ids_from_list(kind: ChangeKind, known: Vocabulary, given: Any, *, of_known: bool) -> pl.DataFrame:
     """The distinct ids of a list, in the type of `known`; unknown ones are refused or passed on."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise DataError(f"{kind}: got {given!r}; pass a list of ids")
@@ -135,7 +135,7 @@ def _check_known(kind: ChangeKind, item_ids: Any, known: Vocabulary) -> None:
         raise DataError(f"{kind}: the catalogue has no item {named}{others}; {remedy}")
 
 
-def _coerced(source: Source, field: str, like: Feature) -> pl.Series:
+def _feature_column(source: Source, field: str, like: Feature) -> pl.Series:
     """A feature column in the form in which a change keeps it, of the kind of the table's column."""
     if source.frame[field].dtype == pl.Null:
         source = replace(source, frame=source.frame.with_columns(pl.col(field).cast(FORMS[like.kind])))

@@ -73,7 +73,7 @@ class Source:
             text = complaint.replace("{value}", repr(value)) if isinstance(complaint, str) else complaint(value)
             raise DataError(f"{self.place(column, row)}: {text}")
 
-    def renamed(self, columns: Mapping[Column, str]) -> Source:
+    def rename(self, columns: Mapping[Column, str]) -> Source:
         """The source in which our names stand for the caller's `columns` (ours to theirs).
 
         Raises:

@@ -38,7 +38,7 @@ class Table:
     def features(self) -> Mapping[str, Feature]:
         """Columns by field name, each over all rows."""
         return {
-            field: feature if len(feature) == len(self) else feature.padded(len(self))
+            field: feature if len(feature) == len(self) else feature.pad(len(self))
             for field, feature in self.stored.items()
         }
 
@@ -63,17 +63,17 @@ class Table:
             self.listed[rows],
         )
 
-    def extended(self, ids: NDArray[Any] | list[Id]) -> Table:
+    def with_ids(self, ids: NDArray[Any] | list[Id]) -> Table:
         """The table with those of `ids` that are new behind the others, their features null; copies no feature."""
         longer = self.ids.extended(ids)
         return self if longer is self.ids else replace(self, ids=longer)
 
-    def replaced(self, rows: NDArray[np.integer], values: Mapping[str, Feature]) -> Table:
+    def with_features(self, rows: NDArray[np.integer], values: Mapping[str, Feature]) -> Table:
         """The table in which `rows` are listed and have the features `values`; fields not named stay."""
         listed = self.listed.copy()
         listed[rows] = True
         changed: dict[str, Feature] = {
-            field: self.features[field].replaced(rows, feature)  # type: ignore[arg-type]
+            field: self.features[field].with_values(rows, feature)  # type: ignore[arg-type]
             for field, feature in values.items()
         }
         return Table(self.ids, {**self.features, **changed}, listed)
@@ -87,7 +87,7 @@ class Table:
         features = {field: feature.take(left) for field, feature in self.features.items()}
         return Table(self.ids.without(rows), features, listed)
 
-    def refreshed(self, order: NDArray[np.integer]) -> Table:
+    def compact(self, order: NDArray[np.integer]) -> Table:
         """The table with its rows in `order`, that of their ids, and only the categories that it has use for."""
         taken = self.take(order)
         ids = taken.ids.ids()
@@ -96,7 +96,7 @@ class Table:
         return replace(
             taken,
             ids=Vocabulary(ids, taken.ids.what),
-            stored={field: feature.rebuilt() for field, feature in taken.stored.items()},
+            stored={field: feature.compact() for field, feature in taken.stored.items()},
         )
 
     def save(self, folder: Path) -> None:

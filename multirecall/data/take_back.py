@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from multirecall.data.changes import Changes
 from multirecall.data.horizon import MICROSECONDS
 from multirecall.data.interactions import Interactions
-from multirecall.data.log import EventLog, merged
+from multirecall.data.log import EventLog, merge
 from multirecall.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def without_events(data: Dataset, frame: pl.DataFrame) -> Changes:
         taken[:] = False
         taken[of_them[found["event"].to_numpy()]] = True
         marks.append(taken)
-    return _taken(data, marks)
+    return _without_marked(data, marks)
 
 
 def without_users(data: Dataset, frame: pl.DataFrame) -> Changes:
@@ -47,18 +47,18 @@ def without_users(data: Dataset, frame: pl.DataFrame) -> Changes:
         return Changes(data)
     gone = np.zeros(data.n_users, np.bool_)
     gone[rows] = True
-    changes = _taken(data, [gone[run.users] for run in data.log.all])
+    changes = _without_marked(data, [gone[run.users] for run in data.log.all])
     return replace(changes, data=replace(changes.data, users=data.users.without(rows)), forgotten=rows)
 
 
-def _taken(data: Dataset, marks: list[NDArray[np.bool_]]) -> Changes:
+def _without_marked(data: Dataset, marks: list[NDArray[np.bool_]]) -> Changes:
     """What taking back the marked events of each run does."""
     taken = [run.at(gone) for run, gone in zip(data.log.all, marks, strict=True) if gone.any()]
     if not taken:
         return Changes(data)
     log: EventLog = data.log.without(marks)
-    events: Interactions = reduce(merged, taken)
-    events = replace(events, weights=log.decayed(events.weights, events.times))
+    events: Interactions = reduce(merge, taken)
+    events = replace(events, weights=log.decay(events.weights, events.times))
     return Changes(replace(data, log=log), shifted=log.now != data.now, taken=events)
 
 

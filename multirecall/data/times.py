@@ -31,7 +31,7 @@ TICKS = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 """Ticks of a datetime column in a second."""
 
 
-def parsed(texts: pl.Series) -> pl.Series:
+def parse_times(texts: pl.Series) -> pl.Series:
     """ISO 8601 texts as Int64 moments; null where one is none. Digits below a microsecond are cut off."""
     parts = texts.str.strip_chars().str.extract_groups(ISO).struct.unnest()
     numbers = parts.select(
@@ -55,7 +55,7 @@ def _at_most(name: str, limit: int) -> pl.Expr:
 
 
 def complaint(text: Any) -> str:
-    """Why a value that `parsed` takes for none is no time, and what to write."""
+    """Why a value that `parse_times` takes for none is no time, and what to write."""
     text = str(text).strip()
     if re.match(r"^\d{4}-?W\d", text):
         why = "is a week date"
@@ -86,7 +86,7 @@ def times(source: Source, column: str) -> pl.Series:
     if values.dtype in TEXTS:
         texts = values.cast(pl.String).str.strip_chars()
         if texts.cast(pl.Float64, strict=False).null_count() > texts.null_count():
-            moments = parsed(texts)
+            moments = parse_times(texts)
             source.refuse(column, moments.is_null() & texts.is_not_null(), complaint)
             return _within_reach(source, column, moments, MICROS)
     seconds = source.numbers(column, "use datetimes or epoch seconds")
@@ -120,7 +120,7 @@ def _too_large(value: Any) -> str:
     return f"{value!r} is too large for epoch seconds, it looks like milliseconds or finer; divide it, or use datetimes"
 
 
-def refuse_number(seconds: float) -> str | None:
+def number_complaint(seconds: float) -> str | None:
     """Why a number is no count of epoch seconds, or None."""
     if abs(seconds) > LARGEST_EPOCH_SECONDS:
         return _too_large(seconds)

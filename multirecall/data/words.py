@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data.features import Text
-from multirecall.data.letters import HAN, LETTER, MARK, SEPARATOR, UNSPACED, kinds, normalised
+from multirecall.data.letters import HAN, LETTER, MARK, SEPARATOR, UNSPACED, kinds, normalise
 from multirecall.kernels import Array, kernel
 
 LONGEST = 64
@@ -24,7 +24,7 @@ FNV_OFFSET, FNV_PRIME = 0xCBF29CE484222325 - 2**64, 0x100000001B3
 
 
 class Words(NamedTuple):
-    """The words of some texts, in the form of `letters.folded`.
+    """The words of some texts, in the form of `letters.fold_text`.
 
     A word is a run of letters and digits with their marks. Where a script puts no spaces between words, each two
     neighbouring characters of a run are a word, and a run of one character is one: so a word of several characters
@@ -45,10 +45,10 @@ class Words(NamedTuple):
     @classmethod
     def of(cls, texts: Text, *, single: bool = False) -> Self:
         """Split them; with `single`, each character of Han is a word as well, as it is in a search for it alone."""
-        plain = normalised(texts)
+        plain = normalise(texts)
         offsets, numbers, starts, stops, hashes = split(plain.offsets, plain.data, kinds(), single)
         spelt = [
-            _shortened(plain.data[start:stop].tobytes().decode(), hashed)
+            _shorten(plain.data[start:stop].tobytes().decode(), hashed)
             for start, stop, hashed in zip(starts, stops, hashes.tolist(), strict=True)
         ]
         distinct = sorted(set(spelt))
@@ -59,7 +59,7 @@ class Words(NamedTuple):
         return cls(distinct, in_order, offsets, places[numbers])
 
 
-def _shortened(word: str, hashed: int) -> str:
+def _shorten(word: str, hashed: int) -> str:
     return word if len(word) <= LONGEST else f"{word[:KEPT]}…{hashed:016x}"
 
 
@@ -135,7 +135,7 @@ def split(bounds: Array, data: Array, in_words: Array, single: bool) -> tuple[Ar
                     distinct[number] = start, stop, hashed
                     n_distinct += 1
                     if n_distinct == len(distinct):
-                        table, distinct = _doubled(distinct)
+                        table, distinct = _double_table(distinct)
                 numbers[n_words] = number
                 n_words += 1
             follows = begins
@@ -162,7 +162,7 @@ def _slot(table: Array, distinct: Array, data: Array, start: int, stop: int, has
 
 
 @kernel
-def _doubled(distinct: Array) -> tuple[Array, Array]:
+def _double_table(distinct: Array) -> tuple[Array, Array]:
     """A table with twice as many slots that holds the same words, and these with room for as many again."""
     n = len(distinct)
     table = np.full(4 * n, -1, np.int32)

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multirecall.data import Categorical, Feature, Numeric, Tags, Text
-from multirecall.data.times import MICROS, complaint, parsed, refuse_number
+from multirecall.data.times import MICROS, complaint, number_complaint, parse_times
 from multirecall.errors import IdTypeError, RequestError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,7 +81,7 @@ def span(feature: Numeric, field: str, value: Any, place: str) -> Span:
             number = float(plain)
         except OverflowError:
             number = math.inf
-        fault = refuse_number(number) if feature.kind == "datetime" and math.isfinite(number) else None
+        fault = number_complaint(number) if feature.kind == "datetime" and math.isfinite(number) else None
         if fault is not None:
             raise RequestError(f"{place}: field {field!r}: {fault}")
         if math.isfinite(number):
@@ -109,7 +109,7 @@ def wrong(place: str, field: str, feature: Feature, value: Any, remedy: str) -> 
 
 def _moments(feature: Numeric, field: str, value: str | date, place: str) -> Span:
     if isinstance(value, str):
-        micros = parsed(pl.Series([value]))[0]
+        micros = parse_times(pl.Series([value]))[0]
         if micros is None:
             raise RequestError(f"{place}: field {field!r} is of kind datetime: {complaint(value)}")
         start, is_day = micros / MICROS, DATE_ALONE.fullmatch(value) is not None

@@ -222,7 +222,7 @@ class Writer:
         self, blueprint: Blueprint, before: EngineState, missed: dict[int, list[Change]], refit: Future[None]
     ) -> None:
         try:
-            state = fitted(blueprint, before.data.refreshed(), SILENT)
+            state = fitted(blueprint, before.data.compact(), SILENT)
             warm_up(state)
             forgot = before.forgetting or before.forgot > 0
             reached, early = self._since(before.data_version, missed)

@@ -271,7 +271,7 @@ def _newest_of_each(data: Dataset, counts: NDArray[np.int64], name: str, seen: b
     left_out = counts + validation * (counts > 0)
     future = from_end <= counts[log.users]
     split = _split(name, data, from_end > left_out[log.users], seen, future)
-    return replace(split, asked=data.restricted(~future)) if validation else split
+    return replace(split, asked=data.filter_events(~future)) if validation else split
 
 
 def _split(
@@ -280,7 +280,7 @@ def _split(
     """The split that trains on the events marked in `past`; those in `future`, by default all others, are targets."""
     log = data.interactions
     future = ~past if future is None else future
-    train = data.restricted(past)
+    train = data.filter_events(past)
     pairs = log.users.astype(np.int64) * data.n_items + log.items
     concurrent = None
     if log.times is not None and train.now is not None:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.csr import taken_runs
+from multirecall.csr import take_runs
 from multirecall.kernels import Array, fast_kernel, kernel
 from multirecall.progress import Progress
 from multirecall.protocols import ThreadedConfig
@@ -169,7 +169,7 @@ def trained(
     model = SkipGram(counts, config, rng, planned=epochs * tokens.size)
     with progress.task(task, epochs) as advance:
         for _ in range(epochs):
-            bounds, places = taken_runs(offsets, rng.permutation(offsets.size - 1))
+            bounds, places = take_runs(offsets, rng.permutation(offsets.size - 1))
             model.train(tokens[places], bounds)
             advance(1)
     return model.vectors

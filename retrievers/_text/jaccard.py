@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.csr import offsets_of, taken_runs
+from multirecall.csr import offsets_of, take_runs
 from multirecall.kernels import Array, kernel
 from multirecall.sums import Sums
 
@@ -45,7 +45,7 @@ class SetIndex:
 
     def add_similar(self, items: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
         """Add `Σ_h weight_h · |T_h ∩ T_i| / |T_h ∪ T_i|` to each item `i` that shares a term with some `h`."""
-        offsets, places = taken_runs(self.set_offsets, items)
+        offsets, places = take_runs(self.set_offsets, items)
         self._add(offsets, self.set_terms[places], np.diff(offsets), weights, sums)
 
     def add_overlap(self, terms: NDArray[np.int32], size: int, weight: float, sums: Sums) -> None:

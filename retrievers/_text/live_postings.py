@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.csr import taken_runs
+from multirecall.csr import take_runs
 from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
 from multirecall.topk import ALL_ALLOWED, NO_ROWS, top_k
@@ -67,7 +67,7 @@ class LivePostings:
         rows[self.changed] = self.base.n_items + np.arange(self.changed.size)
         parts = self.base.profiles, self.overlay.profiles
         start = parts[0].offsets[-1]
-        offsets, places = taken_runs(np.concatenate([parts[0].offsets, start + parts[1].offsets[1:]]), rows)
+        offsets, places = take_runs(np.concatenate([parts[0].offsets, start + parts[1].offsets[1:]]), rows)
         return Postings.of_items(
             self.base.statistics,
             offsets,

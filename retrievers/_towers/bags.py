@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.csr import offsets_of, taken_runs
+from multirecall.csr import offsets_of, take_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +43,5 @@ class Bags:
 
     def take(self, rows: NDArray[np.integer]) -> Bags:
         """The bags of other rows; -1 gives an empty one."""
-        offsets, places = taken_runs(self.offsets, rows)
+        offsets, places = take_runs(self.offsets, rows)
         return Bags(offsets, self.tokens[places], self.weights[places])

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from multirecall.csr import taken_runs
+from multirecall.csr import take_runs
 
 from .bags import Bags
 from .config import TowerConfig
@@ -220,7 +220,7 @@ class TowerModel:
         n_users = min(-(-self.config.negatives.hard // HARD_PER_USER), len(users))
         chosen = np.sort(rng.choice(len(users), n_users, replace=False))
         scores = best_scores(users[torch.from_numpy(chosen).to(self.device)], mined)
-        offsets, places = taken_runs(batch.histories.offsets, chosen)
+        offsets, places = take_runs(batch.histories.offsets, chosen)
         own = np.append(np.repeat(np.arange(n_users), np.diff(offsets)), np.arange(n_users))
         left_out = np.append(batch.histories.items[places], batch.targets[chosen])
         scores[self._on_device(own), self._on_device(left_out).long()] = -torch.inf

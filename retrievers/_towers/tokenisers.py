@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.csr import offsets_of, taken_runs
+from multirecall.csr import offsets_of, take_runs
 from multirecall.data import Text
 from multirecall.data.words import FNV_PRIME, Words
 from multirecall.kernels import Array, kernel
@@ -45,7 +45,7 @@ def letter_tokens(texts: Text, n_buckets: int) -> Tokens:
     prime = np.uint64(FNV_PRIME)
     hashes = ((letters[starts] * prime ^ letters[starts + 1]) * prime ^ letters[starts + 2]) * prime
     buckets = (hashes % np.uint64(n_buckets)).astype(np.int32)
-    offsets, places = taken_runs(offsets_of(lengths), words.numbers)
+    offsets, places = take_runs(offsets_of(lengths), words.numbers)
     return offsets[words.offsets], buckets[places]
 
 
@@ -54,7 +54,7 @@ def word_and_letter_tokens(texts: Text, n_buckets: int) -> Tokens:
     parts = word_tokens(texts, n_buckets), letter_tokens(texts, n_buckets)
     n_texts = parts[0][0].size - 1
     both = np.concatenate([parts[0][0], parts[0][0][-1] + parts[1][0][1:]])
-    offsets, places = taken_runs(both, np.arange(2 * n_texts).reshape(2, n_texts).T.ravel())
+    offsets, places = take_runs(both, np.arange(2 * n_texts).reshape(2, n_texts).T.ravel())
     return offsets[::2], np.concatenate([tokens for _, tokens in parts])[places]
 
 

@@ -203,12 +203,12 @@ def test_any_sequence_of_changes_is_a_load_of_all_data(drawn: st.DataObject) -> 
             change = world.draw_change(drawn.draw, data)
             data = apply_change(data, Change.of_bytes(change.to_bytes())).data
             if drawn.draw(st.integers(0, 5), label="refreshed") == 5:
-                data = data.refreshed()
+                data = data.compact()
         assume(world.events and world.removed <= {*world.item_ids})
         fresh = world.loaded()
         assert_same_histories(data, fresh)
         assert_same_items(data, fresh, world.removed)
-        assert_same(data.refreshed(), fresh)
+        assert_same(data.compact(), fresh)
 
 
 LOG = pl.DataFrame({"user_id": [1, 1, 2], "item_id": ["a", "b", "a"], "timestamp": [10, 20, 30]})
@@ -291,7 +291,7 @@ def test_decay_moves_with_the_newest_event() -> None:
     assert (after.now, changes.fading, changes.weights.tolist()) == (50, 0.25, [1.0])
     assert after.history(0).weights.tolist() == [1 / 16, 1 / 8, 1.0]
     assert data.history(0).weights.tolist() == [1 / 4, 1 / 2]
-    past = after.restricted(np.array([True, True, False, False]))
+    past = after.filter_events(np.array([True, True, False, False]))
     assert past.interactions.weights.tolist() == [1 / 2, 1.0], "as of the newest event that is left"
 
 
@@ -343,7 +343,7 @@ def test_a_change_may_come_late(shop: Dataset) -> None:
     added = read_change(shop, "add_items", [{"item_id": "0", "price": 1}])
     for first in (gone, added):
         data = apply_change(shop, first).data
-        after = apply_change(data.refreshed(), update).data
+        after = apply_change(data.compact(), update).data
         assert after.items.values(after.items.ids.row("a"))["price"] == 7.0
         assert apply_change(after, gone).data.n_live == apply_change(after, gone).data.n_items - 1
 

@@ -220,10 +220,10 @@ def test_restricted_forgets_the_future() -> None:
     data = Dataset.from_frames(LOG, FEATURES)
     times = data.interactions.times
     assert times is not None
-    past = data.restricted(times < 30)
+    past = data.filter_events(times < 30)
     assert events(past) == [(1, "d"), (1, "a"), (2, "c")]
     assert past.items.ids.ids().tolist() == ["a", "b", "c", "d", "z"], "b is in the item table"
-    past = data.restricted(np.array([False, True, True, True]))
+    past = data.filter_events(np.array([False, True, True, True]))
     assert past.items.ids.ids().tolist() == ["a", "b", "c", "z"], "d was only in the log"
     assert past.items.values(3) == data.items.values(4)
     assert past.interactions.now == 30

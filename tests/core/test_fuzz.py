@@ -39,7 +39,7 @@ BREAKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "ids": ("multirecall.data.build.read_ids", lambda read: lambda *args: read(*args).reverse()),
     "kinds": ("multirecall.data.kinds.TEXT_SHARE_DISTINCT", lambda share: 2.0),
     "future": ("multirecall.data.horizon.GAP", lambda gap: 10**12),
-    "words": ("multirecall.data.letters.folded", lambda fold: lambda text: text.lower()),
+    "words": ("multirecall.data.letters.fold_text", lambda fold: lambda text: text.lower()),
     "filters": ("multirecall.engine.values.DAY_S", lambda seconds: seconds / 2),
 }
 

@@ -109,7 +109,7 @@ def test_order_is_that_of_exact_counts(
     path, events = path.with_changes(changes), [event for event in events if event["user_id"] not in gone]
     if events:
         assert data.now is not None
-        for known in (ranked(path), ranked(fitted(data, **params)), ranked(fitted(data.refreshed(), **params))):
+        for known in (ranked(path), ranked(fitted(data, **params)), ranked(fitted(data.compact(), **params))):
             assert_ranked_by(known, exact(events, data.now))
 
 
@@ -139,7 +139,7 @@ def test_an_event_of_2099_leaves_everything_as_it_was(in_data: bool) -> None:
     live = changes.data
     path = fitted(data, **params).with_changes(changes)
     refitted = fitted(dataset([*events, odd], 30.0 if in_data else None), **params)
-    for found in (ranked(path), ranked(refitted), ranked(fitted(live.refreshed(), **params))):
+    for found in (ranked(path), ranked(refitted), ranked(fitted(live.compact(), **params))):
         assert dict(found) == pytest.approx(before | {7: 1.0}), "the others unmoved, and this one counts as of today"
     changes = apply_change(
         live, read_change(live, "add_interactions", [{"user_id": 2, "item_id": 0, "timestamp": START + 930 * DAY}])
