@@ -11,7 +11,7 @@ import numpy as np
 from multirecall.kernels import Array, kernel
 from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.protocols import Fusion, PluginConfig
-from multirecall.validation import renamed
+from multirecall.validation import accept_former
 
 from ._merge import Merged, merge
 from ._windows import windows_of
@@ -20,7 +20,7 @@ from ._windows import windows_of
 class CascadeConfig(PluginConfig):
     """Settings of `cascade`."""
 
-    on_duplicate: Annotated[Literal["replace", "skip"], renamed({"refill": "replace"})] = "replace"
+    on_duplicate: Annotated[Literal["replace", "skip"], accept_former({"refill": "replace"})] = "replace"
     """What a path does about items that an earlier path has placed: `replace` goes on down its list until it
     has placed `quota` items of its own, `skip` looks at its first `quota` items only. Changes results."""
 

@@ -23,7 +23,7 @@ from multirecall.data.config import DataConfig
 from multirecall.errors import ConfigError
 from multirecall.plugins import GivenClass, import_class, is_bare
 from multirecall.storage import json_digest
-from multirecall.validation import Count, Positive, StrictModel, nearest, validated
+from multirecall.validation import Count, Positive, StrictModel, nearest, validate
 
 FALLBACK = "fallback"
 FUSED = "fused"
@@ -233,7 +233,7 @@ class EngineConfig(StrictModel):
             raise ConfigError(f"{file}: is not TOML: {fault}; save it as UTF-8") from None
         except (tomllib.TOMLDecodeError, RecursionError) as fault:
             raise ConfigError(f"{file}: is not TOML: {fault}") from None
-        return validated(cls, values, str(file))
+        return validate(cls, values, str(file))
 
 
 def _plugin_keys(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:

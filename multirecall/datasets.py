@@ -1,13 +1,13 @@
-"""A seeded interaction log of a made-up shop in which every recall path has something of its own to find.
+"""A seeded, synthetic interaction log of a shop, in which each kind of retriever finds something that others miss.
 
-Each item belongs to a *topic*, which shows in its category, tags and title, and to a *style*, which runs
-across the categories and hardly shows: only co-occurrence reveals it. A user follows two to four of these
-*interests*, in a mixture that drifts. A visit keeps to one interest, and one item leads to its companion (work
-for item-CF and sequences); new items arrive all the time and those who love their topic look for them (work
-for content); trends come and go in the world and in each country (work for popularity). Everything is drawn
-in bulk, without a loop over rows, items or users.
+Each item belongs to a *topic*, which shows in its category, tags and title, and to a *style*, which spans the
+categories and hardly shows in features: only co-occurrence reveals it. A user has two to four *interests* (topics or
+styles), whose shares drift over time. A visit keeps to one interest, and an item leads to its companion: signals for
+item-CF and sequences. New items arrive all the time, and users with an interest in their topic look for them: a
+signal for content. Trends come and go in the world and in each country: a signal for popularity. All draws are
+vectorised, without a loop over rows, items or users.
 
-Inside this module a time is an int64 number of seconds since 1970.
+Times in this module are int64 seconds since 1970.
 """
 
 import math
@@ -27,30 +27,31 @@ Rng = np.random.Generator
 _DAY = 86_400
 _OPENING = 1_704_067_200  # the log begins on 2024-01-01
 
-_ZIPF = 1.5  # exponent of appeal against rank; in the log about 0.9, as users divide among interests
-_TOPIC_SHARE = 0.5  # of what users are interested in; the rest are styles
-_VISIT_EVENTS = 4.0  # mean length of a visit
-_NOVELTY_SHARE = 0.4  # of events in a topic that go to its latest arrivals,
-_NOVELTY_WINDOW = 14 * _DAY  # which are those of so long before
-_TREND_SHARE = 0.07  # of events that follow a trend of the world,
-_LOCAL_SHARE = 0.06  # or one of the user's country;
-_TREND_EVERY = 2 * _DAY  # a new one rises so often,
-_TREND_LIFE = 10  # and holds out against so many later ones on average
-_COMPANION_SHARE = 0.25  # of events that may go on to the companion of the item before
-_REPEAT_SHARE = 0.4  # of consumables that the next visit opens with again
-_BUY_SHARE = 0.07  # of other events that are purchases
-_TURN_SHARE = 0.4  # of users that give up one interest for another some day
+# The parameters of the simulation, chosen so that each kind of retriever has a signal of its own.
+_ZIPF = 1.5  # exponent of an item's appeal by rank; about 0.9 in the log, since users divide among interests
+_TOPIC_SHARE = 0.5  # share of the interests that are topics; the others are styles
+_VISIT_EVENTS = 4.0  # mean number of events in a visit
+_NOVELTY_SHARE = 0.4  # share of the events of a topic that go to its latest arrivals
+_NOVELTY_WINDOW = 14 * _DAY  # seconds for which an item counts as a latest arrival
+_TREND_SHARE = 0.07  # share of events that follow a worldwide trend
+_LOCAL_SHARE = 0.06  # share of events that follow a trend of the user's country
+_TREND_EVERY = 2 * _DAY  # seconds between the starts of two trends
+_TREND_LIFE = 10  # mean number of later trends that start before a trend ends
+_COMPANION_SHARE = 0.25  # probability that an event goes to the companion of the item before
+_REPEAT_SHARE = 0.4  # probability that a visit opens with the consumable of the visit before
+_BUY_SHARE = 0.07  # share of the other events that are purchases
+_TURN_SHARE = 0.4  # share of users who replace one interest by another at some time
 
 
 class Log(NamedTuple):
-    """What a shop hands over: its event log and its two feature tables."""
+    """The data of a shop: its event log and its two feature tables."""
 
     interactions: pl.DataFrame
-    """user_id str, item_id str, timestamp datetime[us], event "view" or "buy"; in order of time."""
+    """user_id str, item_id str, timestamp datetime[us], event "view" or "buy"; sorted by time."""
     items: pl.DataFrame
-    """item_id str, category str, tags list[str], title str, price f64, arrival datetime[us]; by arrival."""
+    """item_id str, category str, tags list[str], title str, price f64, arrival datetime[us]; sorted by arrival."""
     users: pl.DataFrame
-    """user_id str, country str, age i64 with nulls; also users who never came."""
+    """user_id str, country str, age i64 with nulls; includes users without events."""
 
 
 class _Category(NamedTuple):
@@ -123,9 +124,12 @@ def generate(
     days: int = 180,
     seed: int = 7,
 ) -> Log:
-    """Draw exactly `n_interactions` events over `days` days; the same arguments give the same frames.
+    """Draw exactly `n_interactions` events over `days` days; equal arguments give equal frames.
 
-    Raises `ConfigError` for a size below 1. Peak memory is about 130 bytes an interaction.
+    Peak memory is about 130 bytes an interaction.
+
+    Raises:
+        ConfigError: a size is below 1.
     """
     sizes = {"n_users": n_users, "n_items": n_items, "n_interactions": n_interactions, "days": days}
     for name, value in sizes.items():
@@ -145,7 +149,7 @@ def generate(
 
 
 class _Shelves(NamedTuple):
-    """Items grouped by topic and again by style, a group an interest, each in order of arrival."""
+    """Items grouped by interest, that is once by topic and once by style, each group sorted by arrival."""
 
     item: Ints
     key: Ints  # group * span + arrival, ascending; span exceeds every time
@@ -153,14 +157,14 @@ class _Shelves(NamedTuple):
     span: int
 
     def window(self, group: Ints, since: Ints | int, until: Ints) -> tuple[Ints, Ints]:
-        """The slots [start, stop) of `group` that arrived in [since, until], or by `until` if none did."""
+        """The slots [start, stop) of `group` that arrived in [since, until]; if none did, all up to `until`."""
         opening = np.searchsorted(self.key, group * self.span)
         start = np.searchsorted(self.key, group * self.span + since)
         stop = np.searchsorted(self.key, group * self.span + until, side="right")
         return np.where(start < stop, start, opening), stop
 
     def pick(self, rng: Rng, start: Ints, stop: Ints) -> Ints:
-        """One item out of each [start, stop), in proportion to its appeal."""
+        """One item from each range [start, stop), with a probability proportional to its appeal."""
         low, high = self.reach[start], self.reach[stop]
         slot = np.searchsorted(self.reach, low + rng.random(len(low)) * (high - low), side="right") - 1
         return self.item[np.clip(slot, start, stop - 1)]
@@ -176,7 +180,7 @@ class _Catalogue(NamedTuple):
 
 
 def _draw_catalogue(rng: Rng, n_items: int, days: int) -> _Catalogue:
-    """60 % of the items are there at the opening, among them one of each interest; the others come evenly."""
+    """Draw items. 60 % exist at the opening, one of each interest among them; the others arrive evenly over time."""
     n_stock = math.ceil(0.6 * n_items)
     closing = _OPENING + days * _DAY
     stock = rng.integers(_OPENING - 365 * _DAY, _OPENING, n_stock)
@@ -196,14 +200,14 @@ def _draw_catalogue(rng: Rng, n_items: int, days: int) -> _Catalogue:
 
 
 def _draw_communities(rng: Rng, n: int, n_items: int) -> tuple[Floats, Ints]:
-    """The share (n,) of each of `n` communities and each item's community (n_items,): the first n differ."""
+    """The share (n,) of each community and each item's community (n_items,); the first `n` items cover all of them."""
     share = rng.lognormal(0.0, 0.5, n)
     share /= share.sum()
     return share, np.concatenate([np.arange(n), rng.choice(n, n_items - n, p=share)])
 
 
 def _draw_companions(rng: Rng, arrival: Ints, topic: Ints, shelves: _Shelves) -> Ints:
-    """Another item of the same topic that came before, or was there at the opening; itself if alone."""
+    """For each item another one of its topic that arrived before it or by the opening; itself if there is none."""
     slot = np.arange(len(topic))
     item = shelves.item[slot]
     start, stop = shelves.window(topic[item], 0, np.maximum(arrival[item], _OPENING))
@@ -220,8 +224,8 @@ class _Crowd(NamedTuple):
     activity: Floats  # probability that a visit is this user's
     country: Ints
     tastes: Ints  # (2, n_users, 4) interests before and after the turn
-    turn: Ints  # when the first interest may give way to another
-    mixture: Floats  # (2, n_users, 3) at the opening and at the end: running sums of 4 weights but the last
+    turn: Ints  # time from which the first interest is replaced by another, for some users
+    mixture: Floats  # (2, n_users, 3) at the opening and at the end: prefix sums of the weights of 4 interests
 
 
 def _draw_crowd(rng: Rng, n_users: int, demand: Floats, days: int) -> _Crowd:
@@ -239,7 +243,7 @@ def _draw_crowd(rng: Rng, n_users: int, demand: Floats, days: int) -> _Crowd:
 
 class _Visits(NamedTuple):
     user: Ints
-    begin: Ints  # a user's visits stand together, in order of time
+    begin: Ints  # sorted by user, then time
     interest: Ints
     first: Ints  # position of the first event
     of_event: Ints  # (n_interactions,) the visit of each event
@@ -247,7 +251,7 @@ class _Visits(NamedTuple):
 
 
 def _draw_visits(rng: Rng, n_interactions: int, crowd: _Crowd, days: int) -> _Visits:
-    """Visits of geometric length, begun between 6 and 22 h, with about a minute from event to event."""
+    """Draw visits of geometric length that begin between 6 and 22 h, with about a minute between events."""
     opens = rng.random(n_interactions) < 1 / _VISIT_EVENTS
     opens[0] = True
     first, of_event = np.flatnonzero(opens), np.cumsum(opens) - 1
@@ -262,7 +266,7 @@ def _draw_visits(rng: Rng, n_interactions: int, crowd: _Crowd, days: int) -> _Vi
 
 
 def _draw_interests(rng: Rng, user: Ints, begin: Ints, crowd: _Crowd, progress: Floats) -> Ints:
-    """The interest of each visit; a user's mixture goes evenly from the first to the last with `progress`."""
+    """The interest of each visit; with `progress` (0 to 1), a user's first mixture gives way evenly to the last."""
     late = (rng.random(len(user)) < progress).astype(np.int64)
     slot = (crowd.mixture[late, user] < rng.random((len(user), 1))).sum(axis=1)
     turned = (begin > crowd.turn[user]).astype(np.int64)
@@ -274,7 +278,7 @@ def _draw_interests(rng: Rng, user: Ints, begin: Ints, crowd: _Crowd, progress: 
 
 
 def _draw_events(rng: Rng, visits: _Visits, country: Ints, catalogue: _Catalogue) -> tuple[Ints, Bools]:
-    """The item of each event and whether it was bought."""
+    """The item of each event, and whether the event is a purchase."""
     item = _draw_by_interest(rng, visits, catalogue)
     _follow_trends(rng, item, visits, country, catalogue.arrival)
     repeated = _repeat_purchases(rng, item, visits, catalogue.topic)
@@ -283,7 +287,7 @@ def _draw_events(rng: Rng, visits: _Visits, country: Ints, catalogue: _Catalogue
 
 
 def _draw_by_interest(rng: Rng, visits: _Visits, catalogue: _Catalogue) -> Ints:
-    """An item of the visit's interest; in a topic often one of the latest arrivals."""
+    """The item of each event, drawn from the visit's interest; in a topic often one of the latest arrivals."""
     shelves = catalogue.shelves
     start, stop = shelves.window(visits.interest, 0, visits.begin)
     newest, _ = shelves.window(visits.interest, visits.begin - _NOVELTY_WINDOW, visits.begin)
@@ -294,7 +298,7 @@ def _draw_by_interest(rng: Rng, visits: _Visits, catalogue: _Catalogue) -> Ints:
 
 
 def _follow_trends(rng: Rng, item: Ints, visits: _Visits, country: Ints, arrival: Ints) -> None:
-    """Overwrite some events, whatever the user's taste, by what the world or the user's country is after then."""
+    """Overwrite some items, in place, by an item that is a trend at that time in the world or the user's country."""
     dawn = _OPENING - 30 * _DAY
     hits = _draw_hits(rng, arrival, np.arange(dawn, visits.begin.max() + 1, _TREND_EVERY))
     lot = rng.random(len(item))
@@ -307,13 +311,13 @@ def _follow_trends(rng: Rng, item: Ints, visits: _Visits, country: Ints, arrival
 
 
 def _draw_hits(rng: Rng, arrival: Ints, rise: Ints) -> Ints:
-    """The items (1 + n_countries, n_trends) that become a hit at the times `rise`: row 0 in the world."""
+    """The items (1 + n_countries, n_trends) that become a trend at the times `rise`; row 0 holds the worldwide ones."""
     n_arrived = np.searchsorted(arrival, np.maximum(rise, _OPENING), side="right")
     return rng.integers(0, n_arrived, (1 + len(_COUNTRIES), len(rise)))
 
 
 def _repeat_purchases(rng: Rng, item: Ints, visits: _Visits, topic: Ints) -> Bools:
-    """Let some visits open with the consumable that the user's last one opened with; say which events do."""
+    """Make some visits open with the consumable of the user's visit before, in place; return which events do, bool."""
     consumable = np.array([c.consumable for c in _CATEGORIES])
     before = item[visits.first[:-1]]
     again = consumable[topic[before] % len(_CATEGORIES)] & (visits.user[:-1] == visits.user[1:])
@@ -326,7 +330,7 @@ def _repeat_purchases(rng: Rng, item: Ints, visits: _Visits, topic: Ints) -> Boo
 
 
 def _follow_companions(rng: Rng, item: Ints, visits: _Visits, companion: Ints) -> None:
-    """Overwrite some events inside a visit by the companion of the item before."""
+    """Overwrite some items inside a visit, in place, by the companion of the item before."""
     follows = rng.random(len(item)) < _COMPANION_SHARE
     follows[visits.first] = False
     follows[1:] &= ~follows[:-1]
@@ -350,7 +354,7 @@ def _interaction_frame(
 
 
 def _item_frame(rng: Rng, catalogue: _Catalogue) -> pl.DataFrame:
-    """A topic shows in category, title and tags; a style only in a tag that 30 % of its items bear."""
+    """The item table. A topic shows in category, title and tags; a style only in a tag of 30 % of its items."""
     topic, n_items = catalogue.topic, len(catalogue.topic)
     kind = topic % len(_CATEGORIES)
     adjectives, style_tags = pl.Series(_ADJECTIVES.split()), pl.Series(_STYLE_TAGS.split())
@@ -373,7 +377,7 @@ def _item_frame(rng: Rng, catalogue: _Catalogue) -> pl.DataFrame:
 
 
 def _topic_words(rng: Rng, topic: Ints, lists: list[str], width: int) -> pl.Series:
-    """A word for each item out of the `width` that its topic took from its category's list."""
+    """A word for each item, one of the `width` words that its topic drew from the list of its category."""
     words = np.array([words.split() for words in lists])
     palette = rng.integers(0, words.shape[1], (topic.max() + 1, width))
     column = palette[topic, rng.integers(0, width, len(topic))]

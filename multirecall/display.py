@@ -1,4 +1,4 @@
-"""How values of ours are shown to people: numbers, counts, and tables in a notebook."""
+"""Values in the form that people read: numbers, counts, and tables in a notebook."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from html import escape
 
 
 def entries(n: int, what: str) -> str:
-    """`n` of something, with the noun in its number."""
+    """A count with its noun, in the singular or the plural: "1 item", "2,000 items"."""
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def short_number(value: float) -> str:
-    """A number in four significant digits at least, never cut."""
+    """A number with at least four significant digits, in scientific form where it is very small or large."""
     return f"{value:.4f}" if 1e-2 <= abs(value) < 1e6 or value == 0 else f"{value:.4g}"
 
 
 def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]], n: int) -> str:
-    """The first rows of `n` as an HTML table; every cell is escaped."""
+    """An HTML table of `rows`, the first of `n` in all; every cell is escaped."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     more = f"<p>{len(rows):,} of {n:,} shown</p>" if len(rows) < n else ""

@@ -1,4 +1,4 @@
-"""The errors that multirecall raises; every one names the place, the value and the remedy."""
+"""The errors that multirecall raises. Each message names the place, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ class ConfigError(MultirecallError):
 
 
 class DataError(MultirecallError):
-    """An interaction log or a feature table breaks a rule of its format."""
+    """An interaction log, a feature table or a live change breaks a rule of its format."""
 
 
 class IdTypeError(DataError):
-    """An id is neither of the vocabulary's type nor convertible to it without loss."""
+    """An id is not of the vocabulary's type (int or str), or no integer type holds all ids."""
 
 
 class CannotFit(DataError):  # noqa: N818
-    """A retriever cannot learn from these data here: they lack item features, say, or its library is not installed."""
+    """A retriever cannot learn: the data lack what it needs, such as item features, or a library is not installed."""
 
 
 class RequestError(MultirecallError):
-    """An argument of a request (user, k, exclude, where, …) is unusable."""
+    """An argument of a request (user, k, exclude, where, …) is invalid."""
 
 
 class NotFitted(MultirecallError):  # noqa: N818
-    """The engine was asked before `fit` or `load`, or after `close`."""
+    """The engine was used before `fit` or `load`, or after `close`."""
 
 
 class PathError(MultirecallError):
@@ -38,15 +38,15 @@ class PathError(MultirecallError):
 
 
 class PluginError(MultirecallError):
-    """A plug-in is unknown, broken, or claims a name that another one has."""
+    """A plug-in is unknown or broken, or has the name of another plug-in."""
 
 
 class UntrustedPlugin(PluginError):  # noqa: N818
-    """A bundle or a configuration names a class whose code the caller has not asked to run.
+    """A bundle or a configuration names a class to import, and the caller has not allowed its code to run.
 
     Attributes:
-        statement: what names it.
-        remedy: how the caller says that it may run.
+        statement: the first part of the message: where the class is named.
+        remedy: the second part of the message: how the caller allows the class.
         names: the classes, `module:Class`.
     """
 
@@ -59,8 +59,8 @@ class UntrustedPlugin(PluginError):  # noqa: N818
 
 
 class MissingExtra(MultirecallError):  # noqa: N818
-    """A library is not installed; the message names the extra of the package that brings it."""
+    """A library is not installed; the message names the extra of multirecall that installs it."""
 
 
 class BundleError(MultirecallError):
-    """A saved engine is missing, damaged, or of another format."""
+    """A saved engine is missing or damaged, or has another format."""

@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept, and what tells that they still are what the source says."""
+"""The cache of compiled kernels on disk, and the check that they still match their source."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLoca
 from numba.core.codegen import JITCPUCodegen
 
 FOLDER_VARIABLE = "MULTIRECALL_KERNELS"
-"""Environment variable: the folder that `multirecall warm` filled. It may be read-only."""
+"""Environment variable that names the folder that `multirecall warm` fills. The folder may be read-only."""
 
 PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, np.generic, np.dtype, type(None))
-"""Values whose `repr` tells them apart; as globals they are compiled in."""
+"""Types whose `repr` tells values apart. numba compiles global values of these types into the code as constants."""
 
 
 def source_digest(function: Callable[..., Any]) -> str:
-    """SHA-256, in hexadecimal, of the byte code of `function` and of all that it calls or takes as a constant."""
+    """SHA-256, in hexadecimal, of the byte code of `function`, of all functions it calls and all constants it uses."""
     digest = hashlib.sha256()
     for part in _parts(function, set()):
         digest.update(part)
@@ -50,7 +50,7 @@ def _parts(function: Callable[..., Any], seen: set[Any]) -> Iterator[bytes]:
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
-    """A function's code and that of the functions within it."""
+    """The code objects of a function and of the functions nested in it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -67,7 +67,7 @@ def _value_parts(value: Any, seen: set[Any]) -> Iterator[bytes]:
 
 
 class KernelFolder(_CacheLocator):
-    """numba's locator for the folder that `FOLDER_VARIABLE` names; files are found by module, wherever it stands."""
+    """numba's locator for the folder that `FOLDER_VARIABLE` names; files are found by module name, not by file path."""
 
     def __init__(self, folder: Path, function: FunctionType, file: Path) -> None:
         self._path = folder / function.__module__
@@ -76,7 +76,7 @@ class KernelFolder(_CacheLocator):
 
     @classmethod
     def from_function(cls, py_func: FunctionType, py_file: str) -> Self | None:
-        """The locator of a function, or None where no folder is named or the function has no source file."""
+        """The locator of a function; None where the variable is not set or the function has no source file."""
         folder = os.environ.get(FOLDER_VARIABLE)
         file = Path(py_file)
         return cls(Path(folder).resolve(), py_func, file) if folder and file.is_file() else None
@@ -86,7 +86,7 @@ class KernelFolder(_CacheLocator):
         return str(self._path)
 
     def get_source_stamp(self) -> str:
-        """See numba. A digest, since copying and images change the times of files."""
+        """See numba. A digest of the file, since copies and container images change the times of files."""
         return hashlib.sha256(self._file.read_bytes()).hexdigest()
 
     def get_disambiguator(self) -> str:
@@ -99,23 +99,23 @@ class _Files(CompileResultCacheImpl):
 
 
 class KernelCache(FunctionCache):
-    """numba's cache of a function, which also notices changes in what the function calls.
+    """numba's cache of a function, with a key that also covers the functions that it calls.
 
-    numba's own looks at the function's file alone, and so would go on with machine code into which an older callee of
-    another file, or an older constant, was compiled. Its key holds numba's version and the CPU.
+    numba's own cache looks only at the file of the function. It would reuse machine code into which an older callee
+    from another file, or an older constant, was compiled. The key also holds numba's version and the CPU.
     """
 
     _impl_class = _Files
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """See numba. What cannot be read is compiled."""
+        """See numba. An entry that cannot be read is a cache miss: the function is compiled."""
         try:
             return super().load_overload(sig, target_context)
         except OSError:
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """See numba. Where the folder cannot be written, the code stays in memory."""
+        """See numba. Where the folder cannot be written, the code stays in memory only."""
         with suppress(OSError):
             super().save_overload(sig, data)
 
@@ -124,7 +124,7 @@ class KernelCache(FunctionCache):
 
     @property
     def n_usable(self) -> int:
-        """How many signatures are kept that this process would load as they are."""
+        """The number of cached signatures that this process can load without compiling."""
         machine, source = JITCPUCodegen("multirecall").magic_tuple(), source_digest(self._py_func)
         with suppress(OSError):
             return sum(key[1] == machine and key[-1] == source for key in self._cache_file._load_index())
@@ -132,14 +132,14 @@ class KernelCache(FunctionCache):
 
 
 class CacheState(NamedTuple):
-    """How the compiled kernels of all modules imported so far are kept.
+    """The state of the kernel cache, over all modules imported so far.
 
     Attributes:
-        numba: its version.
+        numba: the version of numba.
         folder: the folder that `FOLDER_VARIABLE` names; None: beside each module, or in the user's cache folder.
-        writable: whether kernels that are compiled from now on are kept.
-        n_kernels: how many kernels there are.
-        n_kept: how many of them are kept compiled for this CPU and this source.
+        writable: whether newly compiled kernels can be cached.
+        n_kernels: the number of kernels.
+        n_kept: the number of kernels that are cached for this CPU and this source.
     """
 
     numba: str
@@ -154,7 +154,7 @@ _uncached: list[str] = []
 
 
 def attach(dispatcher: Any, function: Callable[..., Any]) -> None:
-    """Let a numba function be kept on disk where any folder serves; else it is compiled in each process."""
+    """Give a numba function a disk cache; where no folder can be used, each process compiles the function."""
     try:
         dispatcher._cache = KernelCache(function)
     except RuntimeError:
@@ -164,7 +164,7 @@ def attach(dispatcher: Any, function: Callable[..., Any]) -> None:
 
 
 def cache_state() -> CacheState:
-    """How the kernels imported so far are kept."""
+    """The state of the kernel cache, over all modules imported so far."""
     folder = os.environ.get(FOLDER_VARIABLE)
     kept = [cache for cache in _caches if cache.n_usable]
     paths = {Path(cache.cache_path) for cache in _caches}
@@ -178,7 +178,7 @@ def cache_state() -> CacheState:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether files can be made in `folder`, which need not exist yet."""
+    """Whether files can be created in `folder`, which need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return os.access(folder, os.W_OK)

@@ -1,4 +1,4 @@
-"""The decorator for compiled hot loops."""
+"""The decorators for compiled hot loops, and a prefetch for them."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from numpy.typing import NDArray
 from multirecall.kernel_cache import attach
 
 Array = NDArray[Any]
-"""An array whose dtype the kernel's docstring states."""
+"""A numpy array; the docstring of the kernel states its dtype."""
 
 LINE = 64
-"""Bytes of a cache line of the processors in common use."""
+"""Bytes of a cache line, as on x86-64 and most ARM servers. A wrong value costs speed only."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def kernel(function: F) -> F:
-    """Compile `function` with numba: GIL released, machine code kept on disk where a folder serves."""
-    return _compiled(function)
+    """Compile `function` with numba: the GIL is released, the machine code is cached on disk (see `KernelCache`)."""
+    return _compile(function)
 
 
 def fast_kernel(function: F) -> F:
     """A `kernel` whose sums may be reordered, so that they vectorise; NaN and infinity keep their meaning."""
-    return _compiled(function, fastmath={"reassoc", "contract", "nsz", "arcp"})
+    return _compile(function, fastmath={"reassoc", "contract", "nsz", "arcp"})
 
 
-def _compiled(function: F, **options: Any) -> F:
+def _compile(function: F, **options: Any) -> F:
     dispatcher = njit(nogil=True, **options)(function)
     attach(dispatcher, function)
     return cast(F, dispatcher)
 
 
-def _line_fetched(typing: Any, array: Any, place: Any) -> Any:
-    """LLVM's prefetch instruction for the cache line of `array[place]`: it will be read, and is to be kept."""
+def _prefetch_line(typing: Any, array: Any, place: Any) -> Any:
+    """Emit LLVM's prefetch instruction, for reading, into all cache levels, for the cache line of `array[place]`."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -52,14 +52,14 @@ def _line_fetched(typing: Any, array: Any, place: Any) -> Any:
     return types.void(array, types.intp), emit
 
 
-_fetch_line: Any = intrinsic(_line_fetched)
+_fetch_line: Any = intrinsic(_prefetch_line)
 
 
 @kernel
 def prefetch(array: Array, start: int, n_bytes: int) -> None:
-    """Ask for `array[start:]`, one-dimensional and contiguous, ahead of its use; nothing waits for it.
+    """Ask the processor to load `n_bytes` of `array[start:]`, one-dimensional and contiguous, into its cache.
 
-    A place beyond the array is allowed: it is a hint to the processor and never fails. Speed only.
+    The call does not wait and never fails, not even for a position beyond the array. It changes speed only.
     """
     for line in range(n_bytes // LINE):
         _fetch_line(array, start + line * (LINE // array.itemsize))

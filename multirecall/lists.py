@@ -13,7 +13,7 @@ from multirecall.csr import offsets_of, take_runs
 
 @dataclass(frozen=True, slots=True)
 class RankedList:
-    """What one path proposes to one user, best first.
+    """The items that one path proposes to one user, best first.
 
     Attributes:
         items: item rows, int32 (n,), unique.
@@ -31,7 +31,7 @@ class RankedList:
         return self if n >= self.items.size else RankedList(self.items[:n], self.scores[:n])
 
     def within(self, n: int) -> int:
-        """How many entries `head(n)` has."""
+        """The number of entries of `head(n)`."""
         return min(n, self.items.size)
 
     @staticmethod
@@ -61,8 +61,8 @@ class RankedBatch:
         part = slice(self.offsets[user], self.offsets[user + 1])
         return RankedList(self.items[part], self.scores[part])
 
-    def taken(self, users: NDArray[np.integer]) -> RankedBatch:
-        """The lists of some users, by their positions (n,)."""
+    def take(self, users: NDArray[np.integer]) -> RankedBatch:
+        """The lists of the users at the given positions (n,), in that order."""
         offsets, places = take_runs(self.offsets, users)
         return RankedBatch(offsets, self.items[places], self.scores[places])
 
@@ -72,28 +72,28 @@ class RankedBatch:
         entries = slice(offsets[0], offsets[-1])
         return RankedBatch(offsets - offsets[0], self.items[entries], self.scores[entries])
 
-    def kept(self, keep: NDArray[np.bool_]) -> RankedBatch:
-        """The lists without the entries that are not marked; `keep` stands beside `items`."""
-        return RankedBatch(_counted(keep, self.offsets), self.items[keep], self.scores[keep])
+    def keep(self, mask: NDArray[np.bool_]) -> RankedBatch:
+        """The lists with only the entries where `mask`, one value for each of `items`, is True."""
+        return RankedBatch(_masked_offsets(mask, self.offsets), self.items[mask], self.scores[mask])
 
     def heads(self, n: int) -> RankedBatch:
         """The first `n` entries of each list."""
         lengths = np.diff(self.offsets)
         if not lengths.size or lengths.max() <= n:
             return self
-        return self.kept(np.arange(self.items.size) - np.repeat(self.offsets[:-1], lengths) < n)
+        return self.keep(np.arange(self.items.size) - np.repeat(self.offsets[:-1], lengths) < n)
 
     def within(self, n: int) -> int:
-        """How many entries `heads(n)` has, over all lists."""
+        """The number of entries of `heads(n)`, over all lists."""
         return int(np.minimum(np.diff(self.offsets), n).sum())
 
-    def replaced(self, users: NDArray[np.integer], others: RankedBatch) -> RankedBatch:
-        """The lists with `others` in place of those of `users`, by their positions (n,)."""
-        return RankedBatch.joined([self, others]).taken(_replacing(len(self), users))
+    def replace(self, users: NDArray[np.integer], others: RankedBatch) -> RankedBatch:
+        """The lists, in which `others` replace those of the users at the given positions (n,)."""
+        return RankedBatch.concat([self, others]).take(_replacement_order(len(self), users))
 
     @staticmethod
     def from_lists(lists: Sequence[RankedList]) -> RankedBatch:
-        """Join lists, one for each user, in their order."""
+        """A batch of several lists, one for each user, in the order given."""
         if not lists:
             return RankedBatch.empty(0)
         return RankedBatch(
@@ -103,8 +103,8 @@ class RankedBatch:
         )
 
     @staticmethod
-    def joined(batches: Sequence[RankedBatch]) -> RankedBatch:
-        """One batch of all users of several batches, in their order."""
+    def concat(batches: Sequence[RankedBatch]) -> RankedBatch:
+        """One batch with the users of all batches, in the order of the batches."""
         return RankedBatch(
             offsets_of(np.concatenate([np.diff(batch.offsets) for batch in batches])),
             np.concatenate([batch.items for batch in batches]),
@@ -156,22 +156,22 @@ class FusedBatch:
         part = slice(self.offsets[user], self.offsets[user + 1])
         return FusedList(self.items[part], self.scores[part], self.ranks[part])
 
-    def taken(self, users: NDArray[np.integer]) -> FusedBatch:
-        """The lists of some users, by their positions (n,)."""
+    def take(self, users: NDArray[np.integer]) -> FusedBatch:
+        """The lists of the users at the given positions (n,), in that order."""
         offsets, places = take_runs(self.offsets, users)
         return FusedBatch(offsets, self.items[places], self.scores[places], self.ranks[places])
 
-    def kept(self, keep: NDArray[np.bool_]) -> FusedBatch:
-        """The lists without the candidates that are not marked; `keep` stands beside `items`."""
-        return FusedBatch(_counted(keep, self.offsets), self.items[keep], self.scores[keep], self.ranks[keep])
+    def keep(self, mask: NDArray[np.bool_]) -> FusedBatch:
+        """The lists with only the candidates where `mask`, one value for each of `items`, is True."""
+        return FusedBatch(_masked_offsets(mask, self.offsets), self.items[mask], self.scores[mask], self.ranks[mask])
 
-    def replaced(self, users: NDArray[np.integer], others: FusedBatch) -> FusedBatch:
-        """The lists with `others` in place of those of `users`, by their positions (n,)."""
-        return FusedBatch.joined([self, others]).taken(_replacing(len(self), users))
+    def replace(self, users: NDArray[np.integer], others: FusedBatch) -> FusedBatch:
+        """The lists, in which `others` replace those of the users at the given positions (n,)."""
+        return FusedBatch.concat([self, others]).take(_replacement_order(len(self), users))
 
     @staticmethod
     def from_lists(lists: Sequence[FusedList]) -> FusedBatch:
-        """Join lists, one for each user, in their order; at least one."""
+        """A batch of several lists, at least one, one for each user, in the order given."""
         return FusedBatch(
             offsets_of([len(fused) for fused in lists]),
             np.concatenate([fused.items for fused in lists]),
@@ -180,8 +180,8 @@ class FusedBatch:
         )
 
     @staticmethod
-    def joined(batches: Sequence[FusedBatch]) -> FusedBatch:
-        """One batch of all users of several batches, in their order."""
+    def concat(batches: Sequence[FusedBatch]) -> FusedBatch:
+        """One batch with the users of all batches, in the order of the batches."""
         return FusedBatch(
             offsets_of(np.concatenate([np.diff(batch.offsets) for batch in batches])),
             np.concatenate([batch.items for batch in batches]),
@@ -190,13 +190,13 @@ class FusedBatch:
         )
 
 
-def _counted(keep: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """CSR offsets once the entries that are not marked are gone."""
-    return offsets_of(keep.view(np.int8))[offsets]
+def _masked_offsets(mask: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The CSR offsets of the lists that remain when only the entries where `mask` is True are kept."""
+    return offsets_of(mask.view(np.int8))[offsets]
 
 
-def _replacing(n_users: int, users: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Positions that take, for `users`, what stands behind `n_users` lists, and for the others the lists themselves."""
+def _replacement_order(n_users: int, users: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The positions to take when the new lists of `users` stand behind `n_users` old ones: the new one if any."""
     source = np.arange(n_users)
     source[users] = n_users + np.arange(users.size)
     return source

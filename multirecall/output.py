@@ -1,4 +1,4 @@
-"""Whether a file or folder can be written, asked before the work that would be lost."""
+"""Checks, before long work begins, that its result can be written."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from multirecall.errors import RequestError
 
 
 def require_file(file: Path, place: str) -> None:
-    """Refuse a file that could not be written in the end; `place` begins the error.
+    """Check that `file` can be written; an error begins with `place`.
 
     Raises:
-        RequestError: its folder does not exist or cannot be written, or it is a folder or write-protected itself.
+        RequestError: the folder of the file does not exist or cannot be written, or `file` is a folder or
+            write-protected.
     """
     if not file.parent.is_dir():
-        raise RequestError(f"{place}: {file.parent} is no folder; make it, or name another file")
+        raise RequestError(f"{place}: {file.parent} is no folder; create it, or name another file")
     if file.is_dir():
         raise RequestError(f"{place}: {file} is a folder; name a file in it")
     _require_right(file if file.exists() else file.parent, file, place)
@@ -23,10 +24,10 @@ def require_file(file: Path, place: str) -> None:
 
 
 def require_folder(folder: Path, place: str) -> None:
-    """Refuse a folder that could not be made or written into in the end; `place` begins the error.
+    """Check that `folder` can be created or written into; an error begins with `place`.
 
     Raises:
-        RequestError: it is a file, or it, or the nearest folder above that exists, cannot be written.
+        RequestError: `folder` is a file, or the folder, or the nearest existing one above it, cannot be written.
     """
     nearest = folder
     while not nearest.exists() and nearest != nearest.parent:

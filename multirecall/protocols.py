@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 LIVE = frozenset({"interactions", "items", "removals"})
-"""What a retriever may name in its `live`."""
+"""The kinds of live change that a retriever may name in its `live`."""
 
 
 class PluginConfig(StrictModel):
-    """Base of a plug-in's `Config`: a pydantic model, immutable, unknown keys refused.
+    """Base of a plug-in's `Config`: a pydantic model, immutable, which refuses unknown keys.
 
-    A bundle holds every setting
-    that its paths were fitted with, so it can hold no secret: let a field take the name of an environment variable.
+    A bundle holds every setting that its paths were fitted with. So a setting must not be a secret: take the name of
+    an environment variable that holds the secret instead.
     """
 
     of_machine: ClassVar[frozenset[str]] = frozenset()
-    """Fields that depend on the machine and change speed only. A bundle does not hold them: they have their defaults
-    once it is loaded."""
+    """Fields that depend on the machine and change speed only. A bundle does not hold them; after a load they have
+    their defaults."""
 
 
 class ThreadedConfig(PluginConfig):
-    """Base of the `Config` of a plug-in that can work on several threads."""
+    """Base of the `Config` of a plug-in that can fit with several threads."""
 
     of_machine: ClassVar[frozenset[str]] = frozenset({"threads"})
 
@@ -45,7 +45,7 @@ class ThreadedConfig(PluginConfig):
 
 
 class Retriever(ABC):
-    """Proposes items for a user. Read-only after `fit` or `load`, so any number of threads may ask it."""
+    """Proposes items for a user. Read-only after `fit` or `load`, so that any number of threads may call it."""
 
     Config: ClassVar[type[PluginConfig]] = PluginConfig
 
@@ -53,12 +53,14 @@ class Retriever(ABC):
     """True: `retrieve` is bounded CPU work that never waits, and may run on the caller's thread."""
 
     filters: ClassVar[bool] = False
-    """True: it applies `query.exclude` and `query.allowed` itself. Otherwise the engine asks for wider windows."""
+    """True: `retrieve` applies `query.exclude` and `query.allowed` itself. False: the engine filters its lists and asks
+    for wider windows until enough items are left."""
 
     live: ClassVar[frozenset[str]] = frozenset()
-    """What it takes without a refit, of "interactions", "items" and "removals" (of events and users). A path that is
-    not live goes on as fitted: the engine shows it no item, user or history row that its fit did not have. One that
-    takes interactions and no removals goes on as it was, until a refit, once something is taken back."""
+    """The kinds of change that the retriever takes without a refit: "interactions", "items" and "removals" (of events
+    and users). A retriever that names none keeps serving as it was fitted: the engine passes it no item, user or
+    history row that its fit did not have. A retriever that names interactions but not removals takes no more changes
+    once an event is removed, until a refit."""
 
     def __init__(self, config: Any) -> None:
         """Take an instance of `Config`."""
@@ -69,7 +71,7 @@ class Retriever(ABC):
         """Learn from `data`; all randomness comes from `rng`.
 
         Raises:
-            CannotFit: the data lack what it needs.
+            CannotFit: the data lack what the retriever needs.
             MissingExtra: a library that only fitting needs is not installed.
         """
 
@@ -78,39 +80,41 @@ class Retriever(ABC):
         """At most `quota` items for one user, best first under the ordering rule of `topk`.
 
         Raises:
-            RequestError: the query cannot be answered, such as for a term of the wrong form. This path then reports
-                `failed` for this user alone, and the breaker does not count it; so with every `DataError`.
+            RequestError: the query cannot be answered, for instance because a term has the wrong form. The path is
+                then `failed` for this user alone, and the circuit breaker does not count the failure. The same holds
+                for a `DataError`.
         """
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
-        """The same for several users; item by item equal to `retrieve`."""
+        """The lists of several users, in the order of `queries`; each equals that of `retrieve`."""
         return RankedBatch.from_lists([self.retrieve(query, quota) for query in queries])
 
     def with_changes(self, changes: Changes) -> Self:
-        """A retriever that knows these changes as well; called after every one where `live` names anything.
+        """A copy of this retriever that also knows `changes`; called after each change if `live` is not empty.
 
-        It shares what did not change with this one, or is this one where nothing did; this one goes on answering as
-        before, in other threads too. From then on every row of `changes.data` may stand in a query. Items that were
-        removed need no care: the engine keeps them out through `query.allowed`. With "removals" in `live`, events that
-        `changes.taken` has and users that `changes.forgotten` has count for nothing any more.
+        The copy shares with this retriever what did not change; where nothing changed, return this retriever. This
+        retriever must keep answering as before, in other threads too. After the call, a query may hold any row of
+        `changes.data`. Removed items need no handling: the engine excludes them through `query.allowed`. If `live`
+        names "removals", the events in `changes.taken` and the users in `changes.forgotten` must not count any more.
 
         Raises:
-            DataError: it cannot take them. A change that is not acknowledged yet is then refused, and nothing changes;
-                from an older one on, as after any other exception, the path serves as before until a refit.
+            DataError: the retriever cannot take the changes. A change that is not acknowledged yet is then refused,
+                and nothing changes. If the change is already in the journal, or on any other exception, the path
+                serves as before until a refit.
         """
         raise TypeError(f"{type(self).__name__} takes no live changes: its `live` is empty")
 
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
-        """Item rows, int32 (n,) ascending, and a finite vector for each, float32 (n, dim); None: it has no vectors.
+        """Item rows, int32 (n,) ascending, and their vectors, finite float32 (n, dim); None: there are no vectors.
 
-        A retriever that compares items by vectors may say which, in the form in which it compares them; a vector of
-        zeros is near to nothing. Items that were removed need no care: `Engine.vectors` leaves them out.
+        A retriever that compares items by vectors returns those that it compares; a vector of zeros stands for an item
+        without neighbours. Removed items need no handling: `Engine.vectors` leaves them out.
         """
         return None
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write what `load` needs into `folder`, which exists. No pickle."""
+        """Write all that `load` needs into `folder`, which exists. Never use pickle."""
 
     @classmethod
     @abstractmethod
@@ -118,16 +122,17 @@ class Retriever(ABC):
         """The retriever that was saved into `folder`.
 
         Args:
-            config: an instance of `Config`, with the settings that it was fitted with.
-            folder: what `save` wrote. The engine has compared its files with the bundle's manifest.
-            data: what it serves, live changes included. A retriever whose model knows items and users by external id,
-                as that of another library or a remote service does, maps them to rows by `data.items.ids` and
-                `data.users.ids`. One that works on rows alone need not read it, nor save a copy of what it holds.
+            config: an instance of `Config`, with the settings of the fit.
+            folder: the folder that `save` wrote. The engine has compared its files with the bundle's manifest.
+            data: the data that the engine serves, live changes included. A retriever whose model knows items and users
+                by external id, such as that of another library or a remote service, maps them to rows with
+                `data.items.ids` and `data.users.ids`. A retriever that needs other parts of the data reads them here
+                instead of saving a copy.
         """
 
 
 class Fusion(ABC):
-    """Merges the ranked lists of several paths into one. It sees positions, never names, users or items."""
+    """Merges the ranked lists of several paths into one. A fusion knows paths by position only, not by name."""
 
     Config: ClassVar[type[PluginConfig]] = PluginConfig
 
@@ -136,7 +141,7 @@ class Fusion(ABC):
         self.config = config
 
     def windows(self, quotas: Sequence[int]) -> list[int]:
-        """How many items to ask of each path; its quota, unless the fusion can use more."""
+        """The number of items to ask of each path (its window): its quota, unless the fusion can use more."""
         return list(quotas)
 
     def fuse(self, lists: Sequence[RankedList], weights: Sequence[float], quotas: Sequence[int], k: int) -> FusedList:

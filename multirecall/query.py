@@ -1,4 +1,4 @@
-"""What a retriever sees of a request."""
+"""A request in the form that retrievers take."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Query:
 
     Attributes:
         user: row of the user, -1 when unknown.
-        history: item rows, int32 (n,), oldest first; an item stands as often as the user chose it.
+        history: item rows, int32 (n,), oldest first; an item occurs once for each time that the user chose it.
         weights: float32 (n,), the weight of each event of the history, ≥ 0.
         times: int64 (n,) epoch seconds, or None where they are not known.
-        ordered: whether the order of the history means anything; not so in a log without time or position.
+        ordered: whether the history is in order of time; False for a log without times or positions.
         features: user features by field name; a field without a value is absent.
         terms: see `User.terms`.
         exclude: sorted unique item rows, int32, that must not be returned.
-        allowed: bitmap over item rows of what may be returned, or None for every item.
+        allowed: bool (n_items,), the items that may be returned; None: all items.
         now: epoch seconds of the newest event in the data, or None without timestamps.
     """
 
@@ -48,18 +48,18 @@ class Query:
         return self.exclude, ALL_ALLOWED if self.allowed is None else self.allowed
 
     def eligible(self, items: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Which of `items` (rows, int32) may be returned."""
+        """Whether each of `items` (rows, int32 (n,)) may be returned, bool (n,)."""
         return _eligible(items, *self.filter)
 
 
 def eligible_in_lists(
     queries: Sequence[Query], offsets: NDArray[np.int64], items: NDArray[np.int32]
 ) -> NDArray[np.bool_]:
-    """Which items of several users may be returned, bool beside `items`.
+    """Whether each item of several users' lists may be returned, bool (n,), one for each of `items`.
 
     Args:
-        queries: one for each user, of one request: they share `allowed`.
-        offsets: int64 (n_users + 1,), where each user's items begin.
+        queries: one for each user, all of one request, so that they share `allowed`.
+        offsets: int64 (n_users + 1,), the CSR offsets of the users' lists.
         items: item rows, int32 (offsets[-1],).
     """
     if not queries:

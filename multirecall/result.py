@@ -1,4 +1,4 @@
-"""What the engine returns: fused candidates with their provenance, and how each path fared."""
+"""The engine's answers: fused candidates with their provenance, and the status of each path."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 State = Literal["ok", "late", "failed", "skipped"]
 
 REPR_ENTRIES = 3
-"""Candidates that a `repr` names."""
+"""Candidates that a `repr` shows."""
 
 HTML_ENTRIES = 20
-"""Rows of a table in a notebook."""
+"""Rows of a table shown in a notebook."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathStatus:
-    """How one path fared in a request.
+    """The status of one path in a request.
 
     Attributes:
-        state: `ok` (also when it found nothing), `late` (missed the deadline), `failed` (raised or returned
-            garbage) or `skipped` (not called, since it kept failing).
-        count: candidates that it contributed to the fusion, at most its quota; in a batch, over all users.
-        ms: wall time until its list was there, or until it was given up, in milliseconds.
-        detail: what went wrong, or None; in a batch that is `ok`, for which of its users.
+        state: `ok` (also when the path found nothing), `late` (it missed the deadline), `failed` (it raised, or
+            returned an invalid list) or `skipped` (it was not called, since it kept failing).
+        count: candidates that the path contributed to the fusion, at most its quota; in a batch, over all users.
+        ms: wall time until the path returned or was abandoned, in milliseconds.
+        detail: the fault, or None. A batch may be `ok` and yet have failed for some users; `detail` then names them.
     """
 
     state: State
@@ -65,12 +65,12 @@ class Candidates:
         scores: float64 (n,), falling.
         ranks: int32 (n, n_paths), 0-based rank in each path's list, -1 where the path did not propose it.
         paths: names of the columns of `ranks`.
-        status: how each configured path fared.
-        n_backfilled: how many candidates at the end are backfill, which no path proposed.
-        shortfall: how many of the `k` asked for are missing because the catalogue has no more.
-        known: whether the engine knows the user; a visitor, and an id that it has never seen, are not.
-        unknown_items: ids of the history and of `exclude` that the catalogue does not have, which were passed over.
-        first_rank: rank of the first candidate here among all of the answer; above 0 in a slice only.
+        status: the status of each configured path.
+        n_backfilled: the number of candidates at the end that are backfill, which no path proposed.
+        shortfall: the number of candidates, of the `k` asked for, that are missing because the catalogue has no more.
+        known: whether the engine knows the user; False for a visitor and for an id that the engine has never seen.
+        unknown_items: ids of the history and of `exclude` that the catalogue lacks; they were ignored.
+        first_rank: the rank of the first candidate in the whole answer; above 0 only in a slice.
     """
 
     ids: NDArray[Any]
@@ -122,7 +122,7 @@ class Candidates:
         return _frame({"item_id": pl.Series(self.ids), "score": self.scores}, self._rank(), self.paths, self.ranks)
 
     def to_pandas(self) -> pd.DataFrame:
-        """The same as a pandas frame, whose ranks are nullable integers; needs pandas."""
+        """As `to_polars`, but a pandas frame, whose ranks are nullable integers; needs pandas."""
         return _as_pandas(self.to_polars())
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,14 +179,15 @@ class CandidateBatch:
 
     Attributes:
         user_ids: external user ids (n_users,), None for a visitor.
-        user_dtype: dtype of the user ids that the engine knows.
-        catalogue: the item ids by row.
+        user_dtype: dtype of the engine's user ids.
+        catalogue: the item ids and their rows.
         offsets: int64 (n_users + 1,): the list of user `u` is `offsets[u]:offsets[u + 1]`.
         items: item rows, int32 (n,).
         scores, ranks, paths, status: as in `Candidates`, over all users.
-        n_backfilled: int64 (n_users,).
-        shortfall: int64 (n_users,).
-        known: bool (n_users,); `unknown_items`: for each user. Both as in `Candidates`.
+        n_backfilled: int64 (n_users,), as in `Candidates`.
+        shortfall: int64 (n_users,), as in `Candidates`.
+        known: bool (n_users,), as in `Candidates`.
+        unknown_items: a tuple of ids for each user, as in `Candidates`.
     """
 
     user_ids: tuple[Id | None, ...]
@@ -246,7 +247,7 @@ class CandidateBatch:
     def to_polars(self) -> pl.DataFrame:
         """A frame with `user_id, item_id, score, rank` and a column `rank_<path>` for each path.
 
-        Ranks are 0-based; a path that did not propose the item has null.
+        Ranks are 0-based; the rank of a path that did not propose the item is null.
         """
         lengths = np.diff(self.offsets)
         columns: dict[str, Any] = {
@@ -258,7 +259,7 @@ class CandidateBatch:
         return _frame(columns, rank, self.paths, self.ranks)
 
     def to_pandas(self) -> pd.DataFrame:
-        """The same as a pandas frame, whose ranks are nullable integers; needs pandas."""
+        """As `to_polars`, but a pandas frame, whose ranks are nullable integers; needs pandas."""
         return _as_pandas(self.to_polars())
 
     def __repr__(self) -> str:
@@ -277,7 +278,7 @@ class CandidateBatch:
 
     def _slice(self, users: slice) -> CandidateBatch:
         places = np.arange(len(self))[users]
-        part = FusedBatch(self.offsets, self.items, self.scores, self.ranks).taken(places)
+        part = FusedBatch(self.offsets, self.items, self.scores, self.ranks).take(places)
         return replace(
             self,
             user_ids=self.user_ids[users],
@@ -292,7 +293,7 @@ class CandidateBatch:
         )
 
     def _item_ids(self) -> pl.Series:
-        """The item ids as a column; each id is brought into polars once, since that takes long for text."""
+        """The item ids as a column; each distinct id is converted once, since converting text is slow."""
         import polars as pl
 
         occurs = np.zeros(len(self.catalogue), np.bool_)
@@ -338,13 +339,13 @@ def _as_pandas(frame: pl.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class PathExplanation:
-    """What one path has to say about one item.
+    """The rank and score of one item in one path.
 
     Attributes:
         rank: 0-based rank in the path's list, or None.
         score: the path's raw score, or None.
-        normalised: the fused score that the path alone would give at weight 1, or None; in `rrf` and
-            `weighted_sum` the fused score is the sum of these times the weights.
+        normalised: the fused score that the path alone would give at weight 1, or None. In `rrf` and
+            `weighted_sum`, the fused score is the sum of these, each times the weight of its path.
         reason: why the path does not propose the item, or None where it does.
     """
 
@@ -356,14 +357,14 @@ class PathExplanation:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why an item stands where it does for a user.
+    """Why an item has its rank for a user, or none.
 
     Attributes:
         item_id: the item.
-        rank: 0-based rank among the candidates asked for, or None when it is not among them.
+        rank: 0-based rank among the candidates asked for; None where the item is not among them.
         score: fused score, or None.
-        reason: why it is not among the fused candidates, or None.
-        paths: what each path says.
+        reason: why the item is not among the fused candidates; None where it is.
+        paths: the rank and score of the item in each path.
     """
 
     item_id: Id

@@ -1,6 +1,6 @@
-"""The best of many candidates by counting digits of keys, and bounds that leave few to look at.
+"""Selection of the best of many candidates by a radix sort of keys, and lower bounds that leave few to sort.
 
-A key orders candidates by the ordering rule of `topk`.
+A key is an integer that orders candidates by the ordering rule of `topk`.
 """
 
 from __future__ import annotations
@@ -10,32 +10,33 @@ import numpy as np
 from multirecall.kernels import Array, kernel
 
 DIGIT_BITS = 12
-"""Bits of a key that `best_keys` counts at a time: 4,096 counters stay in the first cache."""
+"""Bits of the digit that `best_keys` counts in one pass. 4,096 counters of 4 bytes fit in the first-level cache."""
 
 SLACK = 64
-"""Keys more than asked for that `best_keys` would rather sort than go over once more."""
+"""Surplus keys that `best_keys` sorts along with the `k` best: sorting these few costs less than another pass."""
 
 BLOCK = 8
-"""Scores whose maximum is taken together."""
+"""Scores in a block: 8 float32 values are one vector register of 256 bits."""
 
 STEP_BITS = 18
-"""Bits of a float32 that a bound on the best does without: scores in one step differ by 3 % at most."""
+"""Low bits of a float32 that a lower bound ignores: scores that differ only in these differ by at most 3 %."""
 
 STEPS = 1024
-"""Steps below the highest score in which a bound is looked for: 32 octaves."""
+"""Steps of `2**STEP_BITS` in which a lower bound is searched for, from the highest score down: 32 powers of two."""
 
 FINITE = np.int32(0x7F800000)
-"""The bits of a float32 above 0 and finite, read as int32, lie between 0 and this; so they order as it does."""
+"""The bits of infinity. Those of a positive finite float32, read as int32, lie between 0 and this, in score order."""
 
 SIGN = np.int64(-(2**63))
-"""Flips the sign bit of a key, so that its digits order it."""
+"""Mask that flips the sign bit of a key, so that its digits, read as an unsigned number, order it."""
 
 
 @kernel
 def key_of(bits: int, item: int) -> int:
-    """A number, int64, that is the larger the earlier a candidate stands: the ordering rule for `best_keys`.
+    """The sort key of a candidate, int64: a larger key stands earlier under the ordering rule.
 
-    `bits` are those of its score, float32 read as int32: finite, and not -0.0, which would not tie with 0.0.
+    `bits` are the bits of its float32 score, read as int32. The score is finite, and not -0.0, since that would not
+    tie with 0.0.
     """
     ordered = np.int64(bits) ^ ((np.int64(bits) >> 31) & 0x7FFFFFFF)
     return int((ordered << 32) | (0x7FFFFFFF - item))
@@ -43,10 +44,11 @@ def key_of(bits: int, item: int) -> int:
 
 @kernel
 def best_keys(keys: Array, k: int) -> Array:
-    """The `k` largest of `keys`, int64 (n,), distinct, in falling order; `keys` is used as scratch memory.
+    """The `k` largest of `keys`, int64 (n,), distinct, in descending order. Overwrites `keys`.
 
-    Digits of the keys, the highest first, are counted to tell which keys are surely among the best; those that
-    share the digit on the edge are looked at again by their next one. A heap would pay for each key that enters.
+    A radix select: each pass counts one digit of the keys, the highest digit first. Keys whose digit lies above that
+    of the k-th largest are chosen; keys that share its digit go on to the next pass. A heap costs more, since it pays
+    for each key that enters.
     """
     size = keys.size
     chosen = np.empty(min(k + SLACK, size), np.int64)
@@ -73,12 +75,12 @@ def best_keys(keys: Array, k: int) -> Array:
             n_on_edge += digit == edge
         size = n_on_edge
     chosen[n_chosen : n_chosen + size] = keys[:size]
-    return _falling(chosen[: n_chosen + size])[:k]
+    return _sort_descending(chosen[: n_chosen + size])[:k]
 
 
 @kernel
 def candidates_of(keys: Array) -> tuple[Array, Array]:
-    """The items, int32, and scores, float32, that `key_of` made `keys` of."""
+    """The items, int32, and the scores, float32, of `keys`: the inverse of `key_of`."""
     items = np.empty(keys.size, np.int32)
     bits = np.empty(keys.size, np.int32)
     for position in range(keys.size):
@@ -89,10 +91,15 @@ def candidates_of(keys: Array) -> tuple[Array, Array]:
 
 
 @kernel
-def reached_by(peaks: Array, k: int) -> int:
-    """What at least `k` of the bits reach whose `block_peaks` are given, so that the `k` best do.
+def kth_lower_bound(peaks: Array, k: int) -> int:
+    """A lower bound of the k-th largest score, as bits of a float32 read as int32.
 
-    1 where fewer than that are known to.
+    Args:
+        peaks: the `block_peaks` of the scores.
+        k: the rank.
+
+    Returns:
+        A number ≥ 1 that the bits of the `k` best scores reach; 1 where the peaks show fewer than `k` such scores.
     """
     while peaks.size >= BLOCK * max(k, 1):
         peaks = block_peaks(peaks)
@@ -109,8 +116,11 @@ def reached_by(peaks: Array, k: int) -> int:
 
 
 @kernel
-def reaching(bits: Array, peaks: Array, least: int) -> Array:
-    """Where `bits`, whose `block_peaks` are given, are finite and `least` > 0 or more: places, int32, ascending."""
+def find_at_least(bits: Array, peaks: Array, least: int) -> Array:
+    """The positions, int32 ascending, of the finite scores whose bits are at least `least`, which is above 0.
+
+    `bits` are those of float32 scores, read as int32 (n,), and `peaks` their `block_peaks`.
+    """
     blocks = np.empty(peaks.size, np.int32)
     n_blocks = 0
     for block in range(peaks.size):
@@ -127,9 +137,9 @@ def reaching(bits: Array, peaks: Array, least: int) -> Array:
 
 @kernel
 def block_peaks(bits: Array) -> Array:
-    """The largest of each `BLOCK` of `bits` that are above 0 and below `FINITE`, int32, or 0.
+    """The largest positive finite score of each block of `BLOCK`, as bits, int32 (n_blocks,); 0 where a block has none.
 
-    `bits` are those of float32 scores, read as int32 (n,); what is not above 0 and finite does not count.
+    `bits` are those of float32 scores, read as int32 (n,).
     """
     peaks = np.zeros((bits.size + BLOCK - 1) // BLOCK, np.int32)
     for block in range(bits.size // BLOCK):
@@ -144,12 +154,13 @@ def block_peaks(bits: Array) -> Array:
 
 @kernel
 def _digit(key: int, shift: int) -> int:
+    """The digit of `DIGIT_BITS` bits of a key that begins at bit `shift`."""
     return int(((key ^ SIGN) >> max(shift, 0)) & ((1 << DIGIT_BITS) - 1))
 
 
 @kernel
-def _falling(keys: Array) -> Array:
-    """`keys` in falling order: sorted by one byte after the other, the lowest first; shared bytes are skipped."""
+def _sort_descending(keys: Array) -> Array:
+    """`keys` in descending order, by a radix sort from the lowest byte up; a byte that all keys share is skipped."""
     spare = np.empty_like(keys)
     counts = np.empty(256, np.int64)
     varying = np.int64(0)

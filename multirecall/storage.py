@@ -1,4 +1,4 @@
-"""Arrays and JSON on disk, and the manifest that proves them whole. No pickle anywhere."""
+"""Arrays and JSON on disk, and the manifest of checksums that shows damage to them. No pickle anywhere."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 
 def write_component(folder: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
-    """Write `arrays` as `<name>.npy` and `meta` as JSON into `folder`, which is made.
+    """Write each array as `<name>.npy`, and `meta` as JSON, into `folder`, which is created if missing.
 
     Raises:
-        BundleError: an array holds something else than numbers, booleans or text.
+        BundleError: an array holds something other than numbers, booleans or text.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in arrays.items():
@@ -46,12 +46,13 @@ def write_component(folder: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapp
 
 
 def read_component(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """What `write_component` wrote; the arrays are memory-mapped, and what is written to them stays in memory.
+    """The arrays and the meta data that `write_component` wrote.
 
-    Copy-on-write, since kernels would be compiled anew for arrays that are marked read-only.
+    The arrays are memory-mapped copy-on-write: changes to them stay in memory and never reach the files. A read-only
+    map would make numba compile each kernel a second time.
 
     Raises:
-        BundleError: a file is missing or not what its name says.
+        BundleError: a file is missing, or its content does not match its name.
     """
     meta = read_json(folder / META)
     return {file.stem: _map(file) for file in sorted(folder.glob("*.npy"))}, meta
@@ -66,7 +67,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        BundleError: the file is missing or holds something else.
+        BundleError: the file is missing or holds no JSON object.
     """
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
@@ -88,7 +89,7 @@ def write_manifest(folder: Path, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Write and return a manifest: `payload`, the length and SHA-256 of every file below `folder`, and its own SHA-256.
 
     Raises:
-        BundleError: the folder holds links or the like.
+        BundleError: the folder holds a link or another thing that is neither a file nor a folder.
     """
     names = [name for name in _plain_files(folder) if name != MANIFEST]
     entries = _in_parallel(lambda name: _entry(folder / name), names)
@@ -99,7 +100,7 @@ def write_manifest(folder: Path, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of `folder`, compared with its own SHA-256; its files are not looked at.
+    """The manifest of `folder`, after it was compared with its own SHA-256; the files that it lists are not read.
 
     Raises:
         BundleError: the manifest is missing or damaged.
@@ -115,11 +116,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def verified_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of `folder`, after every file has been compared with it, several at a time.
+def verify_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of `folder`, after every file in the folder was compared with it, several files in parallel.
 
     Raises:
-        BundleError: names the files that are missing, differ, cannot be read, or are not listed.
+        BundleError: files are missing, differ, cannot be read or are not listed; the error names them.
     """
     manifest = read_manifest(folder)
     faults = _faults(folder, manifest["files"])
@@ -144,7 +145,7 @@ def sync_one(path: Path) -> None:
 
 
 def _plain_files(folder: Path) -> list[str]:
-    """The files below `folder` by their path in it, sorted; links are not followed but refused."""
+    """The relative paths of all files below `folder`, sorted; a link is refused, never followed."""
     found, pending = [], [folder]
     while pending:
         with os.scandir(pending.pop()) as entries:
@@ -155,7 +156,7 @@ def _plain_files(folder: Path) -> list[str]:
                 elif entry.is_file(follow_symlinks=False):
                     found.append(path.relative_to(folder).as_posix())
                 else:
-                    raise BundleError(f"{path}: is neither a file nor a folder; take it away or restore it from a copy")
+                    raise BundleError(f"{path}: is neither a file nor a folder; remove it or restore it from a copy")
     return sorted(found)
 
 
@@ -164,7 +165,7 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _faults(folder: Path, listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What is wrong with the files below `folder`; only files found there are opened, whatever the list says."""
+    """The faults of the files below `folder`; only files found there are opened, whatever the manifest lists."""
     try:
         found = [name for name in _plain_files(folder) if name != MANIFEST]
     except OSError as fault:
@@ -195,13 +196,13 @@ def _sha256(file: Path) -> str:
 
 
 def _in_parallel(work: Callable[[str], T], names: Sequence[str]) -> list[T]:
-    """`work` on each name, on all cores, since hashing releases the GIL."""
+    """The results of `work` on each name, computed by up to 8 threads; hashing releases the GIL."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         return list(pool.map(work, names))
 
 
 def _map(file: Path) -> NDArray[Any]:
-    """An npy file as a memory map; its header is read as numpy writes it and never evaluated."""
+    """A memory map of an npy file. Its header is matched against the form that numpy writes, never evaluated."""
     try:
         with file.open("rb") as stream:
             start = stream.read(_NPY_START_BYTES)
@@ -210,13 +211,13 @@ def _map(file: Path) -> NDArray[Any]:
             header = stream.read(int.from_bytes(start[-2:], "little"))
             found = _NPY_HEADER.fullmatch(header)
             if found is None:
-                raise ValueError("its header is none of plain numbers or text")
+                raise ValueError("its header does not describe plain numbers or text")
             dtype = np.dtype(found[1].decode())
             shape = tuple(int(size) for size in found[3].split(b",") if size.strip())
             offset = stream.tell()
             expected, size = offset + math.prod(shape) * dtype.itemsize, file.stat().st_size
             if dtype.kind not in NPY_KINDS or dtype.itemsize == 0 or expected != size:
-                raise ValueError(f"it has {size} bytes, and a header of {dtype} {shape}")
+                raise ValueError(f"it has {size} bytes, which its header of {dtype} {shape} does not explain")
             order: Literal["F", "C"] = "F" if found[2] == b"True" else "C"
             return np.asarray(np.memmap(stream, dtype, "c", offset, shape, order))
     except (OSError, ValueError, TypeError, OverflowError) as fault:

@@ -1,4 +1,4 @@
-"""Sums of scores by item, without memory to allocate: for retrievers that add up over a history."""
+"""An accumulator of scores by item that allocates no memory: for retrievers that add up over a history."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedList
 from multirecall.query import Query
-from multirecall.selection import FINITE, best_keys, block_peaks, candidates_of, key_of, reached_by, reaching
+from multirecall.selection import FINITE, best_keys, block_peaks, candidates_of, find_at_least, key_of, kth_lower_bound
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 ENTRIES_TO_SCAN = 4
-"""A query that reads more entries than a quarter of the columns goes over all columns at the end."""
+"""A query that reads more entries than this share (1 / 4) of the columns scans all columns at the end."""
 
 _scratch = threading.local()
 
 
 class Sums:
-    """Adds up scores by item, and gives the best: for a retriever whose score is a sum over the history.
+    """Adds up scores by item and selects the best: for a retriever whose score is a sum over the history.
 
     ```python
     sums = Sums(n_items)
@@ -29,18 +29,18 @@ class Sums:
     return sums.top_for(query, quota)
     ```
 
-    The totals stand in memory that the calling thread keeps, so that a request allocates and clears nothing. `top`,
-    `top_for`, `top_among` and `release` give the memory back with all totals 0; call one of them, once, on the thread
-    that made the sums. A second `Sums` that begins before has memory of its own.
+    The totals use memory that the calling thread keeps, so that a request allocates and clears nothing. `top`,
+    `top_for`, `top_among` and `release` set all totals to 0 and give the memory back. Call exactly one of them, once,
+    on the thread that made the sums. A `Sums` that begins while another holds the memory allocates its own.
 
-    While few columns are touched it remembers which; once a query reads many entries it goes over all columns
-    at the end instead (`size` -1), which is faster then.
+    The accumulator records the columns that it touches as long as they are few. Once a query has read many entries,
+    it scans all columns at the end instead (`size` is -1), which is faster then.
 
     Attributes:
-        totals: float32, the sum of each column.
-        touched: int32, the columns with a sum other than 0 in its first `size` entries; one whose sum was 0 again
-            in between stands there twice.
-        size: entries of `touched`, -1 when they are no longer kept.
+        totals: float32 (n_columns,), the sum of each column.
+        touched: int32; its first `size` entries are the columns whose sum is not 0. A column whose sum returned to 0
+            in between may occur twice.
+        size: the number of recorded columns, -1 when they are no longer recorded.
     """
 
     __slots__ = ("size", "totals", "touched")
@@ -56,21 +56,21 @@ class Sums:
         self.size = 0
 
     def add(self, columns: NDArray[np.int32], weights: NDArray[np.float32]) -> None:
-        """Add to each column its weight, ≥ 0; a column may stand there several times. Newer columns are passed over."""
+        """Add to each column its weight, ≥ 0; columns may repeat, and those ≥ `n_columns` are ignored. In place."""
         self.size = _add_each(columns, weights, self.totals, self.touched, self.size)
 
     def top(self, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The best `k` columns with a sum above 0, under the ordering rule, and their sums."""
+        """The best `k` columns with a sum above 0, int32 under the ordering rule, and their sums, float32."""
         return self.top_among(k, NO_ROWS, ALL_ALLOWED)
 
     def top_for(self, query: Query, quota: int) -> RankedList:
-        """The best `quota` columns that the query's filter lets pass; columns are item rows."""
+        """The best `quota` items that pass the query's filter; columns are item rows."""
         return RankedList(*self.top_among(quota, *query.filter))
 
     def top_among(
         self, k: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The same among the columns that are absent from `exclude` (sorted) and set in `allowed` (bitmap)."""
+        """As `top`, among the columns that are absent from `exclude` (sorted) and set in `allowed` (bitmap)."""
         if self.size < 0:
             found: tuple[NDArray[np.int32], NDArray[np.float32]] = _take_all(self.totals, k, exclude, allowed)
         else:
@@ -79,7 +79,7 @@ class Sums:
         return found
 
     def release(self) -> None:
-        """Let the thread use the scratch memory again; all `totals` are 0."""
+        """Give the scratch memory back to the thread; all `totals` must be 0."""
         _scratch.in_use = False
 
 
@@ -120,7 +120,7 @@ def _take_touched(
 
 @kernel
 def _take_all(totals: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
-    """The best of all columns, found among those that reach what `k` of them are known to reach."""
+    """The best of all columns, selected from those that reach a lower bound of the k-th largest sum."""
     for column in exclude:
         if column < totals.size:
             totals[column] = 0.0
@@ -129,7 +129,7 @@ def _take_all(totals: Array, k: int, exclude: Array, allowed: Array) -> tuple[Ar
         for column in range(bits.size):
             bits[column] = bits[column] if allowed[column] else 0
     peaks = block_peaks(bits)
-    places = reaching(bits, peaks, reached_by(peaks, k))
+    places = find_at_least(bits, peaks, kth_lower_bound(peaks, k))
     keys = np.empty(places.size, np.int64)
     for position in range(places.size):
         keys[position] = key_of(bits[places[position]], places[position])

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from multirecall.kernels import Array, kernel
 
 NO_ROWS: NDArray[np.int32] = np.empty(0, np.int32)
-"""Stands for "nothing is excluded" where a kernel takes sorted item rows."""
+"""Passed to a kernel that takes sorted item rows to exclude: nothing is excluded."""
 
 ALL_ALLOWED: NDArray[np.bool_] = np.empty(0, np.bool_)
-"""Stands for "every item is allowed" where a kernel takes a bitmap over item rows."""
+"""Passed to a kernel that takes a bitmap over item rows: every item is allowed."""
 
 MARK_WORDS = 64
-"""Words of 64 bits in which rows leave their marks: a few hundred rows set a few of these 4,096 bits in a hundred."""
+"""Words of 64 bits in the filter of `marks_of`: a few hundred rows set about 5 % of its 4,096 bits."""
 
 
 @kernel
@@ -28,7 +28,10 @@ def precedes(score_a: float, item_a: int, score_b: float, item_b: int) -> bool:
 
 @kernel
 def marks_of(rows: NDArray[np.int32]) -> NDArray[np.uint64]:
-    """A bit for each row, in the place that its last digits name: one whose bit is not set is not among `rows`."""
+    """A Bloom filter of `rows`, uint64 (MARK_WORDS,), whose one hash is a row's low 12 bits.
+
+    A row whose bit is not set is not among `rows`.
+    """
     marks = np.zeros(MARK_WORDS, np.uint64)
     for row in rows:
         marks[(row >> 6) % MARK_WORDS] |= np.uint64(1) << np.uint64(row & 63)
@@ -39,7 +42,7 @@ def marks_of(rows: NDArray[np.int32]) -> NDArray[np.uint64]:
 def is_eligible(item: int, exclude: NDArray[np.int32], marks: NDArray[np.uint64], allowed: NDArray[np.bool_]) -> bool:
     """Whether `item` is absent from `exclude` (sorted rows) and set in `allowed` (bitmap, empty: all).
 
-    `marks` are those of `exclude`, which is looked through for few others than its own rows.
+    `marks` are the `marks_of(exclude)`; they spare most other items the binary search in `exclude`.
     """
     if allowed.size and not allowed[item]:
         return False
@@ -57,7 +60,7 @@ def is_eligible(item: int, exclude: NDArray[np.int32], marks: NDArray[np.uint64]
 
 @kernel
 def _sift_down(items: Array, scores: Array, root: int, size: int) -> None:
-    """Restore the heap below `root`; its top is the candidate that stands last."""
+    """Restore the heap below `root`, in place; the top of the heap is its last candidate under the ordering rule."""
     item, score = items[root], scores[root]
     while True:
         child = 2 * root + 1
@@ -86,7 +89,7 @@ def top_eligible(items: Array, scores: Array, k: int, exclude: Array, allowed: A
     Returns:
         Item rows and scores, of the dtypes given, at most `k` of them.
 
-    A bounded heap keeps the best `k`; eligibility is looked up only for candidates that would enter it.
+    A bounded heap keeps the best `k`. Only a candidate that would enter the heap is checked for eligibility.
     """
     k = min(k, items.size)
     marks = marks_of(exclude)

@@ -1,4 +1,4 @@
-"""Who asks for candidates."""
+"""The user whom a request is for."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who asks for candidates, when an id alone does not say it.
+    """The user whom a request is for, with what the request says about them beyond their id.
 
     Attributes:
         id: the external id, or None for a visitor.
-        history: item ids, oldest first. It replaces the stored history for scoring; items of both count as
-            seen. None: the stored one. Items that the catalogue does not have are passed over.
+        history: item ids, oldest first. They replace the stored history for scoring; the items of both count as
+            seen. None: the stored history is used. Ids that the catalogue lacks are ignored.
         features: user features by field name; they override those of the user table.
-        terms: what is asked for, by item field: words for a text field, values for the other kinds.
-            Retrievers over item features search these instead of the history's profile. A word or category that
-            no item has matches nothing; several words in a field of single-word categories are an error.
+        terms: search terms by item field: words for a text field, values for the other kinds. Retrievers over item
+            features search for these instead of the profile of the history. A word or category that no item has
+            matches nothing; several words in a field of single-word categories are an error.
     """
 
     id: Id | None = None

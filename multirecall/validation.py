@@ -1,4 +1,4 @@
-"""Turning values from users into checked models, with errors that name place, value and remedy."""
+"""Checks of values from users against pydantic models, with errors that name place, value and remedy."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from multirecall.errors import ConfigError
 M = TypeVar("M", bound=BaseModel)
 
 Count = Annotated[int, Field(strict=True, gt=0, lt=2**31)]
-"""How many of something: a whole number from 1."""
+"""A whole number ≥ 1."""
 
 Positive = Annotated[float, Field(strict=True, gt=0)]
-"""A number above 0."""
+"""A number > 0."""
 
 NonNegative = Annotated[float, Field(strict=True, ge=0)]
-"""A number from 0."""
+"""A number ≥ 0."""
 
 
 class StrictModel(BaseModel):
-    """Base of every configuration: immutable, unknown keys refused; a field's docstring is its description."""
+    """Base of every configuration: immutable, refuses unknown keys; a field's docstring is its description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-def validated(model: type[M], values: Mapping[str, Any], place: str, *, stored: bool = False) -> M:
-    """Build `model` from `values`; those that are `stored` in a bundle may have former names without a warning.
+def validate(model: type[M], values: Mapping[str, Any], place: str, *, stored: bool = False) -> M:
+    """Build `model` from `values`; `stored`: they come from a bundle and may have former names without a warning.
 
     Raises:
-        ConfigError: one line for each fault, each beginning with `place`.
+        ConfigError: a value is invalid; the message has one line for each fault, which begins with `place`.
     """
     try:
         return model.model_validate(dict(values), context={"stored": stored})
@@ -41,8 +41,8 @@ def validated(model: type[M], values: Mapping[str, Any], place: str, *, stored: 
         raise ConfigError("\n".join(_describe(model, error, place) for error in fault.errors())) from None
 
 
-def renamed(former: Mapping[str, str]) -> BeforeValidator:
-    """A validator that reads a setting's former values as what they are called now, with a `DeprecationWarning`."""
+def accept_former(former: Mapping[str, str]) -> BeforeValidator:
+    """A validator that replaces a setting's former values by their present names, with a `DeprecationWarning`."""
 
     def read(value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, str) or value not in former:
@@ -55,14 +55,14 @@ def renamed(former: Mapping[str, str]) -> BeforeValidator:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A remedy for an unknown name: the nearest known one, or all of them."""
+    """The remedy for an unknown name, as text: the most similar known name, or all known names."""
     known = sorted(known)
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that a field's annotation is or names, as in `tuple[Model, ...]` and `Model | None`; None: no model."""
+    """The model in a field's annotation, such as `Model`, `tuple[Model, ...]` or `Model | None`; None: no model."""
     candidates = [annotation, *get_args(annotation)]
     return next((one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)), None)
 
@@ -71,23 +71,23 @@ def _describe(model: type[BaseModel], error: Any, place: str) -> str:
     location = list(error["loc"])
     if error["type"] == "extra_forbidden":
         owner = _model_at(model, location[:-1])
-        where = _joined(place, location[:-1])
+        where = _join(place, location[:-1])
         return f"{where}: unknown key {location[-1]!r}; {nearest(str(location[-1]), owner.model_fields)}"
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "missing":
-        return f"{_joined(place, location[:-1])}: key {location[-1]!r} is missing; add it"
+        return f"{_join(place, location[:-1])}: key {location[-1]!r} is missing; add it"
     if error["type"] == "value_error" and not location:
         return f"{place}: {message}"
-    return f"{_joined(place, location)}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
+    return f"{_join(place, location)}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
 
 
-def _joined(place: str, location: list[int | str]) -> str:
+def _join(place: str, location: list[int | str]) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     return f"{place}: {path}" if path else place
 
 
 def _model_at(model: type[BaseModel], location: list[int | str]) -> type[BaseModel]:
-    """The model that owns the fields at `location`, following nested and listed models."""
+    """The model whose fields are at `location`, through nested models and lists of models."""
     for part in location:
         if isinstance(part, int):
             continue

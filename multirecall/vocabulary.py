@@ -15,33 +15,32 @@ Id = int | str
 """An external user or item id."""
 
 MAX_ID_CHARACTERS = 256
-"""Ids are held at fixed width, so one overlong id would cost its length for every other."""
+"""The longest text id. Ids are stored at a fixed width, so that one long id makes every other as long in memory."""
 
 NEVER = "?" * (MAX_ID_CHARACTERS + 1)
-"""What no vocabulary holds; it stands in a look-up for what none can hold."""
+"""A text that no vocabulary can hold. A look-up puts it in place of text that is not storable."""
 
 
 class Vocabulary:
     """A bijection between external ids and int32 rows 0 … n-1.
 
-    Immutable. The ids of a fit are sorted, so that rows do not depend on input order; ids that join later
-    are appended behind them, and nothing is ever renumbered. Ids keep the dtype of the caller's column: some
-    integer type, or text.
+    Immutable. The ids of a fit are sorted, so that rows do not depend on input order. Later ids are appended behind
+    them, and no id is ever renumbered. Ids keep the dtype of the caller's column: an integer type, or text.
 
     Attributes:
-        dtype: an integer type or fixed-width text that holds every id; it widens where an id that joins needs it.
+        dtype: an integer type or fixed-width text that holds every id; it widens where a later id needs it.
         holds_text: whether ids are str rather than int.
-        what: names the ids in errors.
-        gone: rows that no id leads to any more, int32, ascending.
+        what: the name of the ids in errors, such as "item".
+        gone: rows whose ids are unknown again, int32, ascending.
     """
 
     __slots__ = ("_base", "_tail", "_tail_rows", "_tail_sorted", "dtype", "gone", "holds_text", "what")
 
     def __init__(self, ids: NDArray[Any], what: str = "id", gone: NDArray[np.int32] | None = None) -> None:
-        """Take unique `ids` (n,), of an integer or text dtype, in the order of their rows.
+        """Take `ids` (n,), of an integer or text dtype, in the order of their rows.
 
-        Those of a fit come sorted; from the first on that does not, they count as joined later. An id that is `gone`
-        may stand there again.
+        The longest ascending prefix counts as the ids of the fit, and the rest as ids that were added later. Ids are
+        unique, except that an id whose row is in `gone` may occur once more.
         """
         falls = np.flatnonzero(ids[1:] <= ids[:-1])
         n_sorted = int(falls[0]) + 1 if falls.size else ids.size
@@ -54,7 +53,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, ids: Iterable[Id] | NDArray[Any], what: str = "id") -> Vocabulary:
-        """Build from ids in any order, repeated or not.
+        """Build a vocabulary from ids in any order, which may repeat.
 
         Raises:
             IdTypeError: the ids are neither all int nor all str.
@@ -62,16 +61,16 @@ class Vocabulary:
         """
         return cls(np.unique(_as_ids(ids, what)), what)
 
-    def extended(self, ids: Iterable[Id] | NDArray[Any]) -> Vocabulary:
-        """A vocabulary that also holds those of `ids` that are new, appended in the order given.
+    def with_ids(self, ids: Iterable[Id] | NDArray[Any]) -> Vocabulary:
+        """A vocabulary that also holds the new ones among `ids`, appended in the order given.
 
-        The sorted ids of the fit are shared; the cost is that of the ids that ever joined.
+        The sorted ids of the fit are shared, so that the cost depends only on the number of ids added since the fit.
 
         Raises:
             IdTypeError: an id is of the wrong type, or no integer type holds all ids.
             DataError: as in `of`.
         """
-        values = self._checked(ids)
+        values = self._check(ids)
         fresh, first = np.unique(values[self.rows(values) < 0], return_index=True)
         if not fresh.size:
             return self
@@ -91,7 +90,7 @@ class Vocabulary:
         return longer
 
     def without(self, rows: NDArray[np.integer]) -> Vocabulary:
-        """A vocabulary of as many rows in which the ids of `rows` are unknown; one that joins again gets a new row."""
+        """A vocabulary with as many rows, in which the ids of `rows` are unknown; added again, an id gets a new row."""
         fewer = copy(self)
         fewer.gone = np.union1d(self.gone, rows).astype(np.int32)
         fewer._sort_tail()
@@ -101,12 +100,12 @@ class Vocabulary:
         return self._base.size + self._tail.size
 
     def rows(self, ids: Iterable[Id] | NDArray[Any]) -> NDArray[np.int32]:
-        """The rows of `ids`, int32 (n,), -1 for an unknown one, such as text that is too long to be one.
+        """The rows of `ids`, int32 (n,), -1 for an unknown id, such as text that is too long to be an id.
 
         Raises:
             IdTypeError: an id is of the wrong type; "7" is not 7.
         """
-        values = self._checked(ids, lenient=True)
+        values = self._check(ids, lenient=True)
         rows = _places(self._base, values)
         rows[np.isin(rows, self.gone)] = -1
         if self._tail_sorted.size:
@@ -116,7 +115,7 @@ class Vocabulary:
         return rows
 
     def row(self, id_: Id) -> int:
-        """The row of one id, -1 when unknown; raises as `rows`."""
+        """The row of one id, -1 when unknown; raises the errors of `rows`."""
         if not len(self) or not _is_plain(id_, self.holds_text):
             return int(self.rows((id_,))[0])
         place = _place(self._base, id_)
@@ -144,7 +143,7 @@ class Vocabulary:
         return value
 
     def parse(self, text: str) -> Id:
-        """The id that `text` spells, for callers that only have text, such as a command line.
+        """Convert text to an id, for callers that only have text, such as a command line.
 
         Raises:
             IdTypeError: ids are int and `text` is not a whole number.
@@ -157,27 +156,27 @@ class Vocabulary:
             raise IdTypeError(f"{self.what} ids are int, got {text!r}: pass a whole number") from None
 
     def _sort_tail(self) -> None:
-        """Sort the ids that joined later, but for those that are gone."""
+        """Sort the ids that were added after the fit and are not gone, in place."""
         n = self._base.size
         left = np.setdiff1d(np.arange(self._tail.size), self.gone - n)
         order = left[np.argsort(self._tail[left])]
         self._tail_sorted, self._tail_rows = self._tail[order], (order + n).astype(np.int32)
 
-    def _checked(self, ids: Iterable[Id] | NDArray[Any], *, lenient: bool = False) -> NDArray[Any]:
+    def _check(self, ids: Iterable[Id] | NDArray[Any], *, lenient: bool = False) -> NDArray[Any]:
         values = _as_ids(ids, self.what, lenient)
         if values.size and len(self) and (values.dtype.kind == "U") != self.holds_text:
             raise IdTypeError(self.mismatch(values[0].item()))
         return values
 
     def mismatch(self, id_: Any) -> str:
-        """What is wrong with an id of the other type, and what to pass in its place."""
+        """The error message for an id of the other type, with what to pass instead."""
         has, wants = ("int", "str") if self.holds_text else ("str", "int")
         is_whole = isinstance(id_, str) and id_.isascii() and id_.isdecimal()
         here = f", here {str(id_)!r}" if self.holds_text else f", here {int(id_)}" if is_whole else ""
         return f"{self.what} ids are {wants}, got {id_!r} ({has}): pass {wants} ids{here}"
 
     def _wide_enough(self, fresh: NDArray[Any]) -> np.dtype[Any]:
-        """The dtype for the ids and `fresh`, which is sorted: that of the ids wherever it can be."""
+        """The dtype for the present ids and `fresh`, which is sorted: the present dtype if it can hold all of them."""
         if not len(self):
             return fresh.dtype
         if self.holds_text:
@@ -192,9 +191,9 @@ class Vocabulary:
 
 
 def _as_ids(ids: Iterable[Id] | NDArray[Any], what: str, lenient: bool = False) -> NDArray[Any]:
-    """The ids as an array of an integer or text dtype, without turning one type into the other.
+    """The ids as an array of an integer or text dtype, without converting one type to the other.
 
-    What cannot be held is refused, or, if `lenient`, becomes `NEVER`.
+    Text that is not storable is refused, or replaced by `NEVER` if `lenient`.
     """
     if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
         return ids
@@ -229,19 +228,19 @@ def _as_text(values: list[str], what: str, lenient: bool) -> NDArray[np.str_]:
 
 
 def is_storable(text: str) -> bool:
-    """Whether a vocabulary can hold `text`."""
+    """Whether a vocabulary can hold `text`: at most `MAX_ID_CHARACTERS` characters, none of them NUL."""
     return len(text) <= MAX_ID_CHARACTERS and "\0" not in text
 
 
 def _is_plain(id_: Id, holds_text: bool) -> bool:
-    """Whether `id_` can be looked up without further checks."""
+    """Whether `id_` is of the vocabulary's type and can be looked up without further checks."""
     if holds_text:
         return isinstance(id_, str) and is_storable(id_)
     return type(id_) is int
 
 
 def _place(known: NDArray[Any], id_: Id) -> int:
-    """Where one id stands in sorted ids, -1 for nowhere."""
+    """The position of one id in sorted ids, -1 where it is absent."""
     if not known.size:
         return -1
     if isinstance(id_, int):
@@ -256,7 +255,7 @@ def _place(known: NDArray[Any], id_: Id) -> int:
 
 
 def _places(known: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int32]:
-    """Where ids stand in sorted ids, int32 (n,), -1 for nowhere."""
+    """The positions of ids in sorted ids, int32 (n,), -1 where an id is absent."""
     if not known.size:
         return np.full(values.size, -1, np.int32)
     castable = _castable(values, known.dtype)
@@ -266,7 +265,7 @@ def _places(known: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def _castable(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.bool_]:
-    """Which values can be held in `dtype` unchanged: text no longer than its width, integers in its range."""
+    """Whether `dtype` can hold each value unchanged: text no longer than its width, integers in its range."""
     if values.dtype == dtype or not values.size:
         return np.ones(values.size, np.bool_)
     if dtype.kind == "U":

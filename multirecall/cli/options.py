@@ -15,7 +15,7 @@ from multirecall.data import Dataset
 from multirecall.engine import Engine
 from multirecall.errors import RequestError, UntrustedPlugin
 from multirecall.plugins import import_class
-from multirecall.validation import validated
+from multirecall.validation import validate
 
 InteractionFiles = Annotated[
     list[str], typer.Option(help="The log: parquet, CSV or TSV, path or glob pattern; may be repeated.")
@@ -103,7 +103,7 @@ def read_config(
         given["data"] = data
     if not given:
         return config
-    return validated(EngineConfig, {**values, **given}, "command line")
+    return validate(EngineConfig, {**values, **given}, "command line")
 
 
 def load_bundle(folder: Path, plugins: list[str] | None, version: str | None = None) -> Engine:

@@ -42,7 +42,7 @@ from multirecall.tuning import (
     tune,
     write_config,
 )
-from multirecall.validation import validated
+from multirecall.validation import validate
 
 
 def tune_command(
@@ -102,7 +102,7 @@ def tune_command(
     }
     chosen = {key: value for key, value in given.items() if value is not None}
     fixed = {"last": last, "seen": seen, "segments": segments, "seed": start.seed}
-    settings = validated(TuningConfig, chosen | fixed, "command line")
+    settings = validate(TuningConfig, chosen | fixed, "command line")
     data = read_data(interactions, items, users, start)
     test = None
     if hold_out:

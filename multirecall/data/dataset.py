@@ -24,7 +24,7 @@ from multirecall.data.table import Table
 from multirecall.display import entries, html_table
 from multirecall.errors import ConfigError
 from multirecall.storage import read_component, write_component
-from multirecall.validation import validated
+from multirecall.validation import validate
 
 _log = logging.getLogger("multirecall.data")
 
@@ -275,7 +275,7 @@ def _settings(config: DataConfig | None, *options: Any) -> DataConfig:
     names = ("columns", "kinds", "ids", "event_weights", "half_life_days", "future")
     given = {name: option for name, option in zip(names, options, strict=True) if option is not None}
     if config is None:
-        return validated(DataConfig, given, "Dataset")
+        return validate(DataConfig, given, "Dataset")
     if given:
         raise ConfigError(f"Dataset: {', '.join(given)} and config are both given; put the options into config")
     return config

@@ -221,7 +221,7 @@ def feature_of(kind: str, field: str, arrays: Mapping[str, NDArray[Any]]) -> Fea
 def _merge_categories(own: Vocabulary, other: Vocabulary) -> tuple[Vocabulary, NDArray[np.int32]]:
     """The categories of both, and the code in them of each of `other`, with -1 behind for null."""
     ids = other.ids()
-    joined = own.extended(ids)
+    joined = own.with_ids(ids)
     return joined, np.append(joined.rows(ids), np.int32(-1))
 
 

@@ -132,7 +132,7 @@ def read_ids_like(source: Source, name: str, known: Vocabulary, wanted: IdType) 
         type_ = "text" if column.is_text else "int"
     values = read_ids(source, name, type_)
     if pl.UInt64 in (values.dtype, pl.Series(known.ids(slice(0, 0))).dtype):
-        known.extended(values.to_numpy())
+        known.with_ids(values.to_numpy())
     return values
 
 

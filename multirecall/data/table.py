@@ -65,7 +65,7 @@ class Table:
 
     def with_ids(self, ids: NDArray[Any] | list[Id]) -> Table:
         """The table with those of `ids` that are new behind the others, their features null; copies no feature."""
-        longer = self.ids.extended(ids)
+        longer = self.ids.with_ids(ids)
         return self if longer is self.ids else replace(self, ids=longer)
 
     def with_features(self, rows: NDArray[np.integer], values: Mapping[str, Feature]) -> Table:

@@ -47,12 +47,12 @@ def backfill_batch(
     """The same for several users; how many were added, int64 (n_users,)."""
     keep = eligible_in_lists(queries, fused.offsets, fused.items)
     if not keep.all():
-        fused = fused.kept(keep)
+        fused = fused.keep(keep)
     n_backfilled = np.zeros(len(queries), np.int64)
     short = np.flatnonzero(np.diff(fused.offsets) < min(k, state.data.n_items))
     if short.size:
         full = [backfill(state, queries[user], fused[user], k, deadline) for user in short.tolist()]
-        fused = fused.replaced(short, FusedBatch.from_lists([one for one, _ in full]))
+        fused = fused.replace(short, FusedBatch.from_lists([one for one, _ in full]))
         n_backfilled[short] = [added for _, added in full]
     return fused, n_backfilled
 

@@ -21,5 +21,5 @@ def fused_batch(state: EngineState, queries: Sequence[Query], batches: Sequence[
         if own.size == len(queries):
             return state.fusion.fuse_batch(batches, weights, state.quotas, k)
         users.append(own)
-        fused.append(state.fusion.fuse_batch([batch.taken(own) for batch in batches], weights, state.quotas, k))
-    return FusedBatch.joined(fused).taken(np.argsort(np.concatenate(users)))
+        fused.append(state.fusion.fuse_batch([batch.take(own) for batch in batches], weights, state.quotas, k))
+    return FusedBatch.concat(fused).take(np.argsort(np.concatenate(users)))

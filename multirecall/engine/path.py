@@ -209,7 +209,7 @@ def eligible_windows(
     short = np.flatnonzero((np.diff(kept.offsets) < quota) & (np.diff(batch.offsets) >= window))
     if window >= n_items or not short.size:
         return kept
-    return kept.replaced(
+    return kept.replace(
         short, eligible_windows(retriever, [queries[user] for user in short.tolist()], quota, n_items, 2 * window)
     )
 
@@ -258,4 +258,4 @@ def _eligible(retriever: Retriever, ranked: RankedList, query: Query) -> RankedL
 
 def _eligible_batch(batch: RankedBatch, queries: Sequence[Query]) -> RankedBatch:
     keep = eligible_in_lists(queries, batch.offsets, batch.items)
-    return batch if keep.all() else batch.kept(keep)
+    return batch if keep.all() else batch.keep(keep)

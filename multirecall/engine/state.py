@@ -20,7 +20,7 @@ from multirecall.errors import CannotFit, MissingExtra
 from multirecall.progress import Progress
 from multirecall.protocols import Fusion, PluginConfig, Retriever, ThreadedConfig
 from multirecall.registry import fusion_class, retriever_class
-from multirecall.validation import validated
+from multirecall.validation import validate
 
 _log = logging.getLogger("multirecall.engine")
 
@@ -34,11 +34,11 @@ class Part:
 
     @classmethod
     def of(cls, place: str, name: str, params: dict[str, Any], threads: int, stored: bool) -> Part:
-        """Load the plug-in `name` and check `params`; `place` begins every error. `stored`: see `validated`."""
+        """Load the plug-in `name` and check `params`; `place` begins every error. `stored`: see `validate`."""
         plugin = retriever_class(name)
         if issubclass(plugin.Config, ThreadedConfig):
             params = {"threads": threads, **params}
-        return cls(plugin, validated(plugin.Config, params, f"{place} ({name})", stored=stored))
+        return cls(plugin, validate(plugin.Config, params, f"{place} ({name})", stored=stored))
 
     @property
     def params(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Blueprint:
 
     @classmethod
     def of(cls, config: EngineConfig, *, stored: bool = False) -> Blueprint:
-        """Load and check; `stored`: the config is a bundle's, see `validated`.
+        """Load and check; `stored`: the config is a bundle's, see `validate`.
 
         Raises:
             PluginError: a plug-in is unknown or broken.
@@ -85,7 +85,7 @@ class Blueprint:
             if path.enabled
         )
         fusion = fusion_class(config.fusion.strategy)
-        settings = validated(fusion.Config, config.fusion.params, f"fusion ({config.fusion.strategy})", stored=stored)
+        settings = validate(fusion.Config, config.fusion.params, f"fusion ({config.fusion.strategy})", stored=stored)
         fallback = Part.of("fallback", config.fallback.retriever, config.fallback.params, config.threads, stored)
         return cls(config, paths, fusion(settings), fallback)
 

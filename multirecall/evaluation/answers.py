@@ -49,7 +49,7 @@ class Retrieved:
 
     def restricted(self, users: NDArray[np.integer]) -> Retrieved:
         """The paths' lists of some test users, by ascending position."""
-        windows = {name: batch.taken(users) for name, batch in self.windows.items()}
+        windows = {name: batch.take(users) for name, batch in self.windows.items()}
         return Retrieved(self.split.restricted(users, self.split.name), windows, self.quotas, None)
 
 
@@ -73,9 +73,9 @@ def retrieved(engine: Engine, split: Split, k: int | None, *, progress: Progress
                 rows = engine.data.items.ids.rows(found.ids)
                 fused.append(RankedBatch(found.offsets, rows, found.scores.astype(np.float32)))
             advance(len(users))
-    windows = {name: RankedBatch.joined(parts) for name, parts in chunks.items()}
+    windows = {name: RankedBatch.concat(parts) for name, parts in chunks.items()}
     quotas = {path.name: path.quota for path in engine.config.paths}
-    return Retrieved(split, windows, quotas, RankedBatch.joined(fused) if fused else None)
+    return Retrieved(split, windows, quotas, RankedBatch.concat(fused) if fused else None)
 
 
 def latencies(engine: Engine, split: Split, k: int) -> dict[str, float]:

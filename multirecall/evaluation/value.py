@@ -21,7 +21,7 @@ from multirecall.kernels import Array, kernel
 from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.progress import SILENT, Progress
 from multirecall.registry import fusion_class
-from multirecall.validation import validated
+from multirecall.validation import validate
 
 CURVE = (5, 10, 20, 50, 100, 200, 500)
 """List lengths of the curve of recall over k."""
@@ -100,7 +100,7 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
     quotas = [lists.quotas[name] for name in names]
     strategy = engine.config.fusion
     plugin = fusion_class(strategy.strategy)
-    fusion = plugin(validated(plugin.Config, strategy.params, f"fusion ({strategy.strategy})"))
+    fusion = plugin(validate(plugin.Config, strategy.params, f"fusion ({strategy.strategy})"))
     parts = _by_segment(engine.config, lists)
 
     def fused(players: Sequence[int], ks: Sequence[int]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Contract tests that every plug-in must pass; a plug-in's own tests inherit them.
+"""Contract tests that every plug-in must pass. The tests of a plug-in inherit from them.
 
 ```python
 from multirecall.testing import RetrieverContract

@@ -1,4 +1,4 @@
-"""What every fusion must do."""
+"""The contract tests of fusions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ WEIGHTS = [1.0, 0.5, 2.0]
 
 
 class FusionContract:
-    """Inherit, name the fusion and its params; every test here then runs on it."""
+    """Tests that every fusion must pass. Inherit from this class and set `fusion` and `params`.
+
+    Attributes:
+        fusion: the plug-in class.
+        params: settings for its `Config`.
+    """
 
     fusion: ClassVar[type[Fusion]]
     params: ClassVar[Mapping[str, Any]] = {}
@@ -46,7 +51,7 @@ class FusionContract:
             for ranked, rank, window in zip(lists, ranks, windows, strict=True):
                 places = np.flatnonzero(ranked.items[:window] == item)
                 assert rank == (places[0] if places.size else -1)
-            assert max(ranks) >= 0, "nobody proposed it"
+            assert max(ranks) >= 0, "no path proposed the item"
 
     @pytest.mark.parametrize("seed", range(5))
     def test_smaller_k_gives_a_prefix(self, fused_by: Fusion, seed: int) -> None:
@@ -90,14 +95,14 @@ def some_lists(seed: int) -> list[RankedList]:
 def ranked_list(
     items: Sequence[int] | np.typing.NDArray[Any], scores: Sequence[float] | np.typing.NDArray[Any]
 ) -> RankedList:
-    """A ranked list of `items` with `scores`, brought into the ordering rule's order."""
+    """A ranked list of `items` (n,) with `scores` (n,), sorted by the ordering rule."""
     rows, values = np.asarray(items, np.int32), np.asarray(scores, np.float32)
     order = np.lexsort((rows, -values))
     return RankedList(rows[order], values[order])
 
 
 def assert_equal(first: FusedList, second: FusedList) -> None:
-    """Two fused lists are equal to the bit."""
+    """Assert that two fused lists are equal to the bit."""
     assert first.items.tolist() == second.items.tolist()
     assert first.scores.tolist() == second.scores.tolist()
     assert first.ranks.tolist() == second.ranks.tolist()

@@ -1,4 +1,4 @@
-"""What every retriever must do."""
+"""The contract tests of retrievers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from multirecall.plugins import retriever_fault
 from multirecall.progress import SILENT
 from multirecall.protocols import Retriever
 from multirecall.query import Query
-from multirecall.testing.worlds import FIELDS, LiveShop, joined, live_changes, removals, small_shop
+from multirecall.testing.worlds import FIELDS, LiveShop, join_changes, live_changes, removals, small_shop
 
 QUOTA = 15
 
 
 class RetrieverContract:
-    """Inherit, name the retriever and its params; every test here then runs on it.
+    """Tests that every retriever must pass. Inherit from this class and set `retriever` and `params`.
 
     Attributes:
         retriever: the plug-in class.
         params: settings for its `Config`.
-        score_tolerance: how far scores of one user alone and in a batch may differ; 0 for count-based paths.
-        exact_live: whether after live changes it claims to answer as a refit would.
+        score_tolerance: the largest allowed difference between a user's scores alone and in a batch; 0 for paths that
+            count.
+        exact_live: whether the retriever promises the answers of a refit after live changes.
     """
 
     retriever: ClassVar[type[Retriever]]
@@ -48,7 +49,7 @@ class RetrieverContract:
         return self.fit(data)
 
     def fit(self, data: Dataset, seed: int = 5) -> Retriever:
-        """The retriever, fitted on `data`."""
+        """A new retriever with `params`, fitted on `data`."""
         path = self.retriever(self.retriever.Config.model_validate(dict(self.params)))
         path.fit(data, rng=np.random.default_rng(seed), progress=SILENT)
         return path
@@ -113,7 +114,7 @@ class RetrieverContract:
     def test_item_vectors_are_one_for_each_row(self, fitted: Retriever, data: Dataset, tmp_path: Path) -> None:
         found = fitted.item_vectors()
         if found is None:
-            pytest.skip("it has no item vectors")
+            pytest.skip("the retriever has no item vectors")
         assert_vectors(found, data.n_items)
         fitted.save(tmp_path)
         assert_same_vectors(type(fitted).load(fitted.config, tmp_path, data), fitted)
@@ -152,7 +153,7 @@ class RetrieverContract:
 
     @pytest.mark.parametrize(("timestamps", "fields"), [(True, FIELDS), (False, ())])
     def test_takes_live_changes(self, timestamps: bool, fields: tuple[str, ...], tmp_path: Path) -> None:
-        """Lists stay valid, those of the former state stay as they were, and a bundle holds the changes."""
+        """Lists stay valid, the former retriever answers as before, and a saved one holds the changes."""
         shop = LiveShop(timestamps=timestamps, fields=fields)
         path, former = self.fit_live(shop), shop.data
         for number, change in enumerate([*live_changes(shop), *self.removals_of(shop)]):
@@ -178,7 +179,7 @@ class RetrieverContract:
     @pytest.mark.parametrize("timestamps", [True, False])
     def test_live_changes_equal_a_refit_if_promised(self, timestamps: bool) -> None:
         if not self.exact_live:
-            pytest.skip("it promises no such thing")
+            pytest.skip("the retriever makes no promise about live changes: exact_live is False")
         shop = LiveShop(timestamps=timestamps)
         path = self.fit_live(shop)
         for change in [*live_changes(shop), *self.removals_of(shop)]:
@@ -189,25 +190,25 @@ class RetrieverContract:
 
     def test_live_changes_at_once_equal_those_in_turn_if_promised(self) -> None:
         if not self.exact_live:
-            pytest.skip("it promises no such thing")
+            pytest.skip("the retriever makes no promise about live changes: exact_live is False")
         shop = LiveShop()
         at_once = in_turn = self.fit_live(shop)
         changes = live_changes(shop)
         for change in changes:
             in_turn = in_turn.with_changes(change)
-        at_once = at_once.with_changes(joined(changes))
+        at_once = at_once.with_changes(join_changes(changes))
         for query in queries(shop.data):
             self.assert_close(at_once.retrieve(query, QUOTA), in_turn.retrieve(query, QUOTA))
 
     def removals_of(self, shop: LiveShop) -> list[Changes]:
-        """What is taken back from the shop; nothing where an engine would tell the retriever of none."""
+        """The removals of events and users to test with; empty where the engine would not pass any to the retriever."""
         told = "interactions" not in self.retriever.live or "removals" in self.retriever.live
         return removals(shop) if told else []
 
     def fit_live(self, shop: LiveShop) -> Retriever:
-        """The retriever, fitted on what the shop holds; skips one that takes no live changes or not these data."""
+        """The retriever, fitted on the shop's data; skips the test if it takes no live changes or cannot fit."""
         if not self.retriever.live:
-            pytest.skip("it takes no live changes")
+            pytest.skip("the retriever takes no live changes")
         try:
             return self.fit(shop.data)
         except CannotFit as fault:
@@ -218,7 +219,7 @@ class RetrieverContract:
             self.retriever.Config.model_validate({"no_such_setting": 1})
 
     def assert_same(self, first: RankedList, second: RankedList) -> None:
-        """Two answers agree, up to `score_tolerance`."""
+        """Assert that two answers agree, up to `score_tolerance`."""
         if self.score_tolerance == 0.0:
             assert first.items.tolist() == second.items.tolist()
             assert first.scores.tolist() == second.scores.tolist()
@@ -229,7 +230,7 @@ class RetrieverContract:
         assert (gaps <= self.score_tolerance).all()
 
     def assert_close(self, first: RankedList, second: RankedList) -> None:
-        """Two answers agree but for rounding, and so for the order of items that are tied or nearly so."""
+        """Assert that two answers agree up to rounding, which may swap items whose scores are nearly equal."""
         np.testing.assert_allclose(first.scores, second.scores, rtol=1e-5)
         differing = first.items != second.items
         if not differing.any():
@@ -240,7 +241,7 @@ class RetrieverContract:
 
 
 def assert_valid(ranked: RankedList, n_items: int) -> None:
-    """A ranked list keeps every rule that a list of a path must keep, but for its length."""
+    """Assert that a list obeys every rule for the list of a path."""
     assert ranked.items.dtype == np.int32
     assert ranked.scores.dtype == np.float32
     assert len(ranked) == ranked.scores.size <= QUOTA
@@ -252,19 +253,19 @@ def assert_valid(ranked: RankedList, n_items: int) -> None:
 
 
 def assert_vectors(found: tuple[NDArray[np.int32], NDArray[np.float32]], n_items: int) -> None:
-    """Item vectors keep every rule of `Retriever.item_vectors`."""
+    """Assert that item vectors obey every rule of `Retriever.item_vectors`."""
     rows, vectors = found
     assert rows.dtype == np.int32
     assert vectors.dtype == np.float32
     assert vectors.ndim == 2
     assert len(vectors) == rows.size > 0
-    assert (np.diff(rows) > 0).all(), "ascending, each row once"
+    assert (np.diff(rows) > 0).all(), "rows must ascend, each row once"
     assert 0 <= rows[0] <= rows[-1] < n_items
     assert np.isfinite(vectors).all()
 
 
 def assert_same_vectors(first: Retriever, second: Retriever) -> None:
-    """Two retrievers have the same item vectors, or none."""
+    """Assert that two retrievers have the same item vectors, or none."""
     ours, theirs = first.item_vectors(), second.item_vectors()
     assert (ours is None) == (theirs is None)
     if ours is not None and theirs is not None:
@@ -278,7 +279,13 @@ def queries(
     exclude: NDArray[np.int32] | None = None,
     allowed: NDArray[np.bool_] | None = None,
 ) -> list[Query]:
-    """A query for each user of the data, and one for a visitor with the first user's history."""
+    """A query for each user of the data, and one for a visitor with the first user's history.
+
+    Args:
+        data: the users and their histories.
+        exclude: sorted item rows, int32, to exclude from every query.
+        allowed: bool (n_items,), the items that may be returned; None: all.
+    """
     log = data.interactions
     none = np.empty(0, np.int32)
     asked = []

@@ -17,10 +17,10 @@ from multirecall.data.read_change import read_change
 
 @cache
 def small_shop(ids: str = "int", timestamps: bool = True, features: bool = True) -> Dataset:
-    """40 users in two groups, of which each likes one half of 60 items; 5 more items without interactions.
+    """40 users in two groups, each of which likes one half of 60 items; 5 more items have no interactions.
 
     Args:
-        ids: `int` or `str`, the type of all ids.
+        ids: the type of all ids, `int` or `str`.
         timestamps: whether the log has times.
         features: whether there are item and user tables, with a feature of every kind.
     """
@@ -63,7 +63,7 @@ def _with_text_ids(frame: pl.DataFrame) -> pl.DataFrame:
 
 @cache
 def checkerboard(size: int = 24) -> Dataset:
-    """User `u` has chosen every item `i` with `i % 2 == u % 2` except item `u`, which is the right answer."""
+    """A log in which user `u` chose every item `i` with `i % 2 == u % 2` except item `u`, the right answer."""
     users, items = np.indices((size, size)).reshape(2, -1)
     chosen = (users % 2 == items % 2) & (users != items)
     kinds = pl.DataFrame({"item_id": np.arange(size), "kind": np.where(np.arange(size) % 2, "odd", "even")})
@@ -74,15 +74,17 @@ FIELDS = ("group", "tags", "title", "price", "arrival")
 
 
 class LiveShop:
-    """`small_shop` with event weights, 0 among them, that takes live changes; ids are rows.
+    """`small_shop` with event weights, some of them 0, which takes live changes; ids equal rows.
+
+    Each method applies one live change to `data` and returns it, as a retriever takes it.
 
     Args:
         timestamps: whether the log has times.
-        fields: the item features; without any, users have none either.
+        fields: the item features; if empty, users have no features either.
         half_life_days: as in `Dataset.from_frames`.
 
     Attributes:
-        data: what it holds by now.
+        data: the present dataset, with all changes so far.
     """
 
     def __init__(
@@ -95,39 +97,39 @@ class LiveShop:
         self.data = Dataset.from_frames(log, *tables, half_life_days=half_life_days)
 
     def interact(self, users: ArrayLike, items: ArrayLike, weights: ArrayLike = 1.0, days: ArrayLike = 1.0) -> Changes:
-        """Add events, `days` after the newest of `small_shop`; unknown ids join in the order given."""
+        """Add events, `days` after the newest of `small_shop`; unknown ids are added in the order given."""
         events = pl.DataFrame({"user_id": np.asarray(users), "item_id": np.asarray(items)})
         columns: dict[str, NDArray[Any]] = {"weight": np.asarray(weights, np.float64)}
         if self.data.now is not None:
             columns["timestamp"] = 1_707_776_000 + (np.asarray(days) * 86_400.0).astype(np.int64)
         series = {name: pl.Series(np.broadcast_to(values, events.height)) for name, values in columns.items()}
-        return self._changed("add_interactions", events.with_columns(**series))
+        return self._apply("add_interactions", events.with_columns(**series))
 
     def describe(self, items: Sequence[int], **features: Any) -> Changes:
-        """Give these items these features; unknown ids join in the order given."""
+        """Set the features of these items; unknown ids are added in the order given."""
         rows = [{"item_id": item, **features} for item in items]
-        return self._changed("add_items", rows)
+        return self._apply("add_items", rows)
 
     def remove(self, items: Sequence[int]) -> Changes:
         """Remove items."""
-        return self._changed("remove_items", items)
+        return self._apply("remove_items", items)
 
     def take_back(self, users: Sequence[int], items: Sequence[int]) -> Changes:
-        """Take back all events of these pairs."""
-        return self._changed("remove_interactions", pl.DataFrame({"user_id": users, "item_id": items}))
+        """Remove all events of these pairs of user and item."""
+        return self._apply("remove_interactions", pl.DataFrame({"user_id": users, "item_id": items}))
 
     def forget(self, users: Sequence[int]) -> Changes:
-        """Forget users; those who come back have another row than their ids say."""
-        return self._changed("remove_users", users)
+        """Forget users. A user who returns has a new row, which differs from their id."""
+        return self._apply("remove_users", users)
 
-    def _changed(self, kind: ChangeKind, frame: Any) -> Changes:
+    def _apply(self, kind: ChangeKind, frame: Any) -> Changes:
         changes = apply_change(self.data, read_change(self.data, kind, frame))
         self.data = changes.data
         return changes
 
 
 def live_changes(shop: LiveShop) -> list[Changes]:
-    """Events, new items, events of new users on new items, other features, and a removal, one after another."""
+    """A series of changes: events, new items, events of new users on new items, new features, and a removal."""
     user, item = shop.data.n_users, shop.data.n_items
     first = [1.0, 5.0, 0.0, 2.0, 1.0], [9.0, 2.0, -400.0, 4.0, 0.5]
     changes = [shop.interact([3, 3, 3, 8, 0], [4, 4, 7, 59, 2], *first)]
@@ -145,7 +147,7 @@ def live_changes(shop: LiveShop) -> list[Changes]:
 
 
 def removals(shop: LiveShop) -> list[Changes]:
-    """Events taken back, known and not, the last of an item among them; users forgotten, one of whom comes back."""
+    """A series of removals: events, some unknown and one the last of its item, and users, one of whom returns."""
     log = shop.data.interactions
     rare = int(np.bincount(log.items, minlength=shop.data.n_items)[:60].argmin())
     holders = shop.data.users.ids.ids(np.unique(log.users[log.items == rare])).tolist()
@@ -157,8 +159,8 @@ def removals(shop: LiveShop) -> list[Changes]:
     ]
 
 
-def joined(changes: Sequence[Changes]) -> Changes:
-    """Several changes as one."""
+def join_changes(changes: Sequence[Changes]) -> Changes:
+    """Several changes, in their order, as one."""
     times = [change.times for change in changes if change.times is not None]
     return Changes(
         changes[-1].data,

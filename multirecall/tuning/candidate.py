@@ -9,7 +9,7 @@ from typing import Any
 from multirecall.config import EngineConfig, PathConfig, SegmentConfig
 from multirecall.protocols import Fusion
 from multirecall.registry import fusion_class
-from multirecall.validation import validated
+from multirecall.validation import validate
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Candidate:
     def fusion(self) -> Fusion:
         """The plug-in with its settings."""
         plugin = fusion_class(self.strategy)
-        return plugin(validated(plugin.Config, self.params, f"fusion ({self.strategy})"))
+        return plugin(validate(plugin.Config, self.params, f"fusion ({self.strategy})"))
 
     def applied(self, config: EngineConfig, names: tuple[str, ...]) -> EngineConfig:
         """`config` with this fusion; a path that `names` does not hold is switched off.
@@ -70,7 +70,7 @@ class Candidate:
         }
         if not segments:
             del values["segments"]
-        return validated(EngineConfig, values, "tune")
+        return validate(EngineConfig, values, "tune")
 
 
 def _changed(path: PathConfig, **values: Any) -> PathConfig:

@@ -87,7 +87,7 @@ class Memory:
             users = np.flatnonzero(segment == number)
             lists = [self.lists[path] for path in own]
             if users.size < self.lengths.size:
-                lists = [batch.taken(users) for batch in lists]
+                lists = [batch.take(users) for batch in lists]
             yield users, fusion.fuse_batch(lists, [by_segment[number][path] for path in own], quotas, k)
 
     def narrowed(self, candidate: Candidate) -> Candidate:
@@ -114,7 +114,7 @@ class Memory:
         return replace(
             self,
             split=self.split.restricted(users, self.split.name),
-            lists=tuple(batch.taken(users) for batch in self.lists),
+            lists=tuple(batch.take(users) for batch in self.lists),
             lengths=self.lengths[users],
         )
 

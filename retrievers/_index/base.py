@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multirecall.errors import BundleError
 from multirecall.progress import SILENT, Progress
-from multirecall.storage import read_component, verified_manifest, write_component, write_manifest
+from multirecall.storage import read_component, verify_manifest, write_component, write_manifest
 from multirecall.vector_index import IndexConfig, Space, VectorIndex
 
 from .vectors import Vectors
@@ -115,7 +115,7 @@ class StoredIndex(VectorIndex):
     def load(cls, folder: Path, settings: IndexConfig, *, threads: int, verify: bool) -> StoredIndex:
         """See `VectorIndex.load`."""
         if verify:
-            verified_manifest(folder)
+            verify_manifest(folder)
         arrays, meta = read_component(folder)
         if meta.get("format") != FORMAT:
             raise BundleError(f"{folder}: has format {meta.get('format')}, this program reads {FORMAT}; build it again")

@@ -6,7 +6,7 @@ import numpy as np
 
 from multirecall.kernels import LINE, Array, kernel, prefetch
 from multirecall.rowtable import new_table, slot_of
-from multirecall.selection import best_keys, block_peaks, candidates_of, key_of, reached_by, reaching
+from multirecall.selection import best_keys, block_peaks, candidates_of, find_at_least, key_of, kth_lower_bound
 
 TRACKED = 16
 """While fewer than a sixteenth of the items have sums, those are remembered, instead of going over all items."""
@@ -221,7 +221,7 @@ def _kth(keys: Array, k: int) -> int:
 @kernel
 def _kth_sum(touched: Array, bits: Array, blocks: Array, k: int) -> int:
     """The bits that the `k` largest sums reach, or a little less."""
-    return reached_by(blocks, k) if blocks.size else _kth(_keys(touched, bits[touched]), k)
+    return kth_lower_bound(blocks, k) if blocks.size else _kth(_keys(touched, bits[touched]), k)
 
 
 @kernel
@@ -253,7 +253,7 @@ def _lifted(
             n_blocks += peak >= least
         if least <= 0 or n_blocks > most:
             return np.empty(0, np.int64), False
-    places = reaching(bits, blocks, max(least, 1))
+    places = find_at_least(bits, blocks, max(least, 1))
     return _keys(places, bits[places]), least > 0 and places.size <= most
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.errors import BundleError, ConfigError
-from multirecall.storage import MANIFEST, read_component, verified_manifest, write_component, write_manifest
+from multirecall.storage import MANIFEST, read_component, verify_manifest, write_component, write_manifest
 
 from .config import TowerConfig
 from .data import TrainingData
@@ -78,7 +78,7 @@ class Checkpoint:
         """
         for found in (self.folder, self._fresh):
             if (found / MANIFEST).exists():
-                verified_manifest(found)
+                verify_manifest(found)
                 arrays, meta = read_component(found)
                 return {name: np.array(array) for name, array in arrays.items()}, meta
         return None

@@ -92,7 +92,7 @@ def test_a_file_is_no_folder_and_the_other_way_round(tmp_path: Path) -> None:
         require_folder(tmp_path / "file" / "bundle", "--out")
     with pytest.raises(RequestError, match="is a folder; name a file in it"):
         require_file(tmp_path, "--report")
-    with pytest.raises(RequestError, match="is no folder; make it"):
+    with pytest.raises(RequestError, match="is no folder; create it"):
         require_file(tmp_path / "file" / "x", "--report")
     require_folder(tmp_path / "a" / "b" / "c", "--out")
     require_file(tmp_path / "new.html", "--report")

@@ -31,16 +31,16 @@ def items_of(batch: RankedBatch | FusedBatch) -> list[list[int]]:
 
 @pytest.mark.parametrize("batch", [RANKED, FUSED], ids=["ranked", "fused"])
 def test_parts_of_a_batch(batch: RankedBatch | FusedBatch) -> None:
-    assert items_of(batch.taken(np.array([3, 1, 0]))) == [[5, 4], [], [3, 1, 2]]
-    assert items_of(batch.kept(batch.items != 1)) == [[3, 2], [], [7], [5, 4]]
-    assert items_of(batch.kept(batch.items > 9)) == [[], [], [], []]
+    assert items_of(batch.take(np.array([3, 1, 0]))) == [[5, 4], [], [3, 1, 2]]
+    assert items_of(batch.keep(batch.items != 1)) == [[3, 2], [], [7], [5, 4]]
+    assert items_of(batch.keep(batch.items > 9)) == [[], [], [], []]
 
 
 def test_lists_in_place_of_others() -> None:
     others = RankedBatch.from_lists([ranked(9, 8), ranked(6)])
-    assert items_of(RANKED.replaced(np.array([1, 3]), others)) == [[3, 1, 2], [9, 8], [7], [6]]
+    assert items_of(RANKED.replace(np.array([1, 3]), others)) == [[3, 1, 2], [9, 8], [7], [6]]
     instead = FusedBatch.from_lists([fused(9, 8)])
-    assert items_of(FUSED.replaced(np.array([0]), instead)) == [[9, 8], [], [7], [5, 4]]
+    assert items_of(FUSED.replace(np.array([0]), instead)) == [[9, 8], [], [7], [5, 4]]
 
 
 def test_heads_and_parts_of_ranked_lists() -> None:

@@ -9,7 +9,7 @@ from oracles import ranked
 
 from multirecall.kernels import kernel
 from multirecall.query import Query
-from multirecall.selection import best_keys, block_peaks, candidates_of, key_of, reached_by, reaching
+from multirecall.selection import best_keys, block_peaks, candidates_of, find_at_least, key_of, kth_lower_bound
 from multirecall.topk import ALL_ALLOWED, MARK_WORDS, NO_ROWS, top_eligible, top_k
 
 SCORES = st.dictionaries(
@@ -96,7 +96,7 @@ def test_what_reaches_the_bound_holds_the_best(seed: int, n: int, k: int) -> Non
     scores = np.where(rng.random(n) < 0.5, scores, rng.random(n).astype(np.float32))
     bits = scores.view(np.int32)
     peaks = block_peaks(bits)
-    places = reaching(bits, peaks, reached_by(peaks, k))
+    places = find_at_least(bits, peaks, kth_lower_bound(peaks, k))
     good = {place: float(score) for place, score in enumerate(scores) if 0 < score < np.inf}
     assert {*ranked(good)[:k]} <= {*places.tolist()} <= good.keys()
     assert places.tolist() == sorted(places.tolist())

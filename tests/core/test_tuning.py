@@ -29,7 +29,7 @@ from multirecall.tuning.quotas import greedy_quotas
 from multirecall.tuning.scorer import Scorer
 from multirecall.tuning.space import choices, settings, strategies
 from multirecall.tuning.write import config_text
-from multirecall.validation import validated
+from multirecall.validation import validate
 
 CONFIG = EngineConfig.model_validate(
     {
@@ -355,5 +355,5 @@ def test_same_seed_same_config() -> None:
 )
 def test_mistakes_in_settings_are_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as fault:
-        validated(TuningConfig, values, "tune")
+        validate(TuningConfig, values, "tune")
     assert message in str(fault.value)

@@ -35,7 +35,7 @@ def test_any_extensions_are_a_list_with_an_index(parts: tuple[list[Any], ...]) -
     first, *later, asked = parts
     known, vocabulary = sorted(first), Vocabulary.of(first)
     for ids in later:
-        before, vocabulary = vocabulary, vocabulary.extended(ids)
+        before, vocabulary = vocabulary, vocabulary.with_ids(ids)
         known += [id_ for id_ in ids if id_ not in known]
         assert (vocabulary is before) == (len(vocabulary) == len(before))
     again = Vocabulary(vocabulary.ids(), vocabulary.what)
@@ -52,18 +52,18 @@ def test_any_extensions_are_a_list_with_an_index(parts: tuple[list[Any], ...]) -
 
 def test_what_joins_keeps_the_integer_type_where_it_can() -> None:
     vocabulary = Vocabulary.of(np.array([9, 3], np.uint16))
-    assert vocabulary.extended([7]).dtype == np.uint16
-    assert vocabulary.extended([2**40]).ids().dtype == np.int64
-    longest = vocabulary.extended([2**63])
+    assert vocabulary.with_ids([7]).dtype == np.uint16
+    assert vocabulary.with_ids([2**40]).ids().dtype == np.int64
+    longest = vocabulary.with_ids([2**63])
     assert longest.ids().dtype == np.uint64
     assert longest.ids().tolist() == [3, 9, 2**63]
     with pytest.raises(IdTypeError, match=f"ids -1 and {2**63} do not fit one integer type: pass such ids as str"):
-        longest.extended([-1])
+        longest.with_ids([-1])
 
 
 def test_vocabulary_without_ids_takes_either_type() -> None:
     for ids in ([4, 2], ["b", "a"]):
-        vocabulary = Vocabulary.of([]).extended(ids)
+        vocabulary = Vocabulary.of([]).with_ids(ids)
         assert vocabulary.ids().tolist() == ids
         assert vocabulary.rows(ids).tolist() == [0, 1]
         assert vocabulary.holds_text == isinstance(ids[0], str)
@@ -83,7 +83,7 @@ def test_one_id_of_numpy_type() -> None:
 @given(TEXTS, TEXTS)
 def test_later_ids_are_appended(first: list[str], later: list[str]) -> None:
     vocabulary = Vocabulary.of(first or ["x"])
-    longer = vocabulary.extended(later)
+    longer = vocabulary.with_ids(later)
     new = [id_ for id_ in later if vocabulary.row(id_) < 0]
     assert longer.ids().tolist() == [*vocabulary.ids().tolist(), *new]
     assert longer.ids(longer.rows(later)).tolist() == later
@@ -124,7 +124,7 @@ def test_unstorable_text_is_refused(bad: str) -> None:
 
 @pytest.mark.parametrize("odd", ["a\0", "b" * 257, "\0", "\ud800"])
 def test_text_that_no_vocabulary_holds_is_unknown(odd: str) -> None:
-    vocabulary = Vocabulary.of(["a", "b" * 256]).extended(["?"])
+    vocabulary = Vocabulary.of(["a", "b" * 256]).with_ids(["?"])
     assert vocabulary.row(odd) == -1
     assert vocabulary.rows([odd, "a", odd, "?"]).tolist() == [-1, 0, -1, 2]
     assert Vocabulary.of([]).rows([odd]).tolist() == [-1]

@@ -48,7 +48,7 @@ from multirecall.errors import BundleError, CannotFit, MultirecallError, PluginE
 from multirecall.plugins import matching
 from multirecall.protocols import Retriever
 from multirecall.storage import MANIFEST, json_digest, write_manifest
-from multirecall.validation import validated
+from multirecall.validation import validate
 
 LIBRARIES = ("hnswlib", "numba", "numpy", "polars", "pydantic", "scipy", "torch")
 """What a version notes the releases of, as far as they are installed."""
@@ -198,7 +198,7 @@ def _loaded(
     if json_digest(version.config) != version.config_hash:
         raise BundleError(f"{own / MANIFEST}: config and config_hash do not belong together; restore it from a copy")
     of_machine = {} if threads is None else {"threads": threads}
-    config = _trusted(validated(EngineConfig, version.config | of_machine, str(own)), plugins, own)
+    config = _trusted(validate(EngineConfig, version.config | of_machine, str(own)), plugins, own)
     try:
         blueprint = Blueprint.of(config, stored=True)
     except PluginError as fault:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from multirecall.errors import BundleError
-from multirecall.storage import MANIFEST, read_json, read_manifest, sync, sync_one, verified_manifest
+from multirecall.storage import MANIFEST, read_json, read_manifest, sync, sync_one, verify_manifest
 from multirecall.validation import StrictModel
 
 FORMAT = 3
@@ -240,7 +240,7 @@ def verified(folder: Path, name: str) -> dict[str, Any]:
             f"{own}: has format {found}, written by multirecall {writer}; this program reads format {FORMAT}: "
             "fit and save again, or load it with the program that wrote it"
         )
-    return verified_manifest(own)
+    return verify_manifest(own)
 
 
 def headlines(folder: Path, current: str | None) -> list[Version]:
