@@ -7,7 +7,14 @@ from typing import Any
 
 from multirecall.errors import MissingExtra
 
-EXTRAS = {"hnswlib": "hnsw", "matplotlib": "plots", "networkx": "graph", "sklearn": "tsne", "torch": "deep"}
+EXTRAS = {
+    "hnswlib": "hnsw",
+    "jinja2": "plots",
+    "matplotlib": "plots",
+    "networkx": "graph",
+    "sklearn": "tsne",
+    "torch": "deep",
+}
 """The extra that brings each of these libraries, by the name that is imported."""
 
 

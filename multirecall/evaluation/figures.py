@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from collections.abc import Mapping
 from colorsys import hsv_to_rgb
 from typing import TYPE_CHECKING
@@ -28,8 +29,9 @@ FUSED_COLOUR = "#111111"
 
 
 def require_plots() -> None:
-    """Raise `MissingExtra` where matplotlib is not installed."""
+    """Raise `MissingExtra` where what a page of plots needs is not installed."""
     import_extra("matplotlib", "a plot")
+    import_extra("jinja2", "a page")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -38,7 +40,7 @@ def new_figure(width: float, height: float) -> Figure:
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    require_plots()
+    import_extra("matplotlib", "a plot")
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
@@ -46,12 +48,11 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def as_svg(figure: Figure) -> str:
-    """The figure as an SVG element, to stand in a page."""
-    out = io.StringIO()
+def data_url(figure: Figure) -> str:
+    """The figure as the address of an SVG image, to stand in a page. No script of an image is ever run."""
+    out = io.BytesIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    text = out.getvalue()
-    return text[text.index("<svg") :]
+    return f"data:image/svg+xml;base64,{b64encode(out.getvalue()).decode()}"
 
 
 def recall_curve(worth: ValueReport) -> Figure:
@@ -93,6 +94,8 @@ def overlap_map(worth: ValueReport) -> Figure:
 
 def latency_against_recall(worth: ValueReport) -> Figure:
     """Each path, and the whole request, by what it takes and what it finds."""
+    from matplotlib.ticker import LogLocator
+
     points = {name: (path.ms, path.recall) for name, path in worth.paths.items()} | {FUSED: (worth.ms, worth.recall)}
     figure = new_figure(7, 4.2)
     axes = figure.subplots()
@@ -101,6 +104,9 @@ def latency_against_recall(worth: ValueReport) -> Figure:
         axes.scatter(ms, recall, s=70, color=colour, zorder=3)
         axes.annotate(name, (ms, recall), xytext=(7, 5), textcoords="offset points", color=colour)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.margins(x=0.25, y=0.15)
     axes.set(xlabel="milliseconds of a single request, median", ylabel=f"Recall@{worth.k}", ylim=(0, None))
     _plain(axes)

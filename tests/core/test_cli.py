@@ -145,7 +145,7 @@ def test_evaluate_by_other_splits(options: list[str | Path], files: Path, tmp_pa
     report = json.loads(run("evaluate", *given, *fast, "--report", tmp_path / "page.html", "--json")[0])
     assert report["split"] == "given files, items new to the user"
     assert report["value"]["paths"].keys() == {"item_cf", "popularity"}
-    assert "<svg" in (tmp_path / "page.html").read_text()
+    assert "data:image/svg+xml" in (tmp_path / "page.html").read_text()
 
 
 def test_tune(options: list[str | Path], tmp_path: Path) -> None:

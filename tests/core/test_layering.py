@@ -51,6 +51,7 @@ RESTRICTED = {
     "typer": {"cli"},
     "rich": {"cli", "progress"},
     "matplotlib": {"evaluation"},
+    "jinja2": {"evaluation"},
     "sklearn": {"evaluation"},
     "tomli_w": {"tuning"},
     "pickle": set(),

@@ -44,6 +44,8 @@ def test_wheel_contains_every_module(wheel: Path) -> None:
         for folder in FOLDERS
         for file in (ROOT / folder).rglob("*.py")
     }
+    expected |= {str(file.relative_to(ROOT)) for file in (ROOT / "multirecall").rglob("templates/*")}
+    assert "multirecall/evaluation/templates/page.html" in expected
     assert packed == expected | {"multirecall/py.typed"}
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import html
 import json
 import re
+from base64 import b64decode
+from dataclasses import replace
+from html.parser import HTMLParser
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,12 @@ import numpy as np
 import pytest
 
 from multirecall import Engine, EngineConfig
+from multirecall.errors import RequestError
 from multirecall.evaluation import (
     CATALOGUE_METRICS,
     EXPLAINED,
     METRICS,
+    SegmentFigures,
     Split,
     ValueReport,
     evaluate,
@@ -29,6 +34,7 @@ from multirecall.evaluation import (
     scored,
     shapley,
     time_split,
+    write_page,
 )
 from multirecall.evaluation.figures import colour
 from multirecall.evaluation.value import hit_counts, ms_per_hit, overlap, recalls
@@ -242,36 +248,86 @@ def test_every_path_has_a_colour_of_its_own() -> None:
     assert all(re.fullmatch("#[0-9A-F]{6}", one) for one in colours)
 
 
+HOSTILE = "</script><script>alert(1)</script> <img src=x onerror='alert(2)'> \" ' & {{ 7 * 7 }} {% raw %}"
+
+
+@pytest.fixture
+def plots() -> None:
+    for library in ("matplotlib", "jinja2"):
+        pytest.importorskip(library, reason=f"{library} is not installed: multirecall[plots]")
+
+
+@pytest.mark.usefixtures("plots")
 def test_the_page_begins_with_its_facts(measured: tuple[Any, Any, ValueReport]) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed: multirecall[plots]")
     _, lists, report = measured
     figures = scored(lists, [10])
     text = page(figures, report, {"data set": "<shop>", "written": "2031-02-03"})
     assert "&lt;shop&gt;" in text
     assert "2031-02-03" in text
-    assert text.index(lists.split.name) < text.index("<svg")
+    assert text.index(lists.split.name) < text.index("<img")
     assert str(figures.gain) in html.unescape(text)
 
 
-def test_the_page_needs_nothing_beside_it(measured: tuple[Any, Any, ValueReport], tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed: multirecall[plots]")
+@pytest.mark.usefixtures("plots")
+def test_the_page_needs_nothing_beside_it(measured: tuple[Any, Any, ValueReport]) -> None:
     _, lists, report = measured
     text = page(scored(lists, [5, 10]), report)
-    assert text.count("<svg") == 4
-    for outside in ("<script", "<link", "<img", "@import", "src="):
+    for outside in ("<script", "<link", "@import", "http:", "https:"):
         assert outside not in text
+    images = re.findall(r'src="([^"]*)"', text)
+    assert len(images) == text.count("<img ") == text.count("src=") == 4
+    for image in images:
+        form, encoded = image.split(",")
+        assert form == "data:image/svg+xml;base64"
+        assert ElementTree.fromstring(b64decode(encoded)).tag == "{http://www.w3.org/2000/svg}svg"
     for part in ("item_cf", "Overlap of the paths", "At k = 5", "Shapley", "events train", "fused"):
         assert part in text
-    for svg in text.split("<svg")[1:]:
-        ElementTree.fromstring("<svg" + svg[: svg.index("</svg>") + 6])
 
 
-def test_names_are_escaped_in_the_page(measured: tuple[Any, Any, ValueReport]) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed: multirecall[plots]")
-    engine, lists, _ = measured
-    report = scored(lists, [10])
-    odd = type(report)(**{**{name: getattr(report, name) for name in report.__slots__}, "statement": "a < b & c"})
-    assert "a &lt; b &amp; c" in page(odd, path_values(engine, lists, 10))
+class Elements(HTMLParser):
+    """The elements of a page with their attributes, and all its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, list[tuple[str, str | None]]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, [(name, value) for name, value in attrs if name != "src"]))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.usefixtures("plots")
+def test_hostile_text_is_text_and_nothing_else(measured: tuple[Any, Any, ValueReport]) -> None:
+    """Wherever it stands, the page has the same elements as with a harmless text, and shows every character."""
+    _, lists, worth = measured
+
+    def shown(name: str) -> Elements:
+        report = scored(lists, [10])
+        figures = {name if path == "item_cf" else path: values for path, values in report.figures.items()}
+        bounds = {name if path == "item_cf" else path: values for path, values in report.intervals.items()}
+        own = SegmentFigures(name, 3, {path: {"recall": [0.5]} for path in figures})
+        report = replace(
+            report, split=name, statement=name, figures=figures, intervals=bounds, segments=(own, own), gain=None
+        )
+        return Elements(page(report, worth, {name: name}))
+
+    hostile, harmless = shown(HOSTILE), shown("a shop")
+    assert hostile.tags == harmless.tags
+    assert hostile.text == harmless.text.replace("a shop", HOSTILE)
+    assert HOSTILE in hostile.text
+
+
+@pytest.mark.usefixtures("plots")
+def test_a_page_that_cannot_be_written(measured: tuple[Any, Any, ValueReport], tmp_path: Path) -> None:
+    _, lists, report = measured
+    with pytest.raises(
+        RequestError, match=r"page\.html: cannot be written \(No such file or directory\); check the folder"
+    ):
+        write_page(scored(lists, [5]), report, tmp_path / "nowhere" / "page.html")
 
 
 def test_report_has_intervals_and_segments(measured: tuple[Any, Any, ValueReport]) -> None:
