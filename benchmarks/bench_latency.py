@@ -165,7 +165,7 @@ def recalls(engine: Engine, bare: Any, labels: NDArray[np.int32], users: Sequenc
     no_filters = read_filters(state, None, None, seen=True)
     shares: dict[str, list[float]] = defaultdict(list)
     for user in users:
-        (query,) = tower.user_vectors(read_query(state.data, user, no_filters))
+        (query,) = tower.user_vectors(read_query(state.data, user, no_filters, {}))
         truth = tower._index.vectors.scan(tower._index.vectors.query(query)[0], k).items
         shares["two_tower"].append(np.isin(truth, tower._index.search(query, k).items).mean())
         for ef in (2 * k, k):
@@ -191,7 +191,7 @@ def measured(
 
         return work
 
-    vectors = {user: tower.user_vectors(read_query(data, user, no_filters))[0] for user in users}
+    vectors = {user: tower.user_vectors(read_query(data, user, no_filters, {}))[0] for user in users}
     work: dict[str, Work] = {name: lambda user, one=one: one.retrieve(user, k) for name, one in engines.items()}  # type: ignore[misc]
     work |= {f"bare, ef={ef}": search(ef) for ef in (2 * k, k)}
     times: dict[str, list[list[Seconds]]] = {name: [] for name in work}
@@ -299,7 +299,7 @@ def clocks(engines: Iterable[Engine]) -> Iterator[dict[str, list[float]]]:
 
         return run
 
-    targets = [*asked_stages(engines), (answer, "read_query", "read"), (answer, "backfill", "filter and backfill")]
+    targets = [*asked_stages(engines), (answer, "read_user", "read"), (answer, "backfill", "filter and backfill")]
     with patched(targets, clocked):
         yield parts
 

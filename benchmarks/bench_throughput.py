@@ -117,7 +117,7 @@ def run_of(
 def parts_alone(engine: Engine, users: list[Any], k: int, alone: dict[str, list[float]]) -> None:
     """Let each path answer the users in a batch, then the fusion merge; adds wall and CPU seconds to `alone`."""
     state = engine._current()
-    queries = read_queries(state.data, users, read_filters(state, None, None, seen=False))
+    queries = read_queries(state.data, users, read_filters(state, None, None, seen=False), {})
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
         wall, cpu = perf_counter(), thread_time()

@@ -13,6 +13,52 @@ from multirecall.csr import offsets_of
 from multirecall.kernels import Array, kernel
 from multirecall.topk import ALL_ALLOWED, NO_ROWS, is_eligible, marks_of
 
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition of a request's `where`; an item without a value in the field never meets it.
+
+    Attributes:
+        field: the item feature.
+        kind: its kind: `categorical`, `list`, `number`, `text` or `datetime`.
+        values: the item has any of them, or a list-valued field overlaps with them; None where there is a range.
+        low: the least value of a range, included; None where it has none.
+        high: the greatest, included; the same.
+
+    Values are `str`, `int`, `float` or `bool`. Text is in Unicode's composed form (NFC). A time is ISO 8601 text or
+    epoch seconds; a date without a time stands for all of its day in UTC.
+    """
+
+    field: str
+    kind: str
+    values: tuple[Value, ...] | None
+    low: Value | None = None
+    high: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A request's `where` as a value: immutable, equal where the conditions are, hashable, and JSON by `to_dict`.
+
+    Attributes:
+        conditions: an item has to meet all of them; () for every item.
+    """
+
+    conditions: tuple[Condition, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON values, in the form that `Engine.retrieve(where=...)` takes, of another engine as well."""
+        return {one.field: _predicate(one) for one in self.conditions}
+
+
+def _predicate(condition: Condition) -> Any:
+    if condition.values is not None:
+        return list(condition.values)
+    bounds = {"min": condition.low, "max": condition.high}
+    return {bound: value for bound, value in bounds.items() if value is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -29,6 +75,14 @@ class Query:
         exclude: sorted unique item rows, int32, that must not be returned.
         allowed: bool (n_items,), the items that may be returned; None: all items.
         now: epoch seconds of the newest event in the data, or None without timestamps.
+        where: the request's `where`, for a path that asks elsewhere and cannot send a bitmap. `allowed` holds exactly
+            the items that meet it and are not in `removed`.
+        removed: sorted unique item rows, int32, of items that were removed from the catalogue; one array for all
+            requests of a state.
+        context: what the caller says of the request, such as device, page or placement; `retrieve(..., context=...)`.
+        deadline: `time.monotonic()` at which the request goes on without the path, or None for no limit. It is there to
+            cut short a call that waits, such as by a timeout, and may have passed. What an answer holds must not depend
+            on it, since the engine may keep answers.
     """
 
     user: int
@@ -41,6 +95,10 @@ class Query:
     exclude: NDArray[np.int32] = field(default_factory=lambda: NO_ROWS)
     allowed: NDArray[np.bool_] | None = None
     now: int | None = None
+    where: Where = Where()
+    removed: NDArray[np.int32] = field(default_factory=lambda: NO_ROWS)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    deadline: float | None = None
 
     @property
     def filter(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:

@@ -31,6 +31,7 @@ def retrieve(
     terms: Annotated[str | None, typer.Option(help="What is asked for, by item field, as JSON.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Item id to leave out; may be repeated.")] = None,
     where: Annotated[str | None, typer.Option(help="Predicates over item features as JSON.")] = None,
+    context: Annotated[str | None, typer.Option(help="What paths may want to know of the request, as JSON.")] = None,
     seen: Seen = False,
     plugin: Plugins = None,
     deadline_ms: Annotated[float | None, typer.Option(help="Go on without paths that are later than this.")] = None,
@@ -60,6 +61,7 @@ def retrieve(
         exclude=[items.ids.parse(item) for item in exclude or []],
         where=json_option(where, "where"),
         seen=seen,
+        context=json_option(context, "context"),
         deadline_ms=deadline_ms,
     )
     _notes(result, user)

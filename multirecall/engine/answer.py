@@ -10,7 +10,7 @@ import numpy as np
 from multirecall.engine.backfill import backfill, backfill_batch
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.fuse import fused_batch
-from multirecall.engine.request import read_filters, read_user
+from multirecall.engine.request import read_context, read_filters, read_user
 from multirecall.engine.runner import run_batch, run_paths
 from multirecall.engine.state import EngineState
 from multirecall.lists import RankedBatch, RankedList
@@ -26,10 +26,12 @@ def answered(
     exclude: Iterable[Id] | None,
     where: Mapping[str, Any] | None,
     seen: bool,
+    context: Mapping[str, Any] | None,
     deadline: Deadline,
 ) -> Candidates:
     """The candidates of one user; arguments and errors as in `Engine.retrieve`."""
-    query, unknown = read_user(state.data, user, read_filters(state, exclude, where, seen))
+    filters = read_filters(state, exclude, where, seen)
+    query, unknown = read_user(state.data, user, filters, read_context(context), deadline.moment)
     outcomes = run_paths(state.paths, state.windows, query, deadline)
     lists = [one.ranked or RankedList.empty() for one in outcomes]
     weights = state.weights_for(query.history.size)
@@ -55,10 +57,12 @@ def answered_batch(
     exclude: Iterable[Id] | None,
     where: Mapping[str, Any] | None,
     seen: bool,
+    context: Mapping[str, Any] | None,
 ) -> CandidateBatch:
     """The candidates of several users; arguments and errors as in `Engine.retrieve_batch`."""
     filters = read_filters(state, exclude, where, seen)
-    asked = [read_user(state.data, user, filters) for user in users]
+    given = read_context(context)
+    asked = [read_user(state.data, user, filters, given, None) for user in users]
     queries = [query for query, _ in asked]
     outcomes = run_batch(state.paths, state.windows, queries)
     batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import monotonic, perf_counter
 
 Clock = Callable[[], float]
 """Seconds of some steady clock."""
@@ -34,6 +34,12 @@ class Deadline:
     def passed(self) -> bool:
         """Whether it is over."""
         return self.limit_ms is not None and self.elapsed_ms >= self.limit_ms
+
+    @property
+    def moment(self) -> float | None:
+        """`time.monotonic()` when it is over; None without a limit."""
+        left = self.left_s
+        return None if left is None else monotonic() + left
 
     @property
     def left_s(self) -> float | None:

@@ -12,7 +12,7 @@ import polars as pl
 from multirecall.data import Change, Changes
 from multirecall.data.apply import apply_change
 from multirecall.engine.path import Path, fault_text
-from multirecall.engine.state import EngineState, allowed_of, windows_of
+from multirecall.engine.state import EngineState, allowed_of, removed_rows, windows_of
 from multirecall.errors import DataError
 from multirecall.protocols import Retriever
 
@@ -51,6 +51,7 @@ def applied(
             state,
             data=data,
             allowed=allowed_of(data),
+            removed=removed_rows(data),
             paths=tuple(_told(path, told, committing) for path in state.paths),
             fallback=replace(_told(state.fallback, told, committing), quota=data.n_items),
             forgetting=state.forgetting | (change.kind in REMOVALS),

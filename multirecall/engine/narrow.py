@@ -17,5 +17,6 @@ def known_part(query: Query, n_items: int, n_users: int) -> Query:
         weights=query.weights[keep],
         times=None if query.times is None else query.times[keep],
         exclude=query.exclude[: query.exclude.searchsorted(n_items)],
+        removed=query.removed[: query.removed.searchsorted(n_items)],
         allowed=None if query.allowed is None else query.allowed[:n_items],
     )

@@ -18,7 +18,15 @@ from multirecall.engine.cache import ResultCache
 from multirecall.engine.explain import explained
 from multirecall.engine.export import write_candidates
 from multirecall.engine.footprint import footprints
-from multirecall.engine.request import listed, read_deadline, read_filters, read_queries, read_query, read_size
+from multirecall.engine.request import (
+    listed,
+    read_context,
+    read_deadline,
+    read_filters,
+    read_queries,
+    read_query,
+    read_size,
+)
 from multirecall.engine.runner import run_batch
 from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.vectors import vector_paths, vectors_of
@@ -48,6 +56,7 @@ class Answering:
         exclude: Iterable[Id] | None = None,
         where: Mapping[str, Any] | None = None,
         seen: bool = False,
+        context: Mapping[str, Any] | None = None,
         deadline_ms: float | None = None,
     ) -> Candidates:
         """The `k` best candidates for one user, fewer only when the catalogue has no more.
@@ -58,6 +67,8 @@ class Answering:
             exclude: item ids to leave out.
             where: predicates over item features, e.g. `{"category": ["books"], "price": {"max": 20}}`.
             seen: whether items that the user has interacted with may be returned.
+            context: what paths may want to know of the request, such as `{"device": "phone", "page": "home"}`; they
+                find it in `Query.context`. No built-in retriever reads it.
             deadline_ms: go on without the paths that have not answered by then; default: the config's.
 
         With `cache_size`, an equal request on the same data gets the answer kept, status included, whose arrays are
@@ -74,8 +85,10 @@ class Answering:
             read_size(k, self.config.k),
             read_deadline(deadline_ms, self.config.deadline_ms),
         )
-        ask = partial(answered, state, user, k, exclude, where, seen, deadline)
-        return ask() if self._cache is None else self._cache.answer(state, (user, k, exclude, where, seen), ask)
+        ask = partial(answered, state, user, k, exclude, where, seen, context, deadline)
+        if self._cache is None:
+            return ask()
+        return self._cache.answer(state, (user, k, exclude, where, seen, context), ask)
 
     def retrieve_batch(
         self,
@@ -85,10 +98,11 @@ class Answering:
         exclude: Iterable[Id] | None = None,
         where: Mapping[str, Any] | None = None,
         seen: bool = False,
+        context: Mapping[str, Any] | None = None,
     ) -> CandidateBatch:
         """The same for several users, without a deadline; arguments and errors as in `retrieve`."""
         return answered_batch(
-            self._current(), listed(users, "users"), read_size(k, self.config.k), exclude, where, seen
+            self._current(), listed(users, "users"), read_size(k, self.config.k), exclude, where, seen, context
         )
 
     def path_lists(
@@ -98,6 +112,7 @@ class Answering:
         exclude: Iterable[Id] | None = None,
         where: Mapping[str, Any] | None = None,
         seen: bool = False,
+        context: Mapping[str, Any] | None = None,
         windows: bool = False,
     ) -> dict[str, RankedBatch]:
         """What each path alone hands to the fusion, as rows of `data.items`; for measuring and tuning.
@@ -108,7 +123,8 @@ class Answering:
         Raises as `retrieve`, and `PathError` where any path fails.
         """
         state = self._current()
-        queries = read_queries(state.data, listed(users, "users"), read_filters(state, exclude, where, seen))
+        filters = read_filters(state, exclude, where, seen)
+        queries = read_queries(state.data, listed(users, "users"), filters, read_context(context))
         lists = {}
         for path, outcome in zip(state.paths, run_batch(state.paths, state.windows, queries), strict=True):
             if outcome.ranked is None:
@@ -126,6 +142,7 @@ class Answering:
         exclude: Iterable[Id] | None = None,
         where: Mapping[str, Any] | None = None,
         seen: bool = False,
+        context: Mapping[str, Any] | None = None,
     ) -> int:
         """Write the candidates of many users to a file, `chunk` users in memory at a time.
 
@@ -144,7 +161,7 @@ class Answering:
         state, k = self._current(), read_size(k, self.config.k)
         excluded = None if exclude is None else listed(exclude, "exclude")
         return write_candidates(
-            users, Path(file), chunk, lambda part: answered_batch(state, part, k, excluded, where, seen)
+            users, Path(file), chunk, lambda part: answered_batch(state, part, k, excluded, where, seen, context)
         )
 
     def explain(
@@ -156,6 +173,7 @@ class Answering:
         exclude: Iterable[Id] | None = None,
         where: Mapping[str, Any] | None = None,
         seen: bool = False,
+        context: Mapping[str, Any] | None = None,
     ) -> Explanation:
         """Why `item` stands where it does in `retrieve` with the same arguments, or why it is missing.
 
@@ -167,7 +185,8 @@ class Answering:
         if row < 0:
             raise RequestError(f"explain: no item has the id {item!r}; pass an id of the log or the item table")
         filters = read_filters(state, exclude, where, seen)
-        return explained(state, read_query(state.data, user, filters), filters, row, k)
+        query = read_query(state.data, user, filters, read_context(context))
+        return explained(state, query, filters, row, k)
 
     def vectors(self, path: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """The item vectors of a path: item ids (n,), and a vector for each in the same order, float32 (n, dim).

@@ -14,10 +14,10 @@ from multirecall.engine.deadline import Deadline
 from multirecall.engine.state import EngineState
 from multirecall.engine.terms import refuse_words
 from multirecall.engine.values import plain_value
-from multirecall.engine.where import allowed_by, known_field
+from multirecall.engine.where import known_field, read_where
 from multirecall.errors import RequestError
 from multirecall.kernels import kernel
-from multirecall.query import Query
+from multirecall.query import Query, Where
 from multirecall.topk import NO_ROWS
 from multirecall.user import User
 from multirecall.vocabulary import Id
@@ -25,10 +25,15 @@ from multirecall.vocabulary import Id
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The filters of a request, in rows: what no user of it may get. Removed items are not allowed."""
+    """The filters of a request, in rows: what no user of it may get. Removed items are not allowed.
+
+    `where` and `removed` say what `allowed` was made from, see `Query`.
+    """
 
     exclude: NDArray[np.int32]
     allowed: NDArray[np.bool_] | None
+    where: Where
+    removed: NDArray[np.int32]
     seen: bool
     unknown: tuple[Id, ...] = ()
     """Excluded ids that the catalogue does not have."""
@@ -61,27 +66,48 @@ def read_filters(
         RequestError: an unusable filter.
         IdTypeError: an id of the wrong type.
     """
-    items, rows, allowed = state.data.items, NO_ROWS, state.allowed
+    items, rows, allowed, conditions = state.data.items, NO_ROWS, state.allowed, Where()
     unknown: tuple[Id, ...] = ()
     if exclude is not None:
         rows, unknown = _split(listed(exclude, "exclude"), items)
     if where is not None:
-        allowed = allowed_by(where, items) if allowed is None else allowed_by(where, items) & allowed
-    return Filters(rows, allowed, seen, unknown)
+        meeting, conditions = read_where(where, items)
+        allowed = meeting if allowed is None else meeting & allowed
+    return Filters(rows, allowed, conditions, state.removed, seen, unknown)
 
 
-def read_queries(data: Dataset, users: Sequence[Id | User], filters: Filters) -> list[Query]:
+def read_context(context: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A copy of the context, which the caller may change while a late path still reads it; raises `RequestError`."""
+    if context is None:
+        return {}
+    if not isinstance(context, Mapping) or not all(isinstance(key, str) for key in context):
+        raise RequestError(f"context: got {context!r}; pass a mapping whose keys are text")
+    return dict(context)
+
+
+def read_queries(
+    data: Dataset, users: Sequence[Id | User], filters: Filters, context: Mapping[str, Any]
+) -> list[Query]:
     """The queries of several users; raises as `read_query`."""
-    return [read_query(data, user, filters) for user in users]
+    return [read_query(data, user, filters, context) for user in users]
 
 
-def read_query(data: Dataset, user: Id | User, filters: Filters) -> Query:
+def read_query(data: Dataset, user: Id | User, filters: Filters, context: Mapping[str, Any]) -> Query:
     """The query of one user; raises as `read_user`."""
-    return read_user(data, user, filters)[0]
+    return read_user(data, user, filters, context, None)[0]
 
 
-def read_user(data: Dataset, user: Id | User, filters: Filters) -> tuple[Query, tuple[Id, ...]]:
+def read_user(
+    data: Dataset, user: Id | User, filters: Filters, context: Mapping[str, Any], deadline: float | None
+) -> tuple[Query, tuple[Id, ...]]:
     """The query of one user, and the ids of their history and of the filters that the catalogue does not have.
+
+    Args:
+        data: the dataset.
+        user: who asks.
+        filters: of the request.
+        context: of the request, as `read_context` gives it.
+        deadline: as in `Query`.
 
     Raises:
         RequestError: an unknown feature or a value of the wrong type.
@@ -110,6 +136,10 @@ def read_user(data: Dataset, user: Id | User, filters: Filters) -> tuple[Query, 
         exclude=_sorted_union(filters.exclude, seen),
         allowed=filters.allowed,
         now=data.now,
+        where=filters.where,
+        removed=filters.removed,
+        context=context,
+        deadline=deadline,
     )
     return query, unknown
 

@@ -20,6 +20,7 @@ from multirecall.errors import CannotFit, MissingExtra
 from multirecall.progress import Progress
 from multirecall.protocols import Fusion, PluginConfig, Retriever, ThreadedConfig
 from multirecall.registry import fusion_class, retriever_class
+from multirecall.topk import NO_ROWS
 from multirecall.validation import validate
 
 _log = logging.getLogger("multirecall.engine")
@@ -113,6 +114,7 @@ class EngineState:
         segments: the paths' weights by the most events of a history that they hold for, shortest first; the last
             holds for all.
         allowed: bitmap over item rows without those that were removed, or None while none is.
+        removed: the rows of those that were, sorted, int32.
         data_version: rises with every change of the data and every refit, from process to process; a rollback takes
             it back with the fit.
         journal_seq: number of the last change of the bundle's journal that it holds.
@@ -130,6 +132,7 @@ class EngineState:
     fallback: Path
     segments: tuple[tuple[float, list[float]], ...]
     allowed: NDArray[np.bool_] | None
+    removed: NDArray[np.int32]
     data_version: int = 0
     journal_seq: int = 0
     forgetting: bool = False
@@ -193,6 +196,7 @@ def assembled(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriev
         new_path(FALLBACK, fallback, data.n_items, False, data.n_items, data.n_users),
         _segments(blueprint.config, [path.name for path in paths]),
         allowed_of(data),
+        removed_rows(data),
     )
 
 
@@ -204,6 +208,11 @@ def windows_of(fusion: Fusion, paths: Sequence[Path], data: Dataset) -> tuple[in
 def allowed_of(data: Dataset) -> NDArray[np.bool_] | None:
     """Bitmap over item rows without those that were removed, or None while none is."""
     return None if data.removed is None else ~data.removed
+
+
+def removed_rows(data: Dataset) -> NDArray[np.int32]:
+    """The rows of items that were removed, sorted, int32."""
+    return NO_ROWS if data.removed is None else np.flatnonzero(data.removed).astype(np.int32)
 
 
 def _segments(config: EngineConfig, names: list[str]) -> tuple[tuple[float, list[float]], ...]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from multirecall.data import Categorical, Feature, Numeric, Tags, Text
 from multirecall.data.times import MICROS, complaint, number_complaint, parse_times
 from multirecall.errors import IdTypeError, RequestError
+from multirecall.query import Value
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_S = 86_400.0
@@ -53,6 +54,23 @@ def plain_value(feature: Feature, field: str, value: Any, place: str) -> Any:
     if len(values) != 1:
         raise wrong(place, field, feature, value, "one category")
     return values[0]
+
+
+def json_value(feature: Feature, value: Any) -> Value:
+    """A value of a filter that has been checked, as JSON has it; a moment is ISO 8601 text, a date alone stays one."""
+    plain = _scalar(value)
+    if isinstance(feature, Text):
+        plain = normalize("NFC", plain)
+    elif isinstance(feature, Categorical | Tags):
+        plain = _category(feature, plain)
+    elif isinstance(plain, datetime):
+        plain = (EPOCH + timedelta(microseconds=_micros(plain))).isoformat()
+    elif isinstance(plain, date):
+        plain = plain.isoformat()
+    elif isinstance(plain, Decimal):
+        plain = float(plain)
+    checked: Value = plain
+    return checked
 
 
 def listed_values(value: Any) -> list[Any]:
@@ -116,9 +134,14 @@ def _moments(feature: Numeric, field: str, value: str | date, place: str) -> Spa
     else:
         is_day = not isinstance(value, datetime)
         moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        start = (moment - EPOCH) // timedelta(microseconds=1) / MICROS
+        start = _micros(moment) / MICROS
     return Span(start, math.nextafter(start + DAY_S, -math.inf) if is_day else start)
+
+
+def _micros(moment: datetime) -> int:
+    """Microseconds since the epoch; without a zone it is in UTC."""
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def _scalar(value: Any) -> Any:

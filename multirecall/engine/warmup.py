@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,13 +39,14 @@ def warm_up(state: EngineState, progress: Progress = SILENT) -> None:
     unwell: set[str] = set()
     with progress.task("compiling what requests need", len(users) * len(asked), steady=False) as advance:
         for user in users:
-            query = read_query(state.data, user, filters)
+            query = read_query(state.data, user, filters, {})
             lists = [RankedList.empty()] * len(asked)
             for number, (path, window) in enumerate(asked):
                 advance(0, path.name)
                 if path.name not in unwell:
                     # one by one, so that none loses its turn because another had to be compiled
-                    (outcome,) = ask_paths([path], [window], query, Deadline(DEADLINE_MS))
+                    deadline = Deadline(DEADLINE_MS)
+                    (outcome,) = ask_paths([path], [window], replace(query, deadline=deadline.moment), deadline)
                     if outcome.ranked is None:
                         _log.warning("path %r %s when it was first asked: %s", path.name, outcome.state, outcome.detail)
                         unwell.add(path.name)

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Categorical, Feature, Numeric, Table, Text
-from multirecall.engine.values import Span, category_rows, listed_values, plain_value, span, wrong
+from multirecall.engine.values import Span, category_rows, json_value, listed_values, plain_value, span, wrong
 from multirecall.errors import RequestError
+from multirecall.query import Condition, Where
 from multirecall.validation import nearest
 
 
-def allowed_by(where: Mapping[str, Any], items: Table) -> NDArray[np.bool_]:
-    """The items that pass every predicate, as a bitmap over item rows.
+def read_where(where: Mapping[str, Any], items: Table) -> tuple[NDArray[np.bool_], Where]:
+    """The items that pass every predicate, as a bitmap over item rows, and the predicates as a value.
 
     A scalar or list means any of, on list-valued fields any overlap; `{"min": …, "max": …}` is an inclusive
     range on numbers and datetimes. A date without a time stands for all of its day in UTC, so that as a `max` it takes
@@ -28,9 +29,12 @@ def allowed_by(where: Mapping[str, Any], items: Table) -> NDArray[np.bool_]:
     if not isinstance(where, Mapping):
         raise RequestError(f"where: got {where!r}; pass a mapping from item field to values")
     allowed = np.ones(len(items), np.bool_)
+    conditions = []
     for field, predicate in where.items():
-        allowed &= _matches(known_field(field, items, "where", "item"), field, predicate)
-    return allowed
+        matches, condition = _read(known_field(field, items, "where", "item"), field, predicate)
+        allowed &= matches
+        conditions.append(condition)
+    return allowed, Where(tuple(conditions))
 
 
 def known_field(field: str, table: Table, place: str, what: str) -> Feature:
@@ -45,12 +49,19 @@ def known_field(field: str, table: Table, place: str, what: str) -> Feature:
     return feature
 
 
-def _matches(feature: Feature, field: str, predicate: Any) -> NDArray[np.bool_]:
+def _read(feature: Feature, field: str, predicate: Any) -> tuple[NDArray[np.bool_], Condition]:
     if isinstance(predicate, Mapping):
         if not isinstance(feature, Numeric):
             raise wrong("where", field, feature, predicate, "a value or a list of values")
-        return _in_range(feature, field, predicate)
+        matches = _in_range(feature, field, predicate)
+        low, high = (json_value(feature, predicate[bound]) if bound in predicate else None for bound in ("min", "max"))
+        return matches, Condition(field, feature.kind, None, low, high)
     values = listed_values(predicate)
+    matches = _any_of(feature, field, values)
+    return matches, Condition(field, feature.kind, tuple(json_value(feature, value) for value in values))
+
+
+def _any_of(feature: Feature, field: str, values: list[Any]) -> NDArray[np.bool_]:
     if isinstance(feature, Numeric):
         return _equal(feature, [span(feature, field, value, "where") for value in values])
     if isinstance(feature, Text):

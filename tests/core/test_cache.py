@@ -59,6 +59,8 @@ REQUESTS: list[dict[str, Any]] = [
     {"user": User(history=np.array([1, 2, 3]))},
     {"user": User(features={"country": "DE"})},
     {"user": User(terms={"title": "red"})},
+    {"user": 1, "context": {"device": "phone"}},
+    {"user": 1, "context": {"device": "watch"}},
 ]
 
 

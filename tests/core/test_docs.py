@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -76,8 +79,9 @@ def test_node2vec_takes_the_graphs_of_its_page(tmp_path: Path, monkeypatch: pyte
 def test_own_retriever_passes_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {"__name__": "my_project.fresh"}
     monkeypatch.chdir(tmp_path)
-    example, given, loaded, _ = blocks("docs/plug-ins.md", "python")
+    example, batch, _, given, loaded, _ = blocks("docs/plug-ins.md", "python")
     exec(compile(example, "plug-ins.md", "exec"), names)
+    exec(compile(batch, "plug-ins.md", "exec"), names)
     contract = type("TestFresh", (RetrieverContract,), {"retriever": names["Fresh"]})()
     data = small_shop()
     path = names["Fresh"](PluginConfig())
@@ -86,10 +90,49 @@ def test_own_retriever_passes_the_contract(tmp_path: Path, monkeypatch: pytest.M
         getattr(contract, name)(path, data)
     (tmp_path / "path").mkdir()
     contract.test_saved_and_loaded_is_the_same(path, data, tmp_path / "path")
+    many = names["FreshForMany"](PluginConfig())
+    many.fit(data, rng=np.random.default_rng(0), progress=SILENT)
+    contract.test_batch_equals_one_by_one(many, data)
+    contract.test_batch_of_nobody(many)
     names["data"] = data
     exec(compile(given, "plug-ins.md", "exec"), names)
     exec(compile(loaded, "plug-ins.md", "exec"), names)
     assert names["engine"].retrieve(1, 3).status["Fresh"].state == "ok"
+
+
+class Trends(BaseHTTPRequestHandler):
+    """Proposes the items 5, 99 and 3, of which the shop has two, and keeps what it was asked."""
+
+    asked: ClassVar[list[Any]] = []
+
+    def do_POST(self) -> None:
+        self.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"items": [5, 99, 3], "scores": [1.0, 3.0, 2.0]}')
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+def test_retriever_that_asks_a_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, Any] = {"__name__": "my_project.remote"}
+    for block in (0, 2):
+        exec(compile(blocks("docs/plug-ins.md", "python")[block], "plug-ins.md", "exec"), names)
+    with HTTPServer(("127.0.0.1", 0), Trends) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("TRENDS_URL", f"http://127.0.0.1:{server.server_port}/")
+        with Engine(EngineConfig.model_validate({"paths": [{"retriever": names["Remote"]}]})).fit(
+            small_shop()
+        ) as engine:
+            engine.save(tmp_path / "bundle")
+        with Engine.load(tmp_path / "bundle", plugins=[names["Remote"]]) as engine:
+            answer = engine.retrieve(
+                User(history=[8]), 2, where={"group": "odd"}, context={"device": "phone"}, deadline_ms=60_000
+            )
+        server.shutdown()
+    assert answer.ids.tolist() == [3, 5]
+    assert Trends.asked[-1] == {"history": [8], "where": {"group": ["odd"]}, "device": "phone", "k": 65}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

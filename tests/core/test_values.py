@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig, User
-from multirecall.engine.where import allowed_by
+from multirecall.engine.where import read_where
 from multirecall.errors import RequestError
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
@@ -38,7 +39,11 @@ DATA = Dataset.from_frames(pl.DataFrame({"user_id": [1], "item_id": [0]}), ITEMS
 
 
 def found(where: dict[str, Any]) -> list[int]:
-    return np.flatnonzero(allowed_by(where, DATA.items)).tolist()
+    allowed, described = read_where(where, DATA.items)
+    again, _ = read_where(json.loads(json.dumps(described.to_dict())), DATA.items)
+    assert again.tolist() == allowed.tolist(), "described as JSON, it is the same filter"
+    rows: list[int] = np.flatnonzero(allowed).tolist()
+    return rows
 
 
 @pytest.mark.parametrize("field", ["short", "exact", "money"])
@@ -123,7 +128,7 @@ def test_whole_numbers_are_categories(value: Any) -> None:
 )
 def test_what_makes_no_sense_is_refused(where: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError) as fault:
-        allowed_by(where, DATA.items)
+        read_where(where, DATA.items)
     assert message in str(fault.value)
 
 

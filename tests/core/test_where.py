@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from datetime import date, datetime
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -8,8 +10,9 @@ import polars as pl
 import pytest
 
 from multirecall import Dataset
-from multirecall.engine.where import allowed_by
+from multirecall.engine.where import read_where
 from multirecall.errors import RequestError
+from multirecall.query import Condition, Where
 
 ITEMS = pl.DataFrame(
     {
@@ -51,7 +54,11 @@ DATA = Dataset.from_frames(
     ],
 )
 def test_predicates(where: dict[str, Any], expected: list[int]) -> None:
-    assert np.flatnonzero(allowed_by(where, DATA.items)).tolist() == expected
+    allowed, described = read_where(where, DATA.items)
+    assert np.flatnonzero(allowed).tolist() == expected
+    again, same = read_where(json.loads(json.dumps(described.to_dict())), DATA.items)
+    assert again.tolist() == allowed.tolist(), "described as JSON, it is the same filter"
+    assert (same, hash(same)) == (described, hash(described))
 
 
 @pytest.mark.parametrize(
@@ -76,5 +83,31 @@ def test_predicates(where: dict[str, Any], expected: list[int]) -> None:
 )
 def test_faults(where: Any, message: str) -> None:
     with pytest.raises(RequestError) as fault:
-        allowed_by(where, DATA.items)
+        read_where(where, DATA.items)
     assert message in str(fault.value)
+
+
+def test_what_a_path_elsewhere_is_told() -> None:
+    where = {
+        "colour": np.array(["red", "gree\u0301n"]),
+        "tags": ("b",),
+        "size": 2.0,
+        "price": {"max": Decimal("2.5")},
+        "stock": True,
+        "since": [date(2026, 2, 1), datetime(2026, 3, 1, 6, tzinfo=UTC), "2026-01-01"],
+        "title": iter(["one"]),
+    }
+    _, told = read_where(where, DATA.items)
+    assert told == Where(
+        (
+            Condition("colour", "categorical", ("red", "gre\u00e9n")),
+            Condition("tags", "list", ("b",)),
+            Condition("size", "categorical", (2,)),
+            Condition("price", "number", None, None, 2.5),
+            Condition("stock", "number", (True,)),
+            Condition("since", "datetime", ("2026-02-01", "2026-03-01T06:00:00+00:00", "2026-01-01")),
+            Condition("title", "text", ("one",)),
+        )
+    )
+    assert told.to_dict()["price"] == {"max": 2.5}
+    assert Where().to_dict() == {}
