@@ -97,6 +97,9 @@ class Retriever(ABC):
         `changes.data`. Removed items need no handling: the engine excludes them through `query.allowed`. If `live`
         names "removals", the events in `changes.taken` and the users in `changes.forgotten` must not count any more.
 
+        It takes over what `close` lets go of, and shares it with this one: this one still answers, is never closed
+        itself, and may be asked for another successor where the first one could not be journaled.
+
         Raises:
             DataError: the retriever cannot take the changes. A change that is not acknowledged yet is then refused,
                 and nothing changes. If the change is already in the journal, or on any other exception, the path
@@ -111,6 +114,16 @@ class Retriever(ABC):
         without neighbours. Removed items need no handling: `Engine.vectors` leaves them out.
         """
         return None
+
+    def close(self) -> None:  # noqa: B027 - most hold nothing but memory
+        """Let go of what is not memory, such as a connection to a service.
+
+        An engine calls it once, when its state has retired: by a refit, another `fit`, `Engine.close`, because nobody
+        holds the engine any more, or at the end of the process. It does not call it before the last call under way has
+        returned, one that came too late for its request included. Of a retriever and its successors by `with_changes`
+        only the one that was served last is closed. A process that was forked closes nothing of its parent's. It runs
+        on whatever thread lets go last, so it should not take long; what it raises is logged.
+        """
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -258,7 +258,10 @@ class Engine(Answering):
         return salvage_bundle(Path(folder))
 
     def close(self) -> None:
-        """Stop serving, let go of the bundle and let worker threads end; waits for a `save` under way."""
+        """Stop serving, let go of the bundle, let worker threads end and close the paths; waits for a `save` under way.
+
+        A path that still answers a request is closed when that is done.
+        """
         if self._follower is not None:
             self._follower.close()
         self._writer.close()

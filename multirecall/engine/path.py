@@ -13,6 +13,7 @@ import numpy as np
 
 from multirecall.engine.breaker import Breaker
 from multirecall.engine.check import fault_of, fault_of_batch
+from multirecall.engine.closing import Closing
 from multirecall.engine.deadline import Clock, Deadline
 from multirecall.engine.narrow import known_part
 from multirecall.engine.workers import Workers
@@ -64,6 +65,7 @@ class Path:
         clock: seconds.
         breaker: keeps a failing path from being called.
         workers: the threads that it runs on, unless inline.
+        closing: closes the retriever once nobody holds the path.
         behind: whether there are rows that the retriever does not know.
         stale: why it takes no live changes any more, or None.
         fit_seconds: how long its fit took, or None where it was loaded.
@@ -78,6 +80,7 @@ class Path:
     clock: Clock
     breaker: Breaker
     workers: Workers[Outcome[RankedList]]
+    closing: Closing
     behind: bool = False
     stale: str | None = None
     fit_seconds: float | None = None
@@ -178,7 +181,8 @@ def new_path(
     clock: Clock = time.perf_counter,
 ) -> Path:
     """A path with fresh guards."""
-    return Path(name, retriever, quota, required, n_items, n_users, clock, Breaker(clock), Workers(name))
+    closing = Closing(name, retriever)
+    return Path(name, retriever, quota, required, n_items, n_users, clock, Breaker(clock), Workers(name), closing)
 
 
 def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int) -> RankedList:

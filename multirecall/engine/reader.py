@@ -239,6 +239,8 @@ class Answering:
 
     def _publish(self, state: EngineState | None) -> None:
         """Let requests see the state, or nothing any more."""
+        if state is not None:
+            state.serve()
         replaced, self._state = self._state, state
         if self._cache is not None:
             self._cache.clear()

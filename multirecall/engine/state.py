@@ -153,6 +153,11 @@ class EngineState:
         """The paths' quotas."""
         return [path.quota for path in self.paths]
 
+    def serve(self) -> None:
+        """Note that requests see it from now on."""
+        for path in (*self.paths, self.fallback):
+            path.closing.serves(path.retriever)
+
     def close(self, successor: EngineState | None = None) -> None:
         """Let the worker threads of all paths end, but for those that `successor` goes on with."""
         kept = [] if successor is None else [path.workers for path in (*successor.paths, successor.fallback)]
@@ -176,6 +181,7 @@ def assembled(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriev
         CannotFit: a path that is not optional cannot be fitted here, or no path at all can.
     """
     paths, left_out = [], []
+    last_resort = new_path(FALLBACK, fallback, data.n_items, False, data.n_items, data.n_users)
     for number, config, part in blueprint.paths:
         try:
             retriever = make(config.name, part)
@@ -193,7 +199,7 @@ def assembled(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriev
         tuple(paths),
         windows_of(blueprint.fusion, paths, data),
         blueprint.fusion,
-        new_path(FALLBACK, fallback, data.n_items, False, data.n_items, data.n_users),
+        last_resort,
         _segments(blueprint.config, [path.name for path in paths]),
         allowed_of(data),
         removed_rows(data),

@@ -56,21 +56,25 @@ def plain_value(feature: Feature, field: str, value: Any, place: str) -> Any:
     return values[0]
 
 
-def json_value(feature: Feature, value: Any) -> Value:
-    """A value of a filter that has been checked, as JSON has it; a moment is ISO 8601 text, a date alone stays one."""
-    plain = _scalar(value)
+def json_values(feature: Feature, values: list[Any]) -> tuple[Value, ...]:
+    """What `listed_values` gives of a filter, checked by now, as JSON has it.
+
+    A moment is ISO 8601 text in UTC, a date without a time the date alone.
+    """
     if isinstance(feature, Text):
-        plain = normalize("NFC", plain)
-    elif isinstance(feature, Categorical | Tags):
-        plain = _category(feature, plain)
-    elif isinstance(plain, datetime):
-        plain = (EPOCH + timedelta(microseconds=_micros(plain))).isoformat()
-    elif isinstance(plain, date):
-        plain = plain.isoformat()
-    elif isinstance(plain, Decimal):
-        plain = float(plain)
-    checked: Value = plain
-    return checked
+        return tuple(normalize("NFC", value) for value in values)
+    if isinstance(feature, Numeric):
+        return tuple(map(_json_number, values))
+    return tuple(_category(feature, value) for value in values)
+
+
+def _json_number(value: Any) -> Value:
+    if isinstance(value, datetime):
+        return (EPOCH + timedelta(microseconds=_micros(value))).isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    number: Value = float(value) if isinstance(value, Decimal) else value
+    return number
 
 
 def listed_values(value: Any) -> list[Any]:

@@ -81,8 +81,12 @@ class Writer:
         with self._turn:
             if not ticket.done:
                 self._commit([self._waiting.popleft() for _ in range(len(self._waiting))])
-        if ticket.fault is not None:
-            raise ticket.fault
+        fault, ticket.fault = ticket.fault, None
+        if fault is not None:
+            try:
+                raise fault
+            finally:
+                del fault  # it holds this frame: a circle of the two would keep states alive that have retired
         return ticket.found
 
     def serve(self, state: EngineState) -> None:

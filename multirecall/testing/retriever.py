@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +20,7 @@ from multirecall.lists import RankedList
 from multirecall.plugins import retriever_fault
 from multirecall.progress import SILENT
 from multirecall.protocols import Retriever
-from multirecall.query import Query
+from multirecall.query import Condition, Query, Where
 from multirecall.testing.worlds import FIELDS, LiveShop, join_changes, live_changes, removals, small_shop
 
 QUOTA = 15
@@ -119,6 +121,41 @@ class RetrieverContract:
         fitted.save(tmp_path)
         assert_same_vectors(type(fitted).load(fitted.config, tmp_path, data), fitted)
 
+    @pytest.mark.parametrize("left_s", [60.0, -1.0])
+    def test_request_with_all_that_a_query_holds(self, fitted: Retriever, data: Dataset, left_s: float) -> None:
+        """Conditions, removed items, a context and a deadline, which may have passed, leave lists valid.
+
+        What has no time left may raise.
+        """
+        where = Where((Condition("group", "categorical", ("even",)),))
+        removed = np.arange(0, data.n_items, 6, dtype=np.int32)
+        allowed = np.array([data.items.values(row)["group"] == "even" for row in range(data.n_items)])
+        allowed[removed] = False
+        context = {"device": "phone", "page": {"name": "home"}}
+        for query in queries(data, allowed=allowed):
+            deadline = monotonic() + left_s
+            told = replace(query, where=where, removed=removed, context=context, deadline=deadline)
+            try:
+                ranked = fitted.retrieve(told, QUOTA)
+            except Exception:
+                if left_s > 0:
+                    raise
+                continue
+            assert_valid(ranked, data.n_items)
+            if fitted.filters:
+                assert allowed[ranked.items].all()
+
+    def test_close_lets_go_without_a_fault(self, fitted: Retriever, data: Dataset, tmp_path: Path) -> None:
+        """It is called once, and last; closing one retriever leaves another of the same bundle as it is."""
+        fitted.save(tmp_path)
+        first, second = (type(fitted).load(fitted.config, tmp_path, data) for _ in range(2))
+        expected = [second.retrieve(query, QUOTA) for query in queries(data)]
+        for path in (fitted, first):
+            path.close()
+        for query, answer in zip(queries(data), expected, strict=True):
+            self.assert_same(second.retrieve(query, QUOTA), answer)
+        second.close()
+
     def test_unknown_user_without_history(self, fitted: Retriever, data: Dataset) -> None:
         nobody = Query(-1, np.empty(0, np.int32), np.empty(0, np.float32))
         ranked = fitted.retrieve(nobody, QUOTA)
@@ -174,7 +211,9 @@ class RetrieverContract:
                 self.assert_same(loaded.retrieve(query, QUOTA), ranked)
                 if self.retriever.filters:
                     assert allowed[changed.retrieve(filtered, QUOTA).items].all()
+            loaded.close()
             path, former = changed, change.data
+        path.close()
 
     @pytest.mark.parametrize("timestamps", [True, False])
     def test_live_changes_equal_a_refit_if_promised(self, timestamps: bool) -> None:
