@@ -1,4 +1,4 @@
-"""Runs of consecutive elements behind one array of offsets, as in a CSR matrix."""
+"""CSR arrays: runs of consecutive elements, and the offsets at which each run begins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def offsets_of(lengths: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
-    """CSR offsets, int64 (n + 1,), of consecutive runs with the given lengths."""
+    """The CSR offsets, int64 (n + 1,), of consecutive runs of these lengths: a prefix sum that begins with 0."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
@@ -23,7 +23,18 @@ def replace_runs(
     new_offsets: NDArray[np.int64],
     new_elements: NDArray[Any],
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """CSR runs in which distinct `rows` have new ones, and their offsets; what lies between is copied as a whole."""
+    """Replace the runs of some rows; the runs between them are copied as whole blocks.
+
+    Args:
+        offsets: CSR offsets, int64 (n + 1,).
+        elements: the elements of all runs.
+        rows: distinct rows whose runs are replaced, int (m,), in any order.
+        new_offsets: CSR offsets of the new runs, int64 (m + 1,), in the order of `rows`.
+        new_elements: the elements of the new runs.
+
+    Returns:
+        The offsets, int64 (n + 1,), and the elements.
+    """
     lengths = np.diff(offsets)
     lengths[rows] = np.diff(new_offsets)
     order = np.argsort(rows)
@@ -37,7 +48,12 @@ def replace_runs(
 
 
 def take_runs(offsets: NDArray[np.int64], rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """CSR runs of other rows: their offsets, and where their elements stand; -1 gives an empty run."""
+    """Select the runs of `rows`; a row may repeat, and row -1 gives an empty run.
+
+    Returns:
+        The CSR offsets of the selected runs, int64 (len(rows) + 1,), and the positions of their elements in the
+        original element array, int64.
+    """
     starts = np.where(rows < 0, 0, offsets[rows])
     lengths = np.where(rows < 0, 0, offsets[rows + 1] - starts)
     taken = offsets_of(lengths)

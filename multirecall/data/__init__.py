@@ -1,4 +1,4 @@
-"""Interaction logs and feature tables, checked and turned into arrays."""
+"""Interaction logs and feature tables: reading, checking, and the arrays that the engine works on."""
 
 from multirecall.data.changes import Change, ChangeKind, Changes
 from multirecall.data.config import DataConfig, IdType, Kind

@@ -1,4 +1,4 @@
-"""From a dataset and a live change to the next dataset; the change has been checked when it was read."""
+"""Applying a live change to a dataset. `read_change` has checked the change before."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _log = logging.getLogger("multirecall.data")
 
 
 def apply_change(data: Dataset, change: Change) -> Changes:
-    """What `change` does to `data`: the next dataset, and what is new in it.
+    """Apply `change` to `data`; returns the next dataset and a list of what changed. `data` stays as it is.
 
-    Unknown users and items of events join. An item that is added again is updated and, if it was removed, revived;
-    updates and events do not revive.
+    Unknown users and items of events are appended. `add_items` updates an item that is known already, and makes it
+    retrievable again if it was removed. `update_items` and events do not make a removed item retrievable.
 
     Raises:
-        DataError: the change was read for other data.
+        DataError: the change was read for another dataset, whose log has other columns.
     """
     notes = tuple(note for note in change.notes if note not in data.notes)
     for note in notes:
@@ -56,7 +56,9 @@ def _with_events(data: Dataset, frame: pl.DataFrame) -> Changes:
     times, micros, weights, stored = None, None, np.ones(frame.height, np.float32), data.log.base
     for column, needed in (("timestamp", stored.times is not None), ("position", stored.positions is not None)):
         if needed and column not in frame.columns:
-            raise DataError(f"add_interactions: the change has no {column}, which the log has; it is of other data")
+            raise DataError(
+                f"add_interactions: the change has no {column}, but the log has; the change belongs to other data"
+            )
     if stored.times is not None:
         times, micros = seconds_and_micros(frame["timestamp"].to_numpy())
     if "weight" in frame.columns:
@@ -119,7 +121,7 @@ def _pad(removed: NDArray[np.bool_] | None, n: int) -> NDArray[np.bool_] | None:
 
 
 def _mark(removed: NDArray[np.bool_], rows: NDArray[np.int32], mark: bool) -> NDArray[np.bool_] | None:
-    """The bitmap with `rows` set to `mark`; None where nothing is left in it."""
+    """A copy of the bitmap in which `rows` are set to `mark`; None where no bit is set any more."""
     if not rows.size:
         return removed
     marked = removed.copy()

@@ -1,4 +1,4 @@
-"""From checked frames to the arrays of a dataset."""
+"""Building the arrays of a dataset from the sources of its log and tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from multirecall.vocabulary import Vocabulary
 
 
 class Parts(NamedTuple):
-    """What a dataset is made of."""
+    """The parts of a dataset: log, tables, column kinds, and notes for the caller."""
 
     interactions: Interactions
     items: Table
@@ -34,10 +34,10 @@ class Parts(NamedTuple):
 
 
 def build(log_source: Source, item_source: Source | None, user_source: Source | None, config: DataConfig) -> Parts:
-    """The arrays of a log and its tables.
+    """Check a log and its tables, and build their arrays.
 
     Raises:
-        DataError: names file, column, row and remedy.
+        DataError: a cell, column or table is faulty; the message names file, column, row and remedy.
     """
     notes = [note for source in (log_source, item_source, user_source) if source for note in source.notes]
     log_source = prepare_log(log_source, config.columns, notes)
@@ -58,13 +58,13 @@ def build(log_source: Source, item_source: Source | None, user_source: Source | 
 
 
 def seconds_and_micros(moments: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Epoch microseconds as whole seconds and what is left of the second."""
+    """Split epoch microseconds into whole seconds, int64 (n,), and the microseconds of the second, int32 (n,)."""
     seconds = moments // MICROSECONDS
     return seconds, (moments - seconds * MICROSECONDS).astype(np.int32)
 
 
 def _with_ids(source: Source | None, column: Column, config: DataConfig) -> Source | None:
-    """A table, where there is one, with our name for its ids."""
+    """The table with its id column renamed to `column`; None where there is no table."""
     if source is None:
         return None
     theirs = config.columns.get(column, column)
@@ -82,7 +82,7 @@ def _table(
     kinds: list[ColumnKind],
     notes: list[str],
 ) -> Table:
-    """The table of all ids of the log and of `source`, with the features of `source`."""
+    """The table of all ids of the log and of `source`, with the features of `source`; adds to `kinds` and `notes`."""
     column = f"{what}_id"
     distinct = log_ids.unique()
     if source is None:
@@ -90,7 +90,7 @@ def _table(
         return Table(vocabulary, {}, np.zeros(len(vocabulary), np.bool_))
     table_ids = read_ids(source, column, "text" if log_ids.dtype == pl.String else "int")
     repeated = ~table_ids.is_first_distinct()
-    source.refuse(column, repeated, "{value} stands in the table twice; keep one row for each " + what)
+    source.refuse(column, repeated, "{value} is in the table twice; keep one row for each " + what)
     vocabulary = _vocabulary(_concat_ids(distinct, table_ids).unique(), what)
     rows = np.full(len(vocabulary), -1, np.int64)
     rows[vocabulary.rows(table_ids.to_numpy())] = np.arange(table_ids.len())
@@ -108,7 +108,7 @@ def _vocabulary(distinct: pl.Series, what: str) -> Vocabulary:
 
 
 def _concat_ids(first: pl.Series, second: pl.Series) -> pl.Series:
-    """Two id columns as one; integers of different types meet in 64 bits, never in a float."""
+    """Concatenate two id columns; integer types that differ become one 64-bit type, never a float."""
     if first.dtype != second.dtype:
         signed = first.dtype.is_signed_integer() or second.dtype.is_signed_integer()
         common = pl.Int64 if signed else pl.UInt64
@@ -116,7 +116,7 @@ def _concat_ids(first: pl.Series, second: pl.Series) -> pl.Series:
         if first.null_count() or second.null_count():
             raise DataError(
                 f"ids of {first.name!r} in the log and its table do not fit one integer type; "
-                f"say {remedies.ids(['text'])}"
+                f"pass {remedies.ids(['text'])}"
             )
     return pl.concat([first, second])
 
@@ -127,7 +127,7 @@ def _interactions(log: pl.DataFrame, users: Table, items: Table, config: DataCon
         user_id=_rows(log["user_id"], users.ids),
         item_id=_rows(log["item_id"], items.ids),
     )
-    for key in (*reversed(order), "user_id"):  # stable sorts by one key each: three times as fast as one by all
+    for key in (*reversed(order), "user_id"):  # one stable sort per key is three times as fast as one sort by all keys
         columns = columns.sort(key, maintain_order=True)
     weights = columns["weight"].to_numpy() if "weight" in columns.columns else np.ones(columns.height)
     times, micros = None, None
@@ -145,12 +145,12 @@ def _interactions(log: pl.DataFrame, users: Table, items: Table, config: DataCon
         positions=columns["position"].to_numpy() if "position" in columns.columns else None,
     )
     if config.half_life_days is not None and times is None:
-        raise DataError("half_life_days needs a column 'timestamp' in the log; add one, or leave the decay out")
+        raise DataError("half_life_days needs a column 'timestamp' in the log; add one, or do not pass half_life_days")
     return interactions
 
 
 def _rows(values: pl.Series, vocabulary: Vocabulary) -> pl.Series:
-    """The rows of a column of ids that the vocabulary holds, Int32."""
+    """The rows of a column of ids, Int32; the vocabulary must hold every id."""
     known = pl.Series(vocabulary.ids())
     if values.dtype == pl.String:
         return values.cast(pl.Enum(known)).to_physical().cast(pl.Int32)

@@ -1,4 +1,4 @@
-"""Live changes: what a caller wants changed, as a record that survives a crash, and what it did to a dataset."""
+"""Live changes: `Change` is a change to make, as the journal stores it; `Changes` is what it did to a dataset."""
 
 from __future__ import annotations
 
@@ -36,20 +36,25 @@ COLUMNS: dict[str, dict[str, Sequence[PolarsType]]] = {
     "remove_interactions": {**ITEM_COLUMNS, **EVENT_COLUMNS},
     "remove_users": {"user_id": EVENT_COLUMNS["user_id"]},
 }
-"""The types that the columns of a change have; features are checked against the table when it is applied."""
+"""The allowed types of each column of a change. Feature columns are not listed: they are checked against the item table
+when the change is applied."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """One live change, checked and in external ids, so that it holds in every state of an engine.
+    """One live change, checked, with external ids instead of rows, so that it can be applied to any engine state.
 
     Attributes:
-        kind: what is done.
-        frame: `user_id, item_id` and, where the log has them, `timestamp` (Int64 epoch microseconds), `position`
-            (Int64), `weight` (Float64, event weights applied); or `item_id` with feature columns; or `item_id`;
-            or, of events that are taken back, `user_id, item_id` and `timestamp` or `position` where given; or
-            `user_id`.
-        notes: what the caller should know about the frame; not kept in bytes.
+        kind: the kind of change.
+        frame: its rows. The columns depend on `kind`:
+
+            - `add_interactions`: `user_id`, `item_id` and, where the log has them, `timestamp` (Int64, epoch
+              microseconds), `position` (Int64) and `weight` (Float64, event weights applied).
+            - `add_items`, `update_items`: `item_id` and feature columns.
+            - `remove_items`: `item_id`.
+            - `remove_interactions`: `user_id`, `item_id` and, where given, `timestamp` and `position`.
+            - `remove_users`: `user_id`.
+        notes: what the caller should know about the frame; `to_bytes` leaves them out.
     """
 
     kind: ChangeKind
@@ -57,7 +62,7 @@ class Change:
     notes: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
-        """The change as a line with its kind and CRC-32, and an Arrow IPC stream."""
+        """The change as bytes: a line with its kind and a CRC-32 checksum, then an Arrow IPC stream."""
         stream = BytesIO()
         self.frame.write_ipc_stream(stream)
         body = stream.getvalue()
@@ -65,17 +70,17 @@ class Change:
 
     @classmethod
     def of_bytes(cls, payload: bytes) -> Change:
-        """The change that `to_bytes` wrote.
+        """Read what `to_bytes` wrote.
 
         Raises:
-            BundleError: it is no change, or damaged.
+            BundleError: `payload` is not a change, or is damaged.
         """
         head, _, body = payload.partition(b"\n")
         kind, _, checksum = head.removeprefix(MAGIC + b" ").decode("ascii", "replace").partition(" ")
         if not head.startswith(MAGIC) or kind not in COLUMNS:
-            raise BundleError(f"a live change begins with {head[:60]!r}, which is none; {REMEDY}")
+            raise BundleError(f"a record begins with {head[:60]!r}, so it is not a live change; {REMEDY}")
         if checksum != f"{zlib.crc32(body):08x}":
-            raise BundleError(f"a live change ({kind}) differs from its checksum; {REMEDY}")
+            raise BundleError(f"a live change ({kind}) does not match its checksum; {REMEDY}")
         try:
             frame = pl.read_ipc_stream(BytesIO(body))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as fault:
@@ -97,23 +102,25 @@ def _no_rows() -> NDArray[np.int32]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Changes:
-    """What a change did.
+    """What a change did to a dataset.
 
     Attributes:
-        data: the dataset after it.
-        users: user row of each new event in order of arrival, int32 (n,).
-        items: item rows, int32 (n,).
-        times: epoch seconds, int64 (n,), or None where the log has no timestamps.
-        weights: float32 (n,), decayed to `data.now`.
-        undecayed: float32 (n,), the same as they were given.
-        fading: the factor by which what was decayed to the former `now` must be multiplied; 1 without half-life.
-        shifted: whether `now` moved, and not all ages with it: back, or with an event far beyond the rest in the log.
-            What was decayed must then be counted anew from `data`.
-        taken: events that are no longer in the log, with weights as of `data.now`; None where none was taken back.
-        forgotten: user rows that nobody has any more, int32, ascending; they keep their numbers.
-        touched: item rows that are new or were given features, int32, ascending.
-        removed: item rows that are no longer retrievable, int32, ascending.
-        revived: item rows that were removed and are retrievable again, int32, ascending.
+        data: the dataset after the change.
+        users: the user row of each new event, int32 (n,), in order of arrival.
+        items: the item row of each new event, int32 (n,).
+        times: the time of each new event in epoch seconds, int64 (n,); None where the log has no timestamps.
+        weights: the weight of each new event, float32 (n,), decayed to `data.now`.
+        undecayed: the same weights without decay, float32 (n,).
+        fading: the factor that turns weights decayed to the former `now` into weights decayed to the new one; 1
+            without a half-life.
+        shifted: whether `fading` is not enough, because `now` moved back or an event lies far beyond the rest of the
+            log. Decayed sums must then be recomputed from `data`.
+        taken: the events that were removed from the log, with weights decayed to `data.now`; None where there are
+            none.
+        forgotten: the rows of removed users, int32, ascending. The rows stay in place without a user.
+        touched: the rows of new items and of items with new features, int32, ascending.
+        removed: the rows of items that are no longer retrievable, int32, ascending.
+        revived: the rows of items that are retrievable again, int32, ascending.
     """
 
     data: Dataset
@@ -132,10 +139,10 @@ class Changes:
 
     @property
     def n_taken_back(self) -> int:
-        """How many users were forgotten, or events taken back where no user was."""
+        """The number of removed users; where no user was removed, the number of removed events."""
         return self.forgotten.size or (0 if self.taken is None else len(self.taken))
 
     @property
     def takes_back(self) -> bool:
-        """Whether something is gone from the log that was in it."""
+        """Whether the change removed users or events."""
         return self.taken is not None or self.forgotten.size > 0

@@ -1,4 +1,4 @@
-"""A dataset: the log and its tables, read, checked and turned into arrays."""
+"""The dataset: an interaction log with its item and user tables, as arrays."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ Files = str | Path | Sequence[str | Path]
 class Dataset:
     """An interaction log with its item and user tables.
 
-    Immutable: a live change gives another dataset, which shares what has not changed. Rows are appended and
-    never renumbered, but by `compact`.
+    A dataset is immutable: a live change gives another dataset, which shares the unchanged arrays. New users and items
+    get new rows at the end. Only `compact` and `filter_events` renumber rows.
 
     Attributes:
-        log: the events, those of a load and those that came later.
+        log: the events of the load and of later live changes.
         items: every item of the log and of the item table.
         users: every user of the log and of the user table.
-        config: how it was read.
-        notes: what the reader should know about the data, each said once in the log of `multirecall.data`.
-        removed: bool (n_items,), the items that are not to be retrieved; None where none is.
-        kinds: which kind each column of the item and user tables was read as, and why.
+        config: the settings that the data were read with.
+        notes: what the reader should know about the data. Each note is also logged once by `multirecall.data`.
+        removed: bool (n_items,), marks items that may not be retrieved; None where no item is removed.
+        kinds: the kind that each column of the item and user tables was read as, and why.
     """
 
     log: EventLog
@@ -73,24 +73,25 @@ class Dataset:
     ) -> Dataset:
         """Read parquet, CSV or TSV files (paths or glob patterns); `.csv.gz` and `.tsv.gz` are unpacked.
 
-        Text files are UTF-8; their separator is told from the first line. Parts are joined by column name.
+        Text files are UTF-8; their separator is found in the first line. Several files of one table are concatenated
+        by column name.
 
         Args:
-            interactions: `user_id, item_id` and optionally `timestamp, position, weight, event`.
-            items: `item_id` and feature columns.
-            users: `user_id` and feature columns.
-            columns: the caller's column for each of ours, e.g. `{"user_id": "customer"}`.
-            kinds: feature kinds by field, where the inferred one is wrong (see `Dataset.kinds`); `ignore` leaves a
-                column out.
-            ids: `text` or `int`; by default decided over all tables together (see `DataConfig.ids`).
-            event_weights: factor on an event's weight by its name.
-            half_life_days: days after which an event weighs half.
-            future: what becomes of events far beyond the rest: `keep` (the default), `clamp` or `refuse`.
-            config: all five of the above at once, e.g. `EngineConfig.data`.
+            interactions: files of the log: `user_id, item_id` and optionally `timestamp, position, weight, event`.
+            items: files of the item table: `item_id` and feature columns.
+            users: files of the user table: `user_id` and feature columns.
+            columns: the column of the files for each column name of this library, e.g. `{"user_id": "customer"}`.
+            kinds: the kind of a feature column by its name, where the inferred kind is wrong (see `Dataset.kinds`);
+                `ignore` leaves the column out.
+            ids: the type of ids, `text` or `int`; by default inferred from all tables (see `DataConfig.ids`).
+            event_weights: factor on the weight of an event by its name in the column `event`.
+            half_life_days: half-life of event weights in days.
+            future: what to do with events far beyond the rest: `keep` (the default), `clamp` or `refuse`.
+            config: all six options above at once, e.g. `EngineConfig.data`.
 
         Raises:
-            DataError: names file, column, row and remedy.
-            ConfigError: an option is of the wrong type, or given beside `config`.
+            DataError: a file, column or cell is faulty; the message names file, column, row and remedy.
+            ConfigError: an option is of the wrong type, or is given together with `config`.
         """
         settings = _settings(config, columns, kinds, ids, event_weights, half_life_days, future)
         parts = build(
@@ -116,7 +117,7 @@ class Dataset:
         future: Future | None = None,
         config: DataConfig | None = None,
     ) -> Dataset:
-        """The same from polars, pandas or pyarrow frames."""
+        """Read polars, pandas or pyarrow frames; arguments and errors are those of `load`."""
         settings = _settings(config, columns, kinds, ids, event_weights, half_life_days, future)
         parts = build(
             wrap(interactions, "interactions"),
@@ -138,27 +139,27 @@ class Dataset:
 
     @property
     def sizes(self) -> str:
-        """How large it is, in words."""
+        """The numbers of interactions, users and items, in words."""
         return f"{self.n_events:,} interactions, {self.n_users:,} users, {self.n_items:,} items"
 
     @property
     def n_items(self) -> int:
-        """Items of the catalogue: of the log and of the item table."""
+        """The number of items in the log or the item table, removed items included."""
         return len(self.items)
 
     @property
     def n_users(self) -> int:
-        """Users of the log and of the user table."""
+        """The number of user rows: users of the log or the user table, and rows of removed users."""
         return len(self.users)
 
     @property
     def n_events(self) -> int:
-        """Events of the log, later ones included."""
+        """The number of events, those of live changes included."""
         return len(self.log)
 
     @cached_property
     def n_live(self) -> int:
-        """Items that are not removed."""
+        """The number of items that are not removed."""
         return self.n_items if self.removed is None else self.n_items - int(self.removed.sum())
 
     @property
@@ -168,17 +169,17 @@ class Dataset:
 
     @cached_property
     def interactions(self) -> Interactions:
-        """All events as one log, weights as of `now`; after live changes it is made when it is first asked for."""
+        """All events as one sorted log, weights decayed to `now`; after live changes it is computed on first use."""
         log = self.undecayed
         return log if self.log.half_life_days is None else replace(log, weights=self.log.decay(log.weights, log.times))
 
     @cached_property
     def undecayed(self) -> Interactions:
-        """The same with weights as they were given."""
+        """All events as one sorted log, weights without decay; computed on first use."""
         return self.log.whole(self.n_users, self.n_items)
 
     def history(self, user: int) -> History:
-        """The events of user row `user`, oldest first, as a load of all events would have them; -1: none."""
+        """The events of user row `user`, oldest first, in the order of a load of all events; none for row -1."""
         return self.log.history(user)
 
     def _span(self) -> str:
@@ -189,10 +190,11 @@ class Dataset:
         return f"{_day(first)} to {_day(last)}"
 
     def compact(self) -> Dataset:
-        """What a load of all the data would give: rows in the order of ids, categories in theirs, one log.
+        """Compact the dataset to what a load of all its data would give.
 
-        Users who were removed are gone, and so is who stands neither in the log nor in a table. Removed items keep a
-        row, since their events may tell of others.
+        Rows and categories are sorted by id, and the log is one run. Rows without an event and without an entry in a
+        table are dropped, and so are the rows of removed users. Removed items keep a row, because the model of other
+        items learns from their events.
         """
         log = self.undecayed
         users = _in_order(self.users, self.users.listed | _occurs(log.users, self.n_users))
@@ -210,10 +212,10 @@ class Dataset:
         )
 
     def filter_events(self, events: NDArray[np.bool_]) -> Dataset:
-        """The dataset as if only the marked events of `interactions`, bool (n,), had happened.
+        """Keep only the events of `interactions` that `events`, bool (n,), marks.
 
-        Users and items that then stand neither in the log nor in the caller's tables are gone, and rows are
-        numbered anew, in the same order.
+        Users and items without an event and without an entry in a table are dropped. The rows that stay are
+        renumbered in the same order.
         """
         kept = self.undecayed.at(events)
         user_rows = np.flatnonzero(_occurs(kept.users, self.n_users) | self.users.listed)
@@ -227,7 +229,7 @@ class Dataset:
         )
 
     def save(self, folder: Path) -> None:
-        """Write the dataset into `folder`; rows stay as they are."""
+        """Write the dataset into `folder`; row numbers are kept."""
         log = self.undecayed
         columns: dict[str, NDArray[Any] | None] = {
             "users": log.users,
@@ -249,7 +251,7 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: Path) -> Dataset:
-        """Read what `save` wrote, by memory mapping."""
+        """Open a dataset that `save` wrote; its arrays are memory-mapped."""
         arrays, meta = read_component(folder / "interactions")
         items, users = Table.load(folder / "items"), Table.load(folder / "users")
         log = Interactions(
@@ -290,13 +292,16 @@ def _occurs(rows: NDArray[np.int32], n: int) -> NDArray[np.bool_]:
 
 
 def _in_order(table: Table, kept: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The rows that are kept and still somebody's, in the order of their ids."""
+    """The rows marked in `kept` that still have an id, sorted by id."""
     rows = np.setdiff1d(np.flatnonzero(kept), table.ids.gone)
     return rows[np.argsort(table.ids.ids(rows))]
 
 
 def _renumber(log: Interactions, users: NDArray[np.integer], items: NDArray[np.integer]) -> Interactions:
-    """The log whose row `i` is what was row `users[i]` or `items[i]`; all that occur must be among them."""
+    """Renumber the rows of a log: old row `users[i]` becomes user row `i`, and the same for items.
+
+    `users` and `items` must hold every row that occurs in the log.
+    """
     return replace(
         log,
         users=_inverse(users, log.n_users)[log.users],
@@ -307,7 +312,7 @@ def _renumber(log: Interactions, users: NDArray[np.integer], items: NDArray[np.i
 
 
 def _inverse(rows: NDArray[np.integer], n: int) -> NDArray[np.int32]:
-    """Where each of `n` rows stands in `rows`, -1 for nowhere."""
+    """The position of each of `n` rows in `rows`, int32 (n,); -1 where the row is not in it."""
     places = np.full(n, -1, np.int32)
     places[rows] = np.arange(rows.size, dtype=np.int32)
     return places

@@ -1,4 +1,4 @@
-"""Feature columns of items or users as arrays, one class for each shape of value."""
+"""Feature columns of items or users as arrays: categories, lists of categories, numbers and texts."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class Categorical:
         return self.codes.size
 
     def take(self, rows: NDArray[np.integer]) -> Categorical:
-        """The column for other rows; -1 gives null."""
+        """The values of `rows`; row -1 gives null."""
         return Categorical(np.append(self.codes, np.int32(-1))[rows], self.categories)
 
     def pad(self, n: int) -> Categorical:
-        """The column with nulls behind its rows, `n` rows in all."""
+        """A copy with nulls appended, `n` rows in all."""
         return Categorical(_pad(self.codes, n, -1), self.categories)
 
     def with_values(self, rows: NDArray[np.integer], values: Categorical) -> Categorical:
-        """The column in which `rows` have those of `values`; new categories are appended."""
+        """A copy in which `rows`, distinct, hold the values of `values`; new categories are appended."""
         categories, theirs = _merge_categories(self.categories, values.categories)
         codes = self.codes.copy()
         codes[rows] = theirs[values.codes]
         return Categorical(codes, categories)
 
     def compact(self) -> Categorical:
-        """The column with the categories that it has use for, sorted."""
+        """A copy with sorted categories, without those that no row has."""
         categories, codes = _compact_categories(self.categories, self.codes)
         return Categorical(codes, categories)
 
     def arrays(self) -> Arrays:
-        """What `feature_of` rebuilds the column from."""
+        """The arrays from which `feature_of` rebuilds the column."""
         return {"codes": self.codes, "categories": self.categories.ids()}
 
 
@@ -68,7 +68,7 @@ class Tags:
     kind: Literal["list"] = "list"
 
     def value(self, row: int) -> Any:
-        """The categories of a row, or None when it has none."""
+        """The categories of a row as a list, or None where it has none."""
         codes = self.codes[self.offsets[row] : self.offsets[row + 1]]
         return self.categories.ids(codes).tolist() or None
 
@@ -76,35 +76,35 @@ class Tags:
         return self.offsets.size - 1
 
     def take(self, rows: NDArray[np.integer]) -> Tags:
-        """The column for other rows; -1 gives an empty list."""
+        """The values of `rows`; row -1 gives an empty list."""
         offsets, places = take_runs(self.offsets, rows)
         return Tags(offsets, self.codes[places], self.categories)
 
     def pad(self, n: int) -> Tags:
-        """The column with empty lists behind its rows, `n` rows in all."""
+        """A copy with empty lists appended, `n` rows in all."""
         return Tags(_pad(self.offsets, n + 1, self.offsets[-1]), self.codes, self.categories)
 
     def with_values(self, rows: NDArray[np.integer], values: Tags) -> Tags:
-        """The column in which `rows` have those of `values`; new categories are appended."""
+        """A copy in which `rows`, distinct, hold the values of `values`; new categories are appended."""
         categories, theirs = _merge_categories(self.categories, values.categories)
         offsets, codes = replace_runs(self.offsets, self.codes, rows, values.offsets, theirs[values.codes])
         return Tags(offsets, codes, categories)
 
     def compact(self) -> Tags:
-        """The column with the categories that it has use for, sorted."""
+        """A copy with sorted categories, without those that no row has."""
         categories, codes = _compact_categories(self.categories, self.codes)
         return Tags(self.offsets, codes, categories)
 
     def arrays(self) -> Arrays:
-        """What `feature_of` rebuilds the column from."""
+        """The arrays from which `feature_of` rebuilds the column."""
         return {"offsets": self.offsets, "codes": self.codes, "categories": self.categories.ids()}
 
 
 @dataclass(frozen=True, slots=True)
 class Numeric:
-    """A number for each row, float64 (n,), NaN for null; datetimes count epoch seconds.
+    """A number for each row, float64 (n,), NaN for null; datetimes are epoch seconds.
 
-    `precision` is that of the caller's column: in it its values are exact, and in it they are compared.
+    `precision` is the type of the caller's column. Comparisons and `arrays` use that type.
     """
 
     values: NDArray[np.float64]
@@ -120,36 +120,39 @@ class Numeric:
         return self.values.size
 
     def between(self, low: float, high: float) -> NDArray[np.bool_]:
-        """Which rows have a number from `low` to `high`, bool (n,); Float32 9.99 is 9.99."""
+        """Whether the number of each row is from `low` to `high`, both included, bool (n,).
+
+        The bounds are rounded to `precision`, so that 9.99 of a Float32 column equals the bound 9.99.
+        """
         with np.errstate(over="ignore"):
             values, (low, high) = self.values.astype(self.precision), np.array([low, high], self.precision)
         return (values >= low) & (values <= high)
 
     def any_of(self, numbers: Sequence[float]) -> NDArray[np.bool_]:
-        """Which rows have one of the numbers, bool (n,)."""
+        """Whether the number of each row is one of `numbers`, bool (n,)."""
         with np.errstate(over="ignore"):
             return np.isin(self.values.astype(self.precision), np.array(numbers, self.precision))
 
     def take(self, rows: NDArray[np.integer]) -> Numeric:
-        """The column for other rows; -1 gives null."""
+        """The values of `rows`; row -1 gives null."""
         return replace(self, values=np.append(self.values, np.nan)[rows])
 
     def pad(self, n: int) -> Numeric:
-        """The column with nulls behind its rows, `n` rows in all."""
+        """A copy with nulls appended, `n` rows in all."""
         return replace(self, values=_pad(self.values, n, np.nan))
 
     def with_values(self, rows: NDArray[np.integer], values: Numeric) -> Numeric:
-        """The column in which `rows` have those of `values`, as near as its precision has them."""
+        """A copy in which `rows`, distinct, hold the values of `values`, rounded to `precision`."""
         numbers = self.values.copy()
         numbers[rows] = values.values.astype(self.precision)
         return replace(self, values=numbers)
 
     def compact(self) -> Numeric:
-        """The column itself."""
+        """The column itself: numbers have no categories."""
         return self
 
     def arrays(self) -> Arrays:
-        """What `feature_of` rebuilds the column from."""
+        """The array from which `feature_of` rebuilds the column, of type `precision`."""
         return {"values": self.values.astype(self.precision)}
 
 
@@ -163,42 +166,42 @@ class Text:
 
     @classmethod
     def of(cls, texts: Iterable[str | None]) -> Text:
-        """Encode texts; half of a surrogate pair, which UTF-8 does not have, becomes a question mark."""
+        """Encode texts in UTF-8; a lone surrogate, which UTF-8 cannot hold, becomes a question mark."""
         encoded = [(text or "").encode(errors="replace") for text in texts]
         offsets = offsets_of([len(part) for part in encoded])
         return cls(offsets, np.frombuffer(b"".join(encoded), np.uint8))
 
     def value(self, row: int) -> Any:
-        """The text of a row, or None when it is empty."""
+        """The text of a row, or None where it is empty."""
         return self.data[self.offsets[row] : self.offsets[row + 1]].tobytes().decode() or None
 
     def __len__(self) -> int:
         return self.offsets.size - 1
 
     def strings(self) -> list[str]:
-        """All texts, (n,)."""
+        """All texts, n of them; an empty one for null."""
         data, bounds = self.data.tobytes(), self.offsets.tolist()
         return [data[start:stop].decode() for start, stop in pairwise(bounds)]
 
     def take(self, rows: NDArray[np.integer]) -> Text:
-        """The column for other rows; -1 gives an empty text."""
+        """The values of `rows`; row -1 gives an empty text."""
         offsets, places = take_runs(self.offsets, rows)
         return Text(offsets, self.data[places])
 
     def pad(self, n: int) -> Text:
-        """The column with empty texts behind its rows, `n` rows in all."""
+        """A copy with empty texts appended, `n` rows in all."""
         return Text(_pad(self.offsets, n + 1, self.offsets[-1]), self.data)
 
     def with_values(self, rows: NDArray[np.integer], values: Text) -> Text:
-        """The column in which `rows` have those of `values`."""
+        """A copy in which `rows`, distinct, hold the values of `values`."""
         return Text(*replace_runs(self.offsets, self.data, rows, values.offsets, values.data))
 
     def compact(self) -> Text:
-        """The column itself."""
+        """The column itself: texts have no categories."""
         return self
 
     def arrays(self) -> Arrays:
-        """What `feature_of` rebuilds the column from."""
+        """The arrays from which `feature_of` rebuilds the column."""
         return {"offsets": self.offsets, "data": self.data}
 
 
@@ -206,7 +209,7 @@ Feature = Categorical | Tags | Numeric | Text
 
 
 def feature_of(kind: str, field: str, arrays: Mapping[str, NDArray[Any]]) -> Feature:
-    """The column that `arrays()` was taken from."""
+    """Rebuild a column of this kind from its `arrays()`; `field` names the categories in errors."""
     if kind == "text":
         return Text(arrays["offsets"], arrays["data"])
     if kind == "number" or kind == "datetime":
@@ -219,14 +222,19 @@ def feature_of(kind: str, field: str, arrays: Mapping[str, NDArray[Any]]) -> Fea
 
 
 def _merge_categories(own: Vocabulary, other: Vocabulary) -> tuple[Vocabulary, NDArray[np.int32]]:
-    """The categories of both, and the code in them of each of `other`, with -1 behind for null."""
+    """Append the categories of `other` to `own`.
+
+    Returns:
+        The merged categories, and the merged code of each code of `other`, int32 (len(other) + 1,). The last entry is
+        -1, so that code -1 (null) stays -1.
+    """
     ids = other.ids()
     joined = own.with_ids(ids)
     return joined, np.append(joined.rows(ids), np.int32(-1))
 
 
 def _compact_categories(categories: Vocabulary, codes: NDArray[np.int32]) -> tuple[Vocabulary, NDArray[np.int32]]:
-    """The categories that `codes` use, sorted, and the codes in them."""
+    """The categories that occur in `codes`, sorted, and `codes` renumbered to them."""
     used = np.unique(codes[codes >= 0])
     ids = categories.ids(used)
     rebuilt = Vocabulary.of(ids, categories.what)

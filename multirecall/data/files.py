@@ -1,4 +1,4 @@
-"""Sources from files: parquet, and tables of text with one of several separators, packed or not."""
+"""Reading tables from files: parquet, and CSV or TSV with one of several separators, compressed with gzip or not."""
 
 from __future__ import annotations
 
@@ -21,15 +21,20 @@ from multirecall.errors import DataError
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 PARQUET = (".parquet", ".pq")
 TEXT = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
-"""The separator that the end of a file's name promises."""
+"""The expected separator by the ending of the file name."""
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""The byte order marks of UTF-16."""
+
 HEAD_BYTES = 1 << 16
+"""Bytes read to find the header line; a header is far shorter."""
+
 OFFSET = re.compile(rb"[+-]\d\d:?\d\d")
+"""A time zone given as an offset, such as +05:30."""
 
 
 class Part(NamedTuple):
-    """One file: its rows, and what the reader should know about it."""
+    """One file: its name, its rows, whether all cells are text, and a note for the reader."""
 
     file: str
     frame: pl.DataFrame
@@ -38,12 +43,13 @@ class Part(NamedTuple):
 
 
 def read(path: str | Path | Sequence[str | Path], what: str) -> Source:
-    """Read parquet, CSV or TSV files, given as paths or glob patterns; columns are joined by name.
+    """Read the files of one table: parquet, CSV or TSV, given as paths or glob patterns.
 
-    Cells of CSV and TSV come as text; the readers of ids, times and features parse their columns.
+    Files are concatenated by column name. Cells of CSV and TSV files stay text, which the readers of ids, times and
+    features parse. `what` names the table in errors.
 
     Raises:
-        DataError: nothing matches, a file cannot be read, or files have different columns.
+        DataError: no file matches, a file cannot be read, or the files have different columns.
     """
     parts = [_read_file(file, what) for file in _files(path, what)]
     first = parts[0]
@@ -56,7 +62,7 @@ def read(path: str | Path | Sequence[str | Path], what: str) -> Source:
     untyped = any(part.untyped for part in parts)
     notes = [part.note for part in parts if part.note]
     if untyped and not all(part.untyped for part in parts):
-        notes.append(f"{what}: some files are CSV and others parquet; the cells of all are read as those of CSV")
+        notes.append(f"{what}: some files are CSV and others parquet; all cells are read as text, as in CSV")
         parts = [part if part.untyped else part._replace(frame=_as_text(part)) for part in parts]
     joined, mixed = _concat_parts(parts)
     heights = tuple((part.file, part.frame.height) for part in parts)
@@ -78,7 +84,7 @@ def _files(path: str | Path | Sequence[str | Path], what: str) -> list[str]:
 
 
 def _concat_parts(parts: Sequence[Part]) -> tuple[pl.DataFrame, dict[str, str]]:
-    """The rows of all parts, and the columns that are text in some of them only, with their types."""
+    """The rows of all parts, and the columns that are text in only some of the parts, with a text of their types."""
     columns, mixed = [], {}
     for name in parts[0].frame.columns:
         pieces = [part.frame[name] for part in parts]
@@ -104,16 +110,16 @@ def _type(dtype: pl.DataType) -> str:
 
 
 def _widen_float32(piece: pl.Series) -> pl.Series:
-    """Float32 as the Float64 of the same digits, so that 9.99 of one file is that of another."""
+    """Convert Float32 to the Float64 of the same decimal digits, so that 9.99 is equal in all files."""
     return piece.cast(pl.String).cast(pl.Float64) if piece.dtype == pl.Float32 else piece
 
 
 def _as_text(part: Part) -> pl.DataFrame:
-    """A typed frame in the form of an untyped one."""
+    """The frame of a typed file with every cell converted to text, as in CSV."""
     for name, dtype in part.frame.schema.items():
         if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
             raise DataError(
-                f"{part.file}: column {name!r} has type {dtype}, which a CSV file beside it cannot hold; "
+                f"{part.file}: column {name!r} has type {dtype}, which the CSV files of the table cannot hold; "
                 "give all files of the table one format"
             )
     return part.frame.cast(pl.String)
@@ -143,12 +149,12 @@ def _read_file(file: str, what: str) -> Part:
 
 
 def _read_parquet(file: str) -> pl.DataFrame:
-    """A parquet file; polars panics on zones like +05:30 unless it is told to take them."""
+    """Read a parquet file; polars panics on time zones like +05:30 without the option of `any_time_zone`."""
     schema = pl.read_parquet_metadata(file).get("ARROW:schema", "")
     try:
         is_plain = not OFFSET.search(base64.b64decode(schema + "=="))
     except ValueError:
-        is_plain = True  # damaged, which reading will tell
+        is_plain = True  # the file is damaged, and reading it raises the error
     if is_plain:
         return pl.read_parquet(file, glob=False)
     with any_time_zone():
@@ -161,7 +167,7 @@ def _read_text(file: str, separator: str) -> Part:
         head = stream.read(HEAD_BYTES)
         content = head + stream.read() if packed else None
     if head.startswith(UTF_16) or b"\0" in head.split(b"\n")[0]:
-        raise DataError(f"{file}: is UTF-16 or no text; save it as UTF-8, for instance with iconv -f UTF-16 -t UTF-8")
+        raise DataError(f"{file}: is UTF-16 or not text; save it as UTF-8, for instance with iconv -f UTF-16 -t UTF-8")
     try:
         separator, note = _separator(file, head, separator)
         frame = pl.read_csv(content or file, infer_schema=False, glob=False, separator=separator)
@@ -172,11 +178,11 @@ def _read_text(file: str, separator: str) -> Part:
 
 
 def _separator(file: str, head: bytes, promised: str) -> tuple[str, str]:
-    """What separates the names in the first line, and a note where that is not what the file's name promises."""
+    """The separator of the header line, and a note where the file name promises another one."""
     lines = [line for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
     header = lines[0].removesuffix(b"\r").decode() if lines else ""
     if "\r" in header:
-        raise DataError(f"{file}: its lines end in carriage returns alone; save it with line feeds")
+        raise DataError(f"{file}: its lines end in carriage returns without line feeds; save it with line feeds")
     bare = re.sub(r'"[^"]*"', "", header)
     found = [one for one in SEPARATORS if one in bare]
     separator = found[0] if len(found) == 1 and promised not in found else promised
@@ -189,7 +195,7 @@ def _separator(file: str, head: bytes, promised: str) -> tuple[str, str]:
 
 
 def _refuse_encoding(file: str, content: bytes | None) -> None:
-    """Refuse what is not UTF-8, naming the byte."""
+    """Refuse a file that is not UTF-8; the error names the first faulty byte."""
     content = Path(file).read_bytes() if content is None else content
     try:
         content.decode()

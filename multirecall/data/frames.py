@@ -1,4 +1,4 @@
-"""Frames and rows from the caller's memory as sources."""
+"""Reading tables from memory: frames of polars, pandas or Arrow, and rows given as mappings."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ ONE_TYPE = "give the column values of one type, and integers beyond 64 bits as t
 
 
 def wrap(frame: Any, what: str) -> Source:
-    """A polars, pandas or Arrow frame of the caller as a source.
+    """Convert a polars, pandas or Arrow frame to a source; `what` names it in errors.
 
     Raises:
-        DataError: it is none of these, or a column cannot be converted.
+        DataError: `frame` is of another type, or a column cannot be converted.
     """
     converted = in_utc(_as_polars(frame, what))
     return Source(converted, ((what, converted.height),))
 
 
 def wrap_rows(rows: Sequence[Any], what: str, ids: Collection[str]) -> Source:
-    """Rows of the caller, each a mapping from column to value, as a source; a missing value is null.
+    """Convert rows, each a mapping from column to value, to a source; a missing value is null.
 
-    Half of a surrogate pair, as a text has that was cut within a sign, becomes a question mark, but in the columns
-    `ids`.
+    A lone surrogate, as in a text that was cut inside a character, becomes a question mark. In the columns `ids` it is
+    an error.
 
     Raises:
-        DataError: a row is no mapping, or values of a column differ in type.
+        DataError: a row is not a mapping, an id holds a lone surrogate, or the values of a column differ in type.
     """
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
@@ -52,12 +52,12 @@ def wrap_rows(rows: Sequence[Any], what: str, ids: Collection[str]) -> Source:
 
 
 def is_frame(value: Any) -> bool:
-    """Whether `value` is a polars, pandas or Arrow frame, and no list or column."""
+    """Whether `value` is a polars, pandas or Arrow frame, not a list or a single column."""
     return isinstance(value, pl.LazyFrame) or hasattr(value, "columns") or hasattr(value, "column_names")
 
 
 def in_utc(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with datetimes of any zone as those of UTC, without a zone, which is the same moment."""
+    """Convert datetimes with a time zone to the same moments in UTC, without a zone."""
     zoned = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime) and dtype.time_zone]
     units = {name: frame.schema[name].time_unit for name in zoned}  # type: ignore[attr-defined]
     return frame.with_columns(frame[name].to_physical().cast(pl.Datetime(units[name])) for name in zoned)
@@ -65,7 +65,7 @@ def in_utc(frame: pl.DataFrame) -> pl.DataFrame:
 
 @contextmanager
 def any_time_zone() -> Iterator[None]:
-    """Polars takes zones that it does not know, such as +05:30, within the block."""
+    """Let polars accept time zones that it does not know, such as +05:30, within the block."""
     before = os.environ.get(ANY_ZONE)
     os.environ[ANY_ZONE] = "1"
     try:
@@ -85,7 +85,7 @@ def _column(name: str, values: list[Any], what: str) -> pl.Series:
 
 
 def _plain(value: Any) -> Any:
-    """A cell without numpy: its scalars and arrays as Python's."""
+    """A cell with numpy scalars and arrays converted to Python values, and lone surrogates to question marks."""
     if isinstance(value, np.datetime64):
         return value.astype("datetime64[us]").item()
     if isinstance(value, np.float16 | np.float32):
@@ -98,19 +98,19 @@ def _plain(value: Any) -> Any:
 
 
 def _refuse_broken_ids(rows: Sequence[Mapping[str, Any]], what: str, ids: Collection[str]) -> None:
-    """Refuse ids that UTF-8 cannot hold: replaced, two of them could become one."""
+    """Refuse ids that UTF-8 cannot hold; with question marks, two different ids could become equal."""
     for number, row in enumerate(rows):
         for column in ids:
             value = row.get(column)
             if isinstance(value, str) and _plain(value) != value:
                 raise DataError(
-                    f"{what}: column {column!r}, row {number} (the first is 0): the id {value!r} holds half of a "
-                    "surrogate pair, which no file can; give the item or user another id"
+                    f"{what}: column {column!r}, row {number} (the first is 0): the id {value!r} holds a lone "
+                    "surrogate, which UTF-8 cannot hold; give the item or user another id"
                 )
 
 
 def _refuse_mixed(rows: Sequence[Mapping[str, Any]], what: str) -> None:
-    """Refuse a column of several sorts of value: polars would turn 7 into "7", or a moment into an integer."""
+    """Refuse a column with values of different types: polars would turn 7 into "7", or a datetime into an integer."""
     first: dict[str, tuple[type, Any]] = {}
     for number, row in enumerate(rows):
         for column, value in row.items():
@@ -121,7 +121,7 @@ def _refuse_mixed(rows: Sequence[Mapping[str, Any]], what: str) -> None:
             if sort is not sort_before:
                 raise DataError(
                     f"{what}: column {column!r}, row {number} (the first is 0): {value!r} is {type(value).__name__}, "
-                    f"but {before!r} before it is {type(before).__name__}; give the column values of one type"
+                    f"but {before!r} in an earlier row is {type(before).__name__}; give the column values of one type"
                 )
 
 
@@ -129,10 +129,10 @@ SORTS: tuple[Any, ...] = (str, bool, int | float | Decimal, datetime, date, list
 
 
 def _broken_text(fault: UnicodeEncodeError) -> str:
-    """What is wrong with a text that UTF-8 cannot hold."""
+    """The complaint about a text that UTF-8 cannot hold."""
     return (
-        f"holds half of a surrogate pair in {fault.object[:40]!r}, which no file can; "
-        "mend such texts, e.g. with text.encode(errors='replace').decode()"
+        f"holds a lone surrogate in {fault.object[:40]!r}, which UTF-8 cannot hold; "
+        "correct such texts, e.g. with text.encode(errors='replace').decode()"
     )
 
 
@@ -158,7 +158,7 @@ def _as_polars(frame: Any, what: str) -> pl.DataFrame:
 
 
 def _of_pandas(frame: Any, what: str) -> pl.DataFrame:
-    """Column by column, so that the one at fault is named; arrays in cells become lists."""
+    """Convert a pandas frame column by column, so that an error names the column; arrays in cells become lists."""
     columns = {}
     for name in frame.columns:
         values = frame[name]

@@ -1,4 +1,4 @@
-"""What "now" is in a log: its newest event that is not far beyond the rest, so that one bad clock ages nothing."""
+"""The time "now" of a log: its newest event that is not far beyond the rest, so that one wrong clock ages no event."""
 
 from __future__ import annotations
 
@@ -16,38 +16,42 @@ from multirecall.data.source import Source
 from multirecall.errors import DataError
 
 MOST_FAR = 1000
-"""So many events at most can be far beyond the rest, and at most one in so many; one can in any log."""
+"""At most this many events can be far beyond the rest, and at most one event in this many; one event can in any log.
+A larger number would find a larger group of wrong clocks, and would take more of a real recent period for faults."""
 
 GAP = 365 * 86_400
-"""Seconds without any event behind which the few that follow are far beyond the rest of a large log."""
+"""Seconds. In a large log, the events after a gap longer than this are far beyond the rest. A shorter gap would take a
+shop that reopens after a season for a fault."""
 
 CERTAIN = 50
-"""So many events make a gap half as telling as any number of events does; with fewer, it must be longer."""
+"""Number of events with which the required gap is twice `GAP`; with more events it falls towards `GAP`. In a small log,
+long gaps are ordinary."""
 
 LEAST = 3
-"""Events without which nobody can say which is odd."""
+"""Number of events below which no event counts as far beyond the rest."""
 
 MICROSECONDS = 1_000_000
 
 
 class Times(NamedTuple):
-    """As much of the times of events as `now_of` needs: their number, and the newest, int64 ascending."""
+    """What `now_of` needs of the times of events: their number, and the newest `MOST_FAR` + 1, int64, ascending."""
 
     n: int
     newest: NDArray[np.int64]
 
     @classmethod
     def of(cls, times: NDArray[np.int64]) -> Times:
-        """Of times in epoch seconds, in any order."""
+        """Summarise times in epoch seconds, int64 (n,), in any order."""
         start = max(0, times.size - MOST_FAR - 1)
         return cls(times.size, np.sort(np.partition(times, start)[start:] if start else times))
 
 
 def now_of(parts: Sequence[Times]) -> int | None:
-    """The newest time that is not far beyond the rest, of all events together; None of none.
+    """The newest time of all events that is not far beyond the rest, in the unit of `parts`; None without events.
 
-    Far are those behind the first gap among the newest events that is longer than `GAP · (1 + CERTAIN / rest)`, where
-    `rest` counts the events that cannot be far. It depends on the times alone, not on their order, nor on the clock.
+    Events are far beyond the rest if they come after the first gap among the newest events that is longer than
+    `GAP · (1 + CERTAIN / rest)`, where `rest` counts the events that cannot be far. The result depends on the times
+    alone, not on the order of the events or on the clock of this machine.
     """
     n = sum(part.n for part in parts)
     if not n:
@@ -64,10 +68,10 @@ def now_of(parts: Sequence[Times]) -> int | None:
 def apply_future_rule(
     events: pl.DataFrame, source: Source, future: Future, log: Sequence[Times], notes: list[str]
 ) -> pl.DataFrame:
-    """Events as `future` has those that are far beyond the rest of them and of `log`; says so in `notes`.
+    """Apply the rule `future` to events far beyond the rest of `events` and `log`; a note in `notes` names them.
 
     Raises:
-        DataError: there are some, and `future` refuses them.
+        DataError: there is such an event, and `future` is `refuse`.
     """
     if "timestamp" not in events.columns or events.is_empty():
         return events
@@ -84,14 +88,14 @@ def apply_future_rule(
         f"which ends at {_format_time(now)}"
     )
     if future == "refuse":
-        raise DataError(f"{found}; mend the cell or drop the row, or say {remedies.future('keep', 'clamp')}")
+        raise DataError(f"{found}; correct the cell or drop the row, or pass {remedies.future('keep', 'clamp')}")
     others = f"; so do {far.sum() - 1:,} other events" if far.sum() > 1 else ""
     if future == "clamp":
-        notes.append(f"{found}{others}; taken as of then, since future='clamp'")
+        notes.append(f"{found}{others}; moved to that time, because of future='clamp'")
         return events.with_columns(timestamp=pl.Series(np.where(far, now * MICROSECONDS, events["timestamp"])))
     notes.append(
-        f"{found}{others}; kept, and nothing ages by it: mend it, say {remedies.future('clamp', 'refuse')}, "
-        "or take it back with remove_interactions"
+        f"{found}{others}; kept, and other events do not age by it: correct it, pass "
+        f"{remedies.future('clamp', 'refuse')}, or remove it with remove_interactions"
     )
     return events
 

@@ -1,4 +1,4 @@
-"""Id columns: which type ids have, over all tables together, and the columns in that type."""
+"""Id columns: finding the one type of the ids of all tables, and reading the columns in that type."""
 
 from __future__ import annotations
 
@@ -20,48 +20,49 @@ Type = Literal["text", "int"]
 
 
 class IdColumn(NamedTuple):
-    """A column of ids and the table that it stands in."""
+    """A column of ids and the table that holds it."""
 
     source: Source
     name: str
 
     @property
     def values(self) -> pl.Series:
-        """The ids as they came."""
+        """The ids in the type of the table."""
         return self.source.frame[self.name]
 
     @property
     def is_text(self) -> bool:
-        """Whether the cells are text, if only because all of the table is."""
+        """Whether the cells are text; in CSV every cell is."""
         return self.values.dtype in TEXTS
 
     @property
     def type(self) -> str:
-        """The type of the column in an error."""
+        """The name of the column's type in an error."""
         return "text" if self.is_text else str(self.values.dtype)
 
     def texts(self) -> pl.Series:
-        """The ids as String."""
+        """The ids converted to String."""
         return self.values.cast(pl.String)
 
     def integers(self) -> pl.Series:
-        """Text ids as Int64; null where one is not the plain spelling of an integer of 64 bits, such as "007"."""
+        """Text ids converted to Int64; null where the text is not a plain 64-bit integer. "007" is not plain."""
         texts = self.texts()
         numbers = texts.cast(pl.Int64, strict=False)
         return numbers.set((numbers.cast(pl.String) != texts).fill_null(False), None)
 
 
 def common_id_type(columns: Sequence[IdColumn], what: str, wanted: IdType, notes: list[str]) -> Type:
-    """The one type of the ids of several tables.
+    """The one type of the ids of several tables; a note in `notes` says why ids are text where that may surprise.
 
-    Typed tables say it themselves; where all are untyped, ids are integers if every cell is one.
+    A type that is `wanted` wins. Else the typed tables decide. Where all tables are CSV, ids are integers if every
+    cell is a plain integer.
 
     Raises:
-        DataError: typed tables differ, or a column is of no type for ids.
+        DataError: typed tables differ, or the type of a column cannot be that of ids.
     """
     columns = [column for column in columns if column.values.len()]
     for column in columns:
-        if not column.is_text:  # text is looked through when it is read
+        if not column.is_text:  # `read_ids` checks text columns
             _check(column, wanted)
         if column.name in column.source.mixed:
             notes.append(
@@ -75,7 +76,7 @@ def common_id_type(columns: Sequence[IdColumn], what: str, wanted: IdType, notes
     if texts and integers:
         raise DataError(
             f"{integers[0].source.column(integers[0].name)} is {integers[0].type}, but in {texts[0].source.name} it is "
-            f"text; cast one of them, or say {remedies.ids(['text'])}"
+            f"text; cast one of them, or pass {remedies.ids(['text'])}"
         )
     if texts:
         return "text"
@@ -83,24 +84,25 @@ def common_id_type(columns: Sequence[IdColumn], what: str, wanted: IdType, notes
         odd = column.source.first(column.name, column.integers().is_null() & column.values.is_not_null())
         if odd is not None and integers:
             raise DataError(
-                f"{column.source.place(column.name, odd)}: {column.values[odd]!r} is no integer, but in "
-                f"{integers[0].source.name} {what} ids are {integers[0].type}; mend it, or say {remedies.ids(['text'])}"
+                f"{column.source.place(column.name, odd)}: {column.values[odd]!r} is not an integer, but in "
+                f"{integers[0].source.name} {what} ids are {integers[0].type}; correct it, or pass "
+                f"{remedies.ids(['text'])}"
             )
         if odd is not None:
             if any(one.integers().count() for one in untyped):
                 notes.append(
                     f"{what} ids are text, because of {column.values[odd]!r} "
-                    f"({column.source.place(column.name, odd)}); say {remedies.ids(['text'])} to keep it so"
+                    f"({column.source.place(column.name, odd)}); pass {remedies.ids(['text'])} to confirm that"
                 )
             return "text"
     return "int"
 
 
 def read_ids(source: Source, name: str, type_: Type) -> pl.Series:
-    """An id column as integers or String.
+    """Read an id column as integers or String.
 
     Raises:
-        DataError: an id is null, or none of that type.
+        DataError: an id is null, or cannot be of that type.
     """
     column = IdColumn(source, name)
     _check(column, type_)
@@ -116,11 +118,13 @@ def read_ids(source: Source, name: str, type_: Type) -> pl.Series:
 
 
 def read_ids_like(source: Source, name: str, known: Vocabulary, wanted: IdType) -> pl.Series:
-    """The ids of a live change, in the type of those that they join; another type is converted where `ids` names one.
+    """Read the ids of a live change in the type of the known ids.
+
+    Ids of another type are converted if the option `ids` (here `wanted`) names a type; with `auto` they are an error.
 
     Raises:
-        DataError: an id is null, or none of that type.
-        IdTypeError: ids are of the other type, or fit no integer type with those known.
+        DataError: an id is null, or cannot be of that type.
+        IdTypeError: ids are of the other type, or no integer type holds both them and the known ids.
     """
     column = IdColumn(source, name)
     if wanted != "auto":
@@ -137,7 +141,7 @@ def read_ids_like(source: Source, name: str, known: Vocabulary, wanted: IdType) 
 
 
 def _check(column: IdColumn, wanted: IdType) -> None:
-    """Refuse nulls, text that cannot be held, and types that are none of ids."""
+    """Refuse null ids, texts that a vocabulary cannot hold, and column types other than integer and text."""
     source, name, values = column.source, column.name, column.values
     source.refuse(name, values.is_null(), "the id is null; fill it or drop the row")
     if column.is_text:
@@ -148,7 +152,7 @@ def _check(column: IdColumn, wanted: IdType) -> None:
         if wanted == "auto":
             raise DataError(
                 f"{source.column(name)} has type {values.dtype}; ids are integers or text, cast the column, "
-                f"or say {remedies.ids(['int', 'text'])} where all of them are whole"
+                f"or pass {remedies.ids(['int', 'text'])} where all of them are whole"
             )
     elif not values.dtype.is_integer() and values.len():
         raise DataError(f"{source.column(name)} has type {values.dtype}; ids are integers or text, cast the column")
@@ -157,7 +161,7 @@ def _check(column: IdColumn, wanted: IdType) -> None:
 
 
 def _to_64_bits(column: IdColumn) -> pl.Series:
-    """Integers in a type of at most 64 bits."""
+    """The ids as integers of at most 64 bits; refuses larger ones."""
     values = _to_integers(column)
     if values.dtype in INTEGERS:
         return values
@@ -166,13 +170,13 @@ def _to_64_bits(column: IdColumn) -> pl.Series:
     if fitting is None:
         beyond = narrow[0].is_null() & (narrow[1].is_null() | (values.min() < 0))  # type: ignore[operator]
         column.source.refuse(
-            column.name, beyond, "{value} does not fit 64 bits beside the others; say " + remedies.ids(["text"])
+            column.name, beyond, "{value} and the other ids do not fit 64 bits together; pass " + remedies.ids(["text"])
         )
     return values if fitting is None else fitting
 
 
 def _to_integers(column: IdColumn) -> pl.Series:
-    """Numbers as integers; refuses fractions, and floats that skip integers."""
+    """The ids as integers; refuses fractions, and floats above 2**53, which skip integers."""
     values = column.values
     if values.dtype.is_integer():
         return values
@@ -181,7 +185,7 @@ def _to_integers(column: IdColumn) -> pl.Series:
     if values.dtype.is_float():
         unfit = unfit | (values.abs() > bound[0])
     column.source.refuse(
-        column.name, unfit.fill_null(True), "{value} is no whole number that an id can be; cast the column"
+        column.name, unfit.fill_null(True), "{value} is not a whole number that an id can be; cast the column"
     )
     return values.cast(pl.Int128)
 
@@ -191,5 +195,5 @@ def _no_integer(value: Any) -> str:
     if text.lstrip("+-").isdecimal():
         why = "would change when it is read as an integer" if len(text) < 19 else "does not fit 64 bits"
     else:
-        why = "is no integer"
-    return f"{value!r} {why}; mend it, or say {remedies.ids(['text'])}"
+        why = "is not an integer"
+    return f"{value!r} {why}; correct it, or pass {remedies.ids(['text'])}"

@@ -1,4 +1,4 @@
-"""From a frame's column to the arrays of a feature of a given kind."""
+"""Building a feature column of a given kind from a column of a table."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SHORT_FLOATS: dict[str, Precision] = {"Float16": "float16", "Float32": "float32"
 
 
 def feature(source: Source, field: str, kind: Kind) -> Feature:
-    """The feature column `field` of `source`, of the given kind. Text is held in Unicode's composed form (NFC).
+    """Read the column `field` of `source` as a feature of the given kind; text is normalised to NFC.
 
     Raises:
-        DataError: names file, column, row and remedy where a cell does not fit the kind.
+        DataError: a cell does not fit the kind; the message names file, column, row and remedy.
     """
     source.refuse_mixed(field)
     if kind in ("number", "datetime"):
@@ -39,7 +39,7 @@ def feature(source: Source, field: str, kind: Kind) -> Feature:
 
 
 def _without_markers(source: Source, field: str) -> Source:
-    """The source with nulls for what CSV files write in place of a missing number."""
+    """The source with nulls in place of the texts by which CSV files mark a missing number, such as `NA`."""
     if not source.untyped:
         return source
     cell = pl.col(field).str.strip_chars()
@@ -51,7 +51,7 @@ def _number(source: Source, field: str) -> Numeric:
     values = source.frame[field]
     numbers = values.cast(pl.Float64) if values.dtype == pl.Boolean else source.numbers(field, _remedy(field))
     is_other = numbers.is_null() & values.is_not_null()
-    source.refuse(field, is_other, lambda value: f"{value!r} is no number; {comma_hint(value)}{_remedy(field)}")
+    source.refuse(field, is_other, lambda value: f"{value!r} is not a number; {comma_hint(value)}{_remedy(field)}")
     source.refuse(field, numbers.is_infinite(), "the number is {value}; use null for a missing value")
     if values.dtype.is_integer():
         unfit = ~values.cast(pl.Int128).is_between(-EXACT, EXACT)
@@ -80,7 +80,7 @@ def _tags(source: Source, field: str) -> Tags:
     if lists.dtype in TEXTS:
         lists = lists.cast(pl.String).str.split(LIST_SEPARATOR)
     if not isinstance(lists.dtype, pl.List | pl.Array):
-        raise DataError(f"{source.column(field)} has type {lists.dtype}, no list; {_remedy(field)}")
+        raise DataError(f"{source.column(field)} has type {lists.dtype}, not a list type; {_remedy(field)}")
     _refuse_vectors(source, field, lists)
     lists = lists.cast(pl.List(lists.dtype.inner))
     flat = _scalars(source, field, lists.explode(empty_as_null=False, keep_nulls=False).rename("tag"))
@@ -95,17 +95,17 @@ def _tags(source: Source, field: str) -> Tags:
 
 
 def _refuse_vectors(source: Source, field: str, lists: pl.Series) -> None:
-    """Refuse lists of floats or truth values, whose entries are no names."""
+    """Refuse lists of floats or booleans: their entries are not names of tags."""
     inner = lists.dtype.inner  # type: ignore[attr-defined]
     if (inner.is_float() or inner.is_decimal() or inner == pl.Boolean) and lists.explode().count():
         raise DataError(
-            f"{source.column(field)} holds lists of {inner}; a vector is no feature, and tags are integers or text: "
-            f"cast the tags, or leave the column out with {remedies.kinds(field, 'ignore')}"
+            f"{source.column(field)} holds lists of {inner}; a vector cannot be a feature, and tags are integers or "
+            f"text: cast the tags, or leave the column out with {remedies.kinds(field, 'ignore')}"
         )
 
 
 def _scalars(source: Source, field: str, values: pl.Series) -> pl.Series:
-    """Category values as text or 64-bit integers; booleans and other numbers as text."""
+    """The values of categories as 64-bit integers or text; booleans and other numbers become text."""
     if values.dtype.is_integer():
         if str(values.dtype) not in ("Int128", "UInt128"):
             return values
@@ -120,7 +120,7 @@ def _scalars(source: Source, field: str, values: pl.Series) -> pl.Series:
 
 
 def _refuse_unstorable(source: Source, field: str, values: pl.Series, rows: NDArray[np.integer]) -> None:
-    """Refuse categories that a vocabulary cannot hold; `rows`, int (n,), are those of `values` in the source."""
+    """Refuse categories that a vocabulary cannot hold; `rows`, int (n,), are the source rows of `values`."""
     if values.dtype != pl.String:
         return
     unfit = (values.str.len_chars() > MAX_ID_CHARACTERS) | values.str.contains("\0", literal=True)
@@ -136,4 +136,4 @@ def _refuse_unstorable(source: Source, field: str, values: pl.Series, rows: NDAr
 
 
 def _remedy(field: str) -> str:
-    return f"mend the cell, or name another kind: {remedies.kinds(field, 'text')}"
+    return f"correct the cell, or pass another kind: {remedies.kinds(field, 'text')}"

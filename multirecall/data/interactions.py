@@ -1,4 +1,4 @@
-"""The interactions of a log as arrays."""
+"""The interactions of a log as sorted arrays."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SECONDS_PER_DAY = 86_400
 
 @dataclass(frozen=True)
 class Interactions:
-    """Log events sorted by user, then by time, position and input order, whichever exist.
+    """Events of a log, sorted by user, then time, position (each where the log has it) and input order.
 
     Attributes:
         users: user rows, int32 (n,), ascending.
         items: item rows, int32 (n,).
         times: epoch seconds, int64 (n,), or None where the log has no timestamps.
         weights: float32 (n,), ≥ 0.
-        n_users: users of the data, with or without events.
-        n_items: items of the data, with or without events.
-        ordered: whether the log has times or positions, so that a user's events have an order.
+        n_users: the number of users, with or without events.
+        n_items: the number of items, with or without events.
+        ordered: whether the log has times or positions, which order the events of a user.
         micros: microseconds within the second, int32 (n,), or None where all times are whole seconds.
         positions: int64 (n,), or None where the log has no positions.
     """
@@ -57,15 +57,15 @@ class Interactions:
 
     @cached_property
     def newest(self) -> Times | None:
-        """What decides `now`; None without timestamps."""
+        """The newest times, from which `now` is found; None without timestamps."""
         return None if self.times is None else Times.of(self.times)
 
     def of_user(self, user: int) -> slice:
-        """Where the events of user row `user` stand, oldest first; nowhere for an unknown user (-1)."""
+        """The slice of the events of user row `user`, oldest first; an empty slice for an unknown user (-1)."""
         return slice(0, 0) if user < 0 else slice(int(self.offsets[user]), int(self.offsets[user + 1]))
 
     def at(self, events: slice | NDArray[np.integer] | NDArray[np.bool_]) -> Interactions:
-        """Some of the events, in the order that `events` has them in; they must come sorted."""
+        """Some of the events: a slice, positions, or a bool mask (n,); the result must stay sorted."""
 
         def pick(column: NDArray[Any] | None) -> Any:
             return None if column is None else column[events]
@@ -82,12 +82,12 @@ class Interactions:
 
     @property
     def order(self) -> list[NDArray[np.integer]]:
-        """The columns by which a user's events are sorted, the first first; events equal in all keep input order."""
+        """The sort keys of a user's events, most significant first; events equal in all keys keep input order."""
         return [column for column in (self.times, self.micros, self.positions) if column is not None]
 
     @cached_property
     def matrix(self) -> csr_array:
-        """Users × items, float32: the largest weight of each pair, sorted by item within a user."""
+        """The CSR matrix users × items, float32: the largest weight of each pair, sorted by item within a user."""
         keys = self.users.astype(np.int64) * self.n_items + self.items
         order = np.argsort(keys, kind="stable")
         starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
@@ -98,6 +98,6 @@ class Interactions:
 
 
 def halvings(times: NDArray[np.int64], now: int, half_life_days: float) -> NDArray[np.float64]:
-    """Half-lives since `times`, epoch seconds; 0 of what is later than `now`."""
+    """The number of half-lives from each of `times` to `now`, both in epoch seconds; 0 for times after `now`."""
     ages: NDArray[np.float64] = np.maximum(now - times, 0) / (half_life_days * SECONDS_PER_DAY)
     return ages

@@ -1,4 +1,4 @@
-"""Which kind of feature a column holds, and why: what most of its cells are decides."""
+"""Inferring the kind of a feature column from its type and from what most of its cells hold."""
 
 from __future__ import annotations
 
@@ -16,46 +16,49 @@ from multirecall.data.times import parse_times
 from multirecall.errors import DataError
 
 LIST_SEPARATOR = "|"
+# The shares and word counts below are rules of thumb: a caller whose column they misread passes `kinds`.
 LIST_SHARE = 0.5
-"""In so many of its cells a list has `|` without spaces around it, …"""
+"""A column holds lists if at least this share of its cells has `|` without spaces around it, …"""
 LIST_MAX_WORDS = 3.0
-"""… between entries of at most this many words on average; …"""
+"""… and the entries between the bars have at most this many words on average; …"""
 LIST_SHARE_OF_KNOWN = 0.1
-"""… or in so many, with or without spaces, …"""
+"""… or if at least this share of its cells has `|`, with or without spaces, …"""
 LIST_KNOWN = 0.5
-"""… where so many of the entries also stand in other cells."""
+"""… and at least this share of the entries also occurs in other cells."""
 
 TEXT_SHARE_DISTINCT = 0.5
-"""Of free text at least this share of the cells differ, …"""
+"""A column holds free text if at least this share of its cells differ, …"""
 TEXT_MEAN_WORDS = 1.5
-"""… and they hold at least this many words on average; otherwise the column is categorical."""
+"""… and the cells have at least this many words on average; otherwise it is categorical."""
 
 NEARLY = 0.9
-"""Where so many cells are numbers or times, those that are neither are named in a note."""
+"""If at least this share of the cells, but not all, are numbers or times, a note names one of the others."""
 
 MISSING = ("NA", "N/A", "n/a", "na", "null", "NULL", "None", "none", "nan", "NaN", "NAN", "-", "?")
-"""What others write for a missing value; among numbers or times in CSV it is one."""
+"""Texts that mark a missing value in the numbers or times of a CSV file."""
 
 CODE = r"^[+-]?0\d"
+"""A code such as 007, whose leading zero a number would lose."""
+
 DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
 EXACT = 2**53
-"""A float64 skips whole numbers above it."""
+"""The largest magnitude up to which float64 holds every whole number."""
 
 UNSPACED = r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
 DENSE = r"\p{Han}\p{Hiragana}\p{Katakana}ー"
 WORDS = rf"[{DENSE}]{{1,2}}|[{UNSPACED}]{{1,4}}|[^\s{DENSE}{UNSPACED}]+"
-"""Runs between spaces; in scripts that write none, about as many letters as their words have."""
+"""A word: a run between spaces; in scripts without spaces, about as many letters as a word has there."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnKind:
-    """What a column of a feature table was read as.
+    """The kind that a column of a feature table was read as.
 
     Attributes:
         table: `items` or `users`.
-        field: the column.
-        kind: of the feature; `ignore` for a column that is none.
-        reason: what the kind was decided from; `given` where the caller named it.
+        field: the name of the column.
+        kind: the kind of the feature; `ignore` for a column that is not used.
+        reason: why the column has this kind; `given` where the caller passed the kind.
     """
 
     table: str
@@ -65,7 +68,7 @@ class ColumnKind:
 
 
 class Verdict(NamedTuple):
-    """A kind, what it was decided from, and what the reader should know, if anything."""
+    """A kind, the reason for it, and a note for the reader, which may be empty."""
 
     kind: Kind
     reason: str
@@ -75,10 +78,10 @@ class Verdict(NamedTuple):
 def column_kinds(
     source: Source, table: str, id_column: str, given: Mapping[str, Kind], notes: list[str]
 ) -> list[ColumnKind]:
-    """The kind of each column of a feature table but its ids; what the reader should know is added to `notes`.
+    """The kind of each column of a feature table except its ids; kinds that are `given` win. Adds to `notes`.
 
     Raises:
-        DataError: a column may be numbers with decimal commas.
+        DataError: a column may hold numbers with decimal commas.
     """
     found = []
     for field in source.frame.columns:
@@ -87,7 +90,7 @@ def column_kinds(
         if field in given:
             verdict = Verdict(given[field], "given")
         elif is_index(source, field):
-            verdict = Verdict("ignore", "it numbers the rows, as a saved index does")
+            verdict = Verdict("ignore", "it numbers the rows, like the saved index of a frame")
             verdict = verdict._replace(note=f"{source.name}: column {field!r} is not used: {verdict.reason}")
         else:
             verdict = infer_kind(source, field)
@@ -99,7 +102,7 @@ def column_kinds(
 
 
 def is_index(source: Source, field: str) -> bool:
-    """Whether a column is the index of a frame that was saved with it."""
+    """Whether a column is the row index of a frame, saved with the frame."""
     if field == "__index_level_0__" or re.fullmatch(r"Unnamed: \d+(_level_\d+)?", field):
         return True
     if field not in ("", "index", "level_0"):
@@ -109,7 +112,7 @@ def is_index(source: Source, field: str) -> bool:
 
 
 def infer_kind(source: Source, field: str) -> Verdict:
-    """The kind of a column from its type and, for text, from what its cells are.
+    """Infer the kind of a column from its type and, for text, from its cells.
 
     Raises:
         DataError: the cells may be numbers with decimal commas.
@@ -121,7 +124,7 @@ def infer_kind(source: Source, field: str) -> Verdict:
     if isinstance(dtype, pl.Datetime) or dtype == pl.Date:
         return Verdict("datetime", f"its type is {dtype}")
     if dtype.is_integer() and _beyond_exact(values):
-        return Verdict("categorical", "integers above 2**53 are names, no amounts")
+        return Verdict("categorical", "integers above 2**53 are names, not amounts")
     if dtype.is_numeric() or dtype == pl.Boolean:
         return Verdict("number", f"its type is {dtype}")
     if dtype != pl.String:
@@ -133,7 +136,7 @@ def infer_kind(source: Source, field: str) -> Verdict:
 
 
 def _of_amounts(source: Source, field: str, cells: pl.Series) -> Verdict | None:
-    """Numbers or times, where all cells are that; numbers only where every cell of the table is text."""
+    """The verdict `number` or `datetime` where all cells are that; numbers are looked for in CSV only, else None."""
     present = cells.filter(~cells.is_in(MISSING)) if source.untyped else cells
     if present.is_empty():
         return None
@@ -160,24 +163,24 @@ def _of_amounts(source: Source, field: str, cells: pl.Series) -> Verdict | None:
 def _of_numbers(cells: pl.Series, reason: str) -> Verdict:
     codes = cells.filter(cells.str.contains(CODE))
     if codes.len():
-        return Verdict("categorical", f"cells like {codes[0]!r} are codes, no numbers")
+        return Verdict("categorical", f"cells like {codes[0]!r} are codes, not numbers")
     whole = cells.cast(pl.Int128, strict=False).drop_nulls()
     if _beyond_exact(whole):
-        return Verdict("categorical", "integers above 2**53 are names, no amounts")
+        return Verdict("categorical", "integers above 2**53 are names, not amounts")
     return Verdict("number", reason)
 
 
 def _nearly(source: Source, field: str, cells: pl.Series, odd: str, what: str) -> Verdict:
     kind, reason, _ = _of_words(source, field, cells)
     note = (
-        f"{source.name}: column {field!r} is {kind}: nearly all of its cells are {what}, but {odd!r} is none; "
-        f"mend the cell, or say {remedies.kinds(field, kind)}"
+        f"{source.name}: column {field!r} is {kind}: nearly all of its cells are {what}, but {odd!r} is not; "
+        f"correct the cell, or pass {remedies.kinds(field, kind)}"
     )
-    return Verdict(kind, f"{odd!r} is not among {what}; {reason}", note)
+    return Verdict(kind, f"nearly all cells are {what}, but {odd!r} is not; {reason}", note)
 
 
 def _of_words(source: Source, field: str, cells: pl.Series) -> Verdict:
-    """A list, free text or categories."""
+    """The verdict `list`, `text` or `categorical`."""
     n, distinct = cells.len(), cells.n_unique()
     words = _mean_words(cells)
     barred = cells.filter(cells.str.contains(LIST_SEPARATOR, literal=True))
@@ -188,8 +191,9 @@ def _of_words(source: Source, field: str, cells: pl.Series) -> Verdict:
     reason = f"{distinct:,} of {n:,} cells differ, with {words:.1f} words on average"
     if not barred.len():
         return Verdict(kind, reason)
-    bars = f"'{LIST_SEPARATOR}' in {barred.len():,} of {n:,} cells: too few, or no list"
-    note = f"{source.name}: column {field!r} is {kind} ({bars}); if it holds lists, say {remedies.kinds(field, 'list')}"
+    bars = f"'{LIST_SEPARATOR}' in {barred.len():,} of {n:,} cells: too few, or not lists"
+    remedy = remedies.kinds(field, "list")
+    note = f"{source.name}: column {field!r} is {kind} ({bars}); if it holds lists, pass {remedy}"
     return Verdict(kind, f"{reason}; {bars}", note)
 
 
@@ -218,10 +222,10 @@ def _beyond_exact(whole: pl.Series) -> bool:
 
 
 def _refuse_commas(source: Source, field: str, cells: pl.Series, is_number: pl.Series) -> None:
-    """Refuse what would be numbers but for decimal commas."""
+    """Refuse a column whose cells are all numbers if a comma is read as a decimal point."""
     commas = cells.str.contains(DECIMAL_COMMA)
     if commas.any() and (commas | is_number).all():
         raise DataError(
             f"{source.column(field)}: {cells.filter(commas)[0]!r} has a comma, which may be decimal; write a point, "
-            f"or say {remedies.kinds(field, 'categorical')}"
+            f"or pass {remedies.kinds(field, 'categorical')}"
         )

@@ -1,4 +1,4 @@
-"""What characters are to a tokeniser: which of them make words, and the form in which equal words are equal."""
+"""Characters for the tokeniser: which of them make up words, and how texts are normalised before words are compared."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from multirecall.data.features import Text
 
 SEPARATOR, MARK, LETTER, UNSPACED, HAN = range(5)
-"""Kinds of characters: what ends a word; a mark on the character before it; letters and digits; letters of scripts
-that put no spaces between words; and those of them that are often a word each."""
+"""Kinds of characters: separators between words; marks, which belong to the character before them; letters and digits;
+letters of scripts without spaces between words; and Han characters, which are often a word each."""
 
 LAST = 0x3FFFF
-"""Beyond it, Unicode has no letters."""
+"""The largest code point of a letter in Unicode."""
 
 UNSPACED_BLOCKS = (
     (0x0E00, 0x0EFF),  # Thai, Lao
@@ -44,8 +44,8 @@ IGNORED = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
-"""What Unicode calls default ignorable, joiners, soft hyphens and variation selectors among it, but for the zero-width
-space, which stands between words."""
+"""Unicode's default ignorable characters, such as joiners, soft hyphens and variation selectors. The zero-width space
+is not among them, because it separates words."""
 
 LOWER = np.frombuffer(bytes(range(128)).lower(), np.uint8)
 """The lower case of each ASCII byte."""
@@ -69,16 +69,17 @@ def kinds() -> NDArray[np.uint8]:
 
 
 def normalise(texts: Text) -> Text:
-    """The texts in the form in which words are compared; see `fold_text`."""
+    """Normalise texts for the comparison of words; see `fold_text`."""
     if (texts.data < LOWER.size).all():
         return Text(texts.offsets, LOWER[texts.data])
     return Text.of(map(fold_text, texts.strings()))
 
 
 def fold_text(text: str) -> str:
-    """A text without differences of case, composition, width and invisible characters.
+    """Remove differences of case, composition and width, and invisible characters, from a text.
 
-    Unicode's NFKC with full case folding, and the four letters i of Turkish as one, since `I` is the capital of two.
+    The form is Unicode's NFKC with full case folding. The four letters i of Turkish become one, because `I` is the
+    capital of two of them.
     """
     if text.isascii():
         return text.lower()

@@ -1,4 +1,4 @@
-"""A log that grows: the events of a fit and, behind them, a few sorted runs of later ones."""
+"""A log that grows: the sorted events of a load, and a few sorted runs of later events."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from multirecall.data.horizon import Times, now_of
 from multirecall.data.interactions import Interactions, halvings
 
 GROWTH = 32
-"""Each run has at least this many times the events of the next; only speed. So an event is copied at most about
-this often for each run that it passes through, and a history is looked up in few runs."""
+"""Each run has at least this many times the events of the next run. A larger number means fewer runs to search for a
+history, and more copies of an event: about this many for each run that it is merged into. Changes only speed."""
 
 FAINTEST = 60.0
-"""Half-lives that the newest event of a history counts as old at most: one whose events have all faded keeps what
-they weigh beside each other, which products of float32 could not hold otherwise."""
+"""Half-lives. The newest event of a history is decayed by at most this many, so that the events of an old history keep
+their weights relative to each other; float32 products could not hold smaller weights."""
 
 
 class History(NamedTuple):
@@ -27,8 +27,8 @@ class History(NamedTuple):
 
     Attributes:
         items: item rows, int32 (n,).
-        weights: float32 (n,), decayed to `EventLog.now`; of a history all of which is older than `FAINTEST` half-lives,
-            to that many after its newest event.
+        weights: float32 (n,), decayed to `EventLog.now`. Where the newest event is older than `FAINTEST` half-lives,
+            they are decayed to that many half-lives after it instead.
         times: epoch seconds, int64 (n,), or None where the log has no timestamps.
     """
 
@@ -39,13 +39,13 @@ class History(NamedTuple):
 
 @dataclass(frozen=True)
 class EventLog:
-    """A log to which events are added without a sort of the whole: a log-structured merge (O'Neil et al. 1996).
+    """A log that accepts events without sorting the whole again: a log-structured merge (O'Neil et al. 1996).
 
     Attributes:
-        base: the events of a load; weights are not decayed, here nor in the later runs.
-        later: sorted runs of events that came after, oldest arrivals first, each far shorter than the one before.
-            Events that are equal in user, time and position keep the order of arrival.
-        half_life_days: see `DataConfig`.
+        base: the events of the load, sorted; weights without decay.
+        later: sorted runs of later events, oldest arrivals first, each far shorter than the run before; weights
+            without decay. Events that are equal in user, time and position keep their order of arrival.
+        half_life_days: the half-life of weights; see `DataConfig`.
     """
 
     base: Interactions
@@ -62,7 +62,7 @@ class EventLog:
 
     @property
     def newest(self) -> list[Times]:
-        """What decides `now`, run by run; nothing without timestamps."""
+        """The newest times of each run, from which `now` is found; empty without timestamps."""
         return [run.newest for run in self.all if run.newest is not None]
 
     @property
@@ -72,28 +72,28 @@ class EventLog:
 
     @property
     def has_far(self) -> bool:
-        """Whether some event is far beyond the rest."""
+        """Whether an event is far beyond the rest."""
         return any(part.n > 0 and part.newest[-1] > self.now for part in self.newest)
 
     def with_run(self, run: Interactions) -> EventLog:
-        """The log with a sorted run of new events; runs that have become too alike in size are merged."""
+        """A copy with a sorted run of new events; runs of similar size are merged."""
         later = [*self.later, run]
         while len(later) > 1 and len(later[-2]) < GROWTH * len(later[-1]):
             later[-2:] = [merge(*later[-2:])]
         runs = replace(self, later=tuple(later))
         if len(self.base) >= GROWTH * len(later[0]):
             return runs
-        folded = runs._merge_first_run()
-        _ = folded.base.offsets  # made here, so that no request waits for them
-        return folded
+        merged = runs._merge_first_run()
+        _ = merged.base.offsets  # computed here, so that no request waits for them
+        return merged
 
     def without(self, taken: Sequence[NDArray[np.bool_]]) -> EventLog:
-        """The log without the events that are marked in each of its runs, bool (len(run),)."""
+        """A copy without the events that `taken` marks, one mask bool (len(run),) for each run of `all`."""
         base, *later = [run.at(~marks) if marks.any() else run for run, marks in zip(self.all, taken, strict=True)]
         return replace(self, base=base, later=tuple(run for run in later if len(run)))
 
     def whole(self, n_users: int, n_items: int) -> Interactions:
-        """All events as one log of so many users and items, with weights that are not decayed."""
+        """All events as one sorted log with this number of users and items; weights without decay."""
         log = self.base
         if self.later:
             log = replace(self, later=(reduce(merge, self.later),))._merge_first_run().base
@@ -101,11 +101,11 @@ class EventLog:
         return log if same else replace(log, n_users=n_users, n_items=n_items)
 
     def _merge_first_run(self) -> EventLog:
-        """The same log with the first of the later runs in the base."""
+        """A copy in which the first later run is merged into the base."""
         return replace(self, base=merge(self.base, self.later[0]), later=self.later[1:])
 
     def history(self, user: int) -> History:
-        """The events of user row `user`, in the order of a load of all events; none for an unknown user (-1)."""
+        """The events of user row `user`, oldest first; none for an unknown user (-1)."""
         stored = self.base.of_user(user) if user < self.base.n_users else slice(0, 0)
         pieces = [(run, found) for run in self.later if (found := _of_user(run, user)) is not None]
         if not pieces:
@@ -122,19 +122,19 @@ class EventLog:
         )
 
     def decay(self, weights: NDArray[np.float32], times: NDArray[np.int64] | None) -> NDArray[np.float32]:
-        """Weights of events of those times as of `now`; 0 after some 149 half-lives, which float32 cannot hold."""
+        """Decay weights (n,) of events at `times` to `now`; float32 rounds to 0 after about 149 half-lives."""
         if self.half_life_days is None or times is None or self.now is None:
             return weights
         return _halve(weights, halvings(times, self.now, self.half_life_days))
 
     def decay_factor(self, since: int | None) -> float:
-        """The factor on every weight as of time `since`, for what it is as of `now`; 1 where that lies before."""
+        """The factor that decays a weight from time `since` to `now`; 1 where `now` is earlier, or without decay."""
         if self.half_life_days is None or self.now is None or since is None:
             return 1.0
         return float(np.exp2(-halvings(np.array(since), self.now, self.half_life_days)))
 
     def _decay_history(self, weights: NDArray[np.float32], times: NDArray[np.int64] | None) -> NDArray[np.float32]:
-        """The weights of a history, decayed as `History` says."""
+        """Decay the weights of one history as `History.weights` describes."""
         if self.half_life_days is None or times is None or self.now is None or not times.size:
             return weights
         ages = halvings(times, self.now, self.half_life_days)
@@ -142,7 +142,7 @@ class EventLog:
 
 
 def merge(first: Interactions, second: Interactions) -> Interactions:
-    """Two sorted logs as one; where events are equal in user, time and position, those of `first` stand first."""
+    """Merge two sorted logs; among events equal in user, time and position, those of `first` come first."""
     if first.micros is not None or (second.micros is not None and second.micros.any()):
         first, second = _with_micros(first), _with_micros(second)
     else:
@@ -158,7 +158,7 @@ def merge(first: Interactions, second: Interactions) -> Interactions:
 
 
 def _places(first: Interactions, second: Interactions) -> NDArray[np.int64]:
-    """Where in `first` each event of `second` belongs, behind its equals: one bisection for all of them."""
+    """The place in `first` of each event of `second`, after equal events, int64; one binary search for all events."""
     low = first.users.searchsorted(second.users, "left")
     high = first.users.searchsorted(second.users, "right")
     if not first.order:
@@ -175,7 +175,7 @@ def _places(first: Interactions, second: Interactions) -> NDArray[np.int64]:
 
 
 def _of_user(run: Interactions, user: int) -> slice | None:
-    """Where the events of a user stand in a run, which has no offsets over all users."""
+    """The slice of a user's events in a run, None where there are none; a run has no offsets over all users."""
     start = int(run.users.searchsorted(np.int32(user)))
     if start == len(run) or run.users[start] != user:
         return None
@@ -183,7 +183,7 @@ def _of_user(run: Interactions, user: int) -> slice | None:
 
 
 def _concat_column(parts: list[tuple[Interactions, slice]], name: str) -> NDArray[Any] | None:
-    """A column of some events of several runs; one that a run does not have is 0 there, and None if none has it."""
+    """Concatenate a column of slices of several runs; runs without it give 0. None where no run has the column."""
     columns = [(getattr(run, name), at) for run, at in parts]
     if all(column is None for column, _ in columns):
         return None
@@ -199,6 +199,6 @@ def _with_micros(log: Interactions) -> Interactions:
 
 
 def _halve(weights: NDArray[np.float32], times: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Weights halved so many times, rounded once."""
+    """Halve each weight `times` times, computed in float64 and rounded once."""
     halved: NDArray[np.float32] = (weights.astype(np.float64) * np.exp2(-times)).astype(np.float32)
     return halved

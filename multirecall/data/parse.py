@@ -1,4 +1,4 @@
-"""The interaction log: every cell checked, rows sorted by user and time."""
+"""Parsing the interaction log: the names of its columns, and a check of every cell."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from multirecall.validation import nearest
 
 COLUMNS = ("user_id", "item_id", "timestamp", "position", "weight", "event")
 ALIASES: dict[str, Column] = {"datetime": "timestamp", "rating": "weight"}
-"""Names of others that are taken for ours where ours is absent."""
+"""Other common names of columns, which are accepted where the own name is absent."""
 
 LARGEST_WEIGHT = 1e9
-"""float32 sums of squares of larger ones would overflow."""
+"""The largest accepted event weight; float32 sums of squares of larger weights could overflow."""
 
 LARGEST_POSITION = 2**53
-"""Above it a Float64 skips whole numbers."""
+"""The largest accepted position; float64 skips whole numbers above it."""
 
 
 Reader = Callable[[Source, str], pl.Series]
-"""From a column to its checked cells."""
+"""A function that reads and checks the column of that name."""
 
 
 def prepare_log(source: Source, columns: Mapping[Column, str], notes: list[str]) -> Source:
-    """The source of a log with our names for its columns.
+    """Rename the columns of a log to the names of this library; notes name the aliases that were accepted.
 
     Raises:
-        DataError: it has no rows, or lacks a column.
+        DataError: the log has no rows, or lacks a column.
     """
     source = _rename_columns(source, columns)
     notes += [
-        f"{source.name}: column {theirs!r} is taken as {ours}"
+        f"{source.name}: column {theirs!r} is read as {ours}"
         for ours, theirs in source.theirs.items()
         if ours not in columns
     ]
@@ -51,20 +51,20 @@ def prepare_log(source: Source, columns: Mapping[Column, str], notes: list[str])
 
 
 def read_log(source: Source, config: DataConfig, types: Mapping[str, Type], notes: list[str]) -> pl.DataFrame:
-    """The checked log, in input order.
+    """Check and convert the log; rows stay in input order.
 
     Args:
         source: the result of `prepare_log`.
-        config: how it is read.
-        types: of the ids by column.
-        notes: what the reader should know is added.
+        config: the settings for reading.
+        types: the type of the ids by column.
+        notes: a list to which notes for the reader are added.
 
     Returns:
         Columns `user_id`, `item_id` (integer or String) and, where the log has them, `timestamp` (Int64 epoch
         microseconds), `position` (Int64) and `weight` (Float64, event weights applied).
 
     Raises:
-        DataError: names file, column, row and remedy.
+        DataError: a cell is faulty; the message names file, column, row and remedy.
     """
     _name_ignored(source, COLUMNS, notes)
     readers: dict[str, Reader] = {name: partial(read_ids, type_=type_) for name, type_ in types.items()}
@@ -74,13 +74,14 @@ def read_log(source: Source, config: DataConfig, types: Mapping[str, Type], note
 def read_events(
     source: Source, config: DataConfig, log: Interactions, id_readers: Mapping[str, Reader], notes: list[str]
 ) -> pl.DataFrame:
-    """Checked events that join `log`, in input order, in the form of `read_log`.
+    """Check and convert events that are to be added to `log`; the result has the columns of `read_log`.
 
-    Columns have the caller's names or ours. Where the log has positions beside timestamps, an event without one
-    comes last among those of its time.
+    Columns may have the caller's names or those of this library. If the log has both timestamps and positions, an
+    event without a position comes last among the events of its time.
 
     Raises:
-        DataError: names file, column, row and remedy.
+        DataError: a cell is faulty, or a column that the log has is missing; the message names file, column, row and
+            remedy.
     """
     theirs = source.frame.columns
     source = _rename_columns(source, {ours: name for ours, name in config.columns.items() if name in theirs})
@@ -89,7 +90,7 @@ def read_events(
     for column in [*needed, "position"] if by_position and not by_time else needed:
         if column not in source.frame.columns:
             name = config.columns.get(column, column)  # type: ignore[call-overload]
-            raise DataError(f"{source.name}: column {name!r} is missing, which the log has; {nearest(name, theirs)}")
+            raise DataError(f"{source.name}: column {name!r} is missing, but the log has it; {nearest(name, theirs)}")
     absent = {"timestamp": not by_time, "position": not by_position}
     used = tuple(column for column in COLUMNS if not absent.get(column, False))
     _name_ignored(source, used, notes)
@@ -102,10 +103,10 @@ def read_events(
 def read_matches(
     source: Source, config: DataConfig, log: Interactions, id_readers: Mapping[str, Reader]
 ) -> pl.DataFrame:
-    """What names events of the log: `user_id`, `item_id` and, where given, `timestamp` and `position`.
+    """Check the columns that identify events: `user_id`, `item_id` and, where given, `timestamp` and `position`.
 
     Raises:
-        DataError: as `read_events`, and for any other column, since it would tell nothing apart.
+        DataError: as `read_events`, and for any other column, because it identifies no event.
     """
     theirs = source.frame.columns
     source = _rename_columns(source, {ours: name for ours, name in config.columns.items() if name in theirs})
@@ -120,7 +121,7 @@ def read_matches(
     for column in source.frame.columns:
         if column not in names:
             raise DataError(
-                f"{source.name}: column {column!r} tells no event of the log from another; pass {', '.join(names)} only"
+                f"{source.name}: column {column!r} does not identify events of the log; pass only {', '.join(names)}"
             )
     return _parse(source, config.model_copy(update={"event_weights": {}}), tuple(names), id_readers, [])
 
@@ -171,7 +172,7 @@ def _times(source: Source, column: str) -> pl.Series:
 def _positions(source: Source, column: str) -> pl.Series:
     values = source.numbers(column, POSITION_REMEDY)
     whole = values.is_finite() & (values == values.floor()) & (values.abs() <= LARGEST_POSITION)
-    source.refuse(column, ~whole.fill_null(False), "{value} is no whole number; " + POSITION_REMEDY)
+    source.refuse(column, ~whole.fill_null(False), "{value} is not a whole number; " + POSITION_REMEDY)
     return values.cast(pl.Int64)
 
 
@@ -198,7 +199,7 @@ def _event_factor(source: Source, config: DataConfig, notes: list[str]) -> pl.Se
     if "event" not in source.frame.columns:
         raise DataError(
             f"{source.name}: event_weights are given, but there is no column 'event'; "
-            f"map yours with {remedies.columns('event')}"
+            f"map your column with {remedies.columns('event')}"
         )
     events = source.texts("event", "use names of events")
     present = set(events.unique().drop_nulls().to_list())
@@ -206,6 +207,6 @@ def _event_factor(source: Source, config: DataConfig, notes: list[str]) -> pl.Se
     if absent:
         notes.append(
             f"{source.name}: event_weights name {', '.join(absent)}, which no row has; "
-            f"its events are {', '.join(sorted(present)) or 'all null'}"
+            f"the events of the log are {', '.join(sorted(present)) or 'all null'}"
         )
     return events.replace_strict(config.event_weights, default=1.0, return_dtype=pl.Float64)

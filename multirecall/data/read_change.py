@@ -1,4 +1,4 @@
-"""From the frame of a caller to a live change: all checks, so that applying it cannot fail."""
+"""Reading a live change from a caller's frame or list: all checks are made here, so that applying it cannot fail."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from multirecall.data.dataset import Dataset
 
 NAMED = 5
-"""So many unknown ids does an error name."""
+"""Number of unknown ids that an error lists, which keeps the message on one line."""
 
 
 def read_change(data: Dataset, kind: ChangeKind, frame: Any) -> Change:
-    """The change of that kind to `data`.
+    """Read and check a change of this kind to `data`; `frame` is a frame, rows as mappings, or a list of ids.
 
     Raises:
-        DataError: names the kind of change, column, row and remedy.
-        IdTypeError: ids of the wrong type.
+        DataError: the change is faulty; the message names the kind of change, column, row and remedy.
+        IdTypeError: ids are of the wrong type.
     """
     if kind not in get_args(ChangeKind):
         raise DataError(f"change {kind!r}: {nearest(str(kind), get_args(ChangeKind))}")
@@ -94,7 +94,7 @@ def _items(data: Dataset, source: Source, kind: ChangeKind) -> pl.DataFrame:
         _check_known(kind, item_ids.to_numpy(), data.items.ids)
         return item_ids.unique(maintain_order=True).to_frame()
     repeated = ~item_ids.is_first_distinct()
-    source.refuse("item_id", repeated, "{value} stands in the frame twice; keep one row for each item")
+    source.refuse("item_id", repeated, "{value} is in the frame twice; keep one row for each item")
     if kind == "update_items":
         _check_known(kind, item_ids.to_numpy(), data.items.ids)
     fields = data.items.stored
@@ -112,7 +112,7 @@ def _items(data: Dataset, source: Source, kind: ChangeKind) -> pl.DataFrame:
 
 
 def _ids_from_list(kind: ChangeKind, known: Vocabulary, given: Any, *, of_known: bool) -> pl.DataFrame:
-    """The distinct ids of a list, in the type of `known`; unknown ones are refused or passed on."""
+    """The distinct ids of a list, in the type of `known`; unknown ids are refused if `of_known`, else kept."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise DataError(f"{kind}: got {given!r}; pass a list of ids")
     listed = list(given.tolist() if isinstance(given, np.ndarray) else given)
@@ -136,7 +136,7 @@ def _check_known(kind: ChangeKind, item_ids: Any, known: Vocabulary) -> None:
 
 
 def _feature_column(source: Source, field: str, like: Feature) -> pl.Series:
-    """A feature column in the form in which a change keeps it, of the kind of the table's column."""
+    """Read a feature column of the kind of the table's column `like`; the result has the column type of a change."""
     if source.frame[field].dtype == pl.Null:
         source = replace(source, frame=source.frame.with_columns(pl.col(field).cast(FORMS[like.kind])))
     read = feature(source, field, like.kind)
@@ -154,7 +154,7 @@ def _feature_column(source: Source, field: str, like: Feature) -> pl.Series:
     if theirs.holds_text and len(theirs):
         row = next(row for row, value in enumerate(values) if value is not None)
         raise DataError(
-            f"{source.place(field, row)}: {values[row]!r} is text, but the categories of this field are integers; "
+            f"{source.place(field, row)}: {values[row]!r} is text, but the categories of this column are integers; "
             "cast the column to integers"
         )
     whole = pl.UInt64() if theirs.dtype == np.uint64 else pl.Int64()
@@ -168,4 +168,4 @@ FORMS: dict[str, pl.DataType] = {
     "datetime": pl.Float64(),
     "text": pl.String(),
 }
-"""The column type in which a change keeps each kind of feature; integer categories stay integers."""
+"""The column type of each kind of feature in a change; integer categories stay integers."""

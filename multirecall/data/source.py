@@ -1,4 +1,4 @@
-"""A frame that remembers where its rows came from, and names the place of a fault."""
+"""A frame with the files that its rows came from, so that an error can name file, column and row."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ TEXTS = (pl.String, pl.Categorical, pl.Enum)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A frame and where its rows came from.
+    """A frame and the files that its rows came from.
 
     Attributes:
         frame: the rows.
-        parts: the files, or the caller's name for a frame, with their heights.
-        untyped: every cell is text, as in CSV.
-        theirs: the caller's name of a column that is renamed here.
-        mixed: columns whose type differs between the parts, with the types; all their cells are text here.
-        notes: what the reader should know about the files.
+        parts: the name and the number of rows of each file, or of the caller's frame.
+        untyped: whether every cell is text, as in CSV.
+        theirs: the caller's name of each column that was renamed.
+        mixed: columns that are text in only some of the files, with a text of their types; here all their cells are
+            text.
+        notes: notes for the reader about the files.
     """
 
     frame: pl.DataFrame
@@ -39,16 +40,16 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The files, shortened to the first and a count."""
+        """The first file and the number of others."""
         others = f" and {len(self.parts) - 1} more" if len(self.parts) > 1 else ""
         return f"{self.parts[0][0]}{others}"
 
     def column(self, column: str) -> str:
-        """How an error names a column: file and the caller's name for it."""
+        """A column as an error names it: the file, and the caller's name of the column."""
         return f"{self.name}: column {self.theirs.get(column, column)!r}"
 
     def place(self, column: str, row: int) -> str:
-        """How an error names a cell: file, column and 0-based row within that file."""
+        """A cell as an error names it: file, column, and row within that file, counted from 0."""
         ends = list(accumulate(height for _, height in self.parts))
         part = next(part for part, end in enumerate(ends) if row < end)
         name, height = self.parts[part]
@@ -56,16 +57,16 @@ class Source:
         return f"{name}: column {theirs!r}, row {row - ends[part] + height} (the first is 0)"
 
     def first(self, column: str, bad: pl.Series) -> int | None:
-        """The row of the first true value of `bad`, or None."""
+        """The row of the first true value of `bad`, bool or null for each row; None where there is none."""
         return None if not bad.any() else int(bad.fill_null(False).arg_max() or 0)
 
     def refuse(self, column: str, bad: pl.Series, complaint: str | Callable[[Any], str]) -> None:
-        """Raise a `DataError` for the first row where `bad` holds.
+        """Raise a `DataError` for the first row that `bad` marks, if there is one.
 
         Args:
-            column: of the cell.
-            bad: bool or null, one a row.
-            complaint: what is wrong with it, as a function of its value, or as text in which `{value}` stands for it.
+            column: the column of the cell.
+            bad: bool or null for each row.
+            complaint: what is wrong with the cell: a function of its value, or a text with the placeholder `{value}`.
         """
         row = self.first(column, bad)
         if row is not None:
@@ -74,10 +75,10 @@ class Source:
             raise DataError(f"{self.place(column, row)}: {text}")
 
     def rename(self, columns: Mapping[Column, str]) -> Source:
-        """The source in which our names stand for the caller's `columns` (ours to theirs).
+        """Rename columns; `columns` maps the new name to the caller's name.
 
         Raises:
-            DataError: it has no column of the caller's name.
+            DataError: the source lacks one of the caller's columns.
         """
         if not columns:
             return self
@@ -107,16 +108,16 @@ class Source:
             if column not in self.frame.columns:
                 raise DataError(
                     f"{self.name}: column {column!r} is missing; {nearest(column, self.frame.columns)}. "
-                    f"Map yours with {remedies.columns(column)}"
+                    f"Map your column with {remedies.columns(column)}"
                 )
 
     def refuse_mixed(self, column: str) -> None:
-        """Refuse a column that is text in some of the files only."""
+        """Raise a `DataError` for a column that is text in only some of the files."""
         if column in self.mixed:
             raise DataError(f"{self.column(column)} is {self.mixed[column]}; give it one type in all files")
 
     def numbers(self, column: str, remedy: str) -> pl.Series:
-        """A column as Float64; null where it is null or text that is no number.
+        """A column converted to Float64; null where the cell is null or a text that is not a number.
 
         Raises:
             DataError: the column holds neither numbers nor text.
@@ -129,19 +130,19 @@ class Source:
         raise DataError(f"{self.column(column)} has type {values.dtype}, which holds no numbers; {remedy}")
 
     def texts(self, column: str, remedy: str) -> pl.Series:
-        """A column as String in the composed form of Unicode (NFC); numbers, times and booleans are spelled out.
+        """A column converted to String in Unicode's composed form (NFC).
 
         Raises:
-            DataError: the column holds something without a spelling, such as lists.
+            DataError: the column holds lists, structures or bytes.
         """
         values = self.frame[column]
         if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
-            raise DataError(f"{self.column(column)} has type {values.dtype}, which is no text; {remedy}")
+            raise DataError(f"{self.column(column)} has type {values.dtype}, which is not text; {remedy}")
         return values.cast(pl.String).str.normalize("NFC")
 
 
 def comma_hint(value: Any) -> str:
-    """What to write in place of a decimal comma, where `value` has one."""
+    """Advice on how to write a decimal comma, where `value` has one; else an empty text."""
     text = str(value).strip()
     head, comma, tail = text.partition(",")
     is_one = comma and head.lstrip("+-").isdecimal() and tail.isdecimal()

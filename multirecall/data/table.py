@@ -1,4 +1,4 @@
-"""The items, or the users, of a dataset: their ids and their features."""
+"""A table of the items or of the users of a dataset: ids and features."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Table:
 
     Attributes:
         ids: the vocabulary.
-        stored: columns by field name over the first rows; rows that joined behind them are null.
-        stored_listed: bool, over the first rows: whether the row stood in the caller's feature table (and not only
-            in the log).
+        stored: feature columns by name. They may be shorter than `ids`; later rows are null.
+        stored_listed: whether a row was in the caller's feature table, and not only in the log, bool; it may be
+            shorter than `ids` too.
     """
 
     ids: Vocabulary
@@ -36,7 +36,7 @@ class Table:
 
     @cached_property
     def features(self) -> Mapping[str, Feature]:
-        """Columns by field name, each over all rows."""
+        """Feature columns by name, each over all rows."""
         return {
             field: feature if len(feature) == len(self) else feature.pad(len(self))
             for field, feature in self.stored.items()
@@ -44,19 +44,19 @@ class Table:
 
     @cached_property
     def listed(self) -> NDArray[np.bool_]:
-        """Whether the row stood in the caller's feature table (and not only in the log), bool (n,)."""
+        """Whether a row was in the caller's feature table, and not only in the log, bool (n,)."""
         missing = len(self) - self.stored_listed.size
         return np.append(self.stored_listed, np.zeros(missing, np.bool_)) if missing else self.stored_listed
 
     def values(self, row: int) -> dict[str, Any]:
-        """The features of a row by field name, without those that are null; of no row (-1): none."""
+        """The features of a row by name, without nulls; empty for row -1."""
         if not 0 <= row < self.stored_listed.size:
             return {}
         values = {field: feature.value(row) for field, feature in self.stored.items()}
         return {field: value for field, value in values.items() if value is not None}
 
     def take(self, rows: NDArray[np.integer]) -> Table:
-        """The table of some rows, in the order given."""
+        """The table of `rows`, in this order, renumbered from 0."""
         return Table(
             Vocabulary(self.ids.ids(rows), self.ids.what),
             {field: feature.take(rows) for field, feature in self.features.items()},
@@ -64,12 +64,12 @@ class Table:
         )
 
     def with_ids(self, ids: NDArray[Any] | list[Id]) -> Table:
-        """The table with those of `ids` that are new behind the others, their features null; copies no feature."""
+        """A copy with the unknown ones of `ids` appended, with null features; the feature arrays are shared."""
         longer = self.ids.with_ids(ids)
         return self if longer is self.ids else replace(self, ids=longer)
 
     def with_features(self, rows: NDArray[np.integer], values: Mapping[str, Feature]) -> Table:
-        """The table in which `rows` are listed and have the features `values`; fields not named stay."""
+        """A copy in which `rows` are `listed` and have the features `values`; columns not named stay."""
         listed = self.listed.copy()
         listed[rows] = True
         changed: dict[str, Feature] = {
@@ -79,7 +79,7 @@ class Table:
         return Table(self.ids, {**self.features, **changed}, listed)
 
     def without(self, rows: NDArray[np.integer]) -> Table:
-        """The table in which `rows` have no id and no features any more; all rows keep their numbers."""
+        """A copy in which `rows` have neither ids nor features; no row is renumbered."""
         left = np.arange(len(self))
         left[rows] = -1
         listed = self.listed.copy()
@@ -88,7 +88,7 @@ class Table:
         return Table(self.ids.without(rows), features, listed)
 
     def compact(self, order: NDArray[np.integer]) -> Table:
-        """The table with its rows in `order`, that of their ids, and only the categories that it has use for."""
+        """The table of the rows in `order`, which must be sorted by id, without unused categories."""
         taken = self.take(order)
         ids = taken.ids.ids()
         if taken.ids.holds_text:

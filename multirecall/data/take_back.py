@@ -1,4 +1,4 @@
-"""Live changes that take back: events, and users with all that they did."""
+"""Live changes that remove events, or users with all their events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def without_events(data: Dataset, frame: pl.DataFrame) -> Changes:
-    """What taking back all events that equal a row of `frame`, in the columns that it has, does to `data`."""
+    """Remove all events that equal a row of `frame` in all columns of `frame`."""
     wanted = frame.with_columns(
         user_id=_rows(data.users.ids, frame["user_id"]), item_id=_rows(data.items.ids, frame["item_id"])
     ).unique()
@@ -40,7 +40,7 @@ def without_events(data: Dataset, frame: pl.DataFrame) -> Changes:
 
 
 def without_users(data: Dataset, frame: pl.DataFrame) -> Changes:
-    """What forgetting users does to `data`: their events and features are gone, and nobody has their rows any more."""
+    """Remove users with their events and features; their rows stay in place without an id."""
     rows = np.unique(data.users.ids.rows(frame["user_id"].to_numpy()))
     rows = rows[rows >= 0]
     if not rows.size:
@@ -52,7 +52,7 @@ def without_users(data: Dataset, frame: pl.DataFrame) -> Changes:
 
 
 def _without_marked(data: Dataset, marks: list[NDArray[np.bool_]]) -> Changes:
-    """What taking back the marked events of each run does."""
+    """Remove the events that `marks` names, one mask bool (len(run),) for each run of the log."""
     taken = [run.at(gone) for run, gone in zip(data.log.all, marks, strict=True) if gone.any()]
     if not taken:
         return Changes(data)
@@ -67,7 +67,7 @@ def _rows(known: Vocabulary, ids: pl.Series) -> pl.Series:
 
 
 def _columns(events: Interactions, names: list[str]) -> pl.DataFrame:
-    """The columns of events by which they are found, and the number of each."""
+    """The columns `names` of events, and the position of each event in the column `event`."""
     columns = {"user_id": events.users, "item_id": events.items, "position": events.positions}
     if events.times is not None:
         micros = 0 if events.micros is None else events.micros

@@ -1,6 +1,6 @@
-"""Moments from what a cell or a filter holds: one parser for both.
+"""Parsing times, for the cells of tables and for the values of filters.
 
-A moment is an integer number of microseconds since 1970; what names no offset is UTC.
+A time becomes an integer number of microseconds since 1970-01-01 UTC. A time without an offset is in UTC.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from multirecall.errors import DataError
 MICROS = 1_000_000
 
 LARGEST_EPOCH_SECONDS = 1e11
-"""About the year 5138; a larger value counts milliseconds or a finer unit."""
+"""Seconds, about the year 5138; a larger value is in milliseconds or a finer unit."""
 
 ISO_EXAMPLE = "like 2026-01-31T12:00:00"
 ISO = (
@@ -28,11 +28,14 @@ ISO = (
 
 LIMITS = {"hour": 23, "minute": 59, "second": 59, "hours": 23, "minutes": 59, "seconds": 59}
 TICKS = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-"""Ticks of a datetime column in a second."""
+"""Ticks per second of a datetime column, by its unit."""
 
 
 def parse_times(texts: pl.Series) -> pl.Series:
-    """ISO 8601 texts as Int64 moments; null where one is none. Digits below a microsecond are cut off."""
+    """Parse ISO 8601 texts into epoch microseconds, Int64; null where a text is not a time.
+
+    Digits below a microsecond are cut off.
+    """
     parts = texts.str.strip_chars().str.extract_groups(ISO).struct.unnest()
     numbers = parts.select(
         pl.col("day").str.to_date("%Y-%m-%d", strict=False).cast(pl.Int64) * 86_400,
@@ -55,7 +58,7 @@ def _at_most(name: str, limit: int) -> pl.Expr:
 
 
 def complaint(text: Any) -> str:
-    """Why a value that `parse_times` takes for none is no time, and what to write."""
+    """Why `parse_times` does not accept a value, and what to write instead."""
     text = str(text).strip()
     if re.match(r"^\d{4}-?W\d", text):
         why = "is a week date"
@@ -68,17 +71,19 @@ def complaint(text: Any) -> str:
     elif re.search(r":\d\d:60", text):
         why = "has a leap second, which epoch time does not count"
     elif re.match(ISO, text):
-        why = "stands in no calendar"
+        why = "is not a date of the calendar"
     else:
-        return f"{text!r} is no time; write epoch seconds or ISO 8601, {ISO_EXAMPLE}"
+        return f"{text!r} is not a time; write epoch seconds or ISO 8601, {ISO_EXAMPLE}"
     return f"{text!r} {why}; write it as {ISO_EXAMPLE.removeprefix('like ')}"
 
 
 def times(source: Source, column: str) -> pl.Series:
-    """A column of datetimes, dates, epoch seconds or texts of either as Int64 moments, null where it is null or NaN.
+    """Convert a column of datetimes, dates, epoch seconds, or texts of these to epoch microseconds, Int64.
+
+    Null and NaN become null.
 
     Raises:
-        DataError: a cell is no time, a compact date, or in a unit finer than seconds.
+        DataError: a cell is not a time, or is a number that may be a compact date or a unit finer than seconds.
     """
     values = source.frame[column]
     if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
@@ -101,7 +106,10 @@ def times(source: Source, column: str) -> pl.Series:
 
 
 def compact_dates(seconds: pl.Series) -> pl.Series:
-    """Which numbers read as a day of the years 1900 to 2100 written like 20260131; as seconds they are in 1970."""
+    """Whether each number reads as a date of the years 1900 to 2100, like 20260131; bool (n,).
+
+    As epoch seconds these numbers are days of the year 1970.
+    """
     numbers = seconds.fill_null(0.0).to_numpy()
     near = (numbers >= 19_000_101) & (numbers <= 21_001_231)
     if not near.any():
@@ -117,18 +125,21 @@ def _compact(value: Any) -> str:
 def _too_large(value: Any) -> str:
     if re.match(r"^(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])([01]\d|2[0-3])[0-5]\d([0-5]\d)?(\.0)?$", str(value)):
         return _compact(value)
-    return f"{value!r} is too large for epoch seconds, it looks like milliseconds or finer; divide it, or use datetimes"
+    return (
+        f"{value!r} is too large for epoch seconds, it looks like milliseconds or a finer unit; divide it, or use "
+        "datetimes"
+    )
 
 
 def number_complaint(seconds: float) -> str | None:
-    """Why a number is no count of epoch seconds, or None."""
+    """Why a number cannot be epoch seconds; None where it can."""
     if abs(seconds) > LARGEST_EPOCH_SECONDS:
         return _too_large(seconds)
     return _compact(seconds) if compact_dates(pl.Series([float(seconds)]))[0] else None
 
 
 def _of_calendar(source: Source, column: str, values: pl.Series) -> pl.Series:
-    """Dates or datetimes as moments; the integers that they are, since no time zone need be known for those."""
+    """Convert dates or datetimes by their stored integers, which needs no knowledge of their time zone."""
     ticks = values.to_physical().cast(pl.Int64)
     if values.dtype == pl.Date:
         return _within_reach(source, column, ticks, 1 / 86_400) * (86_400 * MICROS)
@@ -138,12 +149,12 @@ def _of_calendar(source: Source, column: str, values: pl.Series) -> pl.Series:
 
 
 def _within_reach(source: Source, column: str, ticks: pl.Series, per_second: float) -> pl.Series:
-    """The ticks; refuses those thousands of years away, which polars can neither show nor convert."""
+    """Return the ticks; refuse times past the year 5138, which polars may neither show nor convert."""
     seconds = ticks.cast(pl.Float64) / per_second
     row = source.first(column, seconds.abs() > LARGEST_EPOCH_SECONDS)
     if row is not None:
         raise DataError(
             f"{source.place(column, row)}: the time is {seconds[row]:.6g} s from 1970, past the year 5138; "
-            "mend the cell, or use null for a missing value"
+            "correct the cell, or use null for a missing value"
         )
     return ticks

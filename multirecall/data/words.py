@@ -1,4 +1,4 @@
-"""From texts to words, numbered by what they are: the one tokeniser, for retrievers and figures alike."""
+"""The tokeniser: splits texts into numbered words, for text retrievers and for the evaluation."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from multirecall.data.letters import HAN, LETTER, MARK, SEPARATOR, UNSPACED, kin
 from multirecall.kernels import Array, kernel
 
 LONGEST = 64
-"""Characters of the longest word that stands as it is, …"""
+"""Characters. A longer word is shortened, because words are stored at fixed width, …"""
 KEPT = 40
-"""… and of a longer one those that stand before its hash: words are held at fixed width."""
+"""… to this number of characters and its hash."""
 
 SLOTS = 1_024
-"""Slots of the table of distinct words at first; it doubles when half of them are taken."""
+"""Initial number of slots of the hash table of distinct words; it doubles when half of them are in use."""
 
 FNV_OFFSET, FNV_PRIME = 0xCBF29CE484222325 - 2**64, 0x100000001B3
-"""Of the 64-bit FNV-1a hash, as int64."""
+"""Offset basis and prime of the 64-bit FNV-1a hash, as int64."""
 
 
 class Words(NamedTuple):
-    """The words of some texts, in the form of `letters.fold_text`.
+    """The words of some texts, normalised by `letters.fold_text`.
 
-    A word is a run of letters and digits with their marks. Where a script puts no spaces between words, each two
-    neighbouring characters of a run are a word, and a run of one character is one: so a word of several characters
-    finds every run that it stands in. A word of more than 64 characters stands as its first 40, `…` and a hash of all.
+    A word is a run of letters and digits with their marks. In scripts without spaces between words, every pair of
+    neighbouring characters of a run is a word, and a run of one character is a word: so a query of several characters
+    matches every run that contains it. A word of more than 64 characters is shortened to its first 40, `…`, and a hash
+    of the whole word.
 
     Attributes:
         distinct: every word once, sorted by code point.
-        hashes: uint64 (n_distinct,), the FNV-1a hash of each, of a long one as it was.
-        offsets: int64 (n_texts + 1,), text `i` has the words `offsets[i] … offsets[i + 1] - 1`.
-        numbers: int32 (n_words,), the place of each among the distinct ones.
+        hashes: the FNV-1a hash of each distinct word, before it is shortened, uint64 (n_distinct,).
+        offsets: CSR offsets, int64 (n_texts + 1,): text `i` has the words `offsets[i]` to `offsets[i + 1] - 1`.
+        numbers: the position of each word in `distinct`, int32 (n_words,).
     """
 
     distinct: list[str]
@@ -44,7 +45,7 @@ class Words(NamedTuple):
 
     @classmethod
     def of(cls, texts: Text, *, single: bool = False) -> Self:
-        """Split them; with `single`, each character of Han is a word as well, as it is in a search for it alone."""
+        """Split texts into words; with `single`, each Han character is also a word, so that a search for it matches."""
         plain = normalise(texts)
         offsets, numbers, starts, stops, hashes = split(plain.offsets, plain.data, kinds(), single)
         spelt = [
@@ -65,7 +66,7 @@ def _shorten(word: str, hashed: int) -> str:
 
 @kernel
 def _code_point(data: Array, place: int) -> tuple[Any, int]:
-    """The code point that UTF-8 has at `place`, and its bytes."""
+    """The code point of the UTF-8 character at `place`, and its number of bytes."""
     code = np.int64(data[place])
     if code < 0x80:
         return code, 1
@@ -78,9 +79,10 @@ def _code_point(data: Array, place: int) -> tuple[Any, int]:
 
 @kernel
 def _part(data: Array, place: int, end: int, in_words: Array, hashed: Any) -> tuple[Any, int, Any]:
-    """What begins at `place`: its kind, where it ends, and `hashed` with its bytes.
+    """The part of a text that begins at `place`: a run of letters, or one other character, with their marks.
 
-    It is a run of letters, or one other character, each with its marks.
+    Returns:
+        Its kind, the place after its end, and the hash `hashed` continued with its bytes.
     """
     if place == end:
         return SEPARATOR, end, hashed
@@ -102,11 +104,12 @@ def _part(data: Array, place: int, end: int, in_words: Array, hashed: Any) -> tu
 
 @kernel
 def split(bounds: Array, data: Array, in_words: Array, single: bool) -> tuple[Array, Array, Array, Array, Array]:
-    """The words of texts in UTF-8, uint8 `data`, which int64 `bounds` (n + 1,) cut into texts; see `Words`.
+    """Split texts into words as `Words` describes; text `i` is the UTF-8 in `data[bounds[i]:bounds[i + 1]]`, uint8.
 
     Returns:
-        int64 (n + 1,), where the words of each text begin; int32, the number of each word, by first use; where each
-        distinct word stands for the first time, int64 starts and stops; and their hashes, uint64.
+        The CSR offsets of the words of each text, int64 (n + 1,); the number of each word, int32, where numbers are
+        given by first occurrence; the start and the stop in `data` of the first occurrence of each distinct word,
+        int64; and the hash of each distinct word, uint64.
     """
     offsets = np.zeros(bounds.size, np.int64)
     numbers = np.empty(data.size, np.int32)
@@ -146,7 +149,7 @@ def split(bounds: Array, data: Array, in_words: Array, single: bool) -> tuple[Ar
 
 @kernel
 def _slot(table: Array, distinct: Array, data: Array, start: int, stop: int, hashed: Any) -> int:
-    """The slot of `table` that holds, or would hold, the number of the word in `data[start:stop]`."""
+    """The slot of hash table `table` for the word `data[start:stop]`: its own slot, or the free one to put it in."""
     mask = table.size - 1
     slot = (hashed ^ hashed >> 32) & mask
     while table[slot] >= 0:
@@ -163,7 +166,7 @@ def _slot(table: Array, distinct: Array, data: Array, start: int, stop: int, has
 
 @kernel
 def _double_table(distinct: Array) -> tuple[Array, Array]:
-    """A table with twice as many slots that holds the same words, and these with room for as many again."""
+    """Grow the hash table: a table with twice as many slots, and `distinct` with room for twice as many words."""
     n = len(distinct)
     table = np.full(4 * n, -1, np.int32)
     longer = np.empty((2 * n, 3), np.int64)

@@ -25,7 +25,10 @@ def log(**changed: Any) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (log().drop("item_id"), "column 'item_id' is missing; known: timestamp, user_id. Map yours with columns="),
+        (
+            log().drop("item_id"),
+            "column 'item_id' is missing; known: timestamp, user_id. Map your column with columns=",
+        ),
         (log().clear(), "the interaction log is empty; it needs at least one row"),
         (log(user_id=[1, None, 3]), "column 'user_id', row 1 (the first is 0): the id is null; fill it or drop"),
         (log(item_id=[7.5, 8.0, 7.0]), "column 'item_id' has type Float64; ids are integers or text"),
@@ -34,7 +37,7 @@ def log(**changed: Any) -> pl.DataFrame:
         (log(timestamp=[1.0, 2.0, math.inf]), "row 2 (the first is 0): the timestamp is inf; fill it or drop"),
         (
             log(timestamp=["2026-01-31", "soon", "x"]),
-            "row 1 (the first is 0): 'soon' is no time; write epoch",
+            "row 1 (the first is 0): 'soon' is not a time; write epoch",
         ),
         (
             log(timestamp=[1, 1_700_000_000_000, 3]),
@@ -47,18 +50,18 @@ def log(**changed: Any) -> pl.DataFrame:
         (log(weight=[1.0, math.nan, 1.0]), "column 'weight', row 1 (the first is 0): the weight is nan; it must be"),
         (log(weight=[1.0, 1.0, -2.0]), "row 2 (the first is 0): the weight is -2.0; it must be a number from 0"),
         (log(weight=["1", "many", "1"]), "row 1 (the first is 0): the weight is 'many'; it must be a number from 0"),
-        (log(position=[0.0, 0.5, 1.0]), "column 'position', row 1 (the first is 0): 0.5 is no whole number; positions"),
+        (log(position=[0.0, 0.5, 1.0]), "column 'position', row 1 (the first is 0): 0.5 is not a whole number; positi"),
         (
             log(position=[0.0, 1.0, 1e300]),
-            "column 'position', row 2 (the first is 0): 1e+300 is no whole number; posit",
+            "column 'position', row 2 (the first is 0): 1e+300 is not a whole number; posit",
         ),
         (log(weight=[1.0, 1e300, 1.0]), "row 1 (the first is 0): the weight is 1e+300; it must be a number from 0 to"),
         (log(weight=[[1], [2], [3]]), "column 'weight' has type List(Int64), which holds no numbers; it must be"),
         (log(timestamp=["20240131"] * 3), "row 0 (the first is 0): '20240131' may be a date or epoch seconds; write"),
-        (log(timestamp=["01/02/2024"] * 3), "row 0 (the first is 0): '01/02/2024' is no time; write epoch"),
+        (log(timestamp=["01/02/2024"] * 3), "row 0 (the first is 0): '01/02/2024' is not a time; write epoch"),
         (log(item_id=["a", "b" * 300, "c"]), "column 'item_id', row 1 (the first is 0): the id is longer than 256"),
         (log(item_id=["a", "b\0", "c"]), "column 'item_id', row 1 (the first is 0): the id is longer than 256"),
-        (log(position=[0, None, 1]), "column 'position', row 1 (the first is 0): None is no whole number"),
+        (log(position=[0, None, 1]), "column 'position', row 1 (the first is 0): None is not a whole number"),
     ],
 )
 def test_faulty_log(frame: pl.DataFrame, message: str) -> None:
@@ -74,12 +77,12 @@ def test_faulty_log(frame: pl.DataFrame, message: str) -> None:
         (
             {"item_id": ["7", "8"]},
             {},
-            "interactions: column 'item_id' is Int64, but in items it is text; cast one of them, or say ids='text'",
+            "interactions: column 'item_id' is Int64, but in items it is text; cast one of them, or pass ids='text'",
         ),
         (
             {"item_id": [7, 8, 7]},
             {},
-            "column 'item_id', row 2 (the first is 0): 7 stands in the table twice; keep",
+            "column 'item_id', row 2 (the first is 0): 7 is in the table twice; keep",
         ),
         ({"item_id": [7, None]}, {}, "column 'item_id', row 1 (the first is 0): the id is null"),
         ({"id": [7]}, {}, "column 'item_id' is missing; known: id. Map"),
@@ -89,13 +92,21 @@ def test_faulty_log(frame: pl.DataFrame, message: str) -> None:
             "column 'price', row 0 (the first is 0): 'x' is no",
         ),
         ({"item_id": [7], "price": [math.inf]}, {}, "column 'price', row 0 (the first is 0): the number is inf"),
-        ({"item_id": [7], "day": ["x"]}, {"day": "datetime"}, "column 'day', row 0 (the first is 0): 'x' is no time"),
+        (
+            {"item_id": [7], "day": ["x"]},
+            {"day": "datetime"},
+            "column 'day', row 0 (the first is 0): 'x' is not a time",
+        ),
         (
             {"item_id": [7, 8], "day": [1_700_000_000, 1_700_000_000_000]},
             {"day": "datetime"},
             "column 'day', row 1 (the first is 0): 1700000000000 is too large for epoch",
         ),
-        ({"item_id": [7], "tags": [3]}, {"tags": "list"}, "column 'tags' has type Int64, no list; mend the cell, or"),
+        (
+            {"item_id": [7], "tags": [3]},
+            {"tags": "list"},
+            "column 'tags' has type Int64, not a list type; correct the cell, or",
+        ),
         (
             {"item_id": [7, 8], "shelf": ["a", "b" * 257]},
             {"shelf": "categorical"},

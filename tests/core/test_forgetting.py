@@ -274,8 +274,8 @@ def test_what_cannot_be_taken_back_is_refused_and_nothing_changes(folder: Path) 
     with Engine.load(folder) as engine:
         before = engine.data
         for given, message in [
-            ([{"user_id": "u1", "item_id": "i1", "time": 5}], r"column 'time' tells no event .* from another"),
-            ([{"user_id": "u1", "item_id": "i1", "position": 5}], "column 'position' tells no event"),
+            ([{"user_id": "u1", "item_id": "i1", "time": 5}], r"column 'time' does not identify events of the log"),
+            ([{"user_id": "u1", "item_id": "i1", "position": 5}], "column 'position' does not identify events"),
             ([{"user_id": "u1", "item_id": "i1", "timestamp": None}], "row 0"),
             ([{"user_id": "u1"}], "'item_id' is missing"),
         ]:

@@ -121,7 +121,7 @@ def test_clamped() -> None:
     data = Dataset.from_frames(log(ODD), future="clamp")
     assert data.interactions.times is not None
     assert data.interactions.times.max() == LAST
-    assert [note for note in data.notes if "taken as of then" in note]
+    assert [note for note in data.notes if "moved to that time" in note]
 
 
 def test_refused(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_live_events_obey_the_same_option() -> None:
     clamping = Dataset.from_frames(log(), future="clamp")
     change = read_change(clamping, "add_interactions", [ODD])
     assert change.frame["timestamp"].to_list() == [LAST * 1_000_000]
-    assert "taken as of then" in change.notes[0]
+    assert "moved to that time" in change.notes[0]
     keeping = Dataset.from_frames(log())
     change = read_change(keeping, "add_interactions", [ODD])
     assert "far beyond" in change.notes[0]

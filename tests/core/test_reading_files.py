@@ -61,10 +61,10 @@ def test_read(tmp_path: Path, name: str, content: bytes, note: str | None) -> No
     [
         ("log.csv", "user_id,item_id\n1,Käse\n".encode("latin-1"), "byte 0xe4 in line 2 is not UTF-8, perhaps Latin-1"),
         ("log.csv.gz", gzip.compress("user_id,item_id\n1,ß\n".encode("latin-1")), "byte 0xdf in line 2 is not UTF-8"),
-        ("log.csv", text(",").decode().encode("utf-16"), "is UTF-16 or no text; save it as UTF-8"),
+        ("log.csv", text(",").decode().encode("utf-16"), "is UTF-16 or not text; save it as UTF-8"),
         ("log.csv.gz", text(","), "cannot be read as csv"),
         ("log.csv", text(",").replace(b"item_id", b"user_id"), "two columns are named 'user_id'; rename one"),
-        ("log.csv", b"user_id,item_id,timestamp\n1,7,yesterday\n", "row 0 (the first is 0): 'yesterday' is no time"),
+        ("log.csv", b"user_id,item_id,timestamp\n1,7,yesterday\n", "row 0 (the first is 0): 'yesterday' is not a time"),
         ("log.csv", b"user_id,item_id,timestamp\n1,,3\n", "column 'item_id', row 0 (the first is 0): the id is null"),
         ("log.csv", b"", "cannot be read as csv"),
         ("log.parquet", b"not parquet at all", "cannot be read as parquet"),
@@ -103,7 +103,7 @@ def test_a_byte_order_mark_in_a_config(tmp_path: Path) -> None:
 
 def test_a_rating_is_said_to_be_a_weight_and_errors_name_the_callers_column() -> None:
     log: dict[str, Any] = {"user_id": [1, 2], "item_id": [3, 4], "rating": [4.0, 2.5]}
-    assert any("column 'rating' is taken as weight" in note for note in Dataset.from_frames(pl.DataFrame(log)).notes)
+    assert any("column 'rating' is read as weight" in note for note in Dataset.from_frames(pl.DataFrame(log)).notes)
     with pytest.raises(DataError, match=r"column 'rating', row 1 \(the first is 0\): the weight is -0\.5"):
         Dataset.from_frames(pl.DataFrame({**log, "rating": [4.0, -0.5]}))
     stars = pl.DataFrame({"user_id": [1], "item_id": [3], "stars": [-1.0]})
@@ -126,7 +126,7 @@ def test_what_pandas_saves(tmp_path: Path) -> None:
     assert {one.field: one.kind for one in data.kinds} == {"": "ignore", "price": "number"}
     assert [*data.items.features] == ["price"]
     with pytest.raises(
-        DataError, match=r"'item_id' has type Float64; ids are integers or text, cast the column, or say"
+        DataError, match=r"'item_id' has type Float64; ids are integers or text, cast the column, or pass"
     ):
         Dataset.from_frames(pd.DataFrame({"user_id": [1, 2], "item_id": [3.0, None]}).dropna())
 

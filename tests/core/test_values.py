@@ -120,8 +120,11 @@ def test_whole_numbers_are_categories(value: Any) -> None:
         ({"short": np.nan}, "field 'short' is of kind number, got nan; pass a number"),
         ({"arrival": pd.NaT}, "field 'arrival' is of kind datetime, got NaT; pass a datetime"),
         ({"arrival": 20250309}, "field 'arrival': 20250309.0 may be a date or epoch seconds; write the date as ISO"),
-        ({"arrival": 1741478400000}, "is too large for epoch seconds, it looks like milliseconds or finer"),
-        ({"arrival": {"max": "2025-02-30"}}, "'2025-02-30' stands in no calendar; write it as 2026-01-31T12:00:00"),
+        ({"arrival": 1741478400000}, "is too large for epoch seconds, it looks like milliseconds or a finer"),
+        (
+            {"arrival": {"max": "2025-02-30"}},
+            "'2025-02-30' is not a date of the calendar; write it as 2026-01-31T12:00:00",
+        ),
         ({"arrival": None}, "field 'arrival' is of kind datetime, got None; pass a datetime"),
         ({"town": 3}, "field 'town' is of kind categorical, got [3]; pass str values"),
     ],

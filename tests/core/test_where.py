@@ -75,7 +75,7 @@ def test_predicates(where: dict[str, Any], expected: list[int]) -> None:
         ({"price": {"min": 3, "max": 1}}, "'price': min 3 is above max 1; swap them"),
         (
             {"since": {"min": "soon"}},
-            "where: field 'since' is of kind datetime: 'soon' is no time; write epoch seconds or ISO 8601",
+            "where: field 'since' is of kind datetime: 'soon' is not a time; write epoch seconds or ISO 8601",
         ),
         ({"title": 3}, "where: field 'title' is of kind text, got 3; pass a str"),
         ("price < 3", "where: got 'price < 3'; pass a mapping from item field to values"),

@@ -170,7 +170,7 @@ def test_cells_that_are_no_ids_are_named(tmp_path: Path, name: str) -> None:
         file.write_text("source,target,weight\n1,2,1\n1,x,1\n")
     else:
         nx.write_graphml(nx.Graph([("1", "x", {"weight": 1.0})]), file)
-    with pytest.raises(DataError, match=r"row 1 \(the first is 0\): 'x' is no integer"):
+    with pytest.raises(DataError, match=r"row 1 \(the first is 0\): 'x' is not an integer"):
         item_graph(str(file), small_shop(), directed=False, weighted=True)
 
 
