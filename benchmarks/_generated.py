@@ -19,7 +19,7 @@ from multirecall.progress import Progress
 from multirecall.query import Query
 from multirecall.retrievers import item2vec, node2vec, two_tower
 from multirecall.retrievers._neighbours import vector_retriever
-from multirecall.retrievers._recency import recent
+from multirecall.retrievers._recency import recent_items
 from multirecall.retrievers._sparse.rows import SparseRows
 from multirecall.retrievers._text.cold_start import with_cold_items
 from multirecall.retrievers._towers import retriever as tower_retriever
@@ -146,7 +146,7 @@ def generated_users(vectors: Vectors) -> Iterator[None]:
 
     def user_vectors(path: two_tower.TwoTower, query: Query) -> Vectors:
         tower(path, query)
-        items, weights = recent(query, None, 10.0)
+        items, weights = recent_items(query, None, 10.0)
         mean: Vectors = weights @ vectors[items]
         return mean[None] / max(float(np.linalg.norm(mean)), 1e-12)
 

@@ -17,7 +17,7 @@ from scipy.sparse import csr_array, csr_matrix
 
 from multirecall.progress import SILENT, terminal_progress
 from multirecall.query import Query
-from multirecall.retrievers._neighbours.cooccurrence import cooccurring
+from multirecall.retrievers._neighbours.cooccurrence import cooccurrence_neighbours
 from multirecall.retrievers.item_cf import ItemCF, ItemCFConfig
 
 SEED = 1
@@ -50,7 +50,7 @@ def main(
     }
 
     def ours() -> Any:
-        return cooccurring(matrix, **settings, n_neighbours=neighbours, progress=SILENT, task="fit")
+        return cooccurrence_neighbours(matrix, **settings, n_neighbours=neighbours, progress=SILENT, task="fit")
 
     def peer(data: csr_matrix = theirs) -> CosineRecommender:
         model = CosineRecommender(K=neighbours + 1, num_threads=1)
@@ -59,7 +59,7 @@ def main(
             model.fit(data, show_progress=False)
         return model
 
-    cooccurring(matrix[:100], **settings, n_neighbours=neighbours, progress=SILENT, task="warm")
+    cooccurrence_neighbours(matrix[:100], **settings, n_neighbours=neighbours, progress=SILENT, task="warm")
     peer(theirs[:100])
     fits: dict[str, list[tuple[float, float]]] = {"multirecall": [], "implicit": []}
     with terminal_progress() as progress:

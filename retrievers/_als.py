@@ -1,4 +1,4 @@
-"""Alternating least squares for implicit feedback: kernels, and the loop over them."""
+"""Kernels of alternating least squares for implicit feedback, and the loop over blocks of rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from multirecall.kernels import Array, fast_kernel
 
 BLOCK = 512
-"""Rows that one task solves."""
+"""Rows in one task: large enough to hide the cost of a task, small enough to balance threads."""
 
 
 def half_step(
@@ -24,7 +24,17 @@ def half_step(
     steps: int,
     pool: ThreadPoolExecutor,
 ) -> None:
-    """Improve `solved` (m, dim) in place by `steps` of conjugate gradient, for `fixed` (n, dim) and `matrix` (m, n)."""
+    """Improve the vectors `solved` by `steps` iterations of conjugate gradient, in place.
+
+    Args:
+        matrix: the weights, float32 (m, n).
+        fixed: the vectors of the other side, float32 (n, dim).
+        penalties: float32 (m,), the L2 penalty of each row.
+        unobserved: the weight of an unobserved pair.
+        solved: float32 (m, dim), the vectors to improve.
+        steps: the largest number of iterations.
+        pool: the threads that work.
+    """
     gram = weighted_gram(fixed, unobserved)
     arrays = matrix.indptr, matrix.indices, matrix.data
 
@@ -45,10 +55,10 @@ def weighted_gram(vectors: NDArray[np.float32], unobserved: float) -> NDArray[np
 def conjugate_gradient(
     items: Array, weights: Array, vectors: Array, gram: Array, penalty: float, steps: int, solution: Array
 ) -> None:
-    """Solve `(gram + Σ_i w_i v_i v_iᵀ + penalty · I) x = Σ_i w_i v_i` from `solution`, in place.
+    """Solve `(gram + Σ_i w_i v_i v_iᵀ + penalty · I) x = Σ_i w_i v_i`, starting from `solution`, in place.
 
-    Ends after `steps`, or once the residual is a 10⁻⁵ of the right-hand side; where that is 0, so is the solution.
-    All float32.
+    Stops after `steps` iterations, or once the length of the residual is at most 10⁻⁵ of that of the right-hand side.
+    If the right-hand side is 0, so is the solution. All arrays are float32, but `items`, int32.
     """
     dim = solution.size
     residual = np.zeros(dim, np.float32)
@@ -96,7 +106,7 @@ def _dot(left: Array, right: Array) -> Any:
 def _apply(
     items: Array, weights: Array, vectors: Array, gram: Array, penalty: float, vector: Array, out: Array
 ) -> None:
-    """`out = (gram + Σ_i w_i v_i v_iᵀ + penalty · I) vector`."""
+    """Write `(gram + Σ_i w_i v_i v_iᵀ + penalty · I) vector` into `out`."""
     dim = vector.size
     for entry in range(dim):
         out[entry] = np.float32(penalty) * vector[entry]

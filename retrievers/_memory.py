@@ -1,4 +1,4 @@
-"""The bound on the memory of a fit that grows with the square, or with wide rows, of a catalogue."""
+"""The limit on the memory of a fit that grows fast with the catalogue, such as with its square."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from pydantic import Field
 from multirecall.errors import CannotFit
 
 MemoryBytes = Annotated[int, Field(strict=True, gt=0)]
-"""Most bytes that a fit may take."""
+"""The largest number of bytes that a fit may allocate."""
 
 DEFAULT_BYTES = 2 * 2**30
+"""The default limit, 2 GiB: fits a small server beside the data; an item × item matrix of 23,000 items."""
 
 
 def require_memory(needed: int, limit: int, place: str, otherwise: str) -> None:
-    """Refuse a fit that needs more than `limit` bytes.
+    """Check that a fit needs at most `limit` bytes.
 
     Args:
-        needed: bytes.
+        needed: bytes that the fit needs.
         limit: the setting `memory_bytes`.
-        place: the retriever, and what it fits.
-        otherwise: what can be done instead of raising the limit.
+        place: the retriever and the part of its fit, for the error.
+        otherwise: the remedy other than raising the limit, for the error.
 
     Raises:
-        CannotFit: that.
+        CannotFit: the fit needs more than `limit` bytes.
     """
     if needed > limit:
         raise CannotFit(

@@ -10,21 +10,23 @@ from multirecall.query import Query
 from multirecall.rowtable import new_table, slot_of
 
 
-def recent(query: Query, n_items: int | None, half_life: float | None) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The `n_items` newest distinct items of the history (None: all) with their weights, newest first.
+def recent_items(
+    query: Query, n_items: int | None, half_life: float | None
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The `n_items` newest distinct items of the history (None: all), int32, and weights, float32, newest first.
 
-    An item counts once, as its newest event. The weight is that event's own times `0.5 ** (age / half_life)`,
-    where the newest item has age 0, the one before it 1, and so on. Without a half-life, or where the
-    history's order means nothing, nothing decays.
+    An item counts once, with its newest event. Its weight is the weight of that event times
+    `0.5 ** (age / half_life)`; the age is the number of newer items. Without a half-life, or without an order of the
+    history, weights do not decay.
     """
     most = query.history.size if n_items is None else n_items
     rate = 0.0 if half_life is None or not query.ordered else 1.0 / half_life
-    items, weights = _recent(query.history, query.weights, most, rate)
+    items, weights = _newest_distinct(query.history, query.weights, most, rate)
     return items, weights
 
 
 @kernel
-def _recent(history: Array, weights: Array, n: int, rate: float) -> tuple[Array, Array]:
+def _newest_distinct(history: Array, weights: Array, n: int, rate: float) -> tuple[Array, Array]:
     items = np.empty(min(n, history.size), np.int32)
     decayed = np.empty(items.size, np.float32)
     table = new_table(items.size)

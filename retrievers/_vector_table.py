@@ -1,4 +1,4 @@
-"""A vector for each item row, of which some join or change later."""
+"""A vector for each item row, with cheap changes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class VectorTable:
-    """Vectors by row. A later state shares the vectors of the fit.
+    """A vector for each row. A changed copy shares the vectors of the fit.
 
     Attributes:
-        base: float32 (n, dim), those of the fit.
-        extra: float32 (m, dim), those that joined, or stand in place of one of the base.
-        places: int32 (n_rows,), where in `base`, and behind it in `extra`, the vector of a row stands.
+        base: float32 (n, dim), the vectors of the fit.
+        extra: float32 (m, dim), new and changed vectors.
+        places: int32 (n_rows,), the position of each row's vector in `base`, or from `n` on in `extra`.
     """
 
     base: NDArray[np.float32]
@@ -24,7 +24,7 @@ class VectorTable:
 
     @classmethod
     def of(cls, base: NDArray[np.float32]) -> VectorTable:
-        """The rows of `base`."""
+        """A table whose rows are those of `base`."""
         return cls(base, base[:0], np.arange(len(base), dtype=np.int32))
 
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ class VectorTable:
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """The number of entries of a vector."""
         return int(self.base.shape[1])
 
     def take(self, rows: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -45,8 +45,11 @@ class VectorTable:
         taken[joined] = self.extra[places[joined] - len(self.base)]
         return taken
 
-    def located(self, rows: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """A table, and where in it the vectors of `rows` stand; nothing is copied as long as nothing has changed."""
+    def locate(self, rows: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The positions, int32 (n,), of the vectors of `rows` in an array, and that array, float32 (m, dim).
+
+        Nothing is copied unless the table has changed since the fit.
+        """
         if not len(self.extra):
             return rows, self.base
         return np.arange(rows.size, dtype=np.int32), self.take(rows)
@@ -56,9 +59,9 @@ class VectorTable:
         return self.take(np.arange(len(self), dtype=np.int32))
 
     def with_rows(self, rows: NDArray[np.int32], vectors: NDArray[np.float32]) -> VectorTable:
-        """The table with these vectors in place of those of `rows`, or behind; rows that join leave no gap.
+        """A copy in which `rows` have the given vectors, float32 (n, dim); new rows continue the old without a gap.
 
-        Takes O(rows + vectors that are not of the base).
+        The cost is O(n_rows + vectors outside the base).
         """
         n_rows = max(len(self), int(rows.max(initial=-1)) + 1)
         places = np.full(n_rows, -1, np.int32)
@@ -72,7 +75,7 @@ class VectorTable:
 
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each row of `vectors` (n, dim) divided by its length; a zero row stays zero."""
+    """Each row of `vectors`, float32 (n, dim), divided by its length; a zero row stays zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units: NDArray[np.float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     return units

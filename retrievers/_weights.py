@@ -1,4 +1,4 @@
-"""The check that a log has something to learn from."""
+"""The weights of a log as a matrix, and the check that some weight is above 0."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from multirecall.errors import CannotFit
 
 
 def require_weight(data: Dataset, retriever: str) -> None:
-    """Refuse a log without a weight above 0.
+    """Check that the log has a weight above 0; `retriever` begins the error.
 
     Raises:
-        CannotFit: that.
+        CannotFit: all weights are 0.
     """
     if not data.interactions.weights.any():
         raise CannotFit(f"{retriever}: no interaction weighs more than 0; raise the weights, or leave the path out")
 
 
-def weighted_matrix(data: Dataset, retriever: str) -> csr_array:
-    """Users × items, the largest weight of each pair; refused as by `require_weight`."""
+def weight_matrix(data: Dataset, retriever: str) -> csr_array:
+    """The users × items matrix with the largest weight of each pair; raises the errors of `require_weight`."""
     require_weight(data, retriever)
     return data.interactions.matrix

@@ -22,9 +22,9 @@ from multirecall.vector_index import VectorIndex
 
 from ._als import conjugate_gradient, half_step, weighted_gram
 from ._index.kinds import IndexSettings, build_index, index_settings, load_index
-from ._recency import recent
-from ._sampled import N_QUERIES
-from ._weights import weighted_matrix
+from ._queries import N_QUERIES
+from ._recency import recent_items
+from ._weights import weight_matrix
 
 
 class ALSConfig(ThreadedConfig):
@@ -87,7 +87,7 @@ class ALS(Retriever):
         Raises:
             CannotFit: no interaction has a weight above 0.
         """
-        config, by_user = self.config, weighted_matrix(data, "als")
+        config, by_user = self.config, weight_matrix(data, "als")
         by_item = by_user.T.tocsr()
         scale = 1.0 / np.sqrt(config.dim)
         users, items = (
@@ -122,7 +122,7 @@ class ALS(Retriever):
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
-        items, weights = recent(query, None, self.config.half_life)
+        items, weights = recent_items(query, None, self.config.half_life)
         if not weights.any():
             return RankedList.empty()
         dim = self._vectors.shape[1]

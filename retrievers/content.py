@@ -21,7 +21,7 @@ from multirecall.sums import Sums
 from multirecall.validation import Count, NonNegative, Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
-from ._recency import recent
+from ._recency import recent_items
 from ._text.jaccard import SetIndex
 from ._text.live_postings import LivePostings
 from ._text.postings import FieldTerms, Postings
@@ -123,7 +123,7 @@ class Content(Retriever):
         """See `Retriever.retrieve`."""
         if query.terms:
             return self._asked(query, quota)
-        items, weights = recent(query, self.config.history, self.config.half_life)
+        items, weights = recent_items(query, self.config.history, self.config.half_life)
         terms, term_weights = self._index.profile(
             items, weights, self.config.profile_terms, self.config.profile_postings
         )

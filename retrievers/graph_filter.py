@@ -19,7 +19,7 @@ from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours.knn import BLOCK_BYTES, best_columns
 from ._neighbours.retriever import Exponent, NeighbourRetriever, powers
 from ._sparse.rows import SparseRows
-from ._weights import weighted_matrix
+from ._weights import weight_matrix
 
 OVERSAMPLING = 16
 """Vectors beyond those asked for that the iteration carries, so that the last ones converge too."""
@@ -83,7 +83,7 @@ class GraphFilter(NeighbourRetriever):
         Raises:
             CannotFit: no interaction has a weight above 0, or the fit needs more than `memory_bytes`.
         """
-        config, matrix, n_items = self.config, weighted_matrix(data, "graph_filter"), data.n_items
+        config, matrix, n_items = self.config, weight_matrix(data, "graph_filter"), data.n_items
         self._check_memory(data.n_users, n_items)
         popularity = matrix.sum(axis=0)
         user_factors = powers(matrix.sum(axis=1), -config.user_exponent)

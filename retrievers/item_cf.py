@@ -12,7 +12,7 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, ThreadedConfig
 from multirecall.validation import Count, NonNegative, Positive
 
-from ._neighbours.cooccurrence import cooccurring
+from ._neighbours.cooccurrence import cooccurrence_neighbours
 from ._neighbours.retriever import Exponent, NeighbourRetriever
 
 
@@ -59,7 +59,7 @@ class ItemCF(NeighbourRetriever):
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Count co-occurrences, keep each item's best neighbours. Memory: those, and O(n_items) a thread."""
         config = self.config
-        self._neighbours = cooccurring(
+        self._neighbours = cooccurrence_neighbours(
             data.interactions.matrix,
             user_exponent=config.user_exponent,
             source_exponent=config.source_exponent,

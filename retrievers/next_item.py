@@ -23,7 +23,7 @@ from multirecall.sums import Sums
 from multirecall.validation import Positive
 
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
-from ._neighbours.ridge import factored
+from ._neighbours.ridge import cholesky
 from ._sparse.dense import DenseRows
 from ._weights import require_weight
 
@@ -91,7 +91,7 @@ class NextItem(Retriever):
             _accumulate(log.offsets, log.items, log.weights, self._rates(), self._reaches(), n_items, gram, products)
             gram.flat[:: n_inputs + 1] += np.float32(self.config.regularisation)
             advance(1)
-            solution, _ = spotrs(factored(gram, "next_item"), products.T, lower=1, overwrite_b=1)
+            solution, _ = spotrs(cholesky(gram, "next_item"), products.T, lower=1, overwrite_b=1)
             del gram
             advance(1)
         self._weights = DenseRows(np.ascontiguousarray(solution))

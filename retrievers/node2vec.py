@@ -24,8 +24,8 @@ from ._graph.item_graph import item_graph
 from ._graph.skipgram import SkipGram, SkipGramConfig
 from ._graph.walks import walk_chunks, walks
 from ._neighbours.vector_retriever import VectorNeighbourRetriever
-from ._recency import recent
-from ._weights import weighted_matrix
+from ._recency import recent_items
+from ._weights import weight_matrix
 
 CHUNK = 4096
 """Walks that are in memory at a time while the vectors are trained."""
@@ -125,7 +125,7 @@ class Node2Vec(VectorNeighbourRetriever):
         config = self.config
         self._seed = int(rng.integers(2**63))
         if config.graph is None:
-            graph = Graph.from_matrix(weighted_matrix(data, "node2vec"), weighted=config.weighted)
+            graph = Graph.from_matrix(weight_matrix(data, "node2vec"), weighted=config.weighted)
             first_item, starts, learnt = data.n_users, np.arange(graph.n_nodes, dtype=np.int32), None
         else:
             graph = item_graph(config.graph, data, directed=config.directed, weighted=config.weighted)
@@ -198,7 +198,7 @@ class Node2Vec(VectorNeighbourRetriever):
         return model.vectors
 
     def _visited(self, query: Query, quota: int) -> RankedList:
-        items, weights = recent(query, None, self.config.half_life)
+        items, weights = recent_items(query, None, self.config.half_life)
         fitted = items < self._graph.n_nodes - self._first_item
         items, weights = items[fitted], weights[fitted]
         if not weights.any():

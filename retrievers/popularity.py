@@ -21,7 +21,7 @@ from multirecall.topk import NO_ROWS, is_eligible, marks_of, precedes
 from multirecall.validation import Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
-from ._fading import FadingCounts, scores_of, total
+from ._fading_counts import FadingCounts, scores_of, total
 
 ALL_BITS = 2**31 - 1
 
@@ -83,7 +83,7 @@ class Popularity(Retriever):
             path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
             return path
         new = path._counted(data, codes[changes.users], changes.items, changes.undecayed, changes.times)
-        path._counts, path._own_counts = self._counts.joined(new[0]), self._own_counts.joined(new[1])
+        path._counts, path._own_counts = self._counts.merge(new[0]), self._own_counts.merge(new[1])
         path._rank(data)
         return path
 

@@ -15,7 +15,7 @@ from multirecall.protocols import PluginConfig, ThreadedConfig
 from multirecall.topk import top_k
 from multirecall.validation import Count, NonNegative, Positive
 
-from ._neighbours.retriever import Exponent, NeighbourRetriever, in_blocks, powers
+from ._neighbours.retriever import Exponent, NeighbourRetriever, powers, run_in_blocks
 from ._weights import require_weight
 
 
@@ -89,7 +89,7 @@ class Sequence(NeighbourRetriever):
             powers(popularity, -config.target_exponent),
             config.neighbours,
         )
-        self._neighbours = in_blocks(
+        self._neighbours = run_in_blocks(
             lambda start, stop: _followers(start, stop, *arguments),
             data.n_items,
             config.threads,

@@ -21,10 +21,10 @@ from multirecall.sums import Sums
 from multirecall.validation import Count, Positive
 
 from ._neighbours.retriever import Exponent, powers
-from ._recency import recent
+from ._recency import recent_items
 from ._sparse.patched import PatchedRows
 from ._sparse.rows import SparseRows
-from ._weights import weighted_matrix
+from ._weights import weight_matrix
 
 LEAST_FADE = 1e-9
 """Stored weights are multiplied by what they have faded to before float32 can no longer hold new ones beside them."""
@@ -95,7 +95,7 @@ class UserCF(Retriever):
         Raises:
             CannotFit: no interaction has a weight above 0.
         """
-        matrix = weighted_matrix(data, "user_cf")
+        matrix = weight_matrix(data, "user_cf")
         with progress.task("user_cf: indexing histories", 1, steady=False) as advance:
             self._index(matrix)
             advance(1)
@@ -115,8 +115,8 @@ class UserCF(Retriever):
         gains = weights.astype(np.float64) - np.nan_to_num(before)
         path = type(self)(self.config)
         path._fade = fade
-        path._items_of = self._items_of.patched(users, items, weights, n_users, n_items)
-        path._users_of = self._users_of.patched(items, users, weights, n_items, n_users)
+        path._items_of = self._items_of.with_entries(users, items, weights, n_users, n_items)
+        path._users_of = self._users_of.with_entries(items, users, weights, n_items, n_users)
         path._user_sums, path._activity = _added(
             self._user_sums, self._activity, users, gains, n_users, -self.config.user_exponent
         )
@@ -128,15 +128,15 @@ class UserCF(Retriever):
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
         config = self.config
-        items, weights = recent(query, None, config.half_life)
-        items = items[: self._users_of.affordable(items, config.entries)]
+        items, weights = recent_items(query, None, config.half_life)
+        items = items[: self._users_of.n_affordable(items, config.entries)]
         similar = Sums(self._users_of.n_columns)
         self._users_of.add(items, weights[: items.size] * self._rarity(items), similar)
         _scale(similar, self._activity)
         users, similarities = similar.top(config.neighbours)
         sums = Sums(self._items_of.n_columns)
         if users.size:
-            n_read = self._items_of.affordable(users, config.entries)
+            n_read = self._items_of.n_affordable(users, config.entries)
             shares = (similarities[:n_read] / similarities[0]) ** np.float32(config.similarity_exponent)
             shares *= np.float32(self._fade ** (1 - config.target_exponent))
             self._items_of.add(users[:n_read], shares, sums)
@@ -173,7 +173,7 @@ class UserCF(Retriever):
     def _faded(self, factor: float) -> Self:
         """The same with every stored weight multiplied, and nothing left to multiply by."""
         path = type(self)(self.config)
-        path._users_of, path._items_of = self._users_of.scaled(factor), self._items_of.scaled(factor)
+        path._users_of, path._items_of = self._users_of.scale(factor), self._items_of.scale(factor)
         path._weigh(path._items_of.sums(), path._users_of.sums(), 1.0)
         return path
 

@@ -10,20 +10,21 @@ from multirecall.progress import Progress
 from multirecall.selection import best_keys, block_peaks, candidates_of, find_at_least, key_of, kth_lower_bound
 
 from .._sparse.rows import SparseRows
-from .retriever import in_blocks, powers
+from .retriever import powers, run_in_blocks
 
 AHEAD = 8
-"""Users whose items are on their way from memory while those of one are added up: lists lie far from each other, so
-that the processor, left to itself, would wait for the start of each. Speed only."""
+"""Users whose lists are prefetched ahead of the one that is summed. Lists lie far apart in memory, so that the
+processor would wait for the start of each. Changes speed only."""
 
 MOST_ITEMS = 10_000
-"""Items of a user that make pairs: the time grows with their square, so that a crawler would take most of it."""
+"""The largest number of items of a user that form pairs. The time grows with its square; without a limit, one crawler
+would take most of the fit."""
 
 FETCHED = 128
-"""Bytes of a list that are asked for ahead; the processor expects the rest by itself. Speed only."""
+"""Bytes at the start of a list that are prefetched; the processor prefetches the rest itself. Changes speed only."""
 
 
-def cooccurring(
+def cooccurrence_neighbours(
     by_user: csr_array,
     *,
     user_exponent: float,
@@ -35,12 +36,12 @@ def cooccurring(
     progress: Progress,
     task: str,
 ) -> SparseRows:
-    """For each item its `n_neighbours` others of largest similarity, which is above 0.
+    """For each item, the at most `n_neighbours` other items of largest similarity above 0.
 
     With `x_ui` the entries of `by_user` (users × items, ≥ 0), `n_u = Σ_i x_ui` and `n_i = Σ_u x_ui²`:
     `S[s → t] = Σ_u (x_us · x_ut / n_u^g) / (n_s^a · n_t^b + shrinkage^(a + b))`, with the exponents g of the user,
-    a of the source and b of the target. Of a user with more than 10,000 items, as many make pairs, spread evenly over
-    their rows.
+    a of the source and b of the target. A user with more than `MOST_ITEMS` items forms pairs of that many of them,
+    spread evenly over their rows.
     """
     if not by_user.data.all():
         by_user = by_user.copy()
@@ -48,7 +49,7 @@ def cooccurring(
     n_items = by_user.shape[1]
     item_sums = np.bincount(by_user.indices, np.square(by_user.data), n_items)
     user_sums = by_user.sum(axis=1)
-    by_user = thinned(by_user, MOST_ITEMS)
+    by_user = thin_rows(by_user, MOST_ITEMS)
     by_item = by_user.tocsc()
     arguments = (
         by_user.indptr.astype(np.int64),
@@ -63,11 +64,11 @@ def cooccurring(
         shrinkage ** (source_exponent + target_exponent),
         n_neighbours,
     )
-    return in_blocks(lambda start, stop: _neighbours(start, stop, *arguments), n_items, threads, progress, task)
+    return run_in_blocks(lambda start, stop: _neighbours(start, stop, *arguments), n_items, threads, progress, task)
 
 
-def thinned(matrix: csr_array, most: int) -> csr_array:
-    """The matrix with at most `most` entries in a row; those of a longer one are spread evenly over it."""
+def thin_rows(matrix: csr_array, most: int) -> csr_array:
+    """The matrix with at most `most` entries in each row; a longer row keeps entries spread evenly over it."""
     lengths = np.diff(matrix.indptr)
     longer = np.flatnonzero(lengths > most)
     if not longer.size:
@@ -95,9 +96,9 @@ def _neighbours(
     shrinkage: float,
     n_neighbours: int,
 ) -> tuple[Array, Array, Array]:
-    """The best neighbours of the source items `start … stop - 1`: their counts, items and similarities.
+    """The best neighbours of the source items `start … stop - 1`: the number for each, the items, the similarities.
 
-    `user_items` are int32, or uint16 where that is enough; `user_values` are empty if all are 1.
+    `user_items` is int32, or uint16 if all rows fit; `user_values` is empty if all are 1.
     """
     n_items = item_offsets.size - 1
     weighted = user_values.size > 0

@@ -1,4 +1,4 @@
-"""Each item's nearest neighbours by cosine, as sparse rows to serve from."""
+"""Each item's nearest neighbours by cosine, as sparse rows."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from .._vector_table import unit_rows
 from .knn_cells import cell_lists
 
 EXACT_UP_TO = 50_000
-"""Rows from which on cells are several times as fast as all products."""
+"""The largest number of rows whose neighbours are found by all inner products; beyond, cells are several times as
+fast."""
 
 RECALL = 0.95
-"""Of a list from cells, about: one of hundreds can spare some of its ends, and .99 takes twice the time."""
+"""The recall that lists from cells aim at. A list of hundreds can spare some of its last entries, and .99 takes twice
+the time."""
 
 BLOCK_BYTES = 64 * 2**20
-"""Memory of one block of similarities."""
+"""Bytes of one block of similarities: bounds the memory of the fit."""
 
 
 def nearest_neighbours(
     vectors: NDArray[np.float32], n_neighbours: int, progress: Progress, task: str, *, threads: int = 1
 ) -> SparseRows:
-    """For each row of `vectors` (n, dim) the `n_neighbours` others of largest cosine above 0; zero rows have none.
+    """For each row of `vectors` (n, dim), the `n_neighbours` other rows of largest cosine above 0; zero rows have none.
 
-    Exact, by blocked matrix products (n² · dim multiplications), up to 50,000 rows; beyond, cell by cell, which finds
-    about .95 of them. `threads` changes the speed of the latter only.
+    Up to `EXACT_UP_TO` rows the lists are exact, by blocked matrix products (n² · dim multiplications). Beyond, a
+    search by cells finds about the share `RECALL` of each list; `threads` changes the speed of that search only.
     """
     n = vectors.shape[0]
     units = unit_rows(vectors)
@@ -49,18 +51,19 @@ def nearest_neighbours(
     return SparseRows.of_parts(parts, n)
 
 
-def joining(
+def entries_for_items(
     rows: NDArray[np.int32], units: NDArray[np.float32], lists: SparseRows, n_neighbours: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-    """The entries of neighbour lists that items bring with them: their own lists, and their places in those of others.
+    """The entries that new items add to neighbour lists: their own lists, and their entries in the lists of others.
 
-    An item joins the lists of its own neighbours where its cosine is above the list's lowest, which is not put out.
+    An item enters the list of each of its own neighbours that is not full or whose lowest cosine it exceeds. No entry
+    is evicted, so that lists may grow beyond `n_neighbours`.
 
     Args:
-        rows: the items, distinct.
+        rows: the new items, int32, distinct.
         units: float32 (n_items, dim), unit or zero vectors of all items.
         lists: the lists of the other items; they have no entries of `rows`.
-        n_neighbours: when a list is full.
+        n_neighbours: the length of a full list.
 
     Returns:
         Rows, columns and cosines of the entries.
@@ -84,7 +87,7 @@ def joining(
 
 @kernel
 def _lowest(offsets: Array, values: Array, n_neighbours: int) -> Array:
-    """The lowest value of each list that is full, 0 of the others."""
+    """The lowest value of each full list, float32 (n_lists,); 0 for a list that is not full."""
     lowest = np.zeros(offsets.size - 1, np.float32)
     for row in range(lowest.size):
         if offsets[row + 1] - offsets[row] >= n_neighbours:
@@ -94,10 +97,11 @@ def _lowest(offsets: Array, values: Array, n_neighbours: int) -> Array:
 
 @kernel
 def best_columns(scores: Array, n_best: int) -> tuple[Array, Array, Array]:
-    """The best columns of each row of `scores`, float32 (n_rows, n_columns), whose score is above 0.
+    """The `n_best` best columns of each row of `scores`, float32 (n_rows, n_columns), with a score above 0.
 
     Returns:
-        How many each row has, and the columns and scores of all rows, best first within a row.
+        The number of columns for each row, int64 (n_rows,), then the columns, int32, and scores, float32, of all rows,
+        best first within a row.
     """
     n_rows, n_columns = scores.shape
     columns = np.arange(n_columns).astype(np.int32)

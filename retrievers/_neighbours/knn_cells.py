@@ -1,4 +1,4 @@
-"""The nearest others of every vector, found cell by cell: many vectors read the same cells, which stay in cache."""
+"""The nearest neighbours of every vector, found cell by cell: many queries read the same cells, which stay in cache."""
 
 from __future__ import annotations
 
@@ -19,36 +19,38 @@ from multirecall.selection import best_keys, candidates_of, key_of
 from .._index.kmeans import centroids_of, means, nearest
 
 CELLS_PER_ROOT = 8
-"""Cells for each square root of the number of vectors."""
+"""The number of k-means cells, as a multiple of the square root of the number of vectors. Trades the work of scanning
+cells against that of choosing them."""
 
 CELL = 256
-"""Most vectors of a cell: one with more is cut into several."""
+"""The largest number of vectors in a cell; a larger cell is split. Bounds the scratch memory of a search."""
 
 ASKED = 200
-"""Vectors whose true neighbours tell how far the others have to look."""
+"""Random vectors whose exact neighbours calibrate the margin of the search. More give a steadier margin, slower."""
 
 ROUNDING = 1e-6
-"""Twice the error of a mean score, about, so that a cell that only reaches the lowest of a list is opened."""
+"""Added to the upper bound of a cell: about twice the rounding error of a mean score, so that a cell which just
+reaches the lowest score of a list is scanned."""
 
 NONE_YET = 1e-30
-"""The least cosine of a list that is not full."""
+"""The lower bound of a list that is not full: any cosine above 0 enters it."""
 
 PENDING = 64
-"""Candidates beyond its length that a list takes in before it is cut to it."""
+"""Candidates that a list collects beyond its length before a selection shortens it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Grouped:
-    """Distinct unit vectors, near ones in a cell, and the rows that have them.
+class VectorCells:
+    """Distinct unit vectors, grouped into cells of near vectors, and the rows that have each vector.
 
     Attributes:
-        values: float32 (n, dim), cell by cell.
+        values: float32 (n, dim), the vectors, cell by cell.
         starts: int64 (n_cells + 1,), cell `c` holds the vectors `starts[c]:starts[c + 1]`.
-        centroids: float32 (n_cells, dim), mean of each cell.
-        firsts: int64 (n + 1,), vector `i` is that of the rows `rows[firsts[i]:firsts[i + 1]]`.
+        centroids: float32 (n_cells, dim), the mean of each cell.
+        firsts: int64 (n + 1,), the rows `rows[firsts[i]:firsts[i + 1]]` have vector `i`.
         rows: int32 (n_rows,), ascending for each vector.
-        heads: int32 (n,), the first row of each.
-        vectors: int32 (last row + 1,), which vector a row has.
+        heads: int32 (n,), the first row that has each vector.
+        vectors: int32 (last row + 1,), the vector of each row, -1 for a row without one.
     """
 
     values: NDArray[np.float32]
@@ -61,7 +63,7 @@ class Grouped:
 
     @classmethod
     def of(cls, rows: NDArray[np.int32], units: NDArray[np.float32], rng: np.random.Generator) -> Self:
-        """Group the unit vectors `units` (n_rows, dim) of ascending `rows`."""
+        """Group the unit vectors `units`, float32 (n_rows, dim), of ascending `rows` by k-means."""
         values, numbers = np.unique(units, axis=0, return_inverse=True)
         n = len(values)
         members = nearest(values, centroids_of(values, min(n, round(CELLS_PER_ROOT * np.sqrt(n))), rng))
@@ -87,29 +89,29 @@ class Grouped:
         )
 
     def margin(self, n_best: int, recall: float, rng: np.random.Generator) -> float:
-        """Deviations above its mean score that a cell is to be thought to reach, so that `recall` of a list is found.
+        """The number of standard deviations above its mean that bounds a cell's scores, for lists of `recall`.
 
-        That many of the neighbours of vectors drawn at random stand in cells that it opens. A search opens more
-        cells, before it knows what its best reach, and so finds rather more.
+        With this margin, the cells whose upper bound reaches the lowest score of a list hold the share `recall` of the
+        exact neighbours of random vectors. A search also scans cells before its lists are full, and so finds more.
         """
         drawn = rng.choice(len(self.values), min(len(self.values), ASKED), replace=False)
-        return float(np.quantile([self._needed(query, n_best) for query in self.values[drawn]], recall))
+        return float(np.quantile([self._needed_margins(query, n_best) for query in self.values[drawn]], recall))
 
-    def _needed(self, query: NDArray[np.float32], n_best: int) -> NDArray[np.float32]:
-        """The margins that open the cells of the vectors nearest to `query`."""
+    def _needed_margins(self, query: NDArray[np.float32], n_best: int) -> NDArray[np.float32]:
+        """The smallest margins at which the cells of the `n_best` vectors nearest to `query` are scanned, (n_best,)."""
         scores = self.values @ query
         best = np.argpartition(scores, -n_best)[-n_best:]
         cells = np.searchsorted(self.starts, best, side="right") - 1
-        mean, deviation = (one[cells, 0] for one in expected(query[None], self.centroids))
+        mean, deviation = (one[cells, 0] for one in expected_scores(query[None], self.centroids))
         lacking = scores[best].min() - mean
         needed: NDArray[np.float32] = np.divide(lacking, deviation, out=np.zeros_like(lacking), where=deviation > 0)
         return needed
 
-    def near(
+    def search(
         self, queries: NDArray[np.float32], margin: float, n_best: int
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """See `near_lists`."""
-        found: tuple[NDArray[np.int32], NDArray[np.float32]] = near_lists(
+        """See `search_cells`."""
+        found: tuple[NDArray[np.int32], NDArray[np.float32]] = search_cells(
             queries, margin, n_best, self.values, self.starts, self.centroids, self.heads
         )
         return found
@@ -124,24 +126,25 @@ def cell_lists(
     progress: Progress,
     task: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """The nearest others of unit or zero vectors `units` (n, dim): about the share `recall` of those that there are.
+    """The nearest neighbours of unit or zero vectors `units`, float32 (n, dim), with about the given `recall`.
 
-    Any number of threads finds the same.
+    The number of threads does not change results.
 
     Returns:
-        How many each has, up to `n_neighbours`, and the rows and cosines, above 0, of all, best first for each.
+        The number of neighbours of each vector, int64 (n,), at most `n_neighbours`; then the rows, int32, and the
+        cosines above 0, float32, of all, best first for each vector.
     """
     lengths = np.zeros(len(units), np.int64)
     items = np.empty((len(units), n_neighbours), np.int32)
     cosines = np.empty(items.shape, np.float32)
     rows = np.flatnonzero(units.any(axis=1)).astype(np.int32)
     if rows.size:
-        cells = Grouped.of(rows, units[rows], rng)
+        cells = VectorCells.of(rows, units[rows], rng)
         n_best = min(n_neighbours + 1, len(cells.values))
         margin = cells.margin(n_best, recall, rng)
 
         def find(start: int, stop: int) -> int:
-            found = cells.near(cells.values[start:stop], margin, n_best)
+            found = cells.search(cells.values[start:stop], margin, n_best)
             return write_lists(start, *found, cells.vectors, cells.firsts, cells.rows, lengths, items, cosines)
 
         with ThreadPoolExecutor(threads) as pool, progress.task(task, rows.size) as advance:
@@ -153,7 +156,7 @@ def cell_lists(
 
 @njit(nogil=True, fastmath={"reassoc", "contract", "nnan", "nsz"})
 def _products(vector: Array, vectors: Array, products: Array) -> Any:
-    """Write the inner product with each of `vectors` (n, dim), and return the largest; all are finite."""
+    """Write the inner product with each of `vectors` (n, dim) into `products`, and return the largest; all finite."""
     largest = np.float32(-np.inf)
     for position in range(vectors.shape[0]):
         total = np.float32(0.0)
@@ -165,11 +168,11 @@ def _products(vector: Array, vectors: Array, products: Array) -> Any:
 
 
 @kernel
-def expected(queries: Array, centroids: Array) -> tuple[Array, Array]:
-    """Mean and deviation, float32 (n_cells, n), of the scores that unit vectors (n, dim) have in each cell.
+def expected_scores(queries: Array, centroids: Array) -> tuple[Array, Array]:
+    """The mean and the standard deviation, float32 (n_cells, n), of the scores of queries (n, dim) in each cell.
 
-    As in `_cell_scan.expected` in `l2`, where a deviation grows with the distance, not with the length of the query:
-    for unit vectors it orders as the cosine does, and what they all have in common does not make cells look wide.
+    As for `l2` in `_index/cell_scan.py`, the deviation grows with the distance of the query, not with its length. For
+    unit vectors, distance and cosine give one order, and a direction that all vectors share does not widen a cell.
     """
     n_cells, dim = centroids.shape
     mean = np.empty((n_cells, queries.shape[0]), np.float32)
@@ -187,15 +190,16 @@ def expected(queries: Array, centroids: Array) -> tuple[Array, Array]:
 
 
 @kernel
-def near_lists(
+def search_cells(
     queries: Array, margin: float, n_best: int, values: Array, starts: Array, centroids: Array, heads: Array
 ) -> tuple[Array, Array]:
-    """The `n_best` of `values` nearest to each of `queries`, (n, n_best) and best first: their heads, and scores.
+    """The heads, int32, and scores, float32, of the `n_best` values nearest to each query, (n, n_best), best first.
 
-    Where a list is shorter, head -1 and score 0 stand at its end. All read a cell one after another, if they do: if
-    its mean score and `margin` deviations reach the lowest of those that they have found. What most reach comes first.
+    A shorter list is padded with head -1 and score 0. The queries scan one cell after another. A query skips a cell
+    whose upper bound, the mean score plus `margin` deviations, lies below the lowest score in its list. Cells whose
+    upper bounds are the highest over all queries come first.
     """
-    reach, deviation = expected(queries, centroids)
+    reach, deviation = expected_scores(queries, centroids)
     reach += np.float32(margin) * deviation + np.float32(ROUNDING)
     farness = np.empty(centroids.shape[0], np.float32)
     for cell in range(farness.size):
@@ -240,9 +244,19 @@ def write_lists(
     items: Array,
     cosines: Array,
 ) -> int:
-    """Write the lists of the rows of the vectors from `start` on, whose `near_lists` are given; returns how many.
+    """Write the neighbour lists of all rows of consecutive vectors into `lengths`, `items` and `cosines`, in place.
 
-    A list holds no more of the rows of one vector than its first, so no more of them are looked at.
+    Args:
+        start: the first of the vectors.
+        heads, scores: the results of `search_cells` for the vectors.
+        vectors, firsts, rows: see `VectorCells`.
+        lengths: int64 (n_rows,), the length of each list.
+        items, cosines: int32 and float32 (n_rows, n_neighbours), the lists.
+
+    Returns:
+        The number of lists written.
+
+    Of the rows that share a vector, only the first `n_neighbours + 1` can enter a list, since ties are broken by row.
     """
     n_best = items.shape[1] + 1
     n_written = 0

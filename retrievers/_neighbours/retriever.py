@@ -1,4 +1,4 @@
-"""What retrievers that serve from neighbour lists have in common."""
+"""The base of retrievers that serve from neighbour lists."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
 from multirecall.validation import NonNegative
 
-from .._recency import recent
+from .._recency import recent_items
 from .._sparse.dense import DenseRows, rows_of_arrays
 from .._sparse.patched import PatchedRows
 from .._sparse.rows import SparseRows
 
 BLOCK = 256
-"""Source items that one task of a fit handles."""
+"""Source items in one task of a fit: small enough to balance threads and to show progress."""
 
 Exponent = Annotated[NonNegative, Field(le=3)]
-"""A power of a popularity."""
+"""An exponent of a popularity."""
 
 Block = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
-"""The neighbours of consecutive source items: how many each has, then items and similarities of all."""
+"""The neighbours of consecutive source items: the number for each, then the items and similarities of all."""
 
 
-def in_blocks(
+def run_in_blocks(
     neighbours: Callable[[int, int], Block], n_items: int, threads: int, progress: Progress, task: str
 ) -> SparseRows:
-    """Join what `neighbours(start, stop)` finds for each block of source items; several threads call it."""
+    """The neighbours of all source items; `threads` threads call `neighbours(start, stop)` for blocks of them."""
     starts = range(0, n_items, BLOCK)
     blocks = []
     with ThreadPoolExecutor(threads) as pool, progress.task(task, n_items) as advance:
@@ -49,7 +49,7 @@ def in_blocks(
 
 
 def powers(sums: NDArray[Any], exponent: float) -> NDArray[np.float32]:
-    """`sums ** exponent` as float32, 0 where the sum is 0."""
+    """`sums ** exponent`, float32 (n,), 0 where the sum is 0."""
     found = np.zeros(sums.size)
     np.power(sums, exponent, out=found, where=sums > 0)
     return found.astype(np.float32)
@@ -58,8 +58,8 @@ def powers(sums: NDArray[Any], exponent: float) -> NDArray[np.float32]:
 class NeighbourRetriever(Retriever):
     """Scores an item by its similarity to the items of the history, summed with recency weights.
 
-    A subclass's `fit` sets `_neighbours` (item × item); what adds up to 0 or less is not proposed. Its config has a
-    `half_life` in items.
+    The `fit` of a subclass sets `_neighbours` (item × item), and its config has a `half_life` in items. An item whose
+    score is not above 0 is not proposed.
     """
 
     inline = True
@@ -69,7 +69,7 @@ class NeighbourRetriever(Retriever):
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
         sums = Sums(self._neighbours.n_columns)
-        self._neighbours.add(*recent(query, None, self.config.half_life), sums)
+        self._neighbours.add(*recent_items(query, None, self.config.half_life), sums)
         return sums.top_for(query, quota)
 
     def save(self, folder: Path) -> None:

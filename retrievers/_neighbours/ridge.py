@@ -1,4 +1,4 @@
-"""Ridge regression of each item on others, in closed form."""
+"""Ridge regression of each item on other items, in closed form."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from multirecall.kernels import Array, fast_kernel, kernel
 from multirecall.progress import Progress
 
 from .._sparse.rows import SparseRows
-from .cooccurrence import cooccurring
-from .retriever import in_blocks
+from .cooccurrence import cooccurrence_neighbours
+from .retriever import run_in_blocks
 
 
 def exact_weights(by_user: csr_array, regularisation: float) -> NDArray[np.float32]:
-    """The weights of every item in every other, float32 (n_items, n_items) by source and target, diagonal 0.
+    """The weight of each source item for each target item, float32 (n_items, n_items), with diagonal 0.
 
-    Memory: the result alone, in which the Gram matrix is built and inverted (Cholesky).
+    The Gram matrix is built and inverted (Cholesky) in the memory of the result.
 
     Raises:
         CannotFit: the Gram matrix is not positive definite in float32.
@@ -28,17 +28,17 @@ def exact_weights(by_user: csr_array, regularisation: float) -> NDArray[np.float
     gram = np.zeros((n_items, n_items), np.float32)
     _add_gram(by_user.indptr, by_user.indices, by_user.data, gram)
     gram.flat[:: n_items + 1] += np.float32(regularisation)
-    factor, _ = spotri(factored(gram, "ease"), lower=1, overwrite_c=1)
+    factor, _ = spotri(cholesky(gram, "ease"), lower=1, overwrite_c=1)
     inverse: NDArray[np.float32] = factor.T
     _to_weights(inverse)
     return inverse
 
 
-def factored(gram: NDArray[np.float32], plugin: str) -> NDArray[np.float32]:
-    """The Cholesky factor of a matrix of which the upper triangle is given; overwrites it, in Fortran's order.
+def cholesky(gram: NDArray[np.float32], plugin: str) -> NDArray[np.float32]:
+    """The Cholesky factor, in Fortran order, of a matrix given by its upper triangle, which is overwritten.
 
     Raises:
-        CannotFit: it is not positive definite in float32.
+        CannotFit: the matrix is not positive definite in float32.
     """
     factor, fault = spotrf(gram.T, lower=1, clean=0, overwrite_a=1)
     if fault:
@@ -50,12 +50,12 @@ def factored(gram: NDArray[np.float32], plugin: str) -> NDArray[np.float32]:
 def sparse_weights(
     by_user: csr_array, regularisation: float, n_neighbours: int, threads: int, progress: Progress
 ) -> SparseRows:
-    """The weights by source and target, where a target has weights of its `n_neighbours` most similar items only.
+    """The weights by source and target; each target is regressed on its `n_neighbours` most similar items only.
 
     Raises:
         CannotFit: a regression is not positive definite in float32.
     """
-    similar = cooccurring(
+    similar = cooccurrence_neighbours(
         by_user,
         user_exponent=0.0,
         source_exponent=0.5,
@@ -77,7 +77,7 @@ def sparse_weights(
         similar.columns,
         regularisation,
     )
-    targets = in_blocks(
+    targets = run_in_blocks(
         lambda start, stop: _regressions(start, stop, *arguments),
         n_items,
         threads,
@@ -92,7 +92,7 @@ def sparse_weights(
 
 @kernel
 def _add_gram(offsets: Array, items: Array, values: Array, gram: Array) -> None:
-    """Add `XᵀX` to the upper triangle of `gram`; the items of a user ascend."""
+    """Add `XᵀX` to the upper triangle of `gram`, in place; the items of each user ascend."""
     for user in range(offsets.size - 1):
         for left in range(offsets[user], offsets[user + 1]):
             row, value = gram[items[left]], values[left]
@@ -102,7 +102,7 @@ def _add_gram(offsets: Array, items: Array, values: Array, gram: Array) -> None:
 
 @kernel
 def _to_weights(inverse: Array) -> None:
-    """Turn an inverse `P`, of which the upper triangle is given, into the weights `-P_st / P_tt` in place."""
+    """Replace an inverse `P`, given by its upper triangle, by the weights `-P_st / P_tt`, in place."""
     n = inverse.shape[0]
     diagonal = np.empty(n, np.float32)
     for row in range(n):
@@ -127,12 +127,12 @@ def _regressions(
     neighbours: Array,
     regularisation: float,
 ) -> tuple[Array, Array, Array]:
-    """The regressions of the targets `start … stop - 1`: how many sources each has, the sources, their weights.
+    """The regressions of the targets `start … stop - 1`: the number of sources of each, the sources, their weights.
 
     Args:
         start, stop: the targets.
         offsets, users, values: the users of each item and their weights on it, as CSR.
-        n_users: how many there are.
+        n_users: the number of users.
         neighbour_offsets, neighbours: the sources of each target, as CSR.
         regularisation: the ridge penalty.
     """
@@ -144,15 +144,15 @@ def _regressions(
         low, high = neighbour_offsets[target], neighbour_offsets[target + 1]
         chosen = np.append(neighbours[low:high], np.int32(target))
         gram = _local_gram(chosen, offsets, users, values, last_of)
-        weights[low - first : high - first] = _solved(gram, regularisation)
+        weights[low - first : high - first] = _solve_ridge(gram, regularisation)
     return np.diff(neighbour_offsets[start : stop + 1]), found, weights
 
 
 @kernel
 def _local_gram(chosen: Array, offsets: Array, users: Array, values: Array, last_of: Array) -> Array:
-    """The lower triangle of the Gram matrix of a few items, float32.
+    """The lower triangle of the Gram matrix of a few items, float32 (n_chosen, n_chosen).
 
-    The items of a user are chained as they are met: `last_of[user]` is the user's newest entry, -1 before and after.
+    The entries of a user form a linked list, whose head is `last_of[user]`; it is -1 before and after the call.
     """
     n_entries = 0
     for item in chosen:
@@ -180,10 +180,11 @@ def _local_gram(chosen: Array, offsets: Array, users: Array, values: Array, last
 
 
 @fast_kernel
-def _solved(gram: Array, regularisation: float) -> Array:
-    """The ridge regression of the last item of a Gram matrix (lower triangle, overwritten) on the others.
+def _solve_ridge(gram: Array, regularisation: float) -> Array:
+    """The weights of the ridge regression of the last item of a Gram matrix on the others, float32 (n - 1,).
 
-    Cholesky, `L Lᵀ w = b`, by rows; the last row of the factor is `L⁻¹ b`, as it would be computed anyway.
+    `gram` is given by its lower triangle, which is overwritten. The solution of `L Lᵀ w = b` is by Cholesky, row by
+    row; the last row of the factor is `L⁻¹ b`.
     """
     n = gram.shape[0] - 1
     for row in range(n + 1):

@@ -1,4 +1,4 @@
-"""Item vectors that are served by neighbour lists, and how items join them without a fit."""
+"""The base of retrievers that serve item vectors by neighbour lists, which new items enter without a fit."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
 
-from .._recency import recent
+from .._recency import recent_items
 from .._sparse.patched import PatchedRows
 from .._text.cold_start import ColdRule, with_cold_items
 from .._vector_table import VectorTable, unit_rows
-from .knn import joining, nearest_neighbours
+from .knn import entries_for_items, nearest_neighbours
 from .retriever import NeighbourRetriever
 
 
 class VectorNeighbourRetriever(NeighbourRetriever):
     """Scores an item by its cosine to the items of the history, summed with recency weights.
 
-    An item counts for itself, with a cosine of 1, and for its nearest neighbours. A subclass's `fit` trains vectors
-    and calls `_serve`; its config has `neighbours`, how many each item has, and a `half_life` in items.
+    An item of the history counts for itself, with a cosine of 1, and for its nearest neighbours. The `fit` of a
+    subclass trains vectors and calls `_serve`. Its config has `neighbours`, the length of each list, and a `half_life`
+    in items.
     """
 
     live = frozenset({"items"})
@@ -44,31 +45,31 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         task: str,
         learnt: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Keep the neighbours of `vectors` (n_items, dim); an item that is not learnt gets the mean of its like.
+        """Build the neighbour lists of `vectors`; an item without a learnt vector gets the mean of similar items.
 
         Args:
-            vectors: of the items; those of items that are not learnt do not count.
-            data: what the vectors were trained on.
-            n_similar: items of like features that make such a mean.
-            progress: told of the search for neighbours, as `task`.
-            task: what the progress is shown as.
-            learnt: bool (n_items,), which items are; None: those with interactions.
+            vectors: float32 (n_items, dim); those of items that are not learnt are ignored.
+            data: the data that the vectors were trained on.
+            n_similar: the number of items with similar features whose mean replaces a missing vector.
+            progress: shows the search for neighbours.
+            task: the name of the search in `progress`.
+            learnt: bool (n_items,), whether an item has a learnt vector; None: whether it has interactions.
         """
         vectors, self._cold = with_cold_items(vectors, data, n_similar, learnt)
         self._units = VectorTable.of(unit_rows(vectors))
         lists = nearest_neighbours(vectors, self.config.neighbours, progress, task, threads=self.config.threads)
-        self._neighbours = PatchedRows.sorted(lists)
+        self._neighbours = PatchedRows.of_unsorted(lists)
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
-        items, weights = recent(query, None, self.config.half_life)
+        items, weights = recent_items(query, None, self.config.half_life)
         sums = Sums(self._neighbours.n_columns)
         sums.add(items, weights)
         self._neighbours.add(items, weights, sums)
         return sums.top_for(query, quota)
 
     def with_changes(self, changes: Changes) -> Self:
-        """See `Retriever.with_changes`; `n_items · dim` multiplications for each item that joins or changes."""
+        """See `Retriever.with_changes`; takes `n_items · dim` multiplications for each new or changed item."""
         if not changes.touched.size:
             return self
         rows = self._cold.unlearnt(changes.touched)
@@ -77,12 +78,12 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         path._cold, path._units = self._cold, self._units.with_rows(rows, units)
         known = rows[rows < len(self._units)]
         former = self._neighbours.without(known) if known.size else self._neighbours
-        found = joining(rows, path._units.whole(), former.base, self.config.neighbours)
-        path._neighbours = former.patched(*found, changes.data.n_items, changes.data.n_items)
+        found = entries_for_items(rows, path._units.whole(), former.base, self.config.neighbours)
+        path._neighbours = former.with_entries(*found, changes.data.n_items, changes.data.n_items)
         return path
 
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
-        """See `Retriever.item_vectors`; at length 1."""
+        """See `Retriever.item_vectors`; the vectors have length 1."""
         return np.arange(len(self._units), dtype=np.int32), self._units.whole()
 
     def save(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Serving from a dense matrix of scores between items."""
+"""A dense matrix of scores between items, for serving."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .rows import Arrays, SparseRows
 
 @dataclass(frozen=True, slots=True)
 class DenseRows:
-    """A dense matrix by rows, which adds up like `SparseRows`.
+    """A dense matrix with the interface of `SparseRows`.
 
     Attributes:
         values: float32 (n_rows, n_columns), C-contiguous.
@@ -30,21 +30,21 @@ class DenseRows:
 
     @property
     def n_columns(self) -> int:
-        """Columns of the matrix."""
+        """The number of columns of the matrix."""
         return int(self.values.shape[1])
 
     def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
-        """Add `Σ weight · row` to `sums`; weights ≥ 0."""
+        """Add `Σ weight · row` to `sums`, in place; weights are ≥ 0."""
         _add(rows, weights, self.values, sums.totals)
         sums.size = -1
 
     def arrays(self) -> Arrays:
-        """What `rows_of_arrays` rebuilds it from."""
+        """The arrays from which `rows_of_arrays` restores the matrix."""
         return {"dense": self.values}
 
 
 def rows_of_arrays(arrays: Arrays) -> SparseRows | DenseRows:
-    """The square matrix that `arrays()` of either kind was taken from."""
+    """The square matrix, sparse or dense, whose `arrays()` are given."""
     return DenseRows(arrays["dense"]) if "dense" in arrays else SparseRows.of_arrays(arrays, arrays["offsets"].size - 1)
 
 

@@ -1,9 +1,10 @@
-"""Kernels over a sparse matrix and a patch of entries that stand in place of its own, or beside them.
+"""Kernels over a sparse matrix (the base) and a patch: entries that replace entries of the base or are new.
 
-Everywhere `offsets`, `columns` and `values` are the matrix by rows, int64 (n + 1,), int32 and float32 (nnz,), columns
-ascending within a row; the entries of the patch are `places`, int64 (m,), row · 2³² + column, ascending, and
-`patch_values`, float32 (m,); row `r` of the patch is the run `runs[r]`, -1 for none, of those that begin at
-`patch_offsets`. Rows of the patch may lie behind those of the matrix.
+In all kernels, `offsets`, int64 (n + 1,), `columns`, int32 (nnz,), and `values`, float32 (nnz,), are the base as CSR,
+with ascending columns in each row. The entries of the patch are `places`, int64 (m,), row · 2³² + column, ascending,
+and `patch_values`, float32 (m,). They are grouped into runs, one for each row of the patch: `runs[r]` is the run of
+row `r`, -1 if it has none, and run `i` is `patch_offsets[i]:patch_offsets[i + 1]`. The patch may have more rows than
+the base.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from multirecall.kernels import Array, kernel
 
 COLUMN = 0xFFFFFFFF
+"""Mask of the column in a place."""
 
 
 @kernel
@@ -32,10 +34,11 @@ def add_patched(
     touched: Array,
     size: int,
 ) -> int:
-    """Add weighted rows to an accumulator (see `Sums`), whose new `size` it returns.
+    """Add weighted rows to the accumulator `totals`, `touched` (see `Sums`), in place, and return its new `size`.
 
-    Where the patch has a column of a row, the row's own entry is undone, so that every column gets its addends in the
-    order of `rows`. `lengths`, int32, are the entries of each row in all, `longest` the most entries of a run.
+    Where the patch replaces an entry, the addend of the base is undone. So each column gets its addends in the order
+    of `rows`, as it would from a matrix without a patch. `lengths`, int32 (n_rows,), is the number of entries of each
+    row, and `longest` that of the longest run.
     """
     if size >= 0:
         n_entries = size
@@ -79,7 +82,7 @@ def add_patched(
 def entries_at(
     rows: Array, columns: Array, offsets: Array, base_columns: Array, base_values: Array, places: Array, values: Array
 ) -> Array:
-    """The entry of each row and column, float32, NaN where there is none."""
+    """The entry at each pair of row and column, float32, NaN where there is none."""
     found = np.full(rows.size, np.nan, np.float32)
     for position in range(rows.size):
         row, column = rows[position], columns[position]
@@ -96,8 +99,8 @@ def entries_at(
 
 
 @kernel
-def joined_rows(
-    joined_offsets: Array,
+def merge_rows(
+    merged_offsets: Array,
     offsets: Array,
     columns: Array,
     values: Array,
@@ -106,11 +109,11 @@ def joined_rows(
     places: Array,
     patch_values: Array,
 ) -> tuple[Array, Array]:
-    """The columns and values of all rows, with those of the patch in place of the base's."""
-    out_columns = np.empty(joined_offsets[-1], np.int32)
-    out_values = np.empty(joined_offsets[-1], np.float32)
+    """The columns and values of all rows, in which entries of the patch replace those of the base."""
+    out_columns = np.empty(merged_offsets[-1], np.int32)
+    out_values = np.empty(merged_offsets[-1], np.float32)
     filled = 0
-    for row in range(joined_offsets.size - 1):
+    for row in range(merged_offsets.size - 1):
         entry, stop = 0, 0
         if row + 1 < offsets.size:
             entry, stop = offsets[row], offsets[row + 1]
@@ -134,8 +137,8 @@ def joined_rows(
 
 
 @kernel
-def kept_entries(offsets: Array, columns: Array, values: Array, gone: Array) -> tuple[Array, Array, Array]:
-    """The matrix without the entries of the rows and columns that are marked in `gone`."""
+def without_items(offsets: Array, columns: Array, values: Array, gone: Array) -> tuple[Array, Array, Array]:
+    """The matrix, as CSR, without the entries of the rows and columns where `gone`, bool, is True."""
     kept_offsets = np.zeros_like(offsets)
     kept_columns, kept_values = np.empty_like(columns), np.empty_like(values)
     filled = 0

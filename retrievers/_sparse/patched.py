@@ -1,4 +1,4 @@
-"""A sparse matrix by rows that takes changes without being built anew."""
+"""A sparse matrix by rows that takes changes without being rebuilt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from multirecall.csr import offsets_of
 from multirecall.sums import Sums
 
-from .patch_kernels import add_patched, entries_at, joined_rows, kept_entries
+from .patch_kernels import add_patched, entries_at, merge_rows, without_items
 from .rows import Arrays, SparseRows
 
 NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
@@ -20,22 +20,22 @@ NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
 
 @dataclass(frozen=True, slots=True)
 class PatchedRows:
-    """A base and a patch, whose entries stand in place of those of the base, or beside them.
+    """A base and a patch of entries that replace entries of the base or are new.
 
-    Sums add up in the order in which those of a matrix that is built anew do, and so to the same bits. Once as much
-    work went into patches as joining them with the base takes, they are joined: a change of `m` entries costs
-    O(m + sqrt(m · entries)) over time, and O(rows).
+    Addends are summed in the order of a rebuilt matrix, so that sums are equal to the bit. Compaction merges the patch
+    into the base once the work spent on patches exceeds the entries of the base. So a change of `m` entries takes an
+    amortised O(m + sqrt(m · entries)), and O(rows).
 
     Attributes:
-        base: columns ascending within a row.
+        base: the base, with ascending columns in each row.
         places: int64 (n,), row · 2³² + column of each entry of the patch, ascending.
-        values: float32 (n,), those entries.
-        runs: int32 (n_rows,), which run of the patch a row has, -1 for none.
-        offsets: int64 (n_runs + 1,), where the entries of each run begin.
-        longest: most entries of a run.
-        lengths: int32 (n_rows,), how many entries a row has in all.
-        n_columns: columns of the matrix.
-        work: entries of all patches since the last join.
+        values: float32 (n,), the entries of the patch.
+        runs: int32 (n_rows,), the run of each row in the patch, -1 if it has none.
+        offsets: int64 (n_runs + 1,), the CSR offsets of the runs.
+        longest: the number of entries of the longest run.
+        lengths: int32 (n_rows,), the number of entries of each row, base and patch together.
+        n_columns: the number of columns.
+        work: entries of all patches that were built since the last compaction.
     """
 
     base: SparseRows
@@ -53,14 +53,14 @@ class PatchedRows:
 
     @classmethod
     def of(cls, base: SparseRows) -> PatchedRows:
-        """The rows of `base`, without a patch."""
+        """The matrix `base` with an empty patch; columns must ascend in each row."""
         lengths = np.diff(base.offsets).astype(np.int32)
         runs = np.full(lengths.size, -1, np.int32)
         return cls(base, *NOTHING, runs, np.zeros(1, np.int64), 0, lengths, base.n_columns, 0)
 
     @classmethod
-    def sorted(cls, rows: SparseRows) -> PatchedRows:
-        """The same of rows whose columns stand in any order."""
+    def of_unsorted(cls, rows: SparseRows) -> PatchedRows:
+        """The matrix `rows`, whose columns may be in any order, with an empty patch."""
         shape = rows.offsets.size - 1, rows.n_columns
         matrix = csr_array((rows.values, rows.columns, rows.offsets), shape=shape, copy=True)
         matrix.sort_indices()
@@ -68,11 +68,11 @@ class PatchedRows:
 
     @property
     def n_rows(self) -> int:
-        """Rows of the matrix."""
+        """The number of rows of the matrix."""
         return self.lengths.size
 
     def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
-        """Add `Σ weight · row` to `sums`; weights ≥ 0."""
+        """Add `Σ weight · row` to `sums`, in place; weights are ≥ 0."""
         sums.size = add_patched(
             rows,
             weights,
@@ -90,18 +90,18 @@ class PatchedRows:
             sums.size,
         )
 
-    def affordable(self, rows: NDArray[np.int32], n_entries: int) -> int:
-        """How many of the first `rows` have `n_entries` entries or fewer together, but at least one."""
+    def n_affordable(self, rows: NDArray[np.int32], n_entries: int) -> int:
+        """The largest number of leading `rows` that have at most `n_entries` entries together; at least 1."""
         entries = np.cumsum(self.lengths[rows], dtype=np.int64)
         return max(1, int(np.searchsorted(entries, n_entries, side="right")))
 
     def at(self, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The entries at these places, NaN where there is none."""
+        """The entry at each pair of row and column, float32 (n,), NaN where there is none."""
         return entries_at(
             rows, columns, self.base.offsets, self.base.columns, self.base.values, self.places, self.values
         )
 
-    def patched(
+    def with_entries(
         self,
         rows: NDArray[np.int32],
         columns: NDArray[np.int32],
@@ -109,12 +109,15 @@ class PatchedRows:
         n_rows: int,
         n_columns: int,
     ) -> PatchedRows:
-        """The matrix of this size with these entries, in any order but each place once; the base is shared."""
+        """A copy of shape (n_rows, n_columns) with the given entries set; the base is shared.
+
+        `rows`, `columns` and `values` are (n,), in any order; each pair of row and column occurs once.
+        """
         added = rows[np.isnan(self.at(rows, columns))]
         lengths = np.zeros(n_rows, np.int32)
         lengths[: self.n_rows] = self.lengths
         np.add.at(lengths, added, 1)
-        places, kept = _joined(self.places, self.values, rows.astype(np.int64) << 32 | columns, values)
+        places, kept = _merge_patches(self.places, self.values, rows.astype(np.int64) << 32 | columns, values)
         runs, offsets = _runs(places, n_rows)
         work = self.work + places.size
         patched = replace(
@@ -128,33 +131,33 @@ class PatchedRows:
             n_columns=n_columns,
             work=work,
         )
-        return PatchedRows.of(patched.joined()) if work > self.base.columns.size else patched
+        return PatchedRows.of(patched.merge()) if work > self.base.columns.size else patched
 
     def without(self, items: NDArray[np.int32]) -> PatchedRows:
-        """The matrix without the entries of these rows and columns; what they leave is joined."""
-        whole = self.joined()
+        """A copy without the entries of these rows and columns, compacted."""
+        whole = self.merge()
         gone = np.zeros(max(self.n_rows, self.n_columns), np.bool_)
         gone[items] = True
         return PatchedRows.of(
-            SparseRows(*kept_entries(whole.offsets, whole.columns, whole.values, gone), self.n_columns)
+            SparseRows(*without_items(whole.offsets, whole.columns, whole.values, gone), self.n_columns)
         )
 
     def sums(self) -> NDArray[np.float64]:
-        """The sum of each row, (n_rows,)."""
-        values = self.joined().values
+        """The sum of each row, float64 (n_rows,)."""
+        values = self.merge().values
         return np.bincount(np.repeat(np.arange(self.n_rows), self.lengths), values, self.n_rows).astype(np.float64)
 
-    def scaled(self, factor: float) -> PatchedRows:
-        """The matrix times `factor`, joined."""
-        whole = self.joined()
+    def scale(self, factor: float) -> PatchedRows:
+        """A copy with all entries multiplied by `factor`, compacted."""
+        whole = self.merge()
         return PatchedRows.of(replace(whole, values=whole.values * np.float32(factor)))
 
-    def joined(self) -> SparseRows:
-        """Base and patch as one."""
+    def merge(self) -> SparseRows:
+        """Base and patch merged into one matrix."""
         if not self.places.size and self.n_rows == self.base.offsets.size - 1:
             return replace(self.base, n_columns=self.n_columns)
         offsets = offsets_of(self.lengths)
-        arrays = joined_rows(
+        arrays = merge_rows(
             offsets,
             self.base.offsets,
             self.base.columns,
@@ -167,18 +170,18 @@ class PatchedRows:
         return SparseRows(offsets, *arrays, self.n_columns)
 
     def arrays(self) -> Arrays:
-        """What `of_arrays` rebuilds it from, base and patch joined."""
-        return self.joined().arrays()
+        """The arrays from which `of_arrays` restores the matrix; base and patch are merged."""
+        return self.merge().arrays()
 
     @classmethod
     def of_arrays(cls, arrays: Arrays, n_columns: int) -> PatchedRows:
-        """The matrix that `arrays()` was taken from."""
+        """The matrix whose `arrays()` are given."""
         return cls.of(SparseRows.of_arrays(arrays, n_columns))
 
 
 @cache
 def _compile() -> None:
-    """Compile before the first request or change."""
+    """Compile the kernels before the first request or change needs them."""
     none, one = np.empty(0, np.int32), np.ones(1, np.float32)
     offsets = np.zeros(1, np.int64)
     base = offsets, none, one[:0]
@@ -186,16 +189,16 @@ def _compile() -> None:
     add_patched(none, one[:0], none, *base, none, offsets, 0, *NOTHING, sums.totals, sums.touched, sums.size)
     sums.top(1)
     entries_at(none, none, *base, *NOTHING)
-    joined_rows(offsets, *base, none, offsets, *NOTHING)
+    merge_rows(offsets, *base, none, offsets, *NOTHING)
 
 
-def _joined(
+def _merge_patches(
     places: NDArray[np.int64],
     values: NDArray[np.float32],
     newer_places: NDArray[np.int64],
     newer_values: NDArray[np.float32],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Two patches as one, in the order of places; where both have an entry, the newer one counts."""
+    """Two patches merged, in ascending order of places; where both have an entry, the newer one is kept."""
     every = np.concatenate([places, newer_places])
     order = np.argsort(every, kind="stable")
     every = every[order]
@@ -204,7 +207,7 @@ def _joined(
 
 
 def _runs(places: NDArray[np.int64], n_rows: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The number of each row's run of `places`, -1 for none, and where the runs begin."""
+    """The run of each row in `places`, int32 (n_rows,), -1 for none, and the CSR offsets of the runs."""
     rows = places >> 32
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
     runs = np.full(n_rows, -1, np.int32)

@@ -1,4 +1,4 @@
-"""Serving from sparse rows: add up the weighted rows of a query, keep the best columns."""
+"""A sparse matrix by rows, whose weighted rows a query adds up."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SparseRows:
         _compile()
 
     def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
-        """Add `Σ weight · row` to `sums`; weights ≥ 0. Rows that are newer than the matrix add nothing."""
+        """Add `Σ weight · row` to `sums`, in place; weights are ≥ 0. Rows beyond those of the matrix are ignored."""
         sums.size = _add(
             rows,
             weights,
@@ -50,14 +50,14 @@ class SparseRows:
             sums.size,
         )
 
-    def affordable(self, rows: NDArray[np.int32], n_entries: int) -> int:
-        """How many of the first `rows` have `n_entries` entries or fewer together, but at least one."""
+    def n_affordable(self, rows: NDArray[np.int32], n_entries: int) -> int:
+        """The largest number of leading `rows` that have at most `n_entries` entries together; at least 1."""
         entries = np.cumsum(self.offsets[rows + 1] - self.offsets[rows])
         return max(1, int(np.searchsorted(entries, n_entries, side="right")))
 
     @classmethod
     def of_matrix(cls, matrix: csr_array) -> SparseRows:
-        """The rows of a scipy matrix."""
+        """The sparse rows of a scipy matrix."""
         return cls(
             matrix.indptr.astype(np.int64),
             matrix.indices.astype(np.int32),
@@ -69,7 +69,7 @@ class SparseRows:
     def of_parts(
         cls, parts: Sequence[tuple[NDArray[np.integer], NDArray[np.int32], NDArray[np.float32]]], n_columns: int
     ) -> SparseRows:
-        """Join blocks of rows, each given as the lengths of its rows, their columns and their values."""
+        """Concatenate blocks of rows, each given as the lengths of its rows, their columns and their values."""
         return cls(
             offsets_of(np.concatenate([lengths for lengths, _, _ in parts])),
             np.concatenate([columns for _, columns, _ in parts]),
@@ -78,18 +78,18 @@ class SparseRows:
         )
 
     def arrays(self) -> Arrays:
-        """What `of_arrays` rebuilds it from."""
+        """The arrays from which `of_arrays` restores the matrix."""
         return {"offsets": self.offsets, "columns": self.columns, "values": self.values}
 
     @classmethod
     def of_arrays(cls, arrays: Arrays, n_columns: int) -> SparseRows:
-        """The matrix that `arrays()` was taken from."""
+        """The matrix whose `arrays()` are given."""
         return cls(arrays["offsets"], arrays["columns"], arrays["values"], n_columns)
 
 
 @cache
 def _compile() -> None:
-    """Compile both ways of summing up before the first request, whichever it takes."""
+    """Compile both ways of summing, with few and with many entries, before the first request needs one."""
     rows, weights = np.zeros(1, np.int32), np.ones(1, np.float32)
     entry = np.array([0, 1], np.int64), np.zeros(1, np.int32), np.ones(1, np.float32)
     for n_columns in (ENTRIES_TO_SCAN - 1, ENTRIES_TO_SCAN):

@@ -20,7 +20,7 @@ from multirecall.storage import read_component, write_component
 from multirecall.vector_index import VectorIndex
 
 from .._index.kinds import build_index, load_index
-from .._sampled import sampled_queries
+from .._queries import sample_queries
 from .._text.cold_start import ColdRule, with_cold_items
 from .._vector_table import VectorTable
 from .config import TowerConfig
@@ -91,7 +91,7 @@ class TowerRetriever(Retriever):
         self._history, self._known = VectorTable.of(history), training.chosen()
         self.recalls = towers.recalls
         rows = np.arange(data.n_items, dtype=np.int32)
-        asked = [self.user_vectors(query) for query in sampled_queries(data)]
+        asked = [self.user_vectors(query) for query in sample_queries(data)]
         self._index = build_index(
             rows,
             towers.vectors,
@@ -133,7 +133,7 @@ class TowerRetriever(Retriever):
         """The user's vectors of length 1, float32 (V, dim)."""
         tokens, weights = self._users.profile.tokens(query.user, query.features)
         newest = slice(-self.config.history, None)
-        places, table = self._history.located(query.history[newest])
+        places, table = self._history.locate(query.history[newest])
         return self._users.net(
             UserInputs(
                 tokens,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from oracles import Scored, ranked
 
 from multirecall.progress import SILENT
-from multirecall.retrievers._neighbours.knn_cells import CELL, Grouped, cell_lists, expected
+from multirecall.retrievers._neighbours.knn_cells import CELL, VectorCells, cell_lists, expected_scores
 from multirecall.retrievers._vector_table import unit_rows
 
 Vectors = NDArray[np.float32]
@@ -74,9 +74,9 @@ def test_lists_with_full_recall_are_those_of_all_cosines() -> None:
 @pytest.mark.parametrize("recall", [0.8, 0.95])
 def test_lists_have_the_recall_that_is_asked_for_from_a_part_of_the_vectors(recall: float) -> None:
     units = clustered(20_000, 16, 1)
-    cells = Grouped.of(np.arange(20_000, dtype=np.int32), units, np.random.default_rng(0))
+    cells = VectorCells.of(np.arange(20_000, dtype=np.int32), units, np.random.default_rng(0))
     margin = cells.margin(31, recall, np.random.default_rng(0))
-    mean, deviation = expected(units[:300], cells.centroids)
+    mean, deviation = expected_scores(units[:300], cells.centroids)
     cosines = units[:300] @ units.T
     np.put_along_axis(cosines, np.arange(300)[:, None], -1, axis=1)
     lowest = -np.partition(-cosines, 29, axis=1)[:, 29]
@@ -95,7 +95,7 @@ def test_any_number_of_threads_finds_the_same() -> None:
 def test_cells_hold_distinct_vectors_and_are_cut_to_what_fits() -> None:
     rows = np.arange(3, 3_003, dtype=np.int32)
     units = np.repeat(clustered(1_000, 2, 3), 3, axis=0)[np.random.default_rng(0).permutation(3_000)]
-    cells = Grouped.of(rows, units, np.random.default_rng(0))
+    cells = VectorCells.of(rows, units, np.random.default_rng(0))
     assert len(cells.values) == len(np.unique(units, axis=0))
     assert np.diff(cells.starts).max() <= CELL
     assert sorted(cells.rows.tolist()) == rows.tolist()

@@ -134,7 +134,7 @@ def test_of_a_user_with_very_many_items_some_make_pairs(monkeypatch: pytest.Monk
 
 def test_rows_of_a_matrix_are_thinned_evenly() -> None:
     matrix = csr_array(np.arange(1, 41, dtype=np.float32).reshape(4, 10) * (np.arange(10) < [[10], [4], [0], [5]]))
-    dense = cooccurrence.thinned(matrix, 4).toarray()
+    dense = cooccurrence.thin_rows(matrix, 4).toarray()
     assert [np.flatnonzero(row).tolist() for row in dense] == [[0, 3, 6, 9], [0, 1, 2, 3], [], [0, 1, 2, 4]]
     assert dense[dense > 0].tolist() == matrix.toarray()[dense > 0].tolist()
-    assert cooccurrence.thinned(matrix, 10) is matrix
+    assert cooccurrence.thin_rows(matrix, 10) is matrix

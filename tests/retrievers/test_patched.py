@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multirecall.progress import SILENT
-from multirecall.retrievers._neighbours.knn import joining, nearest_neighbours
+from multirecall.retrievers._neighbours.knn import entries_for_items, nearest_neighbours
 from multirecall.retrievers._sparse.patched import PatchedRows
 from multirecall.retrievers._sparse.rows import SparseRows
 from multirecall.retrievers._vector_table import VectorTable, unit_rows
@@ -47,7 +47,7 @@ def test_patched_rows_equal_a_dense_matrix(sizes: list[int], seed: int) -> None:
         places = rng.choice(grown[0] * grown[1], size, replace=False)
         own, columns = (part.astype(np.int32) for part in np.divmod(places, grown[1]))
         values = rng.choice([0.0, 1.0, 3.5], size).astype(np.float32)
-        rows = rows.patched(own, columns, values, *grown)
+        rows = rows.with_entries(own, columns, values, *grown)
         dense, held = (np.pad(one, [(0, grown[axis] - one.shape[axis]) for axis in (0, 1)]) for one in (dense, held))
         dense[own, columns], held[own, columns] = values, True
         states.append((rows, dense.copy(), held.copy()))
@@ -57,11 +57,11 @@ def test_patched_rows_equal_a_dense_matrix(sizes: list[int], seed: int) -> None:
         asked = rng.permutation(state.n_rows).astype(np.int32)
         weights = rng.choice([0.0, 0.5, 1.0], asked.size).astype(np.float32)
         np.testing.assert_allclose(totals(state, asked, weights), weights @ expected[asked], rtol=1e-6)
-        assert totals(state, asked, weights).tolist() == totals(PatchedRows.of(state.joined()), asked, weights).tolist()
+        assert totals(state, asked, weights).tolist() == totals(PatchedRows.of(state.merge()), asked, weights).tolist()
         every = [part.ravel().astype(np.int32) for part in np.indices(expected.shape)]
         np.testing.assert_array_equal(state.at(*every), np.where(entries, expected, np.nan).ravel())
         np.testing.assert_allclose(state.sums(), expected.sum(axis=1), rtol=1e-6)
-        np.testing.assert_allclose(totals(state.scaled(0.5), asked, weights), weights @ expected[asked] / 2, rtol=1e-6)
+        np.testing.assert_allclose(totals(state.scale(0.5), asked, weights), weights @ expected[asked] / 2, rtol=1e-6)
 
 
 def test_work_on_patches_ends_in_the_base() -> None:
@@ -69,7 +69,7 @@ def test_work_on_patches_ends_in_the_base() -> None:
     most = 0
     for number in range(200):
         one = np.array([number % 20], np.int32)
-        rows = rows.patched(one, np.array([number // 20], np.int32), np.full(1, 2.0, np.float32), 20, 20)
+        rows = rows.with_entries(one, np.array([number // 20], np.int32), np.full(1, 2.0, np.float32), 20, 20)
         most = max(most, rows.places.size)
     assert rows.base.values.sum() > 400
     assert most < 40
@@ -77,7 +77,7 @@ def test_work_on_patches_ends_in_the_base() -> None:
 
 def test_rows_and_columns_leave() -> None:
     dense = np.arange(1, 26, dtype=np.float32).reshape(5, 5)
-    rows = PatchedRows.of(SparseRows.of_matrix(csr_array(dense))).patched(
+    rows = PatchedRows.of(SparseRows.of_matrix(csr_array(dense))).with_entries(
         np.array([5], np.int32), np.array([1], np.int32), np.ones(1, np.float32), 6, 5
     )
     left = rows.without(np.array([1, 3], np.int32))
@@ -103,7 +103,7 @@ def test_vector_table_equals_a_plain_one() -> None:
     assert len(table.extra) == 4
     for state, expected in states:
         assert (state.whole() == expected).all()
-        places, rows = state.located(np.array([9, 0, 3], np.int32))
+        places, rows = state.locate(np.array([9, 0, 3], np.int32))
         assert (rows[places] == expected[[9, 0, 3]]).all()
 
 
@@ -112,9 +112,9 @@ def test_joining_items_stand_in_the_lists_of_their_neighbours(n_neighbours: int)
     """Their own lists are those of a refit; another's gets each of them that it is near to and a refit lists there."""
     units = unit_rows(np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32))
     new = np.arange(50, 60, dtype=np.int32)
-    lists = PatchedRows.sorted(nearest_neighbours(units[:50], n_neighbours, SILENT, ""))
-    live = lists_of(lists.patched(*joining(new, units, lists.base, n_neighbours), 60, 60).joined())
-    before, refitted = lists_of(lists.joined()), lists_of(nearest_neighbours(units, n_neighbours, SILENT, ""))
+    lists = PatchedRows.of_unsorted(nearest_neighbours(units[:50], n_neighbours, SILENT, ""))
+    live = lists_of(lists.with_entries(*entries_for_items(new, units, lists.base, n_neighbours), 60, 60).merge())
+    before, refitted = lists_of(lists.merge()), lists_of(nearest_neighbours(units, n_neighbours, SILENT, ""))
     joined = 0
     for row in range(50):
         lowest = min(before[row].values()) if len(before[row]) == n_neighbours else 0.0

@@ -13,7 +13,7 @@ from toy_towers import DAY_S, AgedTower, InterestsTower, RecurrentTower
 from multirecall import Dataset
 from multirecall.progress import SILENT
 from multirecall.query import Query
-from multirecall.retrievers._sampled import query_of
+from multirecall.retrievers._queries import query_of
 from multirecall.retrievers._towers.data import TrainingData
 from multirecall.retrievers._towers.encoders import UserEncoder
 from multirecall.retrievers._towers.histories import histories_before

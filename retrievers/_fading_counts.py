@@ -1,4 +1,4 @@
-"""Counts that fade with time and never vanish: each is kept as of its own newest event, beside that event's time."""
+"""Counts that decay exponentially with time without underflow: each is stored as of the time of its newest event."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOWEST = -100.0
-"""Binary logarithm below which a score tells the order only: from here down to the least normal float32 there is room
-for 200 million different counts."""
+"""Base-2 logarithm of a count below which scores keep only the order of counts. Between it and the smallest normal
+float32 there is room for 200 million distinct counts."""
 
 LOWEST_BITS = np.float32(2.0**LOWEST).view(np.int32)
 TINY = np.finfo(np.float32).tiny
-"""The score of what was chosen but weighs nothing: before what was never chosen, and behind all else."""
+"""The score of an item whose events all weigh 0: above items without events, below all others."""
 
 
 @dataclass(frozen=True, slots=True)
 class FadingCounts:
-    """Sums of weights `Σ w · 2^(-rate · age)` by key.
+    """The decayed sum of weights `Σ w · 2^(-rate · age)` of each key.
 
     Attributes:
         keys: int64 (n,), ascending.
-        sums: float64 (n,), as of `newest`.
-        newest: float64 (n,), epoch seconds of the newest event that weighs more than 0; -inf where none does.
-        rate: halvings a second, ≥ 0.
+        sums: float64 (n,), the sum of each key as of its `newest`.
+        newest: float64 (n,), epoch seconds of the newest event with a weight above 0; -inf where there is none.
+        rate: halvings per second, ≥ 0.
     """
 
     keys: NDArray[np.int64]
@@ -36,11 +36,16 @@ class FadingCounts:
     def of(
         cls, keys: NDArray[np.integer], weights: NDArray[np.floating], times: NDArray[np.integer], rate: float
     ) -> FadingCounts:
-        """Of events with these keys, weights ≥ 0 and times, in any order; all arrays (n_events,)."""
-        return _summed(keys.astype(np.int64), weights.astype(np.float64), np.where(weights > 0, times, -np.inf), rate)
+        """Count events, given by keys, weights ≥ 0 and times in epoch seconds, (n_events,), in any order."""
+        return _sum_by_key(
+            keys.astype(np.int64), weights.astype(np.float64), np.where(weights > 0, times, -np.inf), rate
+        )
 
-    def joined(self, other: FadingCounts) -> FadingCounts:
-        """Both together; they fade alike. No sort: O(keys) copying, and a search for each key of `other`."""
+    def merge(self, other: FadingCounts) -> FadingCounts:
+        """The counts of both together; `other` has the same rate.
+
+        Nothing is sorted: the cost is a copy of the keys and a binary search for each key of `other`.
+        """
         places = self.keys.searchsorted(other.keys)
         new = np.append(self.keys, -1)[places] != other.keys
         keys = np.insert(self.keys, places[new], other.keys[new])
@@ -48,27 +53,27 @@ class FadingCounts:
         newest = np.insert(self.newest, places[new], -np.inf)
         places = keys.searchsorted(other.keys)
         latest = np.maximum(newest[places], other.newest)
-        sums[places] = self._aged(sums[places], latest, newest[places]) + self._aged(other.sums, latest, other.newest)
+        sums[places] = self._decay(sums[places], latest, newest[places]) + self._decay(other.sums, latest, other.newest)
         newest[places] = latest
         return FadingCounts(keys, sums, newest, self.rate)
 
-    def _aged(
+    def _decay(
         self, sums: NDArray[np.float64], latest: NDArray[np.float64], newest: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Sums as of `newest` as of `latest`, which is no earlier; both are -inf where nothing weighs anything."""
+        """Decay sums from the times `newest` to the times `latest`, which are no earlier; -inf where the sum is 0."""
         ages = np.subtract(latest, newest, out=np.zeros(sums.size), where=sums > 0)
         aged: NDArray[np.float64] = sums * np.exp2(-self.rate * ages)
         return aged
 
     def exponents(self, now: float) -> NDArray[np.float64]:
-        """The binary logarithm of each count as of `now`, float64 (n,); -inf of nothing."""
+        """The base-2 logarithm of each count as of `now`, float64 (n,); -inf where the count is 0."""
         exponents = np.full(self.sums.size, -np.inf)
         some = self.sums > 0
         exponents[some] = np.log2(self.sums[some]) - self.rate * (now - self.newest[some])
         return exponents
 
 
-def _summed(
+def _sum_by_key(
     keys: NDArray[np.int64], sums: NDArray[np.float64], newest: NDArray[np.float64], rate: float
 ) -> FadingCounts:
     distinct, places = np.unique(keys, return_inverse=True)
@@ -81,13 +86,16 @@ def _summed(
 
 
 def total(exponents: NDArray[np.float64]) -> float:
-    """The binary logarithm of the sum of counts that are given as such; -inf of nothing."""
+    """The base-2 logarithm of the sum of counts, which are given by base-2 logarithms; -inf if the sum is 0."""
     most = exponents.max(initial=-np.inf)
     return float(most + np.log2(np.exp2(exponents - most).sum())) if most > -np.inf else float(most)
 
 
 def scores_of(exponents: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Counts, given as binary logarithms, as float32 > 0: themselves from 2**LOWEST on, below it in their order."""
+    """Scores of counts that are given by base-2 logarithms, float32 (n,), > 0.
+
+    A count of at least `2**LOWEST` is its own score. Scores of smaller counts only keep their order.
+    """
     scores = np.exp2(np.minimum(exponents, 127.0)).astype(np.float32)
     low = exponents < LOWEST
     if low.any():

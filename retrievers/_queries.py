@@ -1,4 +1,4 @@
-"""Queries as they will come, for what measures itself at a fit."""
+"""Queries of the users in the log, for measurements during a fit."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from multirecall.data import Dataset
 from multirecall.query import Query
 
 N_QUERIES = 200
+"""Users in a sample. More make measurements steadier and the fit slower."""
 
 
-def sampled_queries(data: Dataset) -> list[Query]:
-    """The queries of about 200 users who have a history, spread evenly over the rows."""
+def sample_queries(data: Dataset) -> list[Query]:
+    """The queries of at most `N_QUERIES` users who have a history, spread evenly over the user rows."""
     users = np.flatnonzero(np.diff(data.interactions.offsets))
     return [query_of(data, int(user)) for user in users[:: max(1, users.size // N_QUERIES)][:N_QUERIES]]
 
 
 def query_of(data: Dataset, user: int) -> Query:
-    """What a request of this user row asks without filters."""
+    """The query of a request without filters for this user row."""
     history = data.history(user)
     return Query(
         user=user,
