@@ -211,15 +211,15 @@ class Engine(Answering):
             BundleError: not a bundle, damaged, or of another format.
             ConfigError: `threads` is no whole number > 0.
             PluginError: a plug-in is unknown or broken.
-            RequestError: both `version` and `follow` are given, or something in `plugins` is no class.
+            RequestError: both `version` and `follow` are given, or `plugins` is no list of classes.
             UntrustedPlugin: the bundle uses a class that `plugins` does not have.
         """
         if follow and version is not None:
             raise RequestError("load: follow goes with the current version; leave out either version or follow")
-        folder, given = Path(folder), tuple(plugins)
-        wrong = [one for one in given if not isinstance(one, type)]
-        if wrong:
-            raise RequestError(f"load: plugins: got {wrong[0]!r}; pass classes")
+        folder = Path(folder)
+        given = None if isinstance(plugins, type) else tuple(plugins)
+        if given is None or not all(isinstance(one, type) for one in given):
+            raise RequestError(f"load: plugins: got {plugins!r}; pass a list of classes")
         config, state, saved = bundle.load(folder, version, threads, given)
         engine = cls(config)
         engine._serve(state)

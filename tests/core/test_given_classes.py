@@ -281,10 +281,26 @@ def test_a_class_of_a_module_is_not_found_by_its_name_alone(tmp_path: Path) -> N
         Engine.load(tmp_path / "bundle", plugins=[Namesake])
 
 
-def test_plugins_are_classes(tmp_path: Path) -> None:
-    wrong: Any = ["faulty:Rows"]
-    with pytest.raises(RequestError, match="load: plugins: got 'faulty:Rows'; pass classes"):
+@pytest.mark.parametrize("wrong", [["faulty:Rows"], "faulty:Rows", faulty.Rows, [faulty.Rows(None)]])
+def test_plugins_are_classes(tmp_path: Path, wrong: Any) -> None:
+    with pytest.raises(RequestError, match=r"load: plugins: got .*Rows.*; pass a list of classes"):
         Engine.load(tmp_path, plugins=wrong)
+
+
+def test_every_place_of_a_toml_may_name_a_class(tmp_path: Path, planted: Path) -> None:
+    (planted / "engine.toml").write_text(
+        'k = 3\n[[paths]]\nname = "mine"\nretriever = "planted:Fresh"\n[[paths]]\nretriever = "popularity"\n'
+        f'[fusion]\nstrategy = "{__name__}:First"\n[fallback]\nretriever = "{__name__}:Steps"\nparams = {{step = 9}}\n'
+    )
+    engine = Engine.from_toml(planted / "engine.toml").fit(small_shop())
+    assert engine.paths == ("mine", "popularity")
+    engine.save(tmp_path / "bundle")
+    fresh = import_class("planted:Fresh")
+    config = Engine.load(tmp_path / "bundle", plugins=[fresh, Steps, First]).config
+    assert (config.fusion.strategy, config.fallback.params) == (f"{__name__}:First", {"step": 9})
+    with pytest.raises(UntrustedPlugin) as fault:
+        Engine.load(tmp_path / "bundle", plugins=[fresh])
+    assert fault.value.names == ("planted:Fresh", f"{__name__}:First", f"{__name__}:Steps")
 
 
 def test_command_line(tmp_path: Path) -> None:
