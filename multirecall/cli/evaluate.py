@@ -31,22 +31,32 @@ from multirecall.cli.options import (
     read_data,
 )
 from multirecall.cli.screen import console, print_table
-from multirecall.cli.tables import explanations, overlap_table, quality_tables, segment_table, value_table
+from multirecall.cli.tables import (
+    explanations,
+    overlap_table,
+    quality_tables,
+    segment_table,
+    show_embeddings,
+    value_table,
+)
 from multirecall.data import Dataset
 from multirecall.engine import Engine
 from multirecall.evaluation import (
     EXPLAINED,
     FusionGain,
+    Method,
     checked_ks,
     explained,
     given_split,
     made_split,
+    path_embeddings,
     path_values,
     require_plots,
     retrieved,
     scored,
     write_page,
 )
+from multirecall.extras import import_extra
 from multirecall.output import require_file
 from multirecall.progress import terminal_progress
 
@@ -70,6 +80,12 @@ def evaluate_command(
     k: Annotated[list[int] | None, typer.Option("-k", "--k", help="List length; repeat for several.")] = None,
     seen: Seen = False,
     value: Annotated[bool, typer.Option("--value", help="Also say what each path is worth, at the largest k.")] = False,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Also look at the item vectors of the paths that have any.")
+    ] = False,
+    layout: Annotated[
+        Method, typer.Option("--map", help="How --embeddings lays items out in the page; tsne needs the extra `tsne`.")
+    ] = "pca",
     report: Annotated[Path | None, typer.Option(help="Write an HTML page with plots; needs the extra `plots`.")] = None,
     seed: Seed = None,
     threads: Threads = None,
@@ -80,6 +96,8 @@ def evaluate_command(
     if report is not None:
         require_file(report, "--report")
         require_plots()
+        if embeddings and layout == "tsne":
+            import_extra("sklearn", "--map tsne")
     engine = Engine(
         read_config(config, columns=columns, kinds=kinds, ids=ids, future=future, seed=seed, threads=threads)
     )
@@ -95,15 +113,19 @@ def evaluate_command(
         lists = retrieved(engine, parts, max(ks), progress=progress)
         figures = scored(lists, ks)
         worth = path_values(engine, lists, max(ks), progress=progress) if value or report else None
+    looked = path_embeddings(engine, layout if report else None, seed=engine.config.seed) if embeddings else []
     if report is not None and worth is not None:
         facts = {
             "data set": f"{', '.join(interactions)}: {data.sizes}",
             "config": f"{config or 'the default paths'}, hash {engine.health().config_hash[:8]}",
             "written": datetime.now().astimezone().isoformat(timespec="minutes", sep=" "),
         }
-        write_page(figures, worth, report, facts)
+        write_page(figures, worth, report, facts, looked)
     if as_json:
-        typer.echo(json.dumps(figures.to_dict() | ({"value": worth.to_dict()} if worth else {})))
+        values = figures.to_dict() | ({"value": worth.to_dict()} if worth else {})
+        if embeddings:
+            values["embeddings"] = {one.path: one.to_dict() for one in looked}
+        typer.echo(json.dumps(values))
         return
     screen = console()
     for table in quality_tables(figures):
@@ -114,6 +136,8 @@ def evaluate_command(
         print_table(screen, value_table(worth))
         print_table(screen, overlap_table(worth))
     explanations(screen, figures)
+    if embeddings:
+        show_embeddings(screen, looked)
     screen.print(f"{figures.statement}.")
     closing(screen, figures.gain)
     if report is not None:

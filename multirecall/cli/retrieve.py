@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -86,22 +86,13 @@ def _notes(result: Candidates, user: str | None) -> None:
 
 def _show(result: Candidates, items: Table, rows: int) -> None:
     screen, shown = console(), result[:rows]
-    screen.print(candidates_table(screen, shown, [_label(items, item) for item in shown.ids.tolist()]))
+    labels = [items.label(row) for row in items.ids.rows(shown.ids).tolist()]
+    screen.print(candidates_table(screen, shown, labels))
     if len(shown) < len(result):
         screen.print(
             f"{len(shown):,} of {len(result):,} shown; --rows {len(result)} shows all, --csv and --json hold all."
         )
     screen.print(_summary(result))
-
-
-def _label(items: Table, item: Any) -> str:
-    """Something that a person recognises the item by: its first text or categorical feature."""
-    values = items.values(items.ids.row(item))
-    named = [values[field] for field, one in items.features.items() if one.kind == "text" and field in values]
-    others = [
-        str(values[field]) for field, one in items.features.items() if one.kind == "categorical" and field in values
-    ]
-    return str(next(iter([*named, *others]), ""))
 
 
 def _summary(result: Candidates) -> str:

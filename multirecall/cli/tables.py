@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from multirecall.evaluation import EXPLAINED, METRICS, Report, ValueReport
+from multirecall.cli.screen import print_table
+from multirecall.evaluation import EXPLAINED, MEANINGS, METRICS, PathEmbeddings, Report, ValueReport
 from multirecall.evaluation.value import ms_per_hit
 
 SHORT = {"hit_rate": "hit", "precision": "prec", "long_tail": "long tail"}
@@ -39,11 +42,33 @@ def quality_tables(report: Report) -> list[Table]:
 
 def explanations(screen: Console, report: Report) -> None:
     """Say what each column of `quality_tables` means."""
+    meanings = {SHORT.get(metric, metric): EXPLAINED[metric] for metric in next(iter(report.figures.values()))}
+    _explain(screen, meanings | {"recall 95 %": "bounds of the mean over users, by bootstrap"})
+
+
+def _explain(screen: Console, meanings: Mapping[str, str]) -> None:
     table = Table.grid(padding=(0, 2), pad_edge=True)
-    for metric in next(iter(report.figures.values())):
-        table.add_row(SHORT.get(metric, metric), EXPLAINED[metric])
-    table.add_row("recall 95 %", "bounds of the mean over users, by bootstrap")
+    for name, meaning in meanings.items():
+        table.add_row(name, meaning)
     screen.print(table)
+
+
+def show_embeddings(screen: Console, looked: Sequence[PathEmbeddings]) -> None:
+    """The health of the item vectors of paths, what is likely wrong with them, and what the columns mean."""
+    if not looked:
+        screen.print("No path has item vectors, so there are none to look at.\n")
+        return
+    table = plain_table("item vectors")
+    for head in MEANINGS:
+        table.add_column(head, justify="right")
+    for one in looked:
+        table.add_row(one.path, *(one.health.cells() if one.health else ["–"] * len(MEANINGS)))
+    print_table(screen, table)
+    for one in looked:
+        for line in one.said:
+            screen.print(f"{one.path}: {line}")
+    screen.print()
+    _explain(screen, MEANINGS)
 
 
 def segment_table(report: Report) -> Table:

@@ -55,6 +55,15 @@ class Table:
         values = {field: feature.value(row) for field, feature in self.stored.items()}
         return {field: value for field, value in values.items() if value is not None}
 
+    def label(self, row: int) -> str:
+        """What a person recognises a row by: its first text feature, else its first category, else ""."""
+        values = self.values(row)
+        for kind in ("text", "categorical"):
+            named = [values[field] for field, one in self.stored.items() if one.kind == kind and field in values]
+            if named:
+                return str(named[0])
+        return ""
+
     def take(self, rows: NDArray[np.integer]) -> Table:
         """The table of `rows`, in this order, renumbered from 0."""
         return Table(

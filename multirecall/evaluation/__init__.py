@@ -4,9 +4,10 @@ from multirecall.evaluation.answers import Retrieved, latencies, retrieved
 from multirecall.evaluation.bootstrap import Interval, interval, intervals
 from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metrics, exposure, gini
 from multirecall.evaluation.diversity import diversity, feature_rows, vector_rows
-from multirecall.evaluation.embeddings import EmbeddingHealth, embedding_health, embedding_map, similarity_plot
+from multirecall.evaluation.embeddings import MEANINGS, EmbeddingHealth, Method, embedding_health, layout
 from multirecall.evaluation.figures import require_plots
 from multirecall.evaluation.gain import FusionGain, fusion_gain
+from multirecall.evaluation.item_maps import ItemMap, PathEmbeddings, item_map, path_embeddings
 from multirecall.evaluation.meanings import EXPLAINED, explained
 from multirecall.evaluation.metrics import METRICS, user_metrics
 from multirecall.evaluation.page import page, write_page
@@ -29,10 +30,14 @@ from multirecall.evaluation.value import PathValue, ValueReport, path_values
 __all__ = [
     "CATALOGUE_METRICS",
     "EXPLAINED",
+    "MEANINGS",
     "METRICS",
     "EmbeddingHealth",
     "FusionGain",
     "Interval",
+    "ItemMap",
+    "Method",
+    "PathEmbeddings",
     "PathValue",
     "Report",
     "Retrieved",
@@ -46,7 +51,6 @@ __all__ = [
     "checked_ks",
     "diversity",
     "embedding_health",
-    "embedding_map",
     "evaluate",
     "explained",
     "exposure",
@@ -58,18 +62,20 @@ __all__ = [
     "history_segments",
     "interval",
     "intervals",
+    "item_map",
     "latencies",
+    "layout",
     "leave_last_n",
     "leave_last_out",
     "made_split",
     "page",
+    "path_embeddings",
     "path_values",
     "random_split",
     "require_plots",
     "retrieved",
     "scored",
     "shapley",
-    "similarity_plot",
     "time_split",
     "user_metrics",
     "user_time_split",

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from multirecall.config import FUSED
+from multirecall.evaluation.embeddings import BINS
 from multirecall.extras import import_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from multirecall.evaluation.embeddings import EmbeddingHealth
     from multirecall.evaluation.value import ValueReport
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#7F7F7F")
@@ -89,6 +91,20 @@ def overlap_map(worth: ValueReport) -> Figure:
     for spine in axes.spines.values():
         spine.set_visible(False)
     figure.colorbar(image, ax=axes, shrink=0.8)
+    return figure
+
+
+def similarities(health: EmbeddingHealth) -> Figure:
+    """The distribution of the cosines of random pairs."""
+    figure = new_figure(7, 3.2)
+    axes = figure.subplots()
+    axes.bar(BINS[:-1], health.histogram, np.diff(BINS), align="edge", color=COLOURS[0])
+    axes.axvline(health.mean_cosine, color=FUSED_COLOUR, linewidth=1.2)
+    axes.margins(y=0.12)
+    place = (health.mean_cosine, 1.1 * max(health.histogram))
+    axes.annotate(f"mean {health.mean_cosine:.2f}", place, (6, -4), textcoords="offset points")
+    axes.set(xlabel="cosine of a random pair", ylabel="share of pairs", xlim=(-1, 1))
+    _plain(axes)
     return figure
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from multirecall.errors import RequestError
+from multirecall.evaluation.embeddings import MEANINGS
 from multirecall.evaluation.figures import (
     data_url,
     latency_against_recall,
     overlap_map,
     recall_curve,
     shares_of_recall,
+    similarities,
 )
+from multirecall.evaluation.item_maps import PathEmbeddings
 from multirecall.evaluation.meanings import explained
 from multirecall.evaluation.report import Report
 from multirecall.evaluation.value import ValueReport, ms_per_hit
@@ -26,28 +29,41 @@ VALUE_HEADS = ("path", "Recall", "hits", "unique hits", "lost without", "95 %", 
 Rows = list[list[str]]
 
 
-def write_page(report: Report, worth: ValueReport, file: Path, facts: Mapping[str, str] = NO_FACTS) -> None:
-    """Write the page to `file`; `facts` as in `page`.
+def write_page(
+    report: Report,
+    worth: ValueReport,
+    file: Path,
+    facts: Mapping[str, str] = NO_FACTS,
+    embeddings: Sequence[PathEmbeddings] = (),
+) -> None:
+    """Write the page to `file`; the rest as in `page`.
 
     Raises:
         MissingExtra: matplotlib or Jinja2 is not installed.
         RequestError: the file cannot be written.
     """
-    text = page(report, worth, facts)
+    text = page(report, worth, facts, embeddings)
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as fault:
         raise RequestError(f"{file}: cannot be written ({fault.strerror}); check the folder") from None
 
 
-def page(report: Report, worth: ValueReport, facts: Mapping[str, str] = NO_FACTS) -> str:
+def page(
+    report: Report,
+    worth: ValueReport,
+    facts: Mapping[str, str] = NO_FACTS,
+    embeddings: Sequence[PathEmbeddings] = (),
+) -> str:
     """The page: what was measured, the quality of each list, what each path is worth, and the plots.
 
-    All text is escaped where it is put into the page, so that a title or the name of a file is never markup.
+    All text is escaped where it is put into the page, so that a title or the name of a file is never markup. What the
+    script of the maps reads is JSON, in which no `<` stands.
 
     Args:
         report, worth: of the same split.
         facts: what the page says first, by name, such as the data set, the config and the date.
+        embeddings: the item vectors of paths, from `path_embeddings`.
     """
     jinja2 = import_extra("jinja2", "a page")
     environment = jinja2.Environment(
@@ -74,6 +90,11 @@ def page(report: Report, worth: ValueReport, facts: Mapping[str, str] = NO_FACTS
         segment_heads=["list", *(f"{segment.name}: {segment.n_users:,} users" for segment in report.segments)],
         segment_rows=_segment_rows(report),
         meanings=explained(next(iter(report.figures.values()))),
+        embeddings=embeddings,
+        embedding_heads=["path", *MEANINGS],
+        embedding_rows=[[one.path, *one.health.cells()] for one in embeddings if one.health],
+        embedding_meanings=MEANINGS,
+        cosines={one.path: data_url(similarities(one.health)) for one in embeddings if one.health},
     )
     return text
 

@@ -130,6 +130,22 @@ def test_evaluate(options: list[str | Path], tmp_path: Path) -> None:
     assert "content" not in shown
 
 
+def test_evaluate_looks_at_item_vectors(options: list[str | Path], tmp_path: Path) -> None:
+    paths = '[[paths]]\nretriever = "item_cf"\n[[paths]]\nretriever = "als"\nparams = { dim = 8 }\n'
+    (tmp_path / "engine.toml").write_text(paths)
+    fast: list[str | Path] = ["--config", tmp_path / "engine.toml", "-k", "20", "--embeddings"]
+    shown, _ = run("evaluate", *options, *fast)
+    assert " item vectors   vectors   dim   zero" in shown
+    assert "how many directions are used, from 1 to dim" in shown
+    report = json.loads(run("evaluate", *options, *fast, "--json", "--report", tmp_path / "page.html")[0])
+    assert report["embeddings"].keys() == {"als"}
+    assert report["embeddings"]["als"]["health"]["dim"] == 8
+    page = (tmp_path / "page.html").read_text()
+    assert '<canvas class="map" data-items="items-1">' in page
+    (tmp_path / "engine.toml").write_text('[[paths]]\nretriever = "item_cf"\n')
+    assert "No path has item vectors" in run("evaluate", *options, *fast)[0]
+
+
 def test_evaluate_by_other_splits(options: list[str | Path], files: Path, tmp_path: Path) -> None:
     (tmp_path / "engine.toml").write_text('[[paths]]\nretriever = "item_cf"\n[[paths]]\nretriever = "popularity"\n')
     fast: list[str | Path] = ["--config", tmp_path / "engine.toml"]
@@ -145,6 +161,7 @@ def test_evaluate_by_other_splits(options: list[str | Path], files: Path, tmp_pa
     report = json.loads(run("evaluate", *given, *fast, "--report", tmp_path / "page.html", "--json")[0])
     assert report["split"] == "given files, items new to the user"
     assert report["value"]["paths"].keys() == {"item_cf", "popularity"}
+    assert "embeddings" not in report
     assert "data:image/svg+xml" in (tmp_path / "page.html").read_text()
 
 

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
-from pathlib import Path
+import json
 
 import numpy as np
+import polars as pl
 import pytest
+from numpy.typing import NDArray
 
+from multirecall import Dataset, Engine, EngineConfig, PathConfig
 from multirecall.errors import RequestError
-from multirecall.evaluation import embedding_health, embedding_map, similarity_plot
+from multirecall.evaluation import Method, embedding_health, item_map, layout, path_embeddings
+from multirecall.testing import small_shop
 
 
 def test_spread_vectors_are_healthy() -> None:
@@ -38,28 +42,64 @@ def test_what_is_wrong_is_said() -> None:
     assert (health.n_not_finite, health.n_zero, health.n_repeated) == (1, 1, 2)
     said = "; ".join(health.warnings)
     for part in (
-        "1 of 500 vectors hold NaN",
-        "1 vectors are zero",
-        "2 vectors equal",
+        "vectors that hold NaN or infinity: 1 of 500",
+        "vectors of length 0, which are near to nothing: 1",
+        "vectors that equal an earlier one: 2",
         "point one way",
         "effective rank",
     ):
         assert part in said
 
 
+def test_the_effective_rank_is_that_of_the_singular_values() -> None:
+    vectors = np.random.default_rng(4).normal(size=(300, 12)) * np.logspace(0, -3, 12)
+    singular = np.linalg.svd(vectors, compute_uv=False)
+    shares = singular / singular.sum()
+    expected = np.exp(-(shares * np.log(shares)).sum())
+    for scale in (1.0, 1e200, 1e-200):
+        assert embedding_health(vectors * scale).effective_rank == pytest.approx(expected, rel=1e-6)
+
+
+def two_groups(n: int = 200) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Which of two groups each vector is of, and vectors that lie far apart by group."""
+    rng = np.random.default_rng(3)
+    groups = rng.integers(0, 2, n)
+    return groups, (rng.normal(size=(2, 8))[groups] * 9 + rng.normal(size=(n, 8))).astype(np.float32)
+
+
 @pytest.mark.parametrize("method", ["pca", "tsne"])
-def test_map_and_distribution_are_drawn(tmp_path: Path, method: str) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed: multirecall[plots]")
+def test_what_is_alike_is_laid_out_together(method: Method) -> None:
     if method == "tsne":
         pytest.importorskip("sklearn", reason="scikit-learn is not installed: multirecall[tsne]")
-    rng = np.random.default_rng(3)
-    groups = rng.integers(0, 12, 200)
-    vectors = (rng.normal(size=(12, 8))[groups] * 3 + rng.normal(size=(200, 8))).astype(np.float32)
-    vectors[0] = np.nan
-    embedding_map(vectors, groups, tmp_path / "map.png", method=method)  # type: ignore[arg-type]
-    similarity_plot(embedding_health(vectors), tmp_path / "similarity.svg")
-    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
-    assert "<svg" in (tmp_path / "similarity.svg").read_text()
+    groups, vectors = two_groups()
+    vectors[0], vectors[1] = np.nan, 0
+    places, points = layout(vectors, method, seed=1)
+    assert places.tolist() == list(range(2, 200))
+    assert points.shape == (198, 2)
+    middles = [points[groups[places] == group].mean(axis=0) for group in (0, 1)]
+    nearer = np.linalg.norm(points - middles[1], axis=1) < np.linalg.norm(points - middles[0], axis=1)
+    assert nearer.tolist() == (groups[places] == 1).tolist()
+    again = layout(vectors, method, seed=1)[1]
+    assert again.tolist() == points.tolist()
+
+
+def test_a_map_shows_a_draw_of_many_vectors() -> None:
+    places, points = layout(two_groups(6_000)[1])
+    assert points.shape == (5_000, 2)
+    assert (np.diff(places) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        (np.ones((4, 1)), "the vectors have one dimension; a map needs two or more"),
+        (np.eye(4)[:2], "fewer than three vectors are finite and not zero; there is nothing to map"),
+        (np.ones(4), r"got float64 \(4,\); pass an array of floats"),
+    ],
+)
+def test_what_has_no_layout_is_refused(vectors: NDArray[np.float64], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        layout(vectors)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +116,60 @@ def test_what_is_no_embedding_is_refused(vectors: np.typing.NDArray[np.float64],
         embedding_health(vectors)
 
 
-def test_map_needs_a_category_for_each(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="4 vectors and 2 categories"):
-        embedding_map(np.ones((4, 2)), ["a", "b"], tmp_path / "map.png")
+FITTED = {"item_cf": {}, "item2vec": {"epochs": 1, "dim": 8}, "als": {"dim": 1}}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    paths = tuple(PathConfig(retriever=name, params=params) for name, params in FITTED.items())
+    return Engine(EngineConfig(paths=paths)).fit(small_shop("str"))
+
+
+def test_each_path_that_has_vectors_is_looked_at(engine: Engine) -> None:
+    item2vec, als = path_embeddings(engine, "pca")
+    assert (item2vec.path, als.path) == ("item2vec", "als")
+    assert item2vec.health == embedding_health(engine.vectors("item2vec")[1])
+    assert item2vec.fault is None
+    assert item2vec.said == list(item2vec.health.warnings)
+    assert als.health is not None
+    assert als.map is None
+    assert als.said[-1] == "embeddings: the vectors have one dimension; a map needs two or more"
+    assert [one.map for one in path_embeddings(engine)] == [None, None], "none was asked for"
+    json.dumps([one.to_dict() for one in (item2vec, als)], allow_nan=False)
+
+
+def test_a_map_has_a_point_a_label_and_a_group_for_each_item(engine: Engine) -> None:
+    drawn = path_embeddings(engine, "pca")[0].map
+    assert drawn is not None
+    ids = engine.vectors("item2vec")[0].tolist()
+    titles = [engine.data.items.values(row)["title"] for row in range(engine.data.n_items)]
+    assert drawn.labels == [f"{item} {title}" for item, title in zip(ids, titles, strict=True)]
+    assert drawn.field == "group"
+    assert [name for name, _ in drawn.groups] == ["even", "odd", "others"]
+    names = [drawn.groups[group][0] for _, _, group in drawn.points]
+    assert names == [engine.data.items.values(row)["group"] for row in range(engine.data.n_items)]
+    for axis in (0, 1):
+        assert (min(place := [point[axis] for point in drawn.points]), max(place)) == (0, 1)
+
+
+def test_a_map_without_features() -> None:
+    data = small_shop(features=False)
+    drawn = item_map(data.items, data.items.ids.ids(), two_groups(data.n_items)[1])
+    assert (drawn.field, [name for name, _ in drawn.groups]) == ("", ["items"])
+    assert {group for _, _, group in drawn.points} == {0}
+    assert drawn.labels == [str(item) for item in data.items.ids.ids().tolist()]
+
+
+def test_frequent_groups_have_a_colour_and_the_rest_is_grey() -> None:
+    kinds = [f"k{kind}" for kind in range(10) for _ in range(12 - kind)]
+    catalogue = pl.DataFrame({"item_id": range(len(kinds) + 1), "kind": [*kinds, None]})
+    items = Dataset.from_frames(pl.DataFrame({"user_id": [1], "item_id": [0]}), catalogue).items
+    drawn = item_map(items, items.ids.ids(), two_groups(len(items))[1])
+    assert [name for name, _ in drawn.groups] == [*(f"k{kind}" for kind in range(7)), "others"]
+    assert len({colour for _, colour in drawn.groups}) == 8
+    assert [group for _, _, group in drawn.points] == [min(int(kind[1:]), 7) for kind in kinds] + [7]
+
+
+def test_an_engine_without_vectors_has_nothing_to_look_at() -> None:
+    with Engine(EngineConfig(paths=(PathConfig(retriever="item_cf"),))).fit(small_shop()) as engine:
+        assert path_embeddings(engine, "pca") == []

@@ -22,12 +22,15 @@ from multirecall.evaluation import (
     CATALOGUE_METRICS,
     EXPLAINED,
     METRICS,
+    PathEmbeddings,
     SegmentFigures,
     Split,
     ValueReport,
+    embedding_health,
     evaluate,
     explained,
     fusion_gain,
+    item_map,
     page,
     path_values,
     retrieved,
@@ -285,19 +288,23 @@ def test_the_page_needs_nothing_beside_it(measured: tuple[Any, Any, ValueReport]
 
 
 class Elements(HTMLParser):
-    """The elements of a page with their attributes, and all its text."""
+    """The elements of a page with their attributes, but for the images, all its text, and its scripts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, list[tuple[str, str | None]]]] = []
         self.text = ""
+        self.scripts: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, [(name, value) for name, value in attrs if name != "src"]))
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self.cdata_elem == "script":
+            self.scripts.append(data)
+        else:
+            self.text += data
 
 
 @pytest.mark.usefixtures("plots")
@@ -319,6 +326,29 @@ def test_hostile_text_is_text_and_nothing_else(measured: tuple[Any, Any, ValueRe
     assert hostile.tags == harmless.tags
     assert hostile.text == harmless.text.replace("a shop", HOSTILE)
     assert HOSTILE in hostile.text
+
+
+@pytest.mark.usefixtures("plots")
+def test_titles_reach_the_script_of_a_map_as_data(measured: tuple[Any, Any, ValueReport]) -> None:
+    engine, lists, worth = measured
+    vectors = np.random.default_rng(1).normal(size=(9, 4))
+    items = item_map(engine.data.items, engine.data.items.ids.ids()[:9], vectors)
+
+    def shown(name: str) -> Elements:
+        groups = [(name, colour) for _, colour in items.groups]
+        drawn = replace(items, labels=[name] * 9, field=name, groups=groups)
+        looked = PathEmbeddings(name, embedding_health(vectors), drawn, name)
+        return Elements(page(scored(lists, [10]), worth, {}, [looked]))
+
+    hostile, harmless = shown(HOSTILE), shown("a shop")
+    assert hostile.tags == harmless.tags
+    data, script = hostile.scripts
+    assert not set("<>&'") & set(data)
+    assert json.loads(data)["labels"] == [HOSTILE] * 9
+    assert json.loads(data)["points"] == [list(point) for point in items.points]
+    assert script == harmless.scripts[1], "the script itself holds no data"
+    assert HOSTILE not in script
+    assert hostile.text == harmless.text.replace("a shop", HOSTILE)
 
 
 @pytest.mark.usefixtures("plots")
