@@ -1,4 +1,4 @@
-"""ALS: matrix factorisation for implicit feedback, with the user folded in at request time."""
+"""ALS: matrix factorisation for implicit feedback; a request folds its user in."""
 
 from __future__ import annotations
 
@@ -31,33 +31,34 @@ class ALSConfig(ThreadedConfig):
     """Settings of `als`. Tune `unobserved` and `regularisation` first, then raise `dim`."""
 
     dim: Annotated[Count, Field(le=4_096)] = 64
-    """Length of a vector; more fits better with enough regularisation. Changes results."""
+    """Dimensions of the vectors; a larger value fits better with enough regularisation. Changes results."""
 
     epochs: Count = 15
-    """Times that all users and all items are solved for. Changes results."""
+    """Rounds of the fit; each solves for all users, then for all items. Changes results."""
 
     unobserved: Annotated[Positive, Field(le=1e6)] = 0.03
-    """Weight of every pair of user and item, beside the weight of the pairs of the log. Changes results."""
+    """Weight of every pair of user and item as a negative, to which pairs of the log add theirs. Changes results."""
 
     regularisation: Annotated[Positive, Field(le=1e6)] = 3.0
-    """Mean penalty of a user's, and of an item's, vector, in interactions. Changes results."""
+    """L2 penalty of a vector, in units of interactions: the mean over users, and over items. Changes results."""
 
     frequency_exponent: Annotated[NonNegative, Field(le=2)] = 1.0
-    """How much more the vectors of frequent users and items are penalised: 0 as much as others, 1 in proportion.
-    Changes results."""
+    """Exponent of the frequency of a user or item in its penalty: 0 gives equal penalties, 1 proportional ones. Changes
+    results."""
 
     steps: Count = 3
-    """Steps of conjugate gradient in each of those. Changes results a little."""
+    """Iterations of conjugate gradient in each solution for a user or an item. Changes results a little."""
 
     half_life: Positive | None = 20.0
-    """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
+    """Number of newer items after which the weight of an item in the history is halved; None: equal weights. Changes
+    results."""
 
     index: IndexSettings = Field(default_factory=index_settings)
-    """The index over the item vectors."""
+    """Settings of the index over the item vectors."""
 
 
 class ALS(Retriever):
-    """Scores an item by the inner product of its vector and that of the user, folded in from the history.
+    """Scores an item by the inner product of its vector and the user's, which is folded in from the history.
 
     With `x_ui` the largest weight of user `u` on item `i`, `n_u = Σ_i x_ui` and `n_i = Σ_u x_ui`, the vectors minimise
 
@@ -66,10 +67,10 @@ class ALS(Retriever):
 
     (Hu, Koren & Volinsky, ICDM 2008, "Collaborative Filtering for Implicit Feedback Datasets", equation 3, in the form
     and with the frequency-scaled penalty of Rendle et al., RecSys 2022, "Revisiting the Performance of iALS on Item
-    Recommendation Benchmarks"). Each half of an epoch takes a few steps of conjugate gradient (Takács et al., RecSys
-    2011). A request solves for its user alone, so new events and visitors need no fit.
+    Recommendation Benchmarks"). Each half of an epoch takes a few iterations of conjugate gradient (Takács et al.,
+    RecSys 2011). A request solves for the vector of its user only, so that new events and visitors need no fit.
 
-    Live: histories; item vectors stay as fitted, so items that join later are neither proposed nor counted.
+    Live: histories. Item vectors stay as fitted, so that new items are neither proposed nor counted.
     """
 
     Config: ClassVar[type[PluginConfig]] = ALSConfig
@@ -158,7 +159,7 @@ class ALS(Retriever):
         return (self.config.regularisation * scales / mean_scale).astype(np.float32)
 
     def _scales(self, matrix: csr_array) -> NDArray[np.float64]:
-        """The frequency of each row of `matrix` to its power."""
+        """The penalty of each row of `matrix` by its frequency, float64 (n_rows,), before normalisation."""
         return self._scale(matrix.sum(axis=1, dtype=np.float64), matrix.shape[1])
 
     def _scale(self, frequencies: NDArray[np.float64], n_others: int) -> NDArray[np.float64]:

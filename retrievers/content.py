@@ -35,45 +35,46 @@ class ContentConfig(PluginConfig):
     """Item features to index; None: all. Changes results."""
 
     field_weights: dict[str, NonNegative] = Field(default_factory=dict)
-    """Factor on a field's scores, ≥ 0, 1 where not named. Changes results."""
+    """Factor ≥ 0 on the scores of a field, by name; 1 for a field that is not named. Changes results."""
 
     jaccard: tuple[str, ...] = ()
     """List-valued fields that are scored by Jaccard overlap instead of BM25. Changes results."""
 
     k1: NonNegative = 1.2
-    """BM25: how slowly repeated terms saturate. Changes results."""
+    """k1 of BM25: with a larger value, repetitions of a term saturate more slowly. Changes results."""
 
     b: Annotated[NonNegative, Field(le=1)] = 0.75
-    """BM25: how much long texts and lists are discounted, 0 … 1. Changes results."""
+    """b of BM25: the discount of long texts and lists, 0 (none) … 1. Changes results."""
 
     buckets: Annotated[int, Field(strict=True, ge=2, le=10_000)] = 10
-    """Buckets of a number or datetime, about equally full. Changes results."""
+    """Buckets (quantiles) of a number or datetime, about equally full. Changes results."""
 
     history: Count = 100
-    """Newest items that make the profile. Changes results and speed."""
+    """Newest items of the history that form the profile. Changes results and speed."""
 
     half_life: Positive | None = 20.0
-    """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
+    """Number of newer items after which the weight of an item in the history is halved; None: equal weights. Changes
+    results."""
 
     profile_terms: Count = 128
-    """Most terms of a profile, the heaviest ones. Changes results and speed."""
+    """Most terms of a profile; the terms of largest weight are kept. Changes results and speed."""
 
     profile_postings: Count = 200_000
-    """Most postings that a profile reads, those of its heaviest terms; bounds the latency on large catalogues,
-    where light terms have long postings. Changes results and speed."""
+    """Most postings that a profile reads; the terms of largest weight come first. Bounds the latency on large
+    catalogues, where terms of small weight have long postings. Changes results and speed."""
 
 
 class Content(Retriever):
-    """Scores items by the terms that they share with the user's profile, or with the terms asked for.
+    """Scores items by the terms that they share with the user's profile, or with the search terms of the request.
 
-    A categorical value, each element of a list, each word of a text and the bucket of a number is a term of its
-    field. With `q_t` the weight of a term in the query, an item scores
+    The terms of a field are its categories, the elements of its lists, the words of its texts, or the buckets of its
+    numbers. With `q_t` the weight of a term in the query, the score of an item is
 
         Σ_t q_t · BM25(t, item) + Σ_jaccard-fields Σ_h w_h · |T_h ∩ T_item| / |T_h ∪ T_item|,
 
     where `BM25` is that of Robertson & Zaragoza (2009), equation 3.15, with the non-negative
     `idf = ln(1 + (N - n_t + .5) / (n_t + .5))`. In a profile, `q_t = Σ_h w_h · count(t, h) · idf_t` over the
-    newest history, with recency weights `w_h`; for terms that are asked for, `q_t` is their count.
+    newest history, with recency weights `w_h`; for search terms, `q_t` is their count.
     """
 
     Config: ClassVar[type[PluginConfig]] = ContentConfig
@@ -87,7 +88,7 @@ class Content(Retriever):
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Index the item features."""
-        features = self._chosen(data)
+        features = self._fields_to_index(data)
         self._lexicons, self._sets = {}, {}
         counts = {}
         with progress.task("content: indexing fields", len(features), steady=False) as advance:
@@ -98,10 +99,10 @@ class Content(Retriever):
         self._index = LivePostings.of(Postings.of(self._fields(counts), data.n_items, self.config.k1))
 
     def with_changes(self, changes: Any) -> Self:
-        """The same with the features of `changes.touched` items as `changes.data` has them.
+        """See `Retriever.with_changes`: the items in `changes.touched` get the features that `changes.data` has.
 
-        Statistics, buckets and known terms stay those of the fit. Shares arrays with this one; costs as much as all
-        items that have changed since the last merge, or, with `jaccard` fields, as the catalogue.
+        Statistics, buckets and known terms stay those of the fit. The cost grows with the number of items that have
+        changed since the last compaction or, with `jaccard` fields, with the catalogue.
         """
         table = changes.data.items
         changed = np.union1d(self._index.changed, changes.touched).astype(np.int32)
@@ -122,14 +123,14 @@ class Content(Retriever):
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
         if query.terms:
-            return self._asked(query, quota)
+            return self._search_terms(query, quota)
         items, weights = recent_items(query, self.config.history, self.config.half_life)
         terms, term_weights = self._index.profile(
             items, weights, self.config.profile_terms, self.config.profile_postings
         )
         if not self._sets:
             return RankedList(*self._index.search(terms, term_weights, quota, *query.filter))
-        sums = self._summed(terms, term_weights)
+        sums = self._score(terms, term_weights)
         for field, index in self._sets.items():
             index.add_similar(items, weights * np.float32(self._weight(field)), sums)
         return sums.top_for(query, quota)
@@ -158,8 +159,8 @@ class Content(Retriever):
         path._index = LivePostings.load(folder / "index")
         return path
 
-    def _asked(self, query: Query, quota: int) -> RankedList:
-        """Items that match the query's terms; a field that is not indexed is passed over."""
+    def _search_terms(self, query: Query, quota: int) -> RankedList:
+        """The items that match the search terms; terms of a field without an index are ignored."""
         terms, weights, sets = [np.empty(0, np.int32)], [np.empty(0, np.float32)], {}
         first_terms = self._first_terms()
         for field, value in query.terms.items():
@@ -174,20 +175,20 @@ class Content(Retriever):
         all_terms, all_weights = np.concatenate(terms), np.concatenate(weights)
         if not sets:
             return RankedList(*self._index.search(all_terms, all_weights, quota, *query.filter))
-        sums = self._summed(all_terms, all_weights)
+        sums = self._score(all_terms, all_weights)
         for field, (found, size) in sets.items():
             self._sets[field].add_overlap(found, size, self._weight(field), sums)
         return sums.top_for(query, quota)
 
-    def _summed(self, terms: NDArray[np.int32], weights: NDArray[np.float32]) -> Sums:
-        """The BM25 scores of all items; where there are sets, the postings are always merged."""
+    def _score(self, terms: NDArray[np.int32], weights: NDArray[np.float32]) -> Sums:
+        """The BM25 scores of all items. With `jaccard` fields there is no overlay, so that `base` has all postings."""
         postings = self._index.base
         sums = Sums(postings.n_items)
         postings.impacts.add(*postings.ordered(terms, weights), sums)
         return sums
 
     def _fields(self, counts: Mapping[str, TermCounts]) -> list[FieldTerms]:
-        """The fields that are scored by BM25, in the order of the lexicons."""
+        """The fields scored by BM25, in the order of the lexicons."""
         fields = []
         for field, lexicon in self._lexicons.items():
             if field not in self.config.jaccard:
@@ -196,7 +197,7 @@ class Content(Retriever):
         return fields
 
     def _first_terms(self) -> dict[str, np.int32]:
-        """The number of the first term of each field that is scored by BM25."""
+        """The number of the first term of each field scored by BM25."""
         fields = [field for field in self._lexicons if field not in self._sets]
         return dict(zip(fields, self._index.base.statistics.first_terms.astype(np.int32)[:-1], strict=True))
 
@@ -208,11 +209,11 @@ class Content(Retriever):
     def _weight(self, field: str) -> float:
         return self.config.field_weights.get(field, 1.0)
 
-    def _chosen(self, data: Dataset) -> dict[str, Feature]:
-        """The features to index.
+    def _fields_to_index(self, data: Dataset) -> dict[str, Feature]:
+        """The item features to index, by field.
 
         Raises:
-            CannotFit: there are none, or a setting names one that is not there or not of the right kind.
+            CannotFit: there are no features, or a setting names a field that does not exist or has the wrong kind.
         """
         features = data.items.features
         if not features:

@@ -1,4 +1,4 @@
-"""EASE: each item as a linear function of the others, in closed form."""
+"""EASE: a linear model of each item by the other items, in closed form."""
 
 from __future__ import annotations
 
@@ -19,49 +19,51 @@ from ._sparse.dense import DenseRows
 from ._weights import require_weight
 
 EXACT_BYTES = 4
-"""Of each pair of items, float32."""
+"""Bytes of the exact form for each pair of items: a float32."""
 
 SPARSE_BYTES = 24
-"""Of each neighbour of each item, while the rows of targets are turned into rows of sources."""
+"""Peak bytes of the sparse form for each neighbour of each item, while the matrix of weights is transposed."""
 
 
 class EASEConfig(ThreadedConfig):
     """Settings of `ease`."""
 
     form: Literal["auto", "exact", "sparse"] = "auto"
-    """`exact`: every item explains every other. `sparse`: an item is explained by its strongest neighbours alone.
-    `auto`: exact where that fits `memory_bytes`. Changes results."""
+    """`exact`: each item is regressed on all others. `sparse`: each item is regressed on its nearest neighbours only.
+    `auto`: `exact` if that fits in `memory_bytes`, else `sparse`. Changes results."""
 
     regularisation: Annotated[Positive, Field(le=1e12)] = 100.0
-    """Ridge penalty, in interactions: 10 to 50 suit sparse logs, 100 to 1000 dense ones. Changes results."""
+    """Ridge penalty, in units of interactions: 10 to 50 suit sparse logs, 100 to 1000 dense ones. Changes results."""
 
     neighbours: Annotated[Count, Field(le=1_000)] = 100
-    """Items that explain an item in the sparse form; the time of the fit grows with the square. Changes results."""
+    """Items that each item is regressed on in the sparse form; the time of the fit grows with the square. Changes
+    results."""
 
     half_life: Positive | None = 10.0
-    """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
+    """Number of newer items after which the weight of an item in the history is halved; None: equal weights. Changes
+    results."""
 
     memory_bytes: MemoryBytes = DEFAULT_BYTES
-    """Most memory of the weights: 4 bytes a pair of items in the exact form, 24 bytes a neighbour while the sparse
-    form is fitted, 8 afterwards. Changes results where `form` is `auto`."""
+    """Most bytes of the weights: 4 for each pair of items in the exact form; 24 for each neighbour of each item during
+    the fit of the sparse form, and 8 afterwards. Changes results if `form` is `auto`."""
 
     threads: Count = 1
-    """Threads of the sparse form's fit; the exact form uses those of the linear algebra library. Speed only."""
+    """Threads of the fit of the sparse form; the exact form uses those of the linear algebra library. Changes speed
+    only."""
 
 
 class EASE(NeighbourRetriever):
-    """Scores an item by a linear function of the history, whose weights reconstruct every item from the others.
+    """Scores an item by a linear function of the history. Its weights predict each item from the other items.
 
     With `X` the users × items matrix of largest event weights and the penalty `λ` (Steck, WWW 2019,
     "Embarrassingly Shallow Autoencoders for Sparse Data", equation 8):
 
         B = argmin ‖X - X B‖² + λ ‖B‖²  with  diag(B) = 0;    P = (XᵀX + λI)⁻¹,  B_st = -P_st / P_tt
 
-    The sparse form solves the same regression for each target on its `neighbours` items of largest cosine alone, as
-    `item_cf` counts it; with all items as neighbours it is the exact one. A half-life weighs the history's row, so that
-    newer items say more.
+    The sparse form solves the same regression for each target on only the `neighbours` items of largest cosine. With
+    all items as neighbours it equals the exact form. The half-life gives newer items of the history more weight.
 
-    Live: histories; weights, and the items that have any, stay as fitted.
+    Live: histories. The weights, and the set of items, stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = EASEConfig
@@ -71,7 +73,7 @@ class EASE(NeighbourRetriever):
         """Solve for the weights: `n_items³` operations in the exact form, `n_items · neighbours³` in the sparse one.
 
         Raises:
-            CannotFit: the weights need more than `memory_bytes`, or no interaction weighs more than 0.
+            CannotFit: the weights need more than `memory_bytes`, or no interaction has a weight above 0.
         """
         require_weight(data, "ease")
         config, n_items = self.config, data.n_items

@@ -1,4 +1,4 @@
-"""Graph filter: the history smoothed by the leading spectrum of the item graph."""
+"""Graph filter: a low-pass filter of the history on the item graph."""
 
 from __future__ import annotations
 
@@ -22,63 +22,66 @@ from ._sparse.rows import SparseRows
 from ._weights import weight_matrix
 
 OVERSAMPLING = 16
-"""Vectors beyond those asked for that the iteration carries, so that the last ones converge too."""
+"""Surplus vectors in the subspace iteration, so that the last of the `dim` vectors converge too."""
 
 NEIGHBOUR_BYTES = 16
-"""Of each neighbour of each item, while the lists of all blocks are joined."""
+"""Peak bytes for each neighbour of each item, while the lists of all blocks are concatenated."""
 
 
 class GraphFilterConfig(PluginConfig):
     """Settings of `graph_filter`."""
 
     dim: Annotated[Count, Field(le=4_096)] = 512
-    """Singular vectors that pass; the time of the fit grows with it. Changes results."""
+    """Singular vectors that pass the filter; the time of the fit grows with it. Changes results."""
 
     user_exponent: Exponent = 0.3
-    """How much an active user's row of the matrix is divided by the number of its items. Changes results."""
+    """Exponent of the sum of a user's row of the matrix, by which the row is divided. Changes results."""
 
     item_exponent: Exponent = 0.5
-    """How much an item's column, and the item in the history, is divided by its popularity. Changes results."""
+    """Exponent of an item's popularity, by which its column and its signal in the history are divided. Changes
+    results."""
 
     target_exponent: Exponent = 0.5
-    """How much the popularity of the proposed item multiplies; less gives rarer items. Changes results."""
+    """Exponent of the popularity of the proposed item, by which its score is multiplied; a smaller one gives rarer
+    items. Changes results."""
 
     first_order: Annotated[NonNegative, Field(le=1e6)] = 0.0
-    """Weight of the graph's direct neighbours beside the low pass; 0 leaves them out. Changes results."""
+    """Weight of the direct neighbours in the item graph, added to the low-pass filter; 0: none. Changes results."""
 
     iterations: Count = 3
-    """Passes that make the singular vectors exact. Changes results a little."""
+    """Power iterations, which make the singular vectors more exact. Changes results a little."""
 
     neighbours: Count = 500
-    """Most items kept that an item smooths into; memory is 8 bytes for each. Changes results."""
+    """Most neighbours of each item in the filter; memory is 8 bytes for each. Changes results."""
 
     half_life: Positive | None = 10.0
-    """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
+    """Number of newer items after which the weight of an item in the history is halved; None: equal weights. Changes
+    results."""
 
     memory_bytes: MemoryBytes = DEFAULT_BYTES
-    """Most memory of the fit beside the log: `4 · (dim + 16) · (n_users + 3 · n_items)` bytes for the spectrum, then
-    16 for each neighbour, 4 for each number of a vector, and two blocks of scores. A log that needs more is refused."""
+    """Most bytes of the fit beside the log: `4 · (dim + 16) · (n_users + 3 · n_items)` for the spectrum; then 16 for
+    each neighbour, 4 for each entry of a vector, and two blocks of scores. A log that needs more is refused."""
 
 
 class GraphFilter(NeighbourRetriever):
-    """Scores an item by the history's signal after an ideal low-pass filter on the normalised item graph.
+    """Scores an item by the history after an ideal low-pass filter on the normalised item graph.
 
-    GF-CF (Shen et al., CIKM 2021, "How Powerful is Graph Convolution for Recommendation?", equation 9) with free degree
-    exponents: with `X` the matrix of largest event weights, `D_U` and `D_I` its row and column sums, `R = D_U^-g X
-    D_I^-a`, and `V` the leading right singular vectors of `R`:
+    GF-CF (Shen et al., CIKM 2021, "How Powerful is Graph Convolution for Recommendation?", equation 9), with degree
+    exponents as settings. With `X` the matrix of largest event weights, `D_U` and `D_I` its row and column sums,
+    `R = D_U^-g X D_I^-a`, and `V` the leading right singular vectors of `R`:
 
         S[s → t] = n_s^-a · (V Vᵀ + φ RᵀR)_st · n_t^b
 
-    summed over the history. Each item keeps its largest entries, so that a request costs what neighbour lists cost.
+    summed over the history. Each item keeps only its largest entries, so that a request reads short neighbour lists.
 
-    Live: histories; the graph and its items stay as fitted.
+    Live: histories. The graph and its items stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = GraphFilterConfig
     config: GraphFilterConfig
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
-        """Find the spectrum, then each item's largest entries: `n_items² · dim` multiplications.
+        """Compute the spectrum, then each item's largest entries: `n_items² · dim` multiplications.
 
         Raises:
             CannotFit: no interaction has a weight above 0, or the fit needs more than `memory_bytes`.
@@ -110,7 +113,7 @@ class GraphFilter(NeighbourRetriever):
 
     def _check_memory(self, n_users: int, n_items: int) -> None:
         config = self.config
-        n_vectors = carried(config.dim, n_users, n_items)
+        n_vectors = n_iterated(config.dim, n_users, n_items)
         spectrum = 4 * n_vectors * (n_users + 3 * n_items)
         lists = n_items * (4 * n_vectors + NEIGHBOUR_BYTES * min(config.neighbours, n_items))
         require_memory(
@@ -121,8 +124,8 @@ class GraphFilter(NeighbourRetriever):
         )
 
 
-def carried(dim: int, n_rows: int, n_columns: int) -> int:
-    """How many vectors the iteration carries."""
+def n_iterated(dim: int, n_rows: int, n_columns: int) -> int:
+    """The number of vectors in the subspace iteration."""
     return min(dim + OVERSAMPLING, n_rows, n_columns)
 
 
@@ -132,9 +135,9 @@ def right_singular_vectors(
     """The first `dim` right singular vectors of `matrix` (m, n), float32 (n, at most dim), largest value first.
 
     Randomised subspace iteration (Halko, Martinsson & Tropp, SIAM Review 2011, algorithm 4.4) on `AᵀA`, so that only
-    vectors of length `n` are made orthogonal. Memory: the matrix twice more, and 4 (m + 3 n) (dim + 16) bytes.
+    vectors of length `n` are orthogonalised. Memory: two copies of the matrix, and 4 (m + 3 n) (dim + 16) bytes.
     """
-    size = carried(dim, *matrix.shape)
+    size = n_iterated(dim, *matrix.shape)
     basis = rng.standard_normal((matrix.shape[1], size), np.float32)
     transposed = matrix.T.tocsr()
     with progress.task(task, iterations + 1) as advance:

@@ -1,4 +1,4 @@
-"""Item2Vec: items that stand in like contexts of histories are neighbours."""
+"""Item2Vec: items that occur in similar contexts of histories are neighbours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
 from multirecall.validation import Count, NonNegative, Positive
 
-from ._graph.skipgram import SkipGramConfig, trained
+from ._graph.skipgram import SkipGramConfig, train_skipgram
 from ._neighbours.vector_retriever import VectorNeighbourRetriever
 
 SECONDS_PER_HOUR = 3_600
@@ -23,45 +23,47 @@ class Item2VecConfig(SkipGramConfig):
     """Settings of `item2vec`."""
 
     window: Count = 20
-    """Most positions between a centre and its context; each centre draws its own, 1 … window. Changes results."""
+    """Largest distance, in positions, between a centre and its context; each centre draws its own from 1 … window.
+    Changes results."""
 
     subsample: NonNegative = 1e-4
-    """Frequency above which occurrences are dropped at random; 0: none are. Changes results."""
+    """Frequency above which occurrences of an item are dropped at random; 0: none are dropped. Changes results."""
 
     epochs: Count = 20
     """Passes over the histories. Changes results."""
 
     session_gap_hours: Positive | None = None
-    """A pause longer than this begins a new sequence; None: a history is one sequence. Changes results."""
+    """Hours without an event after which a new sequence begins; None: a history is one sequence. Changes results."""
 
     neighbours: Count = 200
-    """Most neighbours kept of each item; memory is 8 bytes for each. Changes results."""
+    """Most neighbours of each item; memory is 8 bytes for each. Changes results."""
 
     half_life: Positive | None = 10.0
-    """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
+    """Number of newer items after which the weight of an item in the history is halved; None: equal weights. Changes
+    results."""
 
     similar: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 10
-    """Items of like features whose mean vector an item without interactions gets; 0: it gets none.
+    """Number of items with similar features whose mean vector an item without interactions gets; 0: it gets no vector.
     Changes results."""
 
 
 class Item2Vec(VectorNeighbourRetriever):
     """Scores an item by its cosine to the items of the history, summed with recency weights.
 
-    The vectors are those of skip-gram with negative sampling on the users' histories as sentences (Barkan &
-    Koenigstein, MLSP 2016, "Item2Vec", equation 4). An item without interactions takes the mean vector of the
-    items whose features are most like its own, so that it can be proposed at once.
+    Skip-gram with negative sampling learns the vectors, with the users' histories as sentences (Barkan & Koenigstein,
+    MLSP 2016, "Item2Vec", equation 4). An item without interactions gets the mean vector of the items with the most
+    similar features, so that it can be proposed at once.
 
-    Live: new items, and new features of items without interactions, count at once; vectors stay as fitted.
+    Live: new items, and new features of items without interactions, count at once. Learnt vectors stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = Item2VecConfig
     config: Item2VecConfig
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
-        """Train the vectors and keep each item's nearest neighbours. Memory: vectors twice, and the neighbours."""
+        """Train the vectors and find each item's nearest neighbours. Memory: the vectors twice, and the neighbours."""
         tokens, offsets = sequences(data.interactions, self.config.session_gap_hours, rng)
-        vectors = trained(
+        vectors = train_skipgram(
             tokens,
             offsets,
             data.n_items,
@@ -77,10 +79,10 @@ class Item2Vec(VectorNeighbourRetriever):
 def sequences(
     log: Interactions, session_gap_hours: float | None, rng: np.random.Generator
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The items of all users in order, and the int64 offsets of the sequences in them.
+    """The items of all users, int32 (n_events,), and the CSR offsets of the sequences in them, int64.
 
-    A pause longer than `session_gap_hours` begins a new sequence; None, or a log without timestamps: one sequence
-    for each user. Where the order of a history means nothing it is shuffled, so that windows take a random sample.
+    A new sequence begins after more than `session_gap_hours` without an event. With None, or without timestamps, each
+    user has one sequence. Histories of a log without an order are shuffled, so that a window is a random sample.
     """
     if not log.ordered:
         order = np.lexsort((rng.random(len(log)), log.users))

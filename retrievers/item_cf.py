@@ -20,23 +20,26 @@ class ItemCFConfig(ThreadedConfig):
     """Settings of `item_cf`."""
 
     neighbours: Count = 200
-    """Most neighbours kept of each item; memory is 8 bytes for each. Changes results."""
+    """Most neighbours of each item; memory is 8 bytes for each. Changes results."""
 
     user_exponent: Exponent = 0.5
-    """How much an active user's pairs count less: 0 not at all, 1 as one vote in all. Changes results."""
+    """Discount of the pairs of active users: 0 is none; at 1, the pairs of a user together count as one vote. Changes
+    results."""
 
     source_exponent: Exponent = 0.7
-    """How much the popularity of the history's item divides. Changes results."""
+    """Exponent of the popularity of the item in the history, by which a similarity is divided. Changes results."""
 
     target_exponent: Exponent = 0.7
-    """How much the popularity of the proposed item divides; more gives rarer items. Changes results."""
+    """Exponent of the popularity of the proposed item, by which a similarity is divided; a larger one gives rarer
+    items. Changes results."""
 
     shrinkage: Annotated[NonNegative, Field(le=1e9)] = 25.0
-    """Pairs of items with fewer interactions than about this count less. Changes results."""
+    """Shrinkage, in interactions: similarities of items with fewer interactions than about this are discounted. Changes
+    results."""
 
     half_life: Positive | None = 10.0
-    """Items after which an item of the history weighs half; None: all weigh alike. 2 to 5 suit the next item,
-    20 and more a long horizon. Changes results."""
+    """Number of newer items after which the weight of an item in the history is halved; None: equal weights. 2 to 5
+    suit the next item, 20 and more a long horizon. Changes results."""
 
 
 class ItemCF(NeighbourRetriever):
@@ -46,18 +49,18 @@ class ItemCF(NeighbourRetriever):
 
         S[s → t] = C_st / (n_s^a · n_t^b + shrinkage^(a + b)),    C_st = Σ_u x_us · x_ut / n_u^g
 
-    with the exponents g of the user, a of the source and b of the target. An item that the history repeats
-    counts once; of a user with more than 10,000 items, as many make pairs, spread evenly over their rows. Without
-    shrinkage, g/a/b of 0/.5/.5 give cosine (Sarwar et al., WWW 2001), other a and b that add up to 1 the asymmetric
-    cosine (Aiolli, RecSys 2013), 1/1/β is RP3β (Paudel et al., TiiS 2017), and a g above 0 damps active users as
-    TF-IDF and BM25 weighting do.
+    with the exponents g of the user, a of the source and b of the target. A repeated item of the history counts once.
+    A user with more than 10,000 items forms pairs of that many of them, spread evenly over their rows. Without
+    shrinkage, g/a/b = 0/.5/.5 is the cosine (Sarwar et al., WWW 2001), other a + b = 1 the asymmetric cosine (Aiolli,
+    RecSys 2013), and 1/1/β is RP3β (Paudel et al., TiiS 2017). A g above 0 discounts active users, as TF-IDF and BM25
+    weighting do.
     """
 
     Config: ClassVar[type[PluginConfig]] = ItemCFConfig
     config: ItemCFConfig
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
-        """Count co-occurrences, keep each item's best neighbours. Memory: those, and O(n_items) a thread."""
+        """Count co-occurrences, keep each item's best neighbours. Memory: the neighbours, and O(n_items) a thread."""
         config = self.config
         self._neighbours = cooccurrence_neighbours(
             data.interactions.matrix,

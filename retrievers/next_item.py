@@ -1,4 +1,4 @@
-"""The next item as a linear function of the history at several speeds of forgetting, in closed form."""
+"""A linear model of the next item by the history, decayed with several half-lives, in closed form."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ._sparse.dense import DenseRows
 from ._weights import require_weight
 
 REACH = 10
-"""Half-lives after which an event no longer counts; it would weigh less than 0.1 %."""
+"""Half-lives after which an event no longer counts: its weight would be below 0.1 %."""
 
 
 class NextItemConfig(PluginConfig):
@@ -38,20 +38,21 @@ class NextItemConfig(PluginConfig):
         1.5,
         15.0,
     )
-    """For each speed the events after which an event weighs half. Each has weights of its own, so a short one
-    beside a long one learns what follows at once and what follows in the long run. Changes results, and memory."""
+    """Numbers of newer events after which the weight of an event is halved. Each half-life has weights of its own: a
+    short one learns what follows at once, a long one what follows in the long run. Changes results and memory."""
 
     regularisation: Annotated[Positive, Field(le=1e12)] = 500.0
-    """Ridge penalty, in events: more for few or noisy ones. Changes results."""
+    """Ridge penalty, in units of events; few or noisy events need a larger one. Changes results."""
 
     memory_bytes: MemoryBytes = DEFAULT_BYTES
-    """Most memory of the fit: 4 bytes for each pair of inputs, and of an input and an item, where every item is an
-    input at every speed. A log that needs more is refused. It bounds the time as well: the default lets 9,459 items
-    in at two speeds, which take 4.5 · 10¹² multiplications, a minute or two of a core."""
+    """Most bytes of the fit: 4 for each pair of inputs, and for each pair of an input and an item, where each item is
+    one input for each half-life. A log that needs more is refused. The limit also bounds the time of the fit: the
+    default allows 9,459 items with two half-lives, which take 4.5 · 10¹² multiplications, a minute or two of a
+    core."""
 
 
 class NextItem(Retriever):
-    """Scores an item by a linear function that was fitted to tell the next event from those before it.
+    """Scores an item by a linear function of the history, which is fitted to predict each event from those before it.
 
     Before event `t` of a user, input `(k, s)` is `z_t[k, s] = Σ_{p < t, x_p = s} w_p · 2^(-(t - 1 - p) / h_k)` with the
     items `x_p`, the event weights `w_p` and the half-lives `h_k`. The weights are those of the ridge regression
@@ -62,7 +63,7 @@ class NextItem(Retriever):
     et al., WWW 2021, "Session-aware Linear Item-Item Models") with a future of one event.
     Needs the order of events.
 
-    Live: histories; weights, and the items that have any, stay as fitted.
+    Live: histories. The weights, and the set of items, stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = NextItemConfig
@@ -72,7 +73,7 @@ class NextItem(Retriever):
     _weights: DenseRows
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
-        """Solve for the weights: `(n_speeds / 6 + 1) · n_speeds² · n_items³` multiplications, whatever the histories.
+        """Solve for the weights: `(n_speeds / 6 + 1) · n_speeds² · n_items³` multiplications for any log.
 
         Raises:
             CannotFit: the log has no order or no weight above 0, or the fit needs more than `memory_bytes`.
@@ -121,11 +122,11 @@ class NextItem(Retriever):
         return path
 
     def _rates(self) -> NDArray[np.float64]:
-        """The factor of each speed for one event's age."""
+        """The factor by which each half-life decays a weight from one event to the next."""
         return np.exp2(-1.0 / np.array(self.config.half_lives))
 
     def _reaches(self) -> NDArray[np.int64]:
-        """Events that each speed looks back."""
+        """The number of events that count for each half-life."""
         return np.array([math.ceil(REACH * half_life) for half_life in self.config.half_lives])
 
     def _check_memory(self, n_items: int, n_inputs: int) -> None:

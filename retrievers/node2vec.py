@@ -1,4 +1,4 @@
-"""Node2Vec: biased random walks on the graph of users and items, or on a graph of items that the user gives."""
+"""Node2Vec: biased random walks on the graph of users and items, or on a graph of items from a file."""
 
 from __future__ import annotations
 
@@ -28,65 +28,68 @@ from ._recency import recent_items
 from ._weights import weight_matrix
 
 CHUNK = 4096
-"""Walks that are in memory at a time while the vectors are trained."""
+"""Walks in memory at a time during training: bounds the memory."""
 
 N_SIMILAR = 10
-"""Items of like features whose mean vector an item without interactions gets."""
+"""Items with similar features whose mean vector an item without interactions gets."""
 
 
 class Node2VecConfig(SkipGramConfig):
     """Settings of `node2vec`."""
 
     serve: Literal["neighbours", "walks"] = "neighbours"
-    """`neighbours`: the items nearest to those of the history, by vectors trained on walks. `walks`: items that walks
-    from the history visit most; nothing is trained, and a `p` below 1 suits logs with repeats. Changes results."""
+    """`neighbours`: propose the items nearest to the history, by vectors trained on walks. `walks`: propose the items
+    that walks from the history visit most; nothing is trained, and a `p` below 1 suits logs with repeats. Changes
+    results."""
 
     window: Count = 10
-    """Most positions between a centre and its context; each centre draws its own, 1 … window. Changes results."""
-
-    subsample: NonNegative = 0.0
-    """Frequency above which occurrences are dropped at random; 0: none are. Changes results."""
-
-    p: Positive = 1.0
-    """Return parameter: above 1, a walk seldom goes back where it came from. Changes results."""
-
-    q: Positive = 1.0
-    """In-out parameter: above 1, a walk stays near where it came from. Changes results."""
-
-    weighted: bool = True
-    """Whether a step follows the weights of the log, or of `graph`. Changes results where they differ."""
-
-    graph: str | None = None
-    """A file with a graph of items to walk on, in place of users and items of the log: a parquet, CSV or TSV file with
-    columns `source, target, weight`, or GraphML (`.graphml`); None: none. Read by every fit and refit, from the
-    working directory on where the path is relative, and not needed to serve. Changes results."""
-
-    directed: bool = False
-    """Whether an edge of a table `graph` leads from `source` to `target` alone; GraphML says so itself.
+    """Largest distance, in positions, between a centre and its context; each centre draws its own from 1 … window.
     Changes results."""
 
+    subsample: NonNegative = 0.0
+    """Frequency above which occurrences of a node are dropped at random; 0: none are dropped. Changes results."""
+
+    p: Positive = 1.0
+    """Return parameter: above 1, a walk seldom returns to the node that it came from. Changes results."""
+
+    q: Positive = 1.0
+    """In-out parameter: above 1, a walk stays near the node that it came from. Changes results."""
+
+    weighted: bool = True
+    """Whether the probability of a step follows the weights of the log or `graph`. Changes results if they differ."""
+
+    graph: str | None = None
+    """File with a graph of items to walk on: parquet, CSV or TSV with columns `source, target, weight`, or GraphML
+    (`.graphml`). None: walk on the users and items of the log. A relative path starts at the working directory. Every
+    fit and refit reads the file; serving does not need it. Changes results."""
+
+    directed: bool = False
+    """Whether edges in a table `graph` lead from `source` to `target` only; a GraphML file says so itself. Changes
+    results."""
+
     walks_per_node: Count = 20
-    """Walks from each node that the vectors are trained on. Changes results."""
+    """Training walks from each node. Changes results."""
 
     walk_length: Count = 40
-    """Nodes of such a walk. Changes results."""
+    """Nodes of a training walk. Changes results."""
 
     walk_nodes: Count = 100_000_000
-    """Nodes of all these walks together, so that a large graph takes fewer walks from each node, but one at least.
-    Changes results, at the defaults those of more than 125,000 users and items; and speed: a core trains on some
-    400,000 a second."""
+    """Most nodes of all training walks together, so that a large graph takes fewer walks from each node, but at least
+    one. At the defaults this changes results beyond 125,000 users and items. Changes speed: a core trains on some
+    400,000 nodes a second."""
 
     neighbours: Count = 100
-    """Most neighbours kept of each item; memory is 8 bytes for each. Changes results."""
+    """Most neighbours of each item; memory is 8 bytes for each. Changes results."""
 
     half_life: Positive | None = 10.0
-    """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
+    """Number of newer items after which the weight of an item in the history is halved; None: equal weights. Changes
+    results."""
 
     request_walks: Count = 4_000
-    """Walks of a request, with `serve = "walks"`. Changes results and speed."""
+    """Walks of a request, if `serve = "walks"`. Changes results and speed."""
 
     request_length: Count = 9
-    """Nodes of such a walk, the history's item included. Changes results and speed."""
+    """Nodes of a walk of a request, the first item included. Changes results and speed."""
 
     @model_validator(mode="after")
     def _only_a_graph_is_directed(self) -> Self:
@@ -96,16 +99,16 @@ class Node2VecConfig(SkipGramConfig):
 
 
 class Node2Vec(VectorNeighbourRetriever):
-    """Proposes what second-order random walks from the history reach (Grover & Leskovec, KDD 2016).
+    """Proposes items that second-order random walks from the history reach (Grover & Leskovec, KDD 2016).
 
-    Walks step as in section 3.2 of the paper, on the bipartite graph of users and items or, where the config names a
-    `graph`, on that graph of items alone. Served by neighbours, they are the sentences of skip-gram, and an item scores
-    its cosine to the items of the history, summed with recency weights; an item that no walk can reach has the mean
-    vector of those of like features. Served by walks, an item scores the share of the visited item nodes that it makes
-    up; a request draws the same walks whenever its history is the same.
+    Walks follow section 3.2 of the paper, on the bipartite graph of users and items or, if the config names a `graph`,
+    on that graph of items. With `serve = "neighbours"`, skip-gram learns vectors from the walks as sentences. The
+    score of an item is its cosine to the items of the history, summed with recency weights. An item that no walk can
+    reach gets the mean vector of items with similar features. With `serve = "walks"`, the score is the item's share of
+    the visited item nodes. Equal histories draw equal walks.
 
-    Live: new items, and new features of items that no walk can reach, count at once where neighbours are served;
-    vectors and graph stay as fitted, and walks pass over items that these do not have.
+    Live: with `serve = "neighbours"`, new items, and new features of items that no walk can reach, count at once.
+    Learnt vectors and the graph stay as fitted, and walks ignore items that the graph lacks.
     """
 
     Config: ClassVar[type[PluginConfig]] = Node2VecConfig
@@ -113,14 +116,14 @@ class Node2Vec(VectorNeighbourRetriever):
     _seed: int
     _graph: Graph
     _first_item: int
-    """The node of the item of row 0; those of users stand before it."""
+    """The node of item row 0; the nodes before it are users."""
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
-        """Train on walks, which stream into the training. Memory: the graph, and the vectors of all nodes twice.
+        """Train on walks, which are drawn as the training goes on. Memory: the graph, and two vectors for each node.
 
         Raises:
-            CannotFit: no interaction has weight or, with `graph`, no edge joins two items.
-            DataError: `graph` is missing or breaks a rule of its format; see `item_graph`.
+            CannotFit: no interaction has a weight above 0 or, with `graph`, no edge connects two items.
+            DataError: the file `graph` is missing or breaks a rule of its format; see `item_graph`.
         """
         config = self.config
         self._seed = int(rng.integers(2**63))
@@ -143,10 +146,10 @@ class Node2Vec(VectorNeighbourRetriever):
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
-        return self._visited(query, quota) if self.config.serve == "walks" else super().retrieve(query, quota)
+        return self._retrieve_by_walks(query, quota) if self.config.serve == "walks" else super().retrieve(query, quota)
 
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
-        """See `Retriever.item_vectors`; None where walks are served."""
+        """See `Retriever.item_vectors`; None if `serve = "walks"`."""
         return None if self.config.serve == "walks" else super().item_vectors()
 
     def save(self, folder: Path) -> None:
@@ -165,7 +168,7 @@ class Node2Vec(VectorNeighbourRetriever):
 
     @classmethod
     def load(cls, config: Node2VecConfig, folder: Path, data: Dataset) -> Self:
-        """See `Retriever.load`; the file that `graph` names is not needed."""
+        """See `Retriever.load`; the file `graph` is not needed."""
         if config.serve == "neighbours":
             return super().load(config, folder, data)
         path = cls(config)
@@ -182,7 +185,7 @@ class Node2Vec(VectorNeighbourRetriever):
     def _train(
         self, graph: Graph, starts: NDArray[np.int32], rng: np.random.Generator, progress: Progress
     ) -> NDArray[np.float32]:
-        """Vectors of the nodes, float32 (n_nodes, dim), from walks that begin at `starts`."""
+        """Train the vectors of all nodes, float32 (n_nodes, dim), on walks that begin at `starts`."""
         config = self.config
         most = config.walk_nodes // (starts.size * config.walk_length)
         per_node = max(1, min(config.walks_per_node, most))
@@ -197,7 +200,7 @@ class Node2Vec(VectorNeighbourRetriever):
                 advance(len(chunk))
         return model.vectors
 
-    def _visited(self, query: Query, quota: int) -> RankedList:
+    def _retrieve_by_walks(self, query: Query, quota: int) -> RankedList:
         items, weights = recent_items(query, None, self.config.half_life)
         fitted = items < self._graph.n_nodes - self._first_item
         items, weights = items[fitted], weights[fitted]

@@ -24,35 +24,36 @@ from multirecall.vocabulary import Vocabulary
 from ._fading_counts import FadingCounts, scores_of, total
 
 ALL_BITS = 2**31 - 1
+"""Mask of the low 31 bits of a key."""
 
 LEAST = -1000.0
-"""Binary logarithm that the sum of all counts is taken for where they weigh nothing."""
+"""Lower bound of the base-2 logarithm of the sum of all counts, which is -inf if all weights are 0."""
 
 
 class PopularityConfig(PluginConfig):
     """Settings of `popularity`."""
 
     half_life_days: Positive | None = 180.0
-    """Days after which an event counts half, back from the newest event that is not far beyond the rest; None: all
-    count alike, as they do in a log without timestamps. Changes results."""
+    """Days after which the weight of an event is halved. Ages are counted back from the newest event of the log, except
+    events far later than all others. None, or no timestamps: equal weights. Changes results."""
 
     segment: str | None = None
-    """A categorical user feature whose values have popularities of their own; None: one for all.
+    """Categorical user feature; users of each value get a popularity of their own. None: one popularity for all.
     Changes results."""
 
     smoothing: Positive = 1000.0
-    """How many events of the whole population are mixed into each segment's count. Changes results."""
+    """Weight, in events, of the popularity over all users in the count of each segment. Changes results."""
 
 
 class Popularity(Retriever):
-    """Ranks every item by its (decayed) event weights; items without interactions come last, by row.
+    """Ranks items by the sum of their event weights, with decay; items without interactions come last, by row.
 
-    With a segment, the score is the Dirichlet-smoothed count `c_segment(i) + smoothing · c(i) / Σ c`; users of
-    an unknown segment get the overall counts `c`. Counts are compared by their logarithms, so that what has faded
-    beyond all measure still stands in its order; below 2^-100 a score tells nothing else.
+    With a segment, the score is the Dirichlet-smoothed count `c_segment(i) + smoothing · c(i) / Σ c`; users of an
+    unknown segment get the counts `c` over all users. Counts are compared by their logarithms, so that they keep their
+    order however far they have decayed; a score below 2^-100 tells the order only.
 
-    Live: new events, users and items count at once as in a refit, and so does what is taken back, which costs as much
-    as a fit. So does an event while one far beyond the rest is in the log.
+    Live: new events, users and items, and removed events, count at once as in a refit. A removal costs as much as a
+    fit, and so does an event while the log has one far later than all others.
     """
 
     Config: ClassVar[type[PluginConfig]] = PopularityConfig
@@ -69,20 +70,20 @@ class Popularity(Retriever):
     _own_rows: NDArray[np.int32]
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
-        """Count, and rank all items once."""
+        """Count the events, and rank all items once."""
         log = data.undecayed
         self._segments, codes = _segments(data, self.config.segment)
-        self._counts, self._own_counts = self._counted(data, codes[log.users], log.items, log.weights, log.times)
+        self._counts, self._own_counts = self._count(data, codes[log.users], log.items, log.weights, log.times)
         self._rank(data)
 
     def with_changes(self, changes: Changes) -> Self:
-        """See `Retriever.with_changes`; O(items), and with segments O(their counts), for the ranking."""
+        """See `Retriever.with_changes`; O(items), and with segments O(counts of all segments), for the ranking."""
         data, path = changes.data, type(self)(self.config)
         path._segments, codes = _segments(data, self.config.segment)
         if changes.takes_back or (changes.shifted and self._counts.rate > 0):
             path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
             return path
-        new = path._counted(data, codes[changes.users], changes.items, changes.undecayed, changes.times)
+        new = path._count(data, codes[changes.users], changes.items, changes.undecayed, changes.times)
         path._counts, path._own_counts = self._counts.merge(new[0]), self._own_counts.merge(new[1])
         path._rank(data)
         return path
@@ -114,7 +115,7 @@ class Popularity(Retriever):
         path._rank(data)
         return path
 
-    def _counted(
+    def _count(
         self,
         data: Dataset,
         segments: NDArray[np.int32],
@@ -122,7 +123,7 @@ class Popularity(Retriever):
         weights: NDArray[np.float32],
         times: NDArray[np.int64] | None,
     ) -> tuple[FadingCounts, FadingCounts]:
-        """The counts of events by item, and by segment (-1: none) and item; events beyond `now` count as of now."""
+        """The counts of events by item, and by segment (-1: none) and item; an event later than `now` counts as now."""
         if times is None or data.now is None:
             times, rate = np.zeros(items.size, np.int64), 0.0
         else:
@@ -133,11 +134,11 @@ class Popularity(Retriever):
         return FadingCounts.of(items, weights, times, rate), FadingCounts.of(keys, weights[known], times[known], rate)
 
     def _rank(self, data: Dataset) -> None:
-        """Rank all items, and for each segment those that it has events on."""
+        """Rank all items, and for each segment the items that it has events on, in place."""
         now, counts, own = data.now or 0, self._counts, self._own_counts
         rows = np.arange(data.n_items, dtype=np.int32)
         exponents = counts.exponents(now)
-        self._overall = _ranked(rows, _spread(rows, counts.keys, scores_of(exponents)))
+        self._overall = _rank_items(rows, _scatter(rows, counts.keys, scores_of(exponents)))
         if not len(self._segments):
             self._prior, self._own, self._own_rows = self._overall, RankedBatch.empty(0), NO_ROWS
             return
@@ -145,12 +146,12 @@ class Popularity(Retriever):
         self._own_rows = (own.keys & ALL_BITS).astype(np.int32)
         mixed = np.logaddexp2(own.exponents(now), priors[counts.keys.searchsorted(self._own_rows)])
         scores = scores_of(np.concatenate([priors, mixed]))
-        prior = _spread(rows, counts.keys, scores[: priors.size])
-        self._prior = _ranked(rows, prior)
+        prior = _scatter(rows, counts.keys, scores[: priors.size])
+        self._prior = _rank_items(rows, prior)
         offsets = (own.keys >> 32).searchsorted(np.arange(len(self._segments) + 1))
         lists = np.split(np.arange(own.keys.size), offsets[1:-1])
         scores = scores[priors.size :]
-        self._own = RankedBatch.from_lists([_ranked(self._own_rows[run], scores[run]) for run in lists])
+        self._own = RankedBatch.from_lists([_rank_items(self._own_rows[run], scores[run]) for run in lists])
 
     def _segment_of(self, query: Query) -> int:
         value = query.features.get(self.config.segment) if self.config.segment else None
@@ -163,25 +164,25 @@ class Popularity(Retriever):
 
 
 def _rate(half_life_days: float | None) -> float:
-    """Halvings a second."""
+    """Halvings per second."""
     return 0.0 if half_life_days is None else 1 / (half_life_days * SECONDS_PER_DAY)
 
 
-def _spread(rows: NDArray[np.int32], chosen: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The scores of `chosen` rows among all; 0 of the others."""
-    spread = np.zeros(rows.size, np.float32)
-    spread[chosen] = scores
-    return spread
+def _scatter(rows: NDArray[np.int32], chosen: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scores of all rows, float32 (n_rows,): those given for `chosen` rows, and 0 for the others."""
+    scattered = np.zeros(rows.size, np.float32)
+    scattered[chosen] = scores
+    return scattered
 
 
-def _ranked(items: NDArray[np.int32], scores: NDArray[np.float32]) -> RankedList:
-    """All `items` under the ordering rule; scores ≥ 0, whose bits order them as integers, so that one sort does."""
+def _rank_items(items: NDArray[np.int32], scores: NDArray[np.float32]) -> RankedList:
+    """All `items` under the ordering rule. The bits of scores ≥ 0 order as integers, so that one sort is enough."""
     keys = np.sort((ALL_BITS - scores.view(np.int32).astype(np.int64)) << 32 | items)
     return RankedList((keys & ALL_BITS).astype(np.int32), (ALL_BITS - (keys >> 32)).astype(np.int32).view(np.float32))
 
 
 def _segments(data: Dataset, field: str | None) -> tuple[Vocabulary, NDArray[np.int32]]:
-    """The segments, and the segment of each user row (-1: none)."""
+    """The segments, and the segment of each user row, int32 (n_users,), -1 for none."""
     if field is None:
         return Vocabulary.of([]), np.full(data.n_users, -1, np.int32)
     feature = data.users.features.get(field)
@@ -206,7 +207,7 @@ def _first(
     exclude: Array,
     allowed: Array,
 ) -> tuple[Array, Array]:
-    """The first `n` eligible entries of two ranked lists merged, without those of `items` in `own_rows`."""
+    """The first `n` eligible entries of two ranked lists, merged; `items` that are in `own_rows` are left out."""
     out_items = np.empty(n, np.int32)
     out_scores = np.empty(n, np.float32)
     everything = np.empty(0, np.bool_)

@@ -1,4 +1,4 @@
-"""Directed transitions: what tends to come soon after the newest items of a history."""
+"""Directed transitions: the items that tend to follow the newest items of a history."""
 
 from __future__ import annotations
 
@@ -23,33 +23,36 @@ class SequenceConfig(ThreadedConfig):
     """Settings of `sequence`."""
 
     window: Annotated[Count, Field(le=1_000)] = 10
-    """Most events from an item to one that is counted as following it. Changes results, and the time of the fit."""
+    """Largest distance, in events, between an item and one that counts as following it. Changes results, and the time
+    of the fit."""
 
     gap_decay: Annotated[Positive, Field(le=1)] = 0.85
-    """Factor on a pair for each event between its two; 1: all pairs of the window count alike. Changes results."""
+    """Factor on a pair for each event between its two events; 1: all pairs of the window count alike. Changes
+    results."""
 
     backward: Annotated[NonNegative, Field(le=1)] = 0.1
-    """How much a pair counts against its direction: 0 not at all, 1 as much as along it. Changes results."""
+    """Weight of a pair in the backward direction: 0 is none, 1 the same as forward. Changes results."""
 
     source_exponent: Exponent = 0.3
-    """How much the popularity of the history's item divides. Changes results."""
+    """Exponent of the popularity of the item in the history, by which a score is divided. Changes results."""
 
     target_exponent: Exponent = 0.3
-    """How much the popularity of the proposed item divides; more gives rarer items. Changes results."""
+    """Exponent of the popularity of the proposed item, by which a score is divided; a larger one gives rarer items.
+    Changes results."""
 
     neighbours: Count = 500
-    """Most items kept that follow an item; memory is 8 bytes for each. Changes results."""
+    """Most followers of each item; memory is 8 bytes for each. Changes results."""
 
     half_life: Positive | None = 2.0
-    """Items after which an item of the history weighs half; None: all weigh alike. 2 suits the next item, more a
-    longer horizon. Changes results."""
+    """Number of newer items after which the weight of an item in the history is halved; None: equal weights. 2 suits
+    the next item, more a longer horizon. Changes results."""
 
 
 class Sequence(NeighbourRetriever):
-    """Scores an item by how often it came soon after the items of the history, summed with recency weights.
+    """Scores an item by how often it followed the items of the history, summed with recency weights.
 
     With `x_p` the item and `w_p` the weight of event `p` of a user, `n_i = Σ_{x_p = i} w_p`, the window `W`, the gap
-    decay `d` and the share `β` that counts backward:
+    decay `d` and the backward weight `β`:
 
         S[s → t] = C_st / (n_s^a · n_t^b),    C_st = F_st + β · F_ts
         F_st = Σ_users Σ_{0 < q - p ≤ W} w_p · w_q · d^(q - p - 1) · [x_p = s, x_q = t]
@@ -57,17 +60,17 @@ class Sequence(NeighbourRetriever):
     A first-order Markov chain (Rendle et al., WWW 2010, equation 4, unfactorised) that also looks past the next
     event, with popularity exponents in place of its normalisation. Needs the order of events.
 
-    Live: histories; transitions, and the items that have any, stay as fitted.
+    Live: histories. The transitions, and the set of items, stay as fitted.
     """
 
     Config: ClassVar[type[PluginConfig]] = SequenceConfig
     config: SequenceConfig
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
-        """Count transitions, keep each item's best. Memory: those, the log twice, and O(n_items) a thread.
+        """Count transitions and keep each item's best. Memory: these, the log twice, and O(n_items) a thread.
 
         Raises:
-            CannotFit: the log has no order, or no interaction weighs more than 0.
+            CannotFit: the log has no order, or no interaction has a weight above 0.
         """
         log = data.interactions
         if not log.ordered:
@@ -113,16 +116,16 @@ def _followers(
     target_factors: Array,
     n_neighbours: int,
 ) -> tuple[Array, Array, Array]:
-    """The best followers of the source items `start … stop - 1`: their counts, items and scores.
+    """The best followers of the source items `start … stop - 1`: the number for each, the items, the scores.
 
     Args:
         start, stop: the source items.
-        items, users, weights: the events, a user's in order.
+        items, users, weights: the events, sorted by user and in order.
         order, offsets: the events of item `i` are `order[offsets[i]:offsets[i + 1]]`.
-        decays: float32 (window,), what a pair counts by its gap, from 1.
-        backward: what a pair counts against its direction.
-        source_factors, target_factors: float32 (n_items,).
-        n_neighbours: most followers kept of an item.
+        decays: float32 (window,), the weight of a pair by its distance, from 1.
+        backward: the weight of a pair in the backward direction.
+        source_factors, target_factors: float32 (n_items,), the factors on a score by its source and target.
+        n_neighbours: the largest number of followers of an item.
     """
     n_items = offsets.size - 1
     sums = np.zeros(n_items, np.float32)

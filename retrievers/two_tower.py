@@ -1,4 +1,4 @@
-"""Two towers: a network over users and one over items, whose vectors meet in an index."""
+"""Two towers: a network for users and one for items, whose vectors are compared by an index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._towers.encoders import UserEncoder
 
 HalfLife = Annotated[Positive, Field(ge=0.01, le=1e6)]
-"""Events after which an event weighs half."""
+"""The number of newer events after which the weight of an event is halved."""
 
 
 class TwoTowerConfig(TowerConfig):
@@ -26,16 +26,17 @@ class TwoTowerConfig(TowerConfig):
     """Widths of the user tower's hidden layers. Changes results."""
 
     half_lives: Annotated[tuple[HalfLife, ...], Field(min_length=1, max_length=8)] = (2.0, 20.0)
-    """The history is pooled once for each, with events weighing half after so many newer ones. Changes results."""
+    """The number of newer events after which the weight of an event is halved. The history is averaged once for each
+    value. Changes results."""
 
 
 class TwoTower(TowerRetriever):
-    """Scores an item by the cosine of its vector to the user's, both from trained networks (Yi et al., RecSys 2019).
+    """Scores an item by the cosine of its vector and the user's, both from trained networks (Yi et al., RecSys 2019).
 
-    The user tower reads the user's features and the newest history, so that visitors and new events count at once;
-    the item tower reads id and features, so that an item without interactions has a vector as well. Both are trained
-    to tell the item that a user chose next from others: with the defaults by softmax over the batch's items and
-    uniformly drawn ones, corrected by the log of how likely each was drawn (see `_towers/losses.py`).
+    The user tower reads the user's features and newest history, so that it serves visitors and new events at once. The
+    item tower reads id and features, so that an item without interactions has a vector too. Both are trained to rank
+    the item that a user chose above other items. By default the loss is a softmax over the items of the batch and
+    uniformly drawn ones, with logQ correction (see `_towers/losses.py`).
     """
 
     Config: ClassVar[type[TwoTowerConfig]] = TwoTowerConfig

@@ -27,37 +27,41 @@ from ._sparse.rows import SparseRows
 from ._weights import weight_matrix
 
 LEAST_FADE = 1e-9
-"""Stored weights are multiplied by what they have faded to before float32 can no longer hold new ones beside them."""
+"""The decay factor below which it is multiplied into the stored weights: new weights are stored divided by it, and
+float32 could not hold both in time."""
 
 
 class UserCFConfig(PluginConfig):
     """Settings of `user_cf`."""
 
     neighbours: Count = 500
-    """Most similar users whose items are counted. Changes results and speed."""
+    """Number of most similar users whose items are counted. Changes results and speed."""
 
     idf_exponent: Exponent = 0.7
-    """How much a shared item counts more when few users have it; 0: all alike. Changes results."""
+    """Exponent of the inverse user frequency of a shared item; 0: all items count alike. Changes results."""
 
     user_exponent: Exponent = 0.4
-    """How much the number of a neighbour's items divides. Changes results."""
+    """Exponent of a neighbour's sum of weights, by which their similarity is divided. Changes results."""
 
     similarity_exponent: Exponent = 1.0
-    """Power of a neighbour's similarity; more trusts the nearest more. Changes results."""
+    """Exponent of a neighbour's similarity; a larger one gives the nearest users more weight. Changes results."""
 
     target_exponent: Exponent = 0.3
-    """How much the popularity of the proposed item divides; more gives rarer items. Changes results."""
+    """Exponent of the popularity of the proposed item, by which its score is divided; a larger one gives rarer items.
+    Changes results."""
 
     entries: Count = 50_000
-    """Most entries of the index that each of a request's two steps reads: the newest items' users, and the nearest
-    users' items; the first is always read. Changes results on dense logs, and bounds the time of a request."""
+    """Most entries of the index that a request reads in each of its two steps: the users of the newest items, and the
+    items of the nearest users. The first list of each step is always read. Changes results on dense logs, and bounds
+    the time of a request."""
 
     half_life: Positive | None = 20.0
-    """Items after which an item of the history weighs half; None: all weigh alike. Changes results."""
+    """Number of newer items after which the weight of an item in the history is halved; None: equal weights. Changes
+    results."""
 
 
 class UserCF(Retriever):
-    """Scores an item by the similarity of the users who have it to the history.
+    """Scores an item by the similarity between the history and the users who have the item.
 
     With `x_vi` the largest weight of user `v` on item `i`, `n_v = Σ_i x_vi`, `n_i = Σ_v x_vi`, the number of users `U`
     and of those who have an item `U_i`, `idf_i = ln(1 + U / U_i)`, the history's recency weights `h_i`, and `N` the
@@ -65,12 +69,12 @@ class UserCF(Retriever):
 
         sim_v = Σ_i h_i · idf_i^a · x_vi / n_v^b,    score_t = Σ_{v ∈ N} sim_v^q · x_vt / n_t^c
 
-    User-based neighbours (Breese, Heckerman & Kadie, UAI 1998, with their inverse user frequency and case
-    amplification, sections 2.3.2 and 2.3.3) on implicit data. They are found at request time in an inverted index
-    from items to users; known users are among their own neighbours.
+    User-based collaborative filtering (Breese, Heckerman & Kadie, UAI 1998, with their inverse user frequency and case
+    amplification, sections 2.3.2 and 2.3.3) on implicit data. A request finds its neighbours in an inverted index from
+    items to users; a known user is among their own neighbours.
 
-    Live: new events, users and items count at once as in a refit, and so does what is taken back, which costs as much
-    as a fit. So does an event while one far beyond the rest is in a log with a half-life.
+    Live: new events, users and items, and removed events, count at once as in a refit. A removal costs as much as a
+    fit, and so does an event while a log with a half-life has one far later than all others.
     """
 
     Config: ClassVar[type[PluginConfig]] = UserCFConfig
@@ -85,12 +89,12 @@ class UserCF(Retriever):
     _activity: NDArray[np.float32]
     _popularity: NDArray[np.float32]
     _fade: float
-    """What a stored weight is multiplied by, since in a log with a half-life all weights shrink as time goes on."""
+    """The decay factor on all stored weights, since in a log with a half-life all weights shrink as time goes on."""
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
-        """Build the index and its transpose. Memory: 16 bytes a pair of user and item.
+        """Build the index and its transpose. Memory: 16 bytes for each pair of user and item.
 
-        Both hold `x` alone, so that an event changes two entries of them; the powers are applied to sums.
+        Both hold only `x`, so that an event changes one entry in each; exponents are applied to sums.
 
         Raises:
             CannotFit: no interaction has a weight above 0.
@@ -103,10 +107,10 @@ class UserCF(Retriever):
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; O(events) and, for the sums, O(users + items)."""
         if changes.takes_back or (changes.shifted and changes.data.log.half_life_days is not None):
-            return self._anew(changes.data)
+            return self._refit(changes.data)
         fade = self._fade * changes.fading
         if fade < LEAST_FADE:
-            return self._faded(fade).with_changes(replace(changes, fading=1.0))
+            return self._with_fade_applied(fade).with_changes(replace(changes, fading=1.0))
         n_users, n_items = changes.data.n_users, changes.data.n_items
         users, items, weights = _pairs(changes, fade)
         before = self._items_of.at(users, items)
@@ -117,10 +121,10 @@ class UserCF(Retriever):
         path._fade = fade
         path._items_of = self._items_of.with_entries(users, items, weights, n_users, n_items)
         path._users_of = self._users_of.with_entries(items, users, weights, n_items, n_users)
-        path._user_sums, path._activity = _added(
+        path._user_sums, path._activity = _add_gains(
             self._user_sums, self._activity, users, gains, n_users, -self.config.user_exponent
         )
-        path._item_sums, path._popularity = _added(
+        path._item_sums, path._popularity = _add_gains(
             self._item_sums, self._popularity, items, gains, n_items, -self.config.target_exponent
         )
         return path
@@ -159,8 +163,8 @@ class UserCF(Retriever):
         path._weigh(sums["users"], sums["items"], meta["fade"])
         return path
 
-    def _anew(self, data: Dataset) -> Self:
-        """The same of all that is in the log."""
+    def _refit(self, data: Dataset) -> Self:
+        """A new retriever, fitted on the whole log of `data`."""
         path = type(self)(self.config)
         path._index(data.interactions.matrix)
         return path
@@ -170,8 +174,8 @@ class UserCF(Retriever):
         self._items_of = PatchedRows.of(SparseRows.of_matrix(matrix))
         self._weigh(self._items_of.sums(), self._users_of.sums(), 1.0)
 
-    def _faded(self, factor: float) -> Self:
-        """The same with every stored weight multiplied, and nothing left to multiply by."""
+    def _with_fade_applied(self, factor: float) -> Self:
+        """A copy in which the decay factor is multiplied into every stored weight, and is 1 itself."""
         path = type(self)(self.config)
         path._users_of, path._items_of = self._users_of.scale(factor), self._items_of.scale(factor)
         path._weigh(path._items_of.sums(), path._users_of.sums(), 1.0)
@@ -184,7 +188,7 @@ class UserCF(Retriever):
         self._popularity = powers(item_sums, -self.config.target_exponent)
 
     def _rarity(self, items: NDArray[np.int32]) -> NDArray[np.float32]:
-        """`idf_i^a` of each item, which changes with every user who joins."""
+        """`idf_i^a` of each item, float32 (n,); computed at request time, since every new user changes it."""
         holders = np.maximum(self._users_of.lengths[items], 1)
         rarity: NDArray[np.float32] = (np.log1p(self._users_of.n_columns / holders) ** self.config.idf_exponent).astype(
             np.float32
@@ -193,7 +197,7 @@ class UserCF(Retriever):
 
 
 def _pairs(changes: Changes, fade: float) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-    """The distinct pairs of user and item among the new events, with their largest weight over `fade`."""
+    """The users, items and largest weights, divided by `fade`, of the distinct pairs among the new events."""
     places = changes.users.astype(np.int64) << 32 | changes.items
     distinct, starts = np.unique(places, return_inverse=True)
     weights = np.zeros(distinct.size, np.float32)
@@ -201,7 +205,7 @@ def _pairs(changes: Changes, fade: float) -> tuple[NDArray[np.int32], NDArray[np
     return (distinct >> 32).astype(np.int32), (distinct & 0xFFFFFFFF).astype(np.int32), weights
 
 
-def _added(
+def _add_gains(
     sums: NDArray[np.float64],
     factors: NDArray[np.float32],
     rows: NDArray[np.int32],
@@ -209,7 +213,7 @@ def _added(
     n_rows: int,
     exponent: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """`sums` of `n_rows` rows with `gains` added at `rows`, and `factors`, their powers."""
+    """Copies of `sums`, with `gains` added at `rows`, and of their powers `factors`, both extended to `n_rows`."""
     missing = n_rows - sums.size
     sums, factors = np.append(sums, np.zeros(missing)), np.append(factors, np.zeros(missing, np.float32))
     np.add.at(sums, rows, gains)
@@ -223,7 +227,10 @@ def _scale(sums: Sums, factors: NDArray[np.float32]) -> None:
 
 @kernel
 def _scale_touched(totals: Array, touched: Array, size: int, factors: Array) -> None:
-    """Multiply sums ≥ 0 by their column's factor, of all columns where `size` is -1; one that stands twice once."""
+    """Multiply each sum ≥ 0 by the factor of its column, in place; if `size` is -1, in all columns.
+
+    A column that occurs twice in `touched` is multiplied once: a negative sign marks it as done.
+    """
     if size < 0:
         for column in range(totals.size):
             totals[column] *= factors[column]

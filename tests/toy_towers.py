@@ -16,7 +16,7 @@ from multirecall.retrievers._towers.config import TowerConfig
 from multirecall.retrievers._towers.encoders import UserBatch, UserEncoder
 from multirecall.retrievers._towers.mlp import SMALLEST, Vectors
 from multirecall.retrievers._towers.retriever import TowerRetriever
-from multirecall.retrievers._towers.served import ExportedEncoder, UserInputs
+from multirecall.retrievers._towers.serving import ExportedEncoder, UserInputs
 
 DAY_S = 86_400.0
 Arrays = Mapping[str, NDArray[Any]]
@@ -69,7 +69,7 @@ class Interests(UserEncoder):  # type: ignore[misc]
         shares = torch.softmax(2 * torch.einsum("bvd,bd->bv", vectors, targets), dim=1)
         return functional.normalize((shares[:, :, None] * vectors).sum(dim=1), dim=1, eps=SMALLEST)
 
-    def exported(self) -> InterestVectors:
+    def export(self) -> InterestVectors:
         return InterestVectors(arrays_of(self))
 
 
@@ -102,7 +102,7 @@ class Recurrent(UserEncoder):  # type: ignore[misc]
             state = torch.where(going[:, None], torch.tanh(inputs[places] + self.state(state)), state)
         return functional.normalize(state, dim=1, eps=SMALLEST)[:, None]
 
-    def exported(self) -> RecurrentVector:
+    def export(self) -> RecurrentVector:
         return RecurrentVector(arrays_of(self))
 
 
@@ -128,12 +128,12 @@ class Aged(UserEncoder):  # type: ignore[misc]
     def forward(self, users: UserBatch) -> Tensor:
         profile, history = users.profile, users.history
         lengths = history.offsets.diff().clamp_min(1)
-        mean = history.summed(torch.ones_like(history.weights)[None]) / lengths[:, None]
+        mean = history.sum(torch.ones_like(history.weights)[None]) / lengths[:, None]
         age = torch.log1p(users.example_ages / DAY_S)[:, None]
-        mixed = self.mix(torch.cat([profile.summed(profile.weights[None]), mean, age], dim=1))
+        mixed = self.mix(torch.cat([profile.sum(profile.weights[None]), mean, age], dim=1))
         return functional.normalize(mixed, dim=1, eps=SMALLEST)[:, None]
 
-    def exported(self) -> AgedVector:
+    def export(self) -> AgedVector:
         return AgedVector(arrays_of(self))
 
 

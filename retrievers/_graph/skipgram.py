@@ -154,7 +154,7 @@ class SkipGram:
         self._trained += int(offsets[-1] - offsets[0])
 
 
-def trained(
+def train_skipgram(
     tokens: NDArray[np.int32],
     offsets: NDArray[np.int64],
     n_tokens: int,
@@ -164,7 +164,7 @@ def trained(
     progress: Progress,
     task: str,
 ) -> NDArray[np.float32]:
-    """Vectors (n_tokens, dim) learned in `epochs` passes over the same sequences, shuffled each time."""
+    """Learn vectors, float32 (n_tokens, dim), in `epochs` passes over the same sequences, shuffled each time."""
     counts = np.bincount(tokens, minlength=n_tokens)
     model = SkipGram(counts, config, rng, planned=epochs * tokens.size)
     with progress.task(task, epochs) as advance:

@@ -1,4 +1,4 @@
-"""Weighted bags of tokens: what a tower sums into its input."""
+"""Weighted bags of tokens, the input of a tower."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from multirecall.csr import offsets_of, take_runs
 
 @dataclass(frozen=True, slots=True)
 class Bags:
-    """A bag of weighted tokens for each row, as CSR.
+    """A bag of weighted tokens for each of n rows, as CSR.
 
     Attributes:
         offsets: int64 (n + 1,).
@@ -28,8 +28,8 @@ class Bags:
         return self.offsets.size - 1
 
     @classmethod
-    def joined(cls, parts: list[Bags], n: int) -> Bags:
-        """The bags of several fields as one bag for each of `n` rows, in the order of the fields."""
+    def concat(cls, parts: list[Bags], n: int) -> Bags:
+        """One bag for each of `n` rows: the row's bags in all `parts`, one after another."""
         lengths = sum((np.diff(part.offsets) for part in parts), np.zeros(n, np.int64))
         offsets = offsets_of(lengths)
         tokens, weights = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.float32)
@@ -42,6 +42,6 @@ class Bags:
         return cls(offsets, tokens, weights)
 
     def take(self, rows: NDArray[np.integer]) -> Bags:
-        """The bags of other rows; -1 gives an empty one."""
+        """The bags of the given rows, in that order; row -1 gives an empty bag."""
         offsets, places = take_runs(self.offsets, rows)
         return Bags(offsets, self.tokens[places], self.weights[places])

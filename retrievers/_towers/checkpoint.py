@@ -20,24 +20,31 @@ from .config import TowerConfig
 from .data import TrainingData
 
 SPEED_ONLY = {"checkpoint", "threads", "device", "precision", "index"}
+"""Settings that may change between the parts of one training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder for the state of one training after an epoch; each training has one of its own.
+    """The folder that holds the state of one training after its last epoch.
 
     Attributes:
-        folder: where; a folder of the same name and `.new` beside it is being written.
+        folder: its path. A new state is written to a folder with the suffix `.new` beside it, which then replaces it.
     """
 
     folder: Path
 
     @classmethod
     def of(cls, parent: str, data: TrainingData, config: TowerConfig, rng: np.random.Generator) -> Self:
-        """The checkpoint below `parent` of a training on `data` with `config` that begins in the state of `rng`.
+        """The checkpoint of a training, in a folder below `parent` whose name is a digest of the arguments.
+
+        Args:
+            parent: the setting `checkpoint`.
+            data: what the training learns from.
+            config: its settings; those in `SPEED_ONLY` do not enter the digest.
+            rng: its generator, in the state at the start.
 
         Raises:
-            ConfigError: `parent` is not a folder, or cannot be made.
+            ConfigError: `parent` is no folder, or cannot be created.
         """
         digest = hashlib.sha256(config.model_dump_json(exclude=SPEED_ONLY).encode())
         meta = data.user_profile.meta(), data.item_profile.meta(), data.log.ordered, rng.bit_generator.state
@@ -56,7 +63,7 @@ class Checkpoint:
         return cls(folder)
 
     def write(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
-        """Replace what the folder holds; a crash leaves the old or the new state.
+        """Replace the state in the folder; after a crash, the folder holds either the old or the new state.
 
         Raises:
             BundleError: the folder cannot be written.
@@ -71,7 +78,7 @@ class Checkpoint:
             raise BundleError(f"checkpoint {self.folder}: cannot be written ({fault}); check the disk") from None
 
     def read(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
-        """The state in the folder, or None where there is none.
+        """The state in the folder, or None if the folder has none.
 
         Raises:
             BundleError: a file is damaged.

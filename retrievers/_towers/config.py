@@ -1,4 +1,4 @@
-"""The settings that all retrievers with a trained user vector share."""
+"""The settings that all retrievers with trained user vectors share."""
 
 from __future__ import annotations
 
@@ -17,107 +17,108 @@ from .tokenisers import TokeniserName
 LossName = Literal["softmax", "infonce", "bpr", "bce", "triplet"]
 
 Chance = Annotated[float, Field(strict=True, ge=0, lt=1)]
-"""A probability below 1."""
+"""A probability, 0 ≤ p < 1."""
 
 
 class TowerConfig(ThreadedConfig):
-    """Settings of a retriever whose user vectors a trained network computes."""
+    """Settings of a retriever whose user vectors come from a trained network."""
 
     of_machine: ClassVar[frozenset[str]] = ThreadedConfig.of_machine | {"device", "checkpoint"}
 
     dim: Count = 64
-    """Length of embeddings and of user and item vectors. Changes results."""
+    """Dimensions of embeddings, user vectors and item vectors. Changes results."""
 
     item_widths: tuple[Count, ...] = ()
     """Widths of the item tower's hidden layers. Changes results."""
 
     activation: Activation = "gelu"
-    """Between the layers. Changes results."""
+    """Activation function between the layers. Changes results."""
 
     norm: Norm = "none"
-    """Before each activation: a batch norm, a layer norm, or none. Changes results."""
+    """Normalisation before each activation: batch norm, layer norm, or none. Changes results."""
 
     dropout: Chance = 0.0
-    """Share of hidden values that a training step leaves out. Changes results."""
+    """Share of hidden values that a training step sets to 0. Changes results."""
 
     user_id: bool = True
-    """Whether each user has an embedding, beside features and history. Changes results."""
+    """Whether each user has an embedding of their own, beside features and history. Changes results."""
 
     id_dropout: Chance = 0.1
-    """Chance that an id, category or word counts as unknown in a training step, so that unknown ones are learnt.
-    Changes results."""
+    """Probability that a training step treats an id, category or word as unknown, so that the embeddings for unknown
+    values are learnt. Changes results."""
 
     text_buckets: Count = 16_384
-    """Tokens that the words of a text field are hashed into. Changes results."""
+    """Hash buckets for the tokens of a text field. Changes results."""
 
     tokeniser: TokeniserName = "words"
-    """What a text becomes: `words` and pairs of neighbouring words; `letters`, each three letters in a row of a word,
-    which also match words that are misspelt or inflected; or both. Changes results."""
+    """Tokens of a text: `words` gives words and pairs of neighbouring words; `letters` gives letter trigrams of the
+    words, which also match misspelt and inflected words; `words_and_letters` gives both. Changes results."""
 
     history: Count = 50
-    """Events of the history that the user encoder reads, the newest. Changes results and speed."""
+    """Newest events of the history that the user encoder reads. Changes results and speed."""
 
     horizon: Count = 30
-    """A training history ends up to so many events before its target, at random. A large value teaches what users
-    choose over the next weeks, 1 what they choose next. Changes results."""
+    """Largest distance, in events, between the end of a training history and its target, which is drawn at random. With
+    a large value the model learns what users choose over the next weeks, with 1 the next event. Changes results."""
 
     loss: LossName = "softmax"
-    """What is minimised: see `multirecall/retrievers/_towers/losses.py`. Changes results."""
+    """Loss that the training minimises: softmax with logQ correction, InfoNCE, BPR, binary cross-entropy or triplet.
+    Changes results."""
 
     temperature: Annotated[Positive, Field(ge=1e-3, le=1e3)] = 0.05
-    """Cosines are divided by it. Changes results."""
+    """Divisor of the cosines in the loss. Changes results."""
 
     learn_temperature: bool = False
-    """Whether it is learnt, from that value. Changes results."""
+    """Whether `temperature` is learnt, from its value as the start. Changes results."""
 
     margin: NonNegative = 0.2
-    """Of the triplet loss, in cosines. Changes results."""
+    """Margin of the triplet loss, in units of the cosine. Changes results."""
 
     negatives: NegativesConfig = NegativesConfig()
-    """Where negatives come from."""
+    """Sources of negatives. Changes results."""
 
     batch: Count = 1024
-    """Examples of a training step. Changes results and speed."""
+    """Examples in a training step. Changes results and speed."""
 
     epochs: Count = 10
-    """Most passes over the log. Changes results."""
+    """Largest number of passes over the log. Changes results."""
 
     examples: Count = 3_000_000
-    """Examples in all of them together, so that a large log takes fewer passes, but one at least. Changes results and
-    speed: a core trains on some 40,000 a second."""
+    """Largest number of examples over all passes, so that a large log takes fewer passes, but at least one. Changes
+    results and speed: a core trains on some 40,000 examples a second."""
 
     patience: Count = 2
-    """Epochs without a better recall on held-out events after which training stops. Changes results."""
+    """Early stopping: epochs without a better recall on held-out events after which training ends. Changes results."""
 
     held_out: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 2_000
-    """Users, at most a tenth of them, whose last event is held out to measure that recall; 0: none, and training
-    does not stop early. Changes results."""
+    """Users, at most a tenth of all, whose last event is held out for early stopping; 0: no event is held out, and
+    training does not stop early. Changes results."""
 
     learning_rate: Annotated[Positive, Field(le=10)] = 5e-3
-    """The highest, after the warm-up; it then falls to 0 along a cosine. Changes results."""
+    """Highest learning rate, reached after the warm-up; the rate then falls to 0 along a cosine. Changes results."""
 
     warm_up: Chance = 0.05
-    """Share of the steps in which the rate rises. Changes results."""
+    """Share of the training steps in which the learning rate rises from 0. Changes results."""
 
     weight_decay: Annotated[NonNegative, Field(le=1)] = 0.0
-    """Of AdamW. Changes results."""
+    """Weight decay of AdamW. Changes results."""
 
     clip: Positive = 1.0
-    """Largest length of a step's gradient. Changes results."""
+    """Largest norm of a step's gradient; a longer gradient is shortened to it. Changes results."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the model is trained; `auto`: on a GPU where there is one. Speed; results differ in rounding."""
+    """Device of the training; `auto`: a GPU if there is one, else the CPU. Changes speed, and results by rounding."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of matrix products in training; `auto`: bfloat16 where the hardware multiplies it. Speed; results differ in
-    rounding."""
+    """Precision of matrix products in training; `auto`: bfloat16 if the hardware multiplies it, else float32. Changes
+    speed, and results by rounding."""
 
     threads: Count = 1
-    """Threads of the training. Speed; with 1, results are reproducible to the bit."""
+    """Threads of the training. Changes speed; only with 1 are results reproducible to the bit."""
 
     checkpoint: str | None = None
-    """Folder for a checkpoint after each epoch, below which each training has a folder of its own; a fit of the same
-    data with the same settings and seed goes on from there. Speed only."""
+    """Folder for checkpoints, written after each epoch. A fit of the same data with the same settings and seed resumes
+    from its checkpoint. Changes speed only."""
 
     index: IndexSettings = Field(default_factory=index_settings)
-    """The index over the item vectors."""
+    """Settings of the index over the item vectors."""

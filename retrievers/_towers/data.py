@@ -1,4 +1,4 @@
-"""What a tower model is trained on: examples, those held out, and the tokens of users and items."""
+"""The training data of a tower model: examples, held-out events, and the tokens of users and items."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ from .features import Profile
 from .histories import Histories, histories_before
 
 LEAST_HELD_OUT = 20
-"""Fewer held-out events say nothing about recall."""
+"""The smallest number of held-out events: recall on fewer is too noisy to stop by."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Examples are events of `log`, by position: the event's item is the target, what stands before it the history.
+    """Training examples and held-out events, with the tokens of users and items.
+
+    An example is an event of `log`: the item of the event is the target, and earlier events of the user are the
+    history.
 
     Attributes:
-        name: the retriever, for messages.
+        name: the name of the retriever, for messages.
         log: the events without the held-out ones.
-        examples: int64 (n,), the events that are learnt.
+        examples: int64 (n,), the positions of the examples in `log`.
         whole: all events.
-        held_out: int64 (m,), events of `whole` to measure recall on.
-        held_out_gaps: int64 (m,), how many events before each of them its history ends.
-        users, items: the tokens of each row.
-        user_profile, item_profile: how tokens are made.
+        held_out: int64 (m,), the positions in `whole` of the events that recall is measured on.
+        held_out_gaps: int64 (m,), the number of events between each held-out event and the end of its history.
+        users, items: the tokens of each user row and item row.
+        user_profile, item_profile: the rules that make tokens.
     """
 
     name: str
@@ -48,13 +51,13 @@ class TrainingData:
 
     @classmethod
     def of(cls, data: Dataset, config: TowerConfig, name: str, rng: np.random.Generator) -> Self:
-        """Hold events out, and make tokens.
+        """Hold out events, and make the tokens.
 
         Raises:
-            CannotFit: no event weighs more than 0.
+            CannotFit: no event has a weight above 0.
         """
         whole = data.interactions
-        held_out = _held_out(whole, config.held_out, rng)
+        held_out = _hold_out(whole, config.held_out, rng)
         kept = np.ones(len(whole), np.bool_)
         kept[held_out] = False
         log = replace(
@@ -71,7 +74,7 @@ class TrainingData:
         user_profile = Profile.of(data.users.features, data.n_users if config.user_id else 0, *text)
         item_profile = Profile.of(data.items.features, data.n_items, *text)
         active = np.bincount(log.users[examples], minlength=data.n_users) > 0
-        chosen = _chosen(log, examples)
+        chosen = _is_target(log, examples)
         return cls(
             name,
             log,
@@ -86,7 +89,7 @@ class TrainingData:
         )
 
     def histories(self, examples: NDArray[np.int64], horizon: int, length: int, rng: np.random.Generator) -> Histories:
-        """The histories of training examples, which end up to `horizon` events before their targets."""
+        """The histories of examples; each ends at a random distance of up to `horizon` events before its target."""
         return histories_before(self.log, examples, _gaps(examples.size, horizon, rng), length)
 
     def example_ages(self, examples: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -97,33 +100,36 @@ class TrainingData:
         ages: NDArray[np.float32] = (times.max() - times[examples]).astype(np.float32)
         return ages
 
-    def chosen(self) -> NDArray[np.bool_]:
-        """Which items are the target of an example, so that their id has a token, bool (n_items,)."""
-        return _chosen(self.log, self.examples)
+    def is_target(self) -> NDArray[np.bool_]:
+        """Whether each item is the target of an example, and so its id has a token, bool (n_items,)."""
+        return _is_target(self.log, self.examples)
 
-    def in_histories(self) -> NDArray[np.bool_]:
-        """Which items stand with a weight above 0 in a history that an example may have, bool (n_items,)."""
+    def is_in_history(self) -> NDArray[np.bool_]:
+        """Whether each item occurs with a weight above 0 in the history of some example, bool (n_items,)."""
         log = self.log
         beside = np.diff(log.users, append=-1) == 0 if log.ordered else np.diff(log.offsets)[log.users] > 1
         return np.bincount(log.items[beside & (log.weights > 0)], minlength=log.n_items) > 0
 
     def held_out_histories(self, part: slice, length: int) -> Histories:
-        """The histories of a part of the held-out events."""
+        """The histories, of at most `length` events, of a slice of the held-out events."""
         return histories_before(self.whole, self.held_out[part], self.held_out_gaps[part], length)
 
 
-def _chosen(log: Interactions, examples: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _is_target(log: Interactions, examples: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.bincount(log.items[examples], minlength=log.n_items) > 0
 
 
 def _gaps(n: int, horizon: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How many events lie between a history and its target: `floor(horizon ** u) - 1` with `u` even on [0, 1)."""
+    """The number of events between each history and its target: `floor(horizon ** u) - 1`, `u` uniform on [0, 1)."""
     distances: NDArray[np.int64] = np.floor(horizon ** rng.random(n)).astype(np.int64)
     return distances - 1
 
 
-def _held_out(log: Interactions, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """An event of each of `most` random users, the last where events have an order; none where users are few."""
+def _hold_out(log: Interactions, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The positions of one event for each of up to `most` random users; empty if too few users have two events.
+
+    The event is the user's last, or a random one if the log has no order.
+    """
     counts = np.diff(log.offsets)
     able = np.flatnonzero(counts >= 2)
     n = min(most, able.size // 10)

@@ -1,4 +1,4 @@
-"""What user encoders are made of while they are trained: bags of a batch, pools, and networks."""
+"""The parts of user encoders in training: bags of a batch, pooling, and networks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .mlp import EPSILON, SMALLEST, Activation, Layer, Mlp, Norm, Vectors
-from .pooling import pooled, scattered
-from .served import ExportedEncoder
+from .pooling import pool, pool_gradient
+from .serving import ExportedEncoder
 
 MODULES: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
 @dataclass(frozen=True, slots=True)
 class TokenBags:
-    """Bags of a batch over the embeddings that the batch uses.
+    """The bags of a batch, over the embeddings that the batch uses.
 
     Attributes:
-        rows: float32 (n_used, dim), the embeddings; gradients flow into them.
-        places: int64 (nnz,) into `rows`.
-        offsets: int64 (B + 1,).
-        weights: float32 (nnz,).
+        rows: float32 (n_used, dim), the embeddings; they take gradients.
+        places: int64 (nnz,), the position in `rows` of each token's embedding.
+        offsets: int64 (B + 1,), the CSR offsets of the bags.
+        weights: float32 (nnz,), the weight of each token.
     """
 
     rows: Tensor
@@ -35,18 +35,18 @@ class TokenBags:
     offsets: Tensor
     weights: Tensor
 
-    def summed(self, weights: Tensor) -> Tensor:
-        """`Σ w_t · row_t` of each bag for each row of `weights` (n_pools, nnz), side by side, (B, n_pools · dim)."""
-        sums: Tensor = Pooled.apply(self.rows, self.places, self.offsets, weights)  # type: ignore[no-untyped-call]
+    def sum(self, weights: Tensor) -> Tensor:
+        """The sums `Σ w_t · row_t` of each bag, one for each row of `weights` (n_pools, nnz): (B, n_pools · dim)."""
+        sums: Tensor = Pool.apply(self.rows, self.places, self.offsets, weights)  # type: ignore[no-untyped-call]
         return sums
 
 
-class Pooled(torch.autograd.Function):
-    """`pooling.pooled` with its gradient; on a GPU, torch's embedding bag does the same for each pool."""
+class Pool(torch.autograd.Function):
+    """`pooling.pool` with its gradient; on a GPU, torch's embedding bag does the same for each pool."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, places: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
-        """See `pooling.pooled`."""
+        """See `pooling.pool`."""
         ctx.save_for_backward(places, offsets, weights)
         ctx.n_rows = len(rows)
         if rows.is_cuda:
@@ -57,11 +57,11 @@ class Pooled(torch.autograd.Function):
                 for one in weights
             )
             return torch.cat(tuple(bags), dim=1)
-        return torch.from_numpy(pooled(rows.numpy(), places.numpy(), offsets.numpy(), weights.numpy()))
+        return torch.from_numpy(pool(rows.numpy(), places.numpy(), offsets.numpy(), weights.numpy()))
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        """See `pooling.scattered`."""
+        """See `pooling.pool_gradient`."""
         places, offsets, weights = ctx.saved_tensors
         gradient = grads[0].contiguous()
         if gradient.is_cuda:
@@ -72,18 +72,18 @@ class Pooled(torch.autograd.Function):
                 to_rows.index_add_(0, places, parts[owners, pool] * one[:, None])
         else:
             to_rows = torch.from_numpy(
-                scattered(gradient.numpy(), places.numpy(), offsets.numpy(), weights.numpy(), ctx.n_rows)
+                pool_gradient(gradient.numpy(), places.numpy(), offsets.numpy(), weights.numpy(), ctx.n_rows)
             )
         return to_rows, None, None, None
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryBags(TokenBags):
-    """Histories of a batch: sequences of items, oldest first.
+    """The histories of a batch: sequences of items, oldest first.
 
     Attributes:
-        positions: float32 (nnz,), 0 for the newest event, 1 for the one before; all 0 where order means nothing.
-        ages: float32 (nnz,), seconds between the event and the moment of the example; 0 without timestamps.
+        positions: float32 (nnz,), 0 for the newest event, 1 for the one before it; all 0 if the log has no order.
+        ages: float32 (nnz,), seconds between the event and the time of the example; 0 without timestamps.
     """
 
     positions: Tensor
@@ -92,13 +92,13 @@ class HistoryBags(TokenBags):
 
 @dataclass(frozen=True, slots=True)
 class UserBatch:
-    """What an encoder reads of the users of a batch.
+    """The input of an encoder: the users of a batch.
 
     Attributes:
-        profile: ids and features.
-        history: sequences of items.
-        example_ages: float32 (B,), seconds between the example and the newest event of the log: 0 where vectors are
-            compared with those of a request.
+        profile: the tokens of ids and features.
+        history: the sequences of items.
+        example_ages: float32 (B,), seconds between each example and the newest event of the log; 0 as in a request
+            when vectors are not for a training step.
     """
 
     profile: TokenBags
@@ -107,32 +107,32 @@ class UserBatch:
 
 
 class UserEncoder(nn.Module, ABC):
-    """From users' profiles and histories to their vectors: the part of the model that each retriever brings."""
+    """Maps the profiles and histories of users to vectors: the part of the model that each retriever defines."""
 
     @abstractmethod
     def forward(self, users: UserBatch) -> Tensor:
-        """Vectors of length 1, float32 (B, V, dim), V ≥ 1. An item's score is the best that it has under any."""
+        """The users' unit vectors, float32 (B, V, dim), V ≥ 1. An item's score is its best under any of the V."""
 
     def choose(self, vectors: Tensor, targets: Tensor) -> Tensor:
-        """The vector of each user, float32 (B, dim), that learns the target; called where V > 1, in training only.
+        """The vector of each user that is scored in the loss, float32 (B, dim); called in training only, if V > 1.
 
-        By default it is the one nearest to the target (Cen et al., KDD 2020, equation 7). A label-aware encoder weighs
-        all by their similarity to it.
+        The default is the vector nearest to the target (Cen et al., KDD 2020, equation 7). A label-aware encoder
+        weighs all vectors by their similarity to the target instead.
 
         Args:
-            vectors: float32 (B, V, dim), what `forward` gave.
-            targets: float32 (B, dim), the vectors of the items to learn.
+            vectors: float32 (B, V, dim), the result of `forward`.
+            targets: float32 (B, dim), the vectors of the target items.
         """
         best = torch.einsum("bvd,bd->bv", vectors.detach(), targets.detach()).argmax(dim=1)
         return vectors[torch.arange(len(vectors), device=vectors.device), best]
 
     @abstractmethod
-    def exported(self) -> ExportedEncoder:
-        """The same encoder without torch."""
+    def export(self) -> ExportedEncoder:
+        """The encoder in a form that runs without torch."""
 
 
 class Net(nn.Module):
-    """Linear layers with norm, activation and dropout between them, and the length 1 at the end."""
+    """Linear layers with norm, activation and dropout between them; the output is scaled to length 1."""
 
     def __init__(
         self, n_in: int, widths: Sequence[int], dim: int, activation: Activation, norm: Norm, dropout: float
@@ -155,8 +155,8 @@ class Net(nn.Module):
             values = self.between(norm(linear(values)))
         return functional.normalize(self.linear[-1](values).float(), dim=1, eps=SMALLEST)
 
-    def exported(self) -> Mlp:
-        """The same network without torch, batch norms folded into their layers."""
+    def export(self) -> Mlp:
+        """The network in a form that runs without torch; batch norms are folded into their layers."""
         layers = []
         for number, linear in enumerate(self.linear):
             assert isinstance(linear, nn.Linear)
@@ -175,7 +175,7 @@ class Net(nn.Module):
 
 
 class _BatchNorm(nn.BatchNorm1d):
-    """Batch norm that takes the running statistics for a batch of one, which has no spread of its own."""
+    """A batch norm that uses the running statistics for a batch of one, whose own variance is 0."""
 
     def forward(self, values: Tensor) -> Tensor:
         """The normalised values, (B, width)."""

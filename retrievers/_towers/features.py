@@ -1,4 +1,4 @@
-"""Features as weighted tokens, in which a missing and an unseen value are tokens of their own."""
+"""Features as weighted tokens; a missing value and an unseen value have tokens of their own."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ from .bags import Bags
 from .tokenisers import TOKENISERS, TokeniserName
 
 MISSING, UNSEEN, FIRST = 0, 1, 2
-"""Tokens of a field, from its first one: no value, a value that training did not have, and then its values."""
+"""Token numbers within a field: no value, a value that training did not have, and the first known value."""
 
 EXTREME = 4.0
-"""Standard deviations at which a standardised number is cut."""
+"""Standard deviations from the mean at which a standardised number is clipped."""
 
 LARGEST = 1e150
-"""A number beyond it counts as it: the squares of larger ones overflow."""
+"""The absolute value at which numbers are clipped, since the squares of larger ones overflow float64."""
 
 SECONDS_PER_YEAR, SECONDS_PER_WEEK = 31_556_952, 604_800
 
 Tokens = tuple[list[int], list[float]]
-"""Tokens and their weights, of one value: a request has few, so lists are faster than arrays."""
+"""The tokens and weights of one value. A request has few, and lists are then faster than arrays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """How the values of one feature become tokens.
+    """The rule that turns the values of one feature into tokens.
 
-    A category is a token; a list of `n` categories is `n` tokens of weight `n ** -0.5`; a number is one token whose
-    weight is the standardised value; a datetime has, beside that, the sine and cosine of its place in the year and
-    in the week; a text is what the tokeniser makes of it, also of weight `n ** -0.5`.
+    A category gives one token. A list of `n` categories gives `n` tokens of weight `n ** -0.5`. A number gives one
+    token, whose weight is the standardised value. A datetime also gives four tokens, whose weights are the sine and
+    cosine of its phase in the year and in the week. A text gives the `n` tokens of its tokeniser, of weight
+    `n ** -0.5`.
 
     Attributes:
-        kind: kind of the feature.
-        size: how many tokens the field has.
-        mean: of a number or datetime.
-        scale: its standard deviation, > 0.
+        kind: the kind of the feature.
+        size: the number of tokens of the field.
+        mean: the mean of a number or datetime.
+        scale: the standard deviation of a number or datetime, > 0.
         categories: the token of each category of a categorical or list-valued field.
-        tokeniser: of a text.
+        tokeniser: the tokeniser of a text field.
     """
 
     kind: str
@@ -58,7 +59,7 @@ class Field:
 
     @classmethod
     def of(cls, feature: Feature, tokeniser: TokeniserName, text_buckets: int) -> Self:
-        """The field that `feature` is training data of."""
+        """The rule for a feature, from its values in the training data."""
         if isinstance(feature, Text):
             return cls("text", FIRST + text_buckets, 0.0, 1.0, {}, tokeniser)
         if isinstance(feature, Numeric):
@@ -66,17 +67,17 @@ class Field:
             mean, deviation = (float(present.mean()), float(present.std())) if present.size else (0.0, 0.0)
             size = FIRST + (5 if feature.kind == "datetime" else 1)
             return cls(feature.kind, size, mean, deviation or 1.0, {})
-        return cls(feature.kind, FIRST + len(feature.categories), 0.0, 1.0, _numbered(feature.categories.ids()))
+        return cls(feature.kind, FIRST + len(feature.categories), 0.0, 1.0, _category_tokens(feature.categories.ids()))
 
     def bags(self, feature: Feature) -> Bags:
-        """The tokens of every row of the training data's feature."""
+        """The tokens of every row of the training data."""
         if isinstance(feature, Categorical):
             tokens = np.where(feature.codes < 0, MISSING, feature.codes + FIRST)
             return _singles(tokens.astype(np.int32), np.ones(tokens.size))
         if isinstance(feature, Tags):
-            return _spread(feature.offsets, feature.codes + FIRST)
+            return _equal_weights(feature.offsets, feature.codes + FIRST)
         if isinstance(feature, Text):
-            return _spread(*self._hashed(feature))
+            return _equal_weights(*self._tokenise(feature))
         missing = np.isnan(feature.values)
         columns = numbers(feature.values[~missing], self.mean, self.scale, self.kind == "datetime")
         offsets = offsets_of(np.where(missing, 1, columns.shape[1]))
@@ -86,7 +87,7 @@ class Field:
         return Bags(offsets, tokens, weights)
 
     def tokens(self, value: Any) -> Tokens:
-        """The tokens of one value, None for none; as `bags` gives them for a row."""
+        """The tokens of one value (None: no value), equal to those of `bags` for a row with that value."""
         if value is None:
             return [MISSING], [1.0]
         if self.kind == "categorical":
@@ -95,26 +96,26 @@ class Field:
             weights = numbers(np.array([value], np.float64), self.mean, self.scale, self.kind == "datetime")[0].tolist()
             return list(range(FIRST, FIRST + len(weights))), weights
         if self.kind == "text":
-            tokens = self._hashed(Text.of([value]))[1].tolist()
+            tokens = self._tokenise(Text.of([value]))[1].tolist()
         else:
             tokens = [self.categories.get(one, UNSEEN) for one in (value if isinstance(value, list) else [value])]
         return (tokens, [len(tokens) ** -0.5] * len(tokens)) if tokens else ([MISSING], [1.0])
 
-    def _hashed(self, texts: Text) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Where the tokens of each text begin, and the tokens."""
+    def _tokenise(self, texts: Text) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The CSR offsets, int64 (n + 1,), and the hashed tokens, int32, of texts."""
         offsets, tokens = TOKENISERS[self.tokeniser](texts, self.size - FIRST)
         return offsets, tokens + np.int32(FIRST)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The id and the features of items, or of users, as tokens of one table.
+    """The rule that turns the id and the features of items, or of users, into tokens of one table.
 
-    Token 0 is an unknown id, the next `n_ids` are the ids, then come the tokens of each field.
+    Token 0 stands for an unknown id. The next `n_ids` tokens are the ids, and then follow the tokens of each field.
 
     Attributes:
-        n_ids: rows that have a token.
-        fields: by name, with the first token of each.
+        n_ids: the number of rows whose id has a token.
+        fields: the first token and the rule of each field, by name.
     """
 
     n_ids: int
@@ -122,7 +123,7 @@ class Profile:
 
     @classmethod
     def of(cls, features: Mapping[str, Feature], n_ids: int, tokeniser: TokeniserName, text_buckets: int) -> Self:
-        """A profile of `n_ids` ids and these features."""
+        """The rule for `n_ids` ids and these features, from the training data."""
         fields = {}
         first = 1 + n_ids
         for name, feature in features.items():
@@ -132,20 +133,20 @@ class Profile:
 
     @property
     def size(self) -> int:
-        """How many tokens there are."""
+        """The number of tokens."""
         return 1 + self.n_ids + sum(field.size for _, field in self.fields.values())
 
     def bags(self, features: Mapping[str, Feature], known: NDArray[np.bool_]) -> Bags:
-        """The bag of every row, id first; `known`, bool (n,), says whose id has a token."""
+        """The bag of every row, id first; `known`, bool (n,), is True for each row whose id has a token."""
         ids = np.where(known, 1 + np.arange(known.size), 0).astype(np.int32)
         parts = [_singles(ids, np.ones(known.size))]
         for name, (first, field) in self.fields.items():
             own = field.bags(features[name])
             parts.append(replace(own, tokens=own.tokens + np.int32(first)))
-        return Bags.joined(parts, known.size)
+        return Bags.concat(parts, known.size)
 
     def tokens(self, row: int, values: Mapping[str, Any]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The bag of one row, -1 for an unknown one, with these feature values."""
+        """The bag of one row (-1: unknown) with these feature values: tokens, int32, and weights, float32."""
         tokens, weights = [1 + row if row < self.n_ids else 0], [1.0]
         for name, (first, field) in self.fields.items():
             own, shares = field.tokens(values.get(name))
@@ -153,8 +154,8 @@ class Profile:
             weights += shares
         return np.array(tokens, np.int32), np.array(weights, np.float32)
 
-    def unseen(self) -> NDArray[np.int32]:
-        """For each token the one that stands for its being unknown, or the token itself where none does, (size,)."""
+    def unknown_tokens(self) -> NDArray[np.int32]:
+        """For each token the token of an unknown value of the same field, int32 (size,); for a number, itself."""
         instead = np.arange(self.size, dtype=np.int32)
         instead[: 1 + self.n_ids] = 0
         for first, field in self.fields.values():
@@ -163,7 +164,7 @@ class Profile:
         return instead
 
     def meta(self) -> dict[str, Any]:
-        """What `of_meta` rebuilds it from, beside `arrays`."""
+        """The JSON values from which `of_meta` restores the profile, together with `arrays()`."""
         fields = [[name, field.kind, field.size, field.mean, field.scale] for name, (_, field) in self.fields.items()]
         return {"n_ids": self.n_ids, "fields": fields}
 
@@ -176,16 +177,19 @@ class Profile:
 
     @classmethod
     def of_meta(cls, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], tokeniser: TokeniserName) -> Self:
-        """The profile that `meta()` and `arrays()` were taken from."""
+        """The profile whose `meta()` and `arrays()` are given."""
         fields = {}
         first = 1 + meta["n_ids"]
         for number, (name, kind, size, mean, scale) in enumerate(meta["fields"]):
-            fields[name] = first, Field(kind, size, mean, scale, _numbered(arrays[f"categories{number}"]), tokeniser)
+            fields[name] = (
+                first,
+                Field(kind, size, mean, scale, _category_tokens(arrays[f"categories{number}"]), tokeniser),
+            )
             first += size
         return cls(meta["n_ids"], fields)
 
 
-def _numbered(categories: NDArray[Any]) -> dict[Id, int]:
+def _category_tokens(categories: NDArray[Any]) -> dict[Id, int]:
     return {category: FIRST + code for code, category in enumerate(categories.tolist())}
 
 
@@ -193,8 +197,8 @@ def _singles(tokens: NDArray[np.int32], weights: NDArray[Any]) -> Bags:
     return Bags(np.arange(tokens.size + 1, dtype=np.int64), tokens, weights.astype(np.float32))
 
 
-def _spread(offsets: NDArray[np.int64], tokens: NDArray[np.int32]) -> Bags:
-    """Bags of equal weights whose squares sum to 1; an empty one has the token for no value."""
+def _equal_weights(offsets: NDArray[np.int64], tokens: NDArray[np.int32]) -> Bags:
+    """Bags with equal weights whose squares sum to 1; an empty bag gets the token for no value."""
     lengths = np.diff(offsets)
     filled = offsets_of(np.maximum(lengths, 1))
     every = np.full(filled[-1], MISSING, np.int32)
@@ -205,7 +209,7 @@ def _spread(offsets: NDArray[np.int64], tokens: NDArray[np.int32]) -> Bags:
 
 @kernel
 def numbers(values: Array, mean: float, scale: float, is_datetime: bool) -> Array:
-    """The weights of the tokens of each value, float32 (n, 1), or (n, 5) of a datetime in epoch seconds."""
+    """The weights of the tokens of each value: float32 (n, 1), or (n, 5) for datetimes in epoch seconds."""
     weights = np.empty((values.size, 5 if is_datetime else 1), np.float32)
     for row in range(values.size):
         weights[row, 0] = min(max((values[row] - mean) / scale, -EXTREME), EXTREME)

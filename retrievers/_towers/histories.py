@@ -1,4 +1,4 @@
-"""The histories that stand before events of a log, as runs of the log."""
+"""The histories before given events of a log."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Histories:
     Attributes:
         offsets: int64 (n + 1,).
         items: int32 (nnz,), oldest first.
-        weights: float32 (nnz,), those of the events.
-        positions: float32 (nnz,), 0 for the newest event, 1 for the one before; all 0 where order means nothing.
-        ages: float32 (nnz,), seconds between the event and that which the history stands before; 0 without times.
+        weights: float32 (nnz,), the weights of the events.
+        positions: float32 (nnz,), 0 for the newest event, 1 for the one before it; all 0 if the log has no order.
+        ages: float32 (nnz,), seconds between the event and the target of the history; 0 without timestamps.
     """
 
     offsets: NDArray[np.int64]
@@ -31,15 +31,15 @@ class Histories:
 
 
 def histories_before(log: Interactions, events: NDArray[np.int64], gaps: NDArray[np.int64], length: int) -> Histories:
-    """The last `length` events of the same user that stand before each of `events`, less the newest `gaps` of them.
+    """The history of each of `events`: up to `length` earlier events of the same user, without the newest `gaps`.
 
-    Where the order of a log means nothing, up to `length` other events of the user, but none of the same item.
+    If the log has no order, the history is up to `length` other events of the user, but none with the same item.
 
     Args:
-        log: all events, a user's one behind the other.
-        events: int64 (n,), positions in the log.
-        gaps: int64 (n,), ≥ 0.
-        length: most events of a history.
+        log: all events, sorted by user.
+        events: int64 (n,), the positions of the targets in the log.
+        gaps: int64 (n,), the number of events between each target and the end of its history, ≥ 0.
+        length: the largest number of events in a history.
     """
     firsts = log.offsets[log.users[events]]
     if log.ordered:

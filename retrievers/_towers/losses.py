@@ -1,8 +1,8 @@
 """Losses of a tower model over a block of scores, each with its gradient written out.
 
-A block is the scores of `b` examples against the batch's `C` columns, which are distinct items. Column `j` was drawn
-`n_j ≥ 0` times as a negative, and `p` is the column of an example's positive. Draws of the positive itself are
-accidental hits: they never count. So a negative weighs `n_j`, and the positive stands once.
+A block holds the scores of `b` examples against the `C` columns of the batch, which are distinct items. Column `j` was
+drawn `n_j ≥ 0` times as a negative, and `p` is the column of an example's positive. A draw of the positive itself is an
+accidental hit, which does not count. So a negative has the weight `n_j`, and the positive the weight 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 from .config import LossName
 
 BLOCK = 256
-"""Examples scored at a time, so that a block stays in cache."""
+"""Examples in a block of scores: small enough that the block stays in cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Columns:
     """The items that a batch's examples are scored against.
 
     Attributes:
-        counts: float32 (C,), how often each was drawn as a negative.
-        log_q: float32 (C,), log of the probability of each under the mixture that negatives are drawn from.
-        margin: of the triplet loss.
+        counts: float32 (C,), the number of times that each item was drawn as a negative.
+        log_q: float32 (C,), the log of each item's probability under the distribution of negatives.
+        margin: the margin of the triplet loss.
     """
 
     counts: Tensor
@@ -37,7 +37,8 @@ class Columns:
 
 
 Loss = Callable[[Tensor, Tensor, Columns], tuple[Tensor, Tensor]]
-"""From scores (b, C), which it may overwrite, and positives (b,) to losses (b,) and their gradient (b, C)."""
+"""A function from scores (b, C) and positives (b,) to losses (b,) and their gradient (b, C). It may overwrite the
+scores."""
 
 
 def softmax(scores: Tensor, positives: Tensor, columns: Columns) -> tuple[Tensor, Tensor]:
@@ -46,7 +47,7 @@ def softmax(scores: Tensor, positives: Tensor, columns: Columns) -> tuple[Tensor
 
 
 def infonce(scores: Tensor, positives: Tensor, columns: Columns) -> tuple[Tensor, Tensor]:
-    """The same with `l = s`: no correction for how negatives were drawn (van den Oord et al. 2018, equation 4)."""
+    """As `softmax` with `l = s`, without the correction by log Q (van den Oord et al. 2018, equation 4)."""
     return _cross_entropy(scores, positives, columns.counts, torch.zeros_like(columns.log_q))
 
 
@@ -59,7 +60,7 @@ def bpr(scores: Tensor, positives: Tensor, columns: Columns) -> tuple[Tensor, Te
 
 
 def bce(scores: Tensor, positives: Tensor, columns: Columns) -> tuple[Tensor, Tensor]:
-    """`-log σ(s_p) + Σ_{j≠p} n_j · -log σ(−s_j) / Σ_{j≠p} n_j`: the positive against its mean negative."""
+    """`-log σ(s_p) + Σ_{j≠p} n_j · -log σ(−s_j) / Σ_{j≠p} n_j`: binary cross-entropy with the mean of the negatives."""
     shares = _shares(scores, positives, columns)
     positive = _positive(scores, positives)
     losses = softplus(-positive).squeeze(1) + (shares * softplus(scores)).sum(dim=1)
@@ -85,10 +86,10 @@ LOSSES: Mapping[LossName, Loss] = {
 
 
 class BlockwiseLoss(torch.autograd.Function):
-    """The weighted mean loss of a batch, scored block by block: the scores of a whole batch never exist at once.
+    """The weighted mean loss of a batch, computed block by block: the scores of a whole batch never exist at once.
 
-    Takes users (B, dim), items (C, dim), the factor on their inner products (a tensor without dimensions), the
-    positives' columns int64 (B,), example weights (B,), the columns, the loss and the dtype of the matrix products.
+    The arguments are users (B, dim), items (C, dim), the factor on their inner products (a 0-dimensional tensor), the
+    columns of the positives, int64 (B,), example weights (B,), the columns, the loss and the dtype of the products.
     """
 
     @staticmethod
@@ -103,7 +104,7 @@ class BlockwiseLoss(torch.autograd.Function):
         loss: Loss,
         dtype: torch.dtype,
     ) -> Tensor:
-        """The mean, and with it all gradients."""
+        """The mean loss; the gradients are computed at the same time and saved."""
         total = torch.zeros((), device=users.device)
         to_users, to_items = torch.empty_like(users, dtype=torch.float32), torch.zeros_like(items, dtype=torch.float32)
         to_scale = torch.zeros_like(scale)
@@ -125,7 +126,7 @@ class BlockwiseLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        """See `forward`."""
+        """The gradients that `forward` saved, times the incoming gradient."""
         return (*(saved * grads[0] for saved in ctx.saved_tensors), None, None, None, None, None)
 
 
@@ -148,11 +149,11 @@ def _positive(scores: Tensor, positives: Tensor) -> Tensor:
 
 
 def _shares(scores: Tensor, positives: Tensor, columns: Columns) -> Tensor:
-    """The share of each column among an example's negatives, (b, C); zeros where it has none."""
+    """The share of each column among an example's negatives, (b, C); zeros for an example without negatives."""
     counts = columns.counts.expand_as(scores).scatter(1, positives[:, None], 0.0)
     return counts / counts.sum(dim=1, keepdim=True).clamp_min(1.0)
 
 
 def _pairwise(pull: Tensor, positives: Tensor) -> Tensor:
-    """The gradient of a loss of differences: what lifts the negatives lowers the positive."""
+    """The gradient of a loss of differences `s_j − s_p`: the positive gets minus the sum over the negatives."""
     return pull.scatter_(1, positives[:, None], -pull.sum(dim=1, keepdim=True))

@@ -1,4 +1,4 @@
-"""A trained multi-layer perceptron without torch: what a request runs."""
+"""A trained multi-layer perceptron that runs without torch, for requests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Activation = Literal["relu", "gelu", "silu", "tanh"]
 Norm = Literal["none", "batch", "layer"]
 
 EPSILON = 1e-5
-"""What a layer norm adds to the variance."""
+"""Added to the variance in a layer norm or batch norm; the default of torch."""
 
 SMALLEST = 1e-12
-"""Length below which a vector is not scaled to 1."""
+"""The smallest divisor when a vector is scaled to length 1; a shorter vector stays shorter."""
 
 
 def _gelu(values: Vectors) -> Vectors:
-    """The approximation by tanh (Hendrycks & Gimpel 2016, section 2)."""
+    """GELU in its approximation by tanh (Hendrycks & Gimpel 2016, section 2)."""
     inner = np.float32(0.7978845608) * (values + np.float32(0.044715) * values * values * values)
     activated: Vectors = np.float32(0.5) * values * (1 + np.tanh(inner))
     return activated
@@ -42,12 +42,12 @@ ACTIVATIONS: Mapping[Activation, Callable[[Vectors], Vectors]] = {
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """`x @ weight + bias`, then, but for the last layer, norm and activation.
+    """One layer: `x @ weight + bias`, then norm and activation, except in the last layer.
 
     Attributes:
-        weight: float32 (n_in, n_out); a batch norm is already in it.
+        weight: float32 (n_in, n_out); a batch norm is folded into it.
         bias: float32 (n_out,).
-        gain, shift: float32 (n_out,) of a layer norm, or empty.
+        gain, shift: float32 (n_out,), the parameters of a layer norm; empty without one.
     """
 
     weight: Vectors
@@ -58,7 +58,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Mlp:
-    """Layers, and the length 1 at the end."""
+    """A sequence of layers, whose output is scaled to length 1."""
 
     layers: Sequence[Layer]
     activation: Activation
@@ -79,7 +79,7 @@ class Mlp:
         return units
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What `of_arrays` rebuilds it from."""
+        """The arrays from which `of_arrays` restores the network."""
         return {
             f"layer{number}-{name}": getattr(layer, name)
             for number, layer in enumerate(self.layers)
@@ -88,7 +88,7 @@ class Mlp:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], activation: Activation) -> Self:
-        """The network that `arrays()` was taken from."""
+        """The network whose `arrays()` are given."""
         n_layers = sum(name.endswith("-weight") for name in arrays)
         layers = [Layer(*(arrays[f"layer{number}-{name}"] for name in Layer.__slots__)) for number in range(n_layers)]
         return cls(layers, activation)

@@ -1,4 +1,4 @@
-"""A tower model in training: its tables, its networks, and one step."""
+"""A tower model in training: its embedding tables, its networks, and one step."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from .negatives import Sampler
 from .sparse_adamw import Table
 
 HARD_PER_USER = 8
-"""Hard negatives that are mined from the list of one user."""
+"""Hard negatives taken from the list of one user. Fewer spread them over more users of the batch, which costs more."""
 
 CHUNK = 65_536
-"""Items whose vectors are computed at a time."""
+"""Items whose vectors are computed at a time: bounds the memory."""
 
 SPREAD = 0.1
-"""Standard deviation of new embeddings."""
+"""Standard deviation of the initial embeddings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Examples.
+    """The examples of a training step.
 
     Attributes:
-        users: int32 (B,), their rows.
-        histories: what each user had chosen before.
-        targets: int32 (B,), the items to learn.
-        weights: float32 (B,), what each example weighs in the loss.
+        users: int32 (B,), the user rows.
+        histories: the history of each example.
+        targets: int32 (B,), the target items.
+        weights: float32 (B,), the weight of each example in the loss.
         ages: float32 (B,), see `UserBatch.example_ages`.
     """
 
@@ -53,7 +53,7 @@ class Batch:
 
 
 class TowerModel:
-    """Tables and networks on one device, and how a batch moves them."""
+    """The embedding tables, networks and optimiser of a tower model, on one device."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class TowerModel:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        """Draw new embeddings and weights from torch's random stream."""
+        """Draw initial embeddings and weights from torch's random stream."""
         self.data, self.config, self.device, self.dtype = data, config, device, dtype
         dim = config.dim
         n_items = data.log.n_items
@@ -83,11 +83,11 @@ class TowerModel:
         )
         self.sampler = Sampler.of(config.negatives, np.bincount(data.log.items[data.examples], minlength=n_items))
         self.log_q = self.sampler.log_q(config.batch)
-        self._unseen = {"users": data.user_profile.unseen(), "items": data.item_profile.unseen()}
+        self._unseen = {"users": data.user_profile.unknown_tokens(), "items": data.item_profile.unknown_tokens()}
 
     def loss(self, batch: Batch, rng: np.random.Generator, mined: Tensor | None) -> Tensor:
-        """The mean loss of a batch; `mined` holds the item vectors that hard negatives are mined from."""
-        users = self._user_vectors(batch, self._dropped("users", self.data.users.take(batch.users), rng))
+        """The mean loss of a batch; `mined` is the item vectors, (n_items, dim), for hard negatives, None: no such."""
+        users = self._user_vectors(batch, self._drop_ids("users", self.data.users.take(batch.users), rng))
         drawn = [self.sampler.draw(rng)]
         if self.config.negatives.in_batch:
             drawn.append(batch.targets)
@@ -96,7 +96,7 @@ class TowerModel:
         negatives = np.concatenate(drawn)
         columns = np.unique(np.concatenate([batch.targets, negatives]))
         counts = np.bincount(np.searchsorted(columns, negatives), minlength=columns.size)
-        items = self._item_vectors(self._dropped("items", self.data.items.take(columns), rng))
+        items = self._item_vectors(self._drop_ids("items", self.data.items.take(columns), rng))
         positives = self._on_device(np.searchsorted(columns, batch.targets))
         one = users[:, 0] if users.shape[1] == 1 else self.user_net.choose(users, items[positives])
         loss: Tensor = BlockwiseLoss.apply(  # type: ignore[no-untyped-call]
@@ -114,7 +114,13 @@ class TowerModel:
         return loss
 
     def step(self, loss: Tensor, rate: float, number: int) -> float:
-        """Move everything against the gradient of `loss`, in step `number` (from 1); its length before clipping."""
+        """Update tables and networks by the gradient of `loss`, in place; return its norm before clipping.
+
+        Args:
+            loss: the result of `loss`.
+            rate: the learning rate.
+            number: the number of the step, from 1.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         used = [table.used[1] for table in self.tables.values() if table.used]
@@ -128,34 +134,34 @@ class TowerModel:
 
     @torch.no_grad()
     def user_vectors(self, users: NDArray[np.int32], histories: Histories) -> Tensor:
-        """The vectors of users with these histories, float32 (n, V, dim), as a request would have them."""
+        """The vectors of users with these histories, float32 (n, V, dim), computed as for a request."""
         now = np.zeros(users.size, np.float32)
         batch = Batch(users, histories, users[:0], histories.weights[:0], now)
-        return self._served(partial(self._user_vectors, batch, self.data.users.take(users)))
+        return self._evaluate(partial(self._user_vectors, batch, self.data.users.take(users)))
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
         """The vectors of all items, float32 (n_items, dim)."""
         rows = np.arange(self.data.log.n_items)
         parts = np.split(rows, range(CHUNK, rows.size, CHUNK))
-        return torch.cat([self._served(partial(self._item_vectors, self.data.items.take(part))) for part in parts])
+        return torch.cat([self._evaluate(partial(self._item_vectors, self.data.items.take(part))) for part in parts])
 
-    def served_state(self) -> dict[str, Tensor]:
-        """A copy of what serving needs: the tables and the networks."""
+    def serving_state(self) -> dict[str, Tensor]:
+        """A copy of the parameters that serving needs: the tables and the networks."""
         tables = {f"table-{name}": table.values for name, table in self.tables.items()}
         nets = {f"net-{name}": value for name, value in self.nets.state_dict().items()}
         return {name: value.clone() for name, value in {**tables, **nets}.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take what `served_state` gave."""
+        """Set the parameters to the result of `serving_state`, in place."""
         for name, table in self.tables.items():
             table.values = state[f"table-{name}"]
         nets = {name.removeprefix("net-"): value for name, value in state.items() if name.startswith("net-")}
         self.nets.load_state_dict(nets)
 
     def state(self) -> dict[str, Tensor]:
-        """What training goes on from."""
-        state = self.served_state()
+        """The parameters and optimiser state from which `restore` resumes training."""
+        state = self.serving_state()
         for name, table in self.tables.items():
             state |= {f"first-{name}": table.first, f"second-{name}": table.second}
         for number, moments in self.optimizer.state_dict()["state"].items():
@@ -163,7 +169,7 @@ class TowerModel:
         return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from `state()`."""
+        """Set parameters and optimiser to the result of `state`, in place."""
         self.load(state)
         for name, table in self.tables.items():
             table.first, table.second = state[f"first-{name}"], state[f"second-{name}"]
@@ -174,8 +180,8 @@ class TowerModel:
                 moments.setdefault(int(number), {})[field] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
 
-    def _served(self, vectors: Callable[[], Tensor]) -> Tensor:
-        """`vectors()` as after training."""
+    def _evaluate(self, vectors: Callable[[], Tensor]) -> Tensor:
+        """The result of `vectors()` with the networks in evaluation mode."""
         self.nets.eval()
         try:
             return vectors()
@@ -198,25 +204,25 @@ class TowerModel:
     def _item_vectors(self, bags: Bags) -> Tensor:
         own = TokenBags(*self._bags("items", bags.offsets, bags.tokens, bags.weights))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            vectors: Tensor = self.item_net(own.summed(own.weights[None]))
+            vectors: Tensor = self.item_net(own.sum(own.weights[None]))
         return vectors
 
     def _bags(
         self, table: str, offsets: NDArray[np.int64], tokens: NDArray[np.int32], weights: Vectors
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The fields of `TokenBags` over the embeddings of `table`."""
+        """The fields of `TokenBags`, over the embeddings of `table`."""
         rows, places = self.tables[table].rows(self._on_device(tokens))
         return rows, places, self._on_device(offsets), self._on_device(weights)
 
-    def _dropped(self, table: str, bags: Bags, rng: np.random.Generator) -> Bags:
-        """The bags with some of their tokens replaced by those for unknown values."""
+    def _drop_ids(self, table: str, bags: Bags, rng: np.random.Generator) -> Bags:
+        """The bags with a random share `id_dropout` of their tokens replaced by those for unknown values."""
         if not self.config.id_dropout:
             return bags
         dropped = rng.random(bags.tokens.size) < self.config.id_dropout
         return Bags(bags.offsets, np.where(dropped, self._unseen[table][bags.tokens], bags.tokens), bags.weights)
 
     def _hard(self, users: Tensor, batch: Batch, mined: Tensor, rng: np.random.Generator) -> NDArray[np.int32]:
-        """Items that rank highest for some users of the batch, whose histories and targets are left out."""
+        """Hard negatives, int32: the best items of random users of the batch, without their histories and targets."""
         n_users = min(-(-self.config.negatives.hard // HARD_PER_USER), len(users))
         chosen = np.sort(rng.choice(len(users), n_users, replace=False))
         scores = best_scores(users[torch.from_numpy(chosen).to(self.device)], mined)

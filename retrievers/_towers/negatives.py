@@ -1,4 +1,4 @@
-"""Where the negatives of a batch come from, and with what probability."""
+"""The sources of the negatives of a batch, and the probability of each item."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ Draws = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 
 
 class NegativesConfig(StrictModel):
-    """How many negatives each batch draws from each source; all of its examples share them. Changes results."""
+    """The number of negatives that a batch draws from each source; its examples share them. Changes results."""
 
     in_batch: bool = True
-    """Whether the other examples' positives count as negatives."""
+    """Whether the positives of the other examples in the batch count as negatives."""
 
     uniform: Draws = 1024
-    """Items drawn with equal chances."""
+    """Negatives that are drawn with equal probability."""
 
     frequency: Draws = 0
-    """Items drawn in proportion to `count ** alpha`."""
+    """Negatives that are drawn with a probability proportional to `count ** alpha`."""
 
     alpha: Annotated[NonNegative, Field(le=10)] = 0.75
-    """The exponent of that; 0 is uniform, 1 follows the log."""
+    """Exponent of the counts in `frequency`: 0 is uniform, 1 follows the log."""
 
     hard: Draws = 0
-    """Items that the model itself, as it was at the beginning of the epoch, ranks high for users of the batch."""
+    """Hard negatives: items that the model of the start of the epoch ranks high for users of the batch."""
 
     @model_validator(mode="after")
     def _some_source(self) -> NegativesConfig:
@@ -44,11 +44,11 @@ class Sampler:
     """Draws the negatives of a batch.
 
     Attributes:
-        config: how many from where.
-        items: int32 (n,), what can be drawn: the items with interactions.
-        in_batch: float64 (n_items,), the chance of each item to be an example's positive.
-        frequency: float64 (n_items,), the chance of each in a draw by frequency.
-        ladder: the running sum of `frequency` over `items`.
+        config: the number of draws from each source.
+        items: int32 (n,), the items that can be drawn: those that are the positive of an example.
+        in_batch: float64 (n_items,), the probability of each item to be an example's positive.
+        frequency: float64 (n_items,), the probability of each item in a draw by frequency.
+        ladder: float64 (n,), the prefix sums of `frequency` over `items`.
     """
 
     config: NegativesConfig
@@ -59,23 +59,23 @@ class Sampler:
 
     @classmethod
     def of(cls, config: NegativesConfig, counts: NDArray[np.integer]) -> Sampler:
-        """The sampler for items that are the positive of `counts`, (n_items,), examples."""
+        """The sampler for a log in which item `i` is the positive of `counts[i]` examples."""
         items = np.flatnonzero(counts).astype(np.int32)
         powers = np.where(counts > 0, np.maximum(counts, 1.0) ** config.alpha, 0.0)
         frequency = powers / powers.sum()
         return cls(config, items, counts / counts.sum(), frequency, np.cumsum(frequency[items]))
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.int32]:
-        """The uniform negatives, then those by frequency."""
+        """Draw the uniform negatives, then those by frequency, int32 (uniform + frequency,)."""
         uniform = self.items[rng.integers(0, self.items.size, self.config.uniform)]
         places = np.searchsorted(self.ladder, rng.random(self.config.frequency) * self.ladder[-1], side="right")
         return np.concatenate([uniform, self.items[np.minimum(places, self.items.size - 1)]])
 
     def log_q(self, batch: int) -> NDArray[np.float32]:
-        """For each item `log Q`, the log of its probability under the mixture that a batch draws from, (n_items,).
+        """`log Q` of each item, float32 (n_items,): the log of its probability among a batch's negatives.
 
-        `Q = (B · q_batch + U / n + F · q_frequency) / (B + U + F)`. Hard negatives have no probability that is
-        known, and take part with that of the other sources. −inf where `Q` is 0.
+        `Q = (B · q_batch + U / n + F · q_frequency) / (B + U + F)` for a batch of `B` examples; −inf where `Q` is 0.
+        The probability of hard negatives is not known; the formula leaves them out.
         """
         config = self.config
         expected = batch * self.in_batch if config.in_batch else np.zeros(self.in_batch.size)

@@ -1,4 +1,4 @@
-"""The user encoder of `two_tower` while it is trained."""
+"""The user encoder of `two_tower` in training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .pooling import PooledVector
 
 
 class PooledEncoder(UserEncoder):
-    """The profile's sum beside a weighted mean of the history for each half-life, through a network.
+    """Sums the profile and averages the history, once for each half-life, as the input of a network.
 
     Args:
-        net: from ((1 + n_half_lives) · dim) inputs to the vector.
-        half_lives: events after which an event weighs half.
+        net: the network, from (1 + n_half_lives) · dim inputs to the vector.
+        half_lives: the number of newer events after which the weight of an event is halved.
     """
 
     def __init__(self, net: Net, half_lives: Sequence[float]) -> None:
@@ -32,10 +32,10 @@ class PooledEncoder(UserEncoder):
         weights = history.weights * torch.exp2(-history.positions / rates[:, None])
         owners = torch.repeat_interleave(history.offsets.diff())
         totals = weights.new_zeros(len(rates), len(history.offsets) - 1).index_add_(1, owners, weights)
-        means = history.summed(weights / totals.clamp_min(SMALLEST)[:, owners])
-        vectors: Tensor = self.net(torch.cat([profile.summed(profile.weights[None]), means], dim=1))
+        means = history.sum(weights / totals.clamp_min(SMALLEST)[:, owners])
+        vectors: Tensor = self.net(torch.cat([profile.sum(profile.weights[None]), means], dim=1))
         return vectors[:, None]
 
-    def exported(self) -> PooledVector:
-        """See `UserEncoder.exported`."""
-        return PooledVector.of(self.net.exported(), self.half_lives)
+    def export(self) -> PooledVector:
+        """See `UserEncoder.export`."""
+        return PooledVector.of(self.net.export(), self.half_lives)

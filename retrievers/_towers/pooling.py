@@ -1,4 +1,4 @@
-"""Weighted sums of embedding rows: of a batch while towers are trained, of one user in a request."""
+"""Weighted sums of embedding rows, for a batch in training and for one user in a request."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from multirecall.kernels import Array, fast_kernel, kernel
 
 from .mlp import Mlp, Vectors
-from .served import ExportedEncoder, UserInputs
+from .serving import ExportedEncoder, UserInputs
 
 
 @dataclass(frozen=True, slots=True)
 class PooledVector(ExportedEncoder):
-    """`PooledEncoder` without torch: one vector a user.
+    """`PooledEncoder` without torch: one vector per user.
 
     Attributes:
-        net: from the pooled inputs to the vector.
-        half_lives: float64 (n,), events after which an event weighs half.
+        net: the network, from the result of `user_input` to the vector.
+        half_lives: float64 (n,), the number of newer events after which the weight of an event is halved.
     """
 
     net: Mlp
@@ -47,7 +47,7 @@ class PooledVector(ExportedEncoder):
         return self.net(inputs)[None]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """See `ExportedEncoder.arrays`; the half-lives are settings."""
+        """See `ExportedEncoder.arrays`; the half-lives are settings, and so not among the arrays."""
         return self.net.arrays()
 
     @classmethod
@@ -67,10 +67,11 @@ def user_input(
     half_lives: Array,
     items_table: Array,
 ) -> Array:
-    """What the user tower reads: the sum of the profile's tokens, then a weighted mean of the history per half-life.
+    """The input of the user network, float32 ((1 + n_half_lives) · dim,).
 
-    With `a` the age of an event, 0 for the newest, its weight is `w · 0.5 ** (a / half_life)`, or `w` where the
-    order means nothing. A history without weight gives zeros. float32 ((1 + n_half_lives) · dim,).
+    First comes the sum of the profile's tokens, then for each half-life the weighted mean of the history. The weight
+    of an event is `w · 0.5 ** (a / half_life)`, where `a` is 0 for the newest event, 1 for the one before it, and so
+    on; it is `w` if the history has no order. The mean of a history whose weights are all 0 is 0.
     """
     dim = items_table.shape[1]
     out = np.zeros((1 + half_lives.size) * dim, np.float32)
@@ -96,7 +97,7 @@ def user_input(
 
 
 @fast_kernel
-def pooled(rows: Array, places: Array, offsets: Array, weights: Array) -> Array:
+def pool(rows: Array, places: Array, offsets: Array, weights: Array) -> Array:
     """`Σ_t w_pt · rows[places[t]]` of each bag for each row `p` of `weights`, float32 (n_bags, n_pools · dim).
 
     `rows` is float32 (n, dim), `places` int64 (nnz,), `offsets` int64 (n_bags + 1,), `weights` float32 (n_pools, nnz).
@@ -114,8 +115,8 @@ def pooled(rows: Array, places: Array, offsets: Array, weights: Array) -> Array:
 
 
 @fast_kernel
-def scattered(gradient: Array, places: Array, offsets: Array, weights: Array, n_rows: int) -> Array:
-    """The gradient of `pooled` in its rows, float32 (n_rows, dim), from that in its result."""
+def pool_gradient(gradient: Array, places: Array, offsets: Array, weights: Array, n_rows: int) -> Array:
+    """The gradient of `pool` in its rows, float32 (n_rows, dim), from that in its result."""
     n_pools = weights.shape[0]
     dim = gradient.shape[1] // n_pools
     out = np.zeros((n_rows, dim), np.float32)

@@ -1,4 +1,4 @@
-"""What all retrievers share whose user vectors a trained network computes: fit, search, live items, files."""
+"""The base of retrievers whose user vectors come from a trained network: fit, search, live items, files."""
 
 from __future__ import annotations
 
@@ -26,43 +26,43 @@ from .._vector_table import VectorTable
 from .config import TowerConfig
 from .data import TrainingData
 from .mlp import Mlp, Vectors
-from .served import ExportedEncoder, UserInputs
+from .serving import ExportedEncoder, UserInputs
 from .tower import Tower
 
 if TYPE_CHECKING:
     from .encoders import UserEncoder
 
 N_SIMILAR = 10
-"""Items of like features whose mean embedding an item has that no training history held."""
+"""The number of items with similar features whose mean embedding an item gets if no training history has it."""
 
 
 class TowerRetriever(Retriever):
-    """Scores an item by the best similarity of its vector to any of the user's.
+    """Scores an item by the highest cosine of its vector with any vector of the user.
 
-    A user encoder reads the user's id and features and their newest history; an item tower reads id, features and
-    text. Both are trained to tell the item that a user chose next from others (see `losses`). A request runs no torch:
-    the exported encoder computes the user's vectors, and the vector index finds the items.
+    A user encoder reads the user's id, features and newest history. An item tower reads the item's id, features and
+    text. Both are trained to rank the item that a user chose above other items (see `losses`). A request does not use
+    torch: the exported encoder computes the user's vectors, and the vector index finds the items.
 
-    A retriever of this kind is three things: a `Config`, a `UserEncoder` for training (torch), and an
-    `ExportedEncoder` for requests (numpy), whose results agree to 1e-5. The rest is here.
+    A subclass defines a `Config`, a `UserEncoder` for training (torch), and an `ExportedEncoder` for requests (numpy).
+    The results of the two encoders agree to 1e-5.
 
-    Live: new items and new features count at once. The networks, and what an id alone says, stay as fitted: an item
-    that joined is its features, a user who joined is their features and history.
+    Live: new items and new features count at once. The networks and the embeddings of ids stay as fitted. So the
+    vector of a new item depends on its features only, and that of a new user on their features and history.
     """
 
     Config: ClassVar[type[TowerConfig]]
     exported: ClassVar[type[ExportedEncoder]]
-    """What `UserEncoder.exported` of this retriever gives."""
+    """The class of the result of `UserEncoder.export`."""
 
     name: ClassVar[str]
-    """Stands in messages, and in the names of checkpoints."""
+    """The name of the retriever in messages and in the names of checkpoints."""
 
     inline = True
     filters = True
     live = frozenset({"items"})
     config: TowerConfig
     recalls: list[float]
-    """Recall@100 on held-out events after each epoch of the fit; empty where none were held out."""
+    """Recall@100 on held-out events after each epoch of the fit; empty if no events were held out."""
     _users: Tower[ExportedEncoder]
     _items: Tower[Mlp]
     _history: VectorTable
@@ -73,12 +73,12 @@ class TowerRetriever(Retriever):
     @classmethod
     @abstractmethod
     def new_encoder(cls, config: Any) -> UserEncoder:
-        """An encoder to train; its weights are drawn from torch's random stream. Only a fit asks for it."""
+        """A new encoder to train, whose weights are drawn from torch's random stream; called by `fit` only."""
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
-        """Train encoder and item tower, and index the items.
+        """Train the encoder and the item tower, and index the items.
 
-        Memory: about four times that of all embeddings, and a batch's.
+        Memory: about four times that of all embeddings, plus that of a batch.
         """
         import_extra("torch", f"fitting {self.name}")
         from .training import fit_towers
@@ -87,8 +87,8 @@ class TowerRetriever(Retriever):
         towers = fit_towers(training, self.config, self.new_encoder, rng, progress)
         self._users = Tower(training.user_profile, towers.tables["users"], towers.user_net)
         self._items = Tower(training.item_profile, towers.tables["items"], towers.item_net)
-        history, self._cold = with_cold_items(towers.tables["history"], data, N_SIMILAR, training.in_histories())
-        self._history, self._known = VectorTable.of(history), training.chosen()
+        history, self._cold = with_cold_items(towers.tables["history"], data, N_SIMILAR, training.is_in_history())
+        self._history, self._known = VectorTable.of(history), training.is_target()
         self.recalls = towers.recalls
         rows = np.arange(data.n_items, dtype=np.int32)
         asked = [self.user_vectors(query) for query in sample_queries(data)]
@@ -124,13 +124,13 @@ class TowerRetriever(Retriever):
         return self._index.search_any(self.user_vectors(query), quota, *query.filter)
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
-        """See `Retriever.retrieve_batch`: the vectors of all users go through the index together."""
+        """See `Retriever.retrieve_batch`; the index is searched for the vectors of all users together."""
         vectors = [self.user_vectors(query) for query in queries]
         given = np.array(vectors, np.float32) if vectors else np.empty((0, 1, self._index.dim), np.float32)
         return self._index.search_any_batch(given, quota, [query.filter for query in queries])
 
     def user_vectors(self, query: Query) -> Vectors:
-        """The user's vectors of length 1, float32 (V, dim)."""
+        """The user's unit vectors, float32 (V, dim)."""
         tokens, weights = self._users.profile.tokens(query.user, query.features)
         newest = slice(-self.config.history, None)
         places, table = self._history.locate(query.history[newest])
@@ -149,10 +149,9 @@ class TowerRetriever(Retriever):
         )
 
     def item_vector(self, row: int, values: Mapping[str, Any]) -> Vectors:
-        """The vector of an item with these feature values, of length 1, float32 (dim,).
+        """The unit vector of an item with these feature values, float32 (dim,), as in the index.
 
-        It is that of id and features alone, as the fit put it into the index; `row` is -1 for an item that the fit did
-        not have.
+        `row` is -1 for an item that the fit did not have.
         """
         tokens, weights = self._items.profile.tokens(row, values)
         return self._items.net(weights @ self._items.table[tokens])

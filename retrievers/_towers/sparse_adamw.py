@@ -1,4 +1,4 @@
-"""Embedding tables of which a training step reads and writes only the rows of its batch."""
+"""Embedding tables with a sparse AdamW: a training step reads and writes only the rows of its batch."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class Table:
-    """An embedding table under AdamW, whose moments of a row move only when the row is used.
+    """An embedding table with AdamW, which updates a row and its moments only in steps that use the row.
 
     Kingma & Ba 2015, algorithm 1, with the decoupled weight decay of Loshchilov & Hutter 2019, applied to used rows.
     """
 
     def __init__(self, values: Tensor) -> None:
-        """Take the values, float32 (n, dim)."""
+        """Take the initial values, float32 (n, dim)."""
         self.values = values
         self.first = torch.zeros_like(values)
         self.second = torch.zeros_like(values)
         self.used: tuple[Tensor, Tensor] | None = None
 
     def rows(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The distinct rows that `tokens`, int (n,), name, as a leaf that takes gradients, and each token's place.
+        """The distinct rows of `tokens`, int (n,), as a leaf that takes gradients, and each token's position in them.
 
-        A step moves the rows that were handed out last.
+        The next `step` updates these rows.
         """
         used, places = torch.unique(tokens.long(), return_inverse=True)
         leaf = self.values[used].requires_grad_()
@@ -33,7 +33,7 @@ class Table:
 
     @torch.no_grad()
     def step(self, rate: float, weight_decay: float, number: int) -> None:
-        """Move the rows that were handed out, in step `number` (from 1)."""
+        """Update the rows of the last call of `rows`, in place, at learning rate `rate` in step `number` (from 1)."""
         if self.used is None or (gradient := self.used[1].grad) is None:
             return
         used, leaf = self.used

@@ -1,4 +1,4 @@
-"""From texts to hashed tokens: whole words, the letters of words, or both."""
+"""Tokenisers from texts to hashed tokens: words, letter trigrams, or both."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from multirecall.kernels import Array, kernel
 TokeniserName = Literal["words", "letters", "words_and_letters"]
 
 EDGE = "#"
-"""Stands before and behind a word."""
+"""The mark before and after a word, so that trigrams at its edges differ from those inside."""
 
 Tokens = tuple[NDArray[np.int64], NDArray[np.int32]]
-"""Where the tokens of each text begin, int64 (n + 1,), and the tokens, int32, each below the number of buckets."""
+"""The CSR offsets of the texts, int64 (n + 1,), and the tokens, int32, each below the number of hash buckets."""
 
 
 def word_tokens(texts: Text, n_buckets: int) -> Tokens:
-    """The words of each text, and pairs of neighbouring words, hashed into buckets."""
+    """The words of each text and its pairs of neighbouring words, hashed into buckets."""
     words = Words.of(texts)
     offsets, tokens = _hash_words(words.offsets, words.hashes[words.numbers], n_buckets)
     return offsets, tokens
 
 
 def letter_tokens(texts: Text, n_buckets: int) -> Tokens:
-    """Each three letters in a row of `#word#`, for the words of each text, hashed into buckets.
+    """The letter trigrams of `#word#`, for each word of each text, hashed into buckets.
 
     Huang et al., CIKM 2013, "Learning Deep Structured Semantic Models for Web Search", section 3.2.
     """
@@ -50,7 +50,7 @@ def letter_tokens(texts: Text, n_buckets: int) -> Tokens:
 
 
 def word_and_letter_tokens(texts: Text, n_buckets: int) -> Tokens:
-    """Those of words, then those of letters, in the same buckets."""
+    """The tokens of `word_tokens`, then those of `letter_tokens`, for each text; both share the buckets."""
     parts = word_tokens(texts, n_buckets), letter_tokens(texts, n_buckets)
     n_texts = parts[0][0].size - 1
     both = np.concatenate([parts[0][0], parts[0][0][-1] + parts[1][0][1:]])
@@ -69,8 +69,8 @@ TOKENISERS: Mapping[TokeniserName, Callable[[Text, int], Tokens]] = {
 def _hash_words(offsets: Array, words: Array, n_buckets: int) -> tuple[Array, Array]:
     """The tokens of each text: its words and pairs of neighbouring words, hashed into buckets.
 
-    `words` are their hashes, uint64, which int64 `offsets` (n + 1,) cut into texts. Returns int64 offsets (n + 1,) and
-    int32 tokens.
+    `words`, uint64, are the hashes of the words of all texts, with CSR offsets `offsets`, int64 (n + 1,). Returns
+    offsets, int64 (n + 1,), and tokens, int32.
     """
     tokens = np.empty(2 * words.size, np.int32)
     ends = np.zeros(offsets.size, np.int64)

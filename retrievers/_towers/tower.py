@@ -1,4 +1,4 @@
-"""One trained tower without torch: how it reads ids and features, its embeddings and its network."""
+"""A trained tower that runs without torch: its rule for tokens, its embeddings and its network."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .tokenisers import TokeniserName
 
 
 class Network(Protocol):
-    """A network that arrays hold."""
+    """A network whose parameters can be stored as arrays."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All that it computes with."""
+        """All parameters, by name."""
 
 
 N = TypeVar("N", bound=Network)
@@ -28,12 +28,12 @@ N = TypeVar("N", bound=Network)
 
 @dataclass(frozen=True, slots=True)
 class Tower(Generic[N]):
-    """What a request needs of a tower.
+    """The parts of a tower that a request needs.
 
     Attributes:
-        profile: from id and features to tokens.
-        table: float32 (n_tokens, dim), their embeddings.
-        net: from tokens to vectors.
+        profile: the rule that turns id and features into tokens.
+        table: float32 (n_tokens, dim), the embeddings of the tokens.
+        net: the network, from embeddings to vectors.
     """
 
     profile: Profile
@@ -41,14 +41,14 @@ class Tower(Generic[N]):
     net: N
 
     def save(self, folder: Path) -> None:
-        """Write it into `folder`, which is made."""
+        """Write the tower into `folder`, which is created."""
         write_component(folder, {"table": self.table}, {"profile": self.profile.meta()})
         write_component(folder / "categories", self.profile.arrays(), {})
         write_component(folder / "net", self.net.arrays(), {})
 
     @staticmethod
     def load(folder: Path, tokeniser: TokeniserName, net_of: Callable[[Mapping[str, NDArray[Any]]], N]) -> Tower[N]:
-        """Read what `save` wrote; `net_of` makes the network of its arrays."""
+        """Read the tower that `save` wrote; `net_of` builds the network from its arrays."""
         arrays, meta = read_component(folder)
         profile = Profile.of_meta(meta["profile"], read_component(folder / "categories")[0], tokeniser)
         return Tower(profile, arrays["table"], net_of(read_component(folder / "net")[0]))

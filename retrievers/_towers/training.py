@@ -1,4 +1,4 @@
-"""Training a tower model: epochs, schedule, early stopping, and what is kept of it."""
+"""The training of a tower model: epochs, learning-rate schedule, early stopping and checkpoints."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from .data import TrainingData
 from .encoders import UserEncoder
 from .mlp import Mlp, Vectors
 from .model import Batch, TowerModel, best_scores
-from .served import ExportedEncoder
+from .serving import ExportedEncoder
 
 RECALL_AT = 100
-"""Length of the list in which a held-out item counts as found."""
+"""The k of recall@k on held-out events."""
 
 SCORED = 256
-"""Held-out events that are scored at a time."""
+"""Held-out events that are scored at a time: bounds the memory of their scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedTowers:
-    """What serving needs of a trained model.
+    """The parts of a trained model that serving needs.
 
     Attributes:
         tables: the embeddings of `users` (tokens), `history` (items) and `items` (tokens), float32 (n, dim).
-        user_net, item_net: the encoder and the network behind them, without torch.
+        user_net, item_net: the user encoder and the item network, without torch.
         vectors: float32 (n_items, dim), the unit vectors of all items.
-        recalls: recall on held-out events after each epoch; empty where none were held out.
+        recalls: recall@100 on held-out events after each epoch; empty if no events were held out.
     """
 
     tables: dict[str, Vectors]
@@ -56,22 +56,22 @@ def fit_towers(
     rng: np.random.Generator,
     progress: Progress,
 ) -> TrainedTowers:
-    """Train until the epochs are over or recall on held-out events no longer grows, and keep the best state.
+    """Train for all epochs, or until early stopping, and return the state with the best recall on held-out events.
 
     Raises:
-        ConfigError: the device is not there, or the checkpoint is no folder.
-        DataError: the loss, its gradient or the model is no longer finite.
+        ConfigError: the device does not exist, or the checkpoint is no folder.
+        DataError: the loss, its gradient or the model is not finite.
         BundleError: the checkpoint cannot be read or written.
     """
     device = _device(config, data.name)
-    with _settled(config.threads, int(rng.integers(2**62)), device):
+    with _torch_settings(config.threads, int(rng.integers(2**62)), device):
         training = _Training(TowerModel(data, config, new_encoder, device, training_dtype(config, device)), rng)
         training.run(progress)
         return training.result()
 
 
 class _Training:
-    """The state of a training: a model, how far it has come, and its best state so far."""
+    """A training under way: a model, the number of epochs done, and the best state so far."""
 
     def __init__(self, model: TowerModel, rng: np.random.Generator) -> None:
         self.model, self.rng = model, rng
@@ -84,7 +84,7 @@ class _Training:
         self.epochs = min(self.config.epochs, max(self.config.examples // n_examples, 1))
 
     def run(self, progress: Progress) -> None:
-        """All epochs that are left, with a checkpoint after each."""
+        """Run the remaining epochs, with a checkpoint after each."""
         folder = self.config.checkpoint
         checkpoint = None if folder is None else Checkpoint.of(folder, self.data, self.config, self.rng)
         if checkpoint is not None and (found := checkpoint.read()):
@@ -99,21 +99,21 @@ class _Training:
                     checkpoint.write(*self.state())
 
     def result(self) -> TrainedTowers:
-        """The best state, ready to serve."""
+        """The best state, in the form that serving needs."""
         model = self.model
         model.load(self.best)
         if not all(torch.isfinite(value).all() for value in self.best.values()):
             raise DataError(f"{self.data.name}: the trained model is not finite; lower learning_rate")
         return TrainedTowers(
             {name: table.values.cpu().numpy() for name, table in model.tables.items()},
-            model.user_net.exported(),
-            model.item_net.exported(),
+            model.user_net.export(),
+            model.item_net.export(),
             model.item_vectors().cpu().numpy(),
             self.recalls,
         )
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Arrays and JSON values that `restore` goes on from."""
+        """The arrays and JSON values from which `restore` resumes."""
         arrays = {name: tensor.cpu().numpy() for name, tensor in self.model.state().items()}
         arrays |= {f"best-{name}": tensor.cpu().numpy() for name, tensor in self.best.items()}
         arrays["torch-random"] = torch.get_rng_state().numpy()
@@ -123,7 +123,7 @@ class _Training:
         return arrays, meta
 
     def restore(self, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> None:
-        """Go on from `state()`."""
+        """Set the training to a result of `state`, in place."""
         self.epoch, self.recalls = meta["epoch"], meta["recalls"]
         self.rng.bit_generator.state = meta["random"]
         torch.set_rng_state(torch.from_numpy(arrays.pop("torch-random")))
@@ -153,7 +153,7 @@ class _Training:
             advance(1, self._note(loss))
 
     def _rate(self, done: int) -> float:
-        """The learning rate after `done` steps: a line up to the highest, then half a cosine down to 0."""
+        """The learning rate after `done` steps: a linear warm-up, then half a cosine down to 0."""
         total = self.steps * self.epochs
         rising = int(self.config.warm_up * total)
         if done < rising:
@@ -161,15 +161,15 @@ class _Training:
         return self.config.learning_rate * (1 + cos(pi * (done - rising) / (total - rising))) / 2
 
     def _assess(self) -> None:
-        """Measure recall, and keep the model's state where it is the best, or where nothing says what is."""
+        """Measure recall on held-out events; keep the model's state if it is the best, or if nothing is held out."""
         if self.data.held_out.size:
             self.recalls.append(held_out_recall(self.model, RECALL_AT))
             if self.recalls[-1] < max(self.recalls):
                 return
-        self.best = self.model.served_state()
+        self.best = self.model.serving_state()
 
     def _is_over(self) -> bool:
-        """Whether the last `patience` epochs brought nothing."""
+        """Whether to stop early: the last `patience` epochs brought no better recall."""
         return bool(self.recalls) and len(self.recalls) - 1 - int(np.argmax(self.recalls)) >= self.config.patience
 
     def _note(self, loss: Tensor) -> str:
@@ -210,7 +210,7 @@ def _device(config: TowerConfig, name: str) -> torch.device:
 
 
 def training_dtype(config: TowerConfig, device: torch.device) -> torch.dtype:
-    """What matrix products are computed in."""
+    """The dtype of matrix products in training."""
     if config.precision != "auto":
         return torch.float32 if config.precision == "float32" else torch.bfloat16
     return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
@@ -224,8 +224,8 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
 
 
 @contextmanager
-def _settled(threads: int, seed: int, device: torch.device) -> Iterator[None]:
-    """Torch with `threads` threads and a random stream of its own; the caller's settings come back after."""
+def _torch_settings(threads: int, seed: int, device: torch.device) -> Iterator[None]:
+    """Run the body with `threads` threads of torch and a fresh random stream; restore the caller's settings after."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

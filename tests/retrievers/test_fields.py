@@ -130,7 +130,7 @@ def test_a_profile_puts_ids_first_and_fields_behind_one_another() -> None:
 def test_what_stands_for_the_unknown() -> None:
     table = small_shop().items
     profile = Profile.of(table.features, len(table), "words", 64)
-    unseen = profile.unseen()
+    unseen = profile.unknown_tokens()
     assert (unseen[: 1 + len(table)] == 0).all()
     first, group = profile.fields["group"]
     assert unseen[first : first + group.size].tolist() == [

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multirecall.data import Interactions
-from multirecall.retrievers._towers.encoders import Pooled
+from multirecall.retrievers._towers.encoders import Pool
 from multirecall.retrievers._towers.histories import histories_before
-from multirecall.retrievers._towers.pooling import pooled, scattered, user_input
+from multirecall.retrievers._towers.pooling import pool, pool_gradient, user_input
 
 DIM = 3
 
@@ -62,16 +62,16 @@ def test_pools_and_their_gradient_are_matrix_products(n_bags: int, n_rows: int, 
     for bag, place in zip(np.repeat(np.arange(n_bags), lengths), range(offsets[-1]), strict=True):
         dense[:, bag, places[place]] += weights[:, place]
     expected = np.concatenate(list(dense @ rows), axis=1) if n_bags else np.zeros((0, n_pools * DIM))
-    np.testing.assert_allclose(pooled(rows, places, offsets, weights), expected, atol=1e-5)
+    np.testing.assert_allclose(pool(rows, places, offsets, weights), expected, atol=1e-5)
     gradient = rng.normal(size=(n_bags, n_pools * DIM)).astype(np.float32)
     parts = gradient.reshape(n_bags, n_pools, DIM)
     back = sum(dense[pool].T @ parts[:, pool] for pool in range(n_pools))
-    np.testing.assert_allclose(scattered(gradient, places, offsets, weights, n_rows), back, atol=1e-5)
+    np.testing.assert_allclose(pool_gradient(gradient, places, offsets, weights, n_rows), back, atol=1e-5)
 
 
 def test_pooled_passes_its_gradient_to_torch() -> None:
     rows = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
-    sums = Pooled.apply(rows, torch.tensor([0, 1, 1]), torch.tensor([0, 1, 3]), torch.tensor([[1.0, 0.5, 0.25]]))
+    sums = Pool.apply(rows, torch.tensor([0, 1, 1]), torch.tensor([0, 1, 3]), torch.tensor([[1.0, 0.5, 0.25]]))
     torch.testing.assert_close(sums, torch.tensor([[1.0, 2.0], [2.25, 3.0]]))
     sums.sum().backward()
     torch.testing.assert_close(rows.grad, torch.tensor([[1.0, 1.0], [0.75, 0.75]]))

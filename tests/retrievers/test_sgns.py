@@ -16,7 +16,7 @@ from multirecall.retrievers._graph.skipgram import (
     _step,
     _step_cbow,
     _train,
-    trained,
+    train_skipgram,
 )
 
 
@@ -116,7 +116,9 @@ def communities(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_tokens_of_one_context_come_together(cbow: bool, threads: int) -> None:
     config = SkipGramConfig(dim=8, cbow=cbow, threads=threads, subsample=0)
-    vectors = trained(*communities(np.random.default_rng(0)), 20, config, 20, np.random.default_rng(1), SILENT, "")
+    vectors = train_skipgram(
+        *communities(np.random.default_rng(0)), 20, config, 20, np.random.default_rng(1), SILENT, ""
+    )
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = units @ units.T
     assert cosines[:10, :10].mean() > cosines[:10, 10:].mean() + 0.5
@@ -126,7 +128,7 @@ def test_tokens_of_one_context_come_together(cbow: bool, threads: int) -> None:
 def test_one_thread_is_reproducible() -> None:
     config = SkipGramConfig(dim=8)
     first, second, other = (
-        trained(*communities(np.random.default_rng(0)), 20, config, 3, np.random.default_rng(seed), SILENT, "")
+        train_skipgram(*communities(np.random.default_rng(0)), 20, config, 3, np.random.default_rng(seed), SILENT, "")
         for seed in (1, 1, 2)
     )
     assert (first == second).all()

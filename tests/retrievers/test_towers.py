@@ -70,7 +70,7 @@ def test_exported_encoder_equals_the_trained_one(tower: type[TowerRetriever], or
     histories = histories_before(model.data.whole, events, np.zeros(3, np.int64), model.config.history)
     expected = model.user_vectors(users, histories).numpy()
     path = tower(model.config)
-    path._users = Tower(model.data.user_profile, model.tables["users"].values.numpy(), model.user_net.exported())
+    path._users = Tower(model.data.user_profile, model.tables["users"].values.numpy(), model.user_net.export())
     path._history = VectorTable.of(model.tables["history"].values.numpy())
     times = data.interactions.times
     for row, user in enumerate(users):
@@ -139,7 +139,7 @@ def test_by_default_the_nearest_vector_learns_the_target() -> None:
         def forward(self, users: Any) -> torch.Tensor:
             raise AssertionError
 
-        def exported(self) -> Any:
+        def export(self) -> Any:
             raise AssertionError
 
     vectors = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.6, 0.8], [-1.0, 0.0]]], requires_grad=True)

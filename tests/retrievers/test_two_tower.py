@@ -157,8 +157,8 @@ def test_exported_net_equals_torch(activation: Any, norm: Any) -> None:
     net.eval()
     inputs = torch.randn(7, 6)
     expected = net(inputs).detach().numpy()
-    np.testing.assert_allclose(net.exported()(inputs.numpy()), expected, atol=1e-5)
-    np.testing.assert_allclose(net.exported()(inputs.numpy()[2]), expected[2], atol=1e-5)
+    np.testing.assert_allclose(net.export()(inputs.numpy()), expected, atol=1e-5)
+    np.testing.assert_allclose(net.export()(inputs.numpy()[2]), expected[2], atol=1e-5)
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -171,7 +171,7 @@ def test_served_user_tower_equals_torch(ordered: bool) -> None:
     histories = histories_before(training.whole, events, np.zeros(3, np.int64), model.config.history)
     expected = model.user_vectors(users, histories).numpy()
     path = TwoTower(model.config)
-    path._users = Tower(training.user_profile, model.tables["users"].values.numpy(), model.user_net.exported())
+    path._users = Tower(training.user_profile, model.tables["users"].values.numpy(), model.user_net.export())
     path._history = VectorTable.of(model.tables["history"].values.numpy())
     for row, user in enumerate(users):
         run = slice(histories.offsets[row], histories.offsets[row + 1])

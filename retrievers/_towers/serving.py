@@ -1,4 +1,4 @@
-"""User encoders as a request runs them: numpy and numba, no torch."""
+"""User encoders for requests: numpy and numba, without torch."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from .mlp import Vectors
 
 
 class UserInputs(NamedTuple):
-    """What an exported encoder reads of one user.
+    """The input of an exported encoder: one user.
 
     Attributes:
         tokens: int32 (n_tokens,), the tokens of the user's id and features.
-        token_weights: float32 (n_tokens,).
+        token_weights: float32 (n_tokens,), the weight of each token.
         token_table: float32 (n_all_tokens, dim), the embeddings of tokens.
-        history: int32 (n,), where in `item_table` the items of the newest history stand, oldest first.
+        history: int32 (n,), the positions in `item_table` of the items of the newest history, oldest first.
         weights: float32 (n,), the weight of each event.
-        times: int64 (n,), epoch seconds of each event, or None where the log has no timestamps.
-        now: epoch seconds of the newest event of the log, or None.
-        ordered: whether the order of the history means anything. The position of an event, 0 for the newest, counts
-            only then.
+        times: int64 (n,), epoch seconds of each event; None if the log has no timestamps.
+        now: epoch seconds of the newest event of the log; None if the log has no timestamps.
+        ordered: whether the history is in order of time. If not, the position of an event must not count.
         item_table: float32 (n_rows, dim), the embeddings of items in a history.
     """
 
@@ -52,13 +51,13 @@ class ExportedEncoder(ABC):
 
     @abstractmethod
     def __call__(self, user: UserInputs) -> Vectors:
-        """The vectors of one user, float32 (V, dim): those of `UserEncoder.forward`, to 1e-5. V is the same for all."""
+        """The unit vectors of one user, float32 (V, dim), equal to `UserEncoder.forward` to 1e-5; V is constant."""
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What `of_arrays` rebuilds it from, beside the settings."""
+        """The arrays from which `of_arrays` restores the encoder, together with the settings."""
 
     @classmethod
     @abstractmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], config: Any) -> Self:
-        """The encoder that `arrays()` was taken from, of a retriever with these settings."""
+        """The encoder whose `arrays()` are given, of a retriever with the settings `config`."""
