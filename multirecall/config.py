@@ -45,7 +45,7 @@ Params = Annotated[dict[str, Any], AfterValidator(_plain)]
 """A plug-in's settings before the plug-in has checked them."""
 
 
-def _named(value: Any, as_text: ValidatorFunctionWrapHandler) -> str:
+def _keep_class(value: Any, as_text: ValidatorFunctionWrapHandler) -> str:
     """A name as it is, and a class by its name, which goes on carrying it."""
     if isinstance(value, type):
         return GivenClass(value)
@@ -55,7 +55,7 @@ def _named(value: Any, as_text: ValidatorFunctionWrapHandler) -> str:
     return name
 
 
-PluginName = Annotated[str, WrapValidator(_named)]
+PluginName = Annotated[str, WrapValidator(_keep_class)]
 """The name of an installed plug-in, or the class itself; in a TOML file that `Engine.from_toml` reads, also
 `module:Class`."""
 
@@ -246,7 +246,7 @@ def _plugin_keys(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]
     )
 
 
-def imported(config: EngineConfig) -> EngineConfig:
+def import_classes(config: EngineConfig) -> EngineConfig:
     """The config with its names `module:Class` imported: for one that the caller has written.
 
     Raises:
@@ -255,11 +255,11 @@ def imported(config: EngineConfig) -> EngineConfig:
     return config.with_classes({name: import_class(name) for name in config.bare_classes})
 
 
-def stored(config: EngineConfig) -> dict[str, Any]:
+def stored_values(config: EngineConfig) -> dict[str, Any]:
     """A config with all its defaults as JSON values, without what is of the machine: what a bundle keeps."""
     return config.model_dump(mode="json", exclude=OF_MACHINE)
 
 
 def config_hash(config: EngineConfig) -> str:
     """SHA-256 of what a bundle keeps of a config, in hexadecimal: equal configs have equal hashes."""
-    return json_digest(stored(config))
+    return json_digest(stored_values(config))

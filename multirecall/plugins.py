@@ -74,7 +74,7 @@ def import_class(name: str) -> type:
     return found
 
 
-def matching(names: Iterable[str], plugins: Sequence[type]) -> dict[str, type]:
+def match_names(names: Iterable[str], plugins: Sequence[type]) -> dict[str, type]:
     """Those of `plugins` that the names `module:Class` stand for.
 
     A class of `__main__` is found by its name alone, since a class that a notebook begins with moves into a module.
@@ -122,7 +122,7 @@ class PluginGroup(Generic[P]):
             UntrustedPlugin: the bare name of a class.
         """
         if isinstance(name, GivenClass):
-            return self._checked(name.plugin, f"{self.kind} class {name}")
+            return self._check(name.plugin, f"{self.kind} class {name}")
         if is_bare(name):
             raise UntrustedPlugin(
                 f"{self.kind} {name!r} is the name of a class, and a name alone runs no code",
@@ -142,7 +142,7 @@ class PluginGroup(Generic[P]):
             raise PluginError(
                 f"{title} cannot be imported: {type(fault).__name__}: {fault}; mend or uninstall it"
             ) from fault
-        return self._checked(plugin, title)
+        return self._check(plugin, title)
 
     def names(self) -> list[str]:
         """The names of all that are installed, sorted; none is imported."""
@@ -161,7 +161,7 @@ class PluginGroup(Generic[P]):
             fault = str(error)
         return Listing(self.kind, name, ", ".join(sorted(origins)), fault)
 
-    def _checked(self, plugin: Any, title: str) -> type[P]:
+    def _check(self, plugin: Any, title: str) -> type[P]:
         """The class, which errors call `title`; raises `PluginError`."""
         if not (isinstance(plugin, type) and issubclass(plugin, self.base)) or isabstract(plugin):
             raise PluginError(

@@ -24,13 +24,13 @@ LONGEST_ID = 24
 def candidates_table(screen: Console, result: Candidates, labels: Sequence[str]) -> Table:
     """A row for each candidate: a column for each path where the screen has room, else one with all that propose it."""
     for width in LABEL_WIDTHS:
-        table = _wide(result, [shortened(label, width) for label in labels])
+        table = _wide(result, [shorten(label, width) for label in labels])
         if Measurement.get(screen, screen.options.update_width(UNLIMITED), table).maximum <= screen.width:
             return table
-    return _narrow(result, [shortened(label, 20 if screen.width >= 72 else 12) for label in labels])
+    return _narrow(result, [shorten(label, 20 if screen.width >= 72 else 12) for label in labels])
 
 
-def shortened(text: str, width: int) -> str:
+def shorten(text: str, width: int) -> str:
     """The text in at most `width` cells, on one line; what is cut off is marked by `…`."""
     line = " ".join(text.split())
     return line if cell_len(line) <= width else set_cell_size(line, width - 1).rstrip() + "…"

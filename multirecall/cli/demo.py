@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from multirecall.cli.candidates import candidates_table
-from multirecall.cli.evaluate import closing
+from multirecall.cli.evaluate import print_closing
 from multirecall.cli.options import Config, Threads, read_config
 from multirecall.cli.screen import console, print_table
 from multirecall.cli.tables import explanations, plain_table, quality_tables
@@ -58,7 +58,7 @@ def demo(
         print_table(screen, table)
     explanations(screen, report)
     screen.print(f"{report.statement}.")
-    closing(screen, report.gain)
+    print_closing(screen, report.gain)
     screen.print(
         "On a log of your own: `multirecall evaluate --interactions LOG --items ITEMS`, then `multirecall fit`."
     )

@@ -139,7 +139,7 @@ def evaluate_command(
     if embeddings:
         show_embeddings(screen, looked)
     screen.print(f"{figures.statement}.")
-    closing(screen, figures.gain)
+    print_closing(screen, figures.gain)
     if report is not None:
         screen.print(f"page written to {report}")
 
@@ -157,7 +157,7 @@ NEXT = {
 """What to do, by what fusing gains."""
 
 
-def closing(screen: Console, gain: FusionGain | None) -> None:
+def print_closing(screen: Console, gain: FusionGain | None) -> None:
     """Say what fusing gains or loses against the best path, and what to do next."""
     if gain is None:
         screen.print("There is one path only, so nothing is fused. Next: name a second path in the config.")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from multirecall.config import EngineConfig, imported
+from multirecall.config import EngineConfig, import_classes
 from multirecall.data import Dataset
 from multirecall.engine import Engine
 from multirecall.errors import RequestError, UntrustedPlugin
@@ -91,7 +91,7 @@ def read_config(
     config = EngineConfig.from_toml(file) if file else EngineConfig()
     if config.bare_classes:
         _search_here()
-        config = imported(config)
+        config = import_classes(config)
     values = config.model_dump(exclude_unset=True)
     given = {key: value for key, value in overrides.items() if value is not None}
     data = dict(values.get("data", {}))

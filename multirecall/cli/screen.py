@@ -29,7 +29,7 @@ def note(text: str) -> None:
 
 def show_what_the_console_can() -> None:
     """Let characters that standard output or error cannot show be replaced, instead of ending the command."""
-    codecs.register_error("multirecall", _replaced)
+    codecs.register_error("multirecall", _replacement)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="multirecall")
@@ -40,7 +40,7 @@ def is_unicode() -> bool:
     return codecs.lookup(sys.stdout.encoding or "ascii").name.startswith("utf")
 
 
-def _replaced(fault: UnicodeError) -> tuple[str, int]:
+def _replacement(fault: UnicodeError) -> tuple[str, int]:
     if not isinstance(fault, UnicodeEncodeError):
         raise fault
     return "".join(PLAIN.get(one, "?") for one in fault.object[fault.start : fault.end]), fault.end

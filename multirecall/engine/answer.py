@@ -9,7 +9,7 @@ import numpy as np
 
 from multirecall.engine.backfill import backfill, backfill_batch
 from multirecall.engine.deadline import Deadline
-from multirecall.engine.fuse import fused_batch
+from multirecall.engine.fuse import fuse_by_segment
 from multirecall.engine.request import read_context, read_filters, read_user
 from multirecall.engine.runner import run_batch, run_paths
 from multirecall.engine.state import EngineState
@@ -19,7 +19,7 @@ from multirecall.user import User
 from multirecall.vocabulary import Id
 
 
-def answered(
+def answer_user(
     state: EngineState,
     user: Id | User,
     k: int,
@@ -50,7 +50,7 @@ def answered(
     )
 
 
-def answered_batch(
+def answer_users(
     state: EngineState,
     users: list[Id | User],
     k: int,
@@ -66,7 +66,7 @@ def answered_batch(
     queries = [query for query, _ in asked]
     outcomes = run_batch(state.paths, state.windows, queries)
     batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]
-    fused = fused_batch(state, queries, batches, min(k, state.data.n_items))
+    fused = fuse_by_segment(state, queries, batches, min(k, state.data.n_items))
     final, n_backfilled = backfill_batch(state, queries, fused, k, Deadline(None))
     return CandidateBatch(
         user_ids=tuple(user.id if isinstance(user, User) else user for user in users),

@@ -48,7 +48,7 @@ class ResultCache:
         if described is None:
             return ask()
         key = f"{state.version}:{described}"
-        if (kept := self._kept(key)) is not None:
+        if (kept := self._lookup(key)) is not None:
             return kept
         faults = state.fallback.breaker.faults
         made = ask()
@@ -68,7 +68,7 @@ class ResultCache:
         with self._lock:
             return CacheHealth(self._size, len(self._answers), self._hits, self._misses)
 
-    def _kept(self, key: str) -> Candidates | None:
+    def _lookup(self, key: str) -> Candidates | None:
         with self._lock:
             found = self._answers.get(key)
             if found is None:
@@ -106,19 +106,19 @@ def _text(value: Any, levels: int) -> str:
     if kind is datetime or kind is date:
         return f"{kind.__name__}({value.isoformat()})"
     if kind is list or kind is tuple:
-        return f"{kind.__name__}({_joined(value, levels)})"
+        return f"{kind.__name__}({_merge_levels(value, levels)})"
     if kind is set or kind is frozenset:
         return f"set({','.join(sorted(_text(one, levels - 1) for one in value))})"
     if kind is dict:
-        return f"dict({_joined([part for pair in value.items() for part in pair], levels)})"
+        return f"dict({_merge_levels([part for pair in value.items() for part in pair], levels)})"
     if kind is User:
-        return f"User({_joined([value.id, value.history, value.features, value.terms], levels)})"
+        return f"User({_merge_levels([value.id, value.history, value.features, value.terms], levels)})"
     if kind is np.ndarray or isinstance(value, np.generic):
         return _array_text(value, levels)
     raise ValueError(f"a {kind.__name__} says nothing for certain")
 
 
-def _joined(values: list[Any] | tuple[Any, ...], levels: int) -> str:
+def _merge_levels(values: list[Any] | tuple[Any, ...], levels: int) -> str:
     if SCALARS.issuperset(map(type, values)):
         return repr(values)
     return ",".join(_text(value, levels - 1) for value in values)
@@ -138,10 +138,12 @@ def _digest(data: bytes) -> str:
 
 
 def _read_only(answer: Candidates) -> Candidates:
-    return replace(answer, ids=_locked(answer.ids), scores=_locked(answer.scores), ranks=_locked(answer.ranks))
+    return replace(
+        answer, ids=_lock_array(answer.ids), scores=_lock_array(answer.scores), ranks=_lock_array(answer.ranks)
+    )
 
 
-def _locked(array: NDArray[Any]) -> NDArray[Any]:
+def _lock_array(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view

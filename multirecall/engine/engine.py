@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from multirecall.config import EngineConfig, config_hash, imported
+from multirecall.config import EngineConfig, config_hash, import_classes
 from multirecall.data import ChangeKind, Dataset
 from multirecall.data.read_change import read_change
 from multirecall.engine.bundle import bundle
@@ -15,8 +15,8 @@ from multirecall.engine.bundle.salvage import Salvaged, salvage_bundle
 from multirecall.engine.bundle.store import Store
 from multirecall.engine.follower import Followed, Follower
 from multirecall.engine.health import CacheHealth, Health, health_of
-from multirecall.engine.reader import Answering
-from multirecall.engine.state import EngineState, fitted
+from multirecall.engine.reader import EngineReader
+from multirecall.engine.state import EngineState, fit_state
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
 from multirecall.errors import BundleError, ConfigError, PluginError, RequestError
@@ -24,7 +24,7 @@ from multirecall.progress import SILENT, Progress, terminal_progress
 from multirecall.vocabulary import Id
 
 
-class Engine(Answering):
+class Engine(EngineReader):
     """Several recall paths behind one call.
 
     Any number of threads may call it: requests read one immutable state, which `fit` and every live change replace
@@ -50,7 +50,7 @@ class Engine(Answering):
         """
         config = EngineConfig.from_toml(file)
         try:
-            return cls(imported(config))
+            return cls(import_classes(config))
         except ConfigError as fault:
             raise ConfigError(f"{file}: {fault}") from None
         except PluginError as fault:
@@ -77,7 +77,7 @@ class Engine(Answering):
         if progress is None:
             with terminal_progress() as bars:
                 return self.fit(data, progress=bars)
-        self._serve(fitted(self._blueprint, data, progress), progress)
+        self._serve(fit_state(self._blueprint, data, progress), progress)
         return self
 
     def add_interactions(self, interactions: Any) -> int:
@@ -242,7 +242,7 @@ class Engine(Answering):
             BundleError: there is no such version, it is damaged, or the bundle has a writer.
         """
         folder = Path(folder)
-        bundle.pointed(folder)
+        bundle.current_name(folder)
         with bundle.claim(folder):
             return bundle.rollback(folder, version)
 

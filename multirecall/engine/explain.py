@@ -15,7 +15,7 @@ from multirecall.query import Query
 from multirecall.result import Explanation, PathExplanation
 
 
-def explained(state: EngineState, query: Query, filters: Filters, item: int, k: int) -> Explanation:
+def explain_item(state: EngineState, query: Query, filters: Filters, item: int, k: int) -> Explanation:
     """Ask every path, then say for each whether, where and why not it proposes item row `item`."""
     deadline = Deadline(None)
     outcomes = run_paths(state.paths, state.windows, query, deadline)

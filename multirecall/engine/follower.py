@@ -11,7 +11,7 @@ from contextlib import suppress
 from multirecall.engine.bundle import bundle
 from multirecall.engine.bundle.bundle import Version
 from multirecall.engine.bundle.journal import JournalReader, Pruned
-from multirecall.engine.bundle.store import Store, replayed
+from multirecall.engine.bundle.store import Store, replay
 from multirecall.engine.path import fault_text
 from multirecall.engine.state import EngineState
 from multirecall.engine.warmup import warm_up
@@ -40,7 +40,7 @@ class Followed:
         """As `newest`, after a cheap look at whether a writer has noted anything since."""
         folder, version = self.store.folder, self.store.version
         with suppress(BundleError):  # `newest` knows better what it means
-            same = bundle.pointed(folder) == version.name
+            same = bundle.current_name(folder) == version.name
             if same and JournalReader(folder, version.bundle).noted == state.journal_seq:
                 return state
         return self.newest(state)
@@ -53,21 +53,21 @@ class Followed:
             PluginError: a version of another config uses a plug-in that is unknown here.
         """
         folder, version = self.store.folder, self.store.version
-        if bundle.pointed(folder) != version.name:
-            state, version = self._reloaded()
+        if bundle.current_name(folder) != version.name:
+            state, version = self._reload()
         try:
-            state = replayed(state, JournalReader(folder, version.bundle))
+            state = replay(state, JournalReader(folder, version.bundle))
         except BundleError as fault:
-            written = bundle.headline(folder, bundle.pointed(folder), current=True)
+            written = bundle.headline(folder, bundle.current_name(folder), current=True)
             if not isinstance(fault, Pruned) and written.bundle == version.bundle:
                 raise
             # the writer has saved since the look at the version, or another bundle stands here
-            state, version = self._reloaded()
-            state = replayed(state, JournalReader(folder, version.bundle))
+            state, version = self._reload()
+            state = replay(state, JournalReader(folder, version.bundle))
         self.store.version = version
         return state
 
-    def _reloaded(self) -> tuple[EngineState, Version]:
+    def _reload(self) -> tuple[EngineState, Version]:
         _, state, version = bundle.load(self.store.folder, plugins=self._plugins)
         if version.config_hash != self.store.version.config_hash:
             raise BundleError(f"{self.store.folder}: version {version.name} has another config; load the bundle again")

@@ -9,7 +9,7 @@ import numpy as np
 
 from multirecall.config import FALLBACK
 from multirecall.data import Dataset
-from multirecall.engine.bundle.versions import pointed
+from multirecall.engine.bundle.versions import current_name
 from multirecall.engine.state import EngineState
 
 
@@ -31,7 +31,7 @@ def footprints(state: EngineState) -> list[tuple[str, list[str]]]:
 
 def saved_bytes(folder: Path) -> dict[str, int]:
     """Bytes of the files that the current version of a bundle holds of each path, of `fallback` and of `data`."""
-    version = folder / pointed(folder)
+    version = folder / current_name(folder)
     parts = {"data": version / "data", FALLBACK: version / FALLBACK}
     parts |= {path.name: path for path in (version / "paths").iterdir()}
     return {

@@ -11,7 +11,7 @@ from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.query import Query
 
 
-def fused_batch(state: EngineState, queries: Sequence[Query], batches: Sequence[RankedBatch], k: int) -> FusedBatch:
+def fuse_by_segment(state: EngineState, queries: Sequence[Query], batches: Sequence[RankedBatch], k: int) -> FusedBatch:
     """The fused lists of all users, those of one segment fused together; `batches` holds one batch for each path."""
     lengths = np.array([query.history.size for query in queries], np.int64)
     segment = np.searchsorted([longest for longest, _ in state.segments], lengths)

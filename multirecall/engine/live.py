@@ -22,7 +22,7 @@ _log = logging.getLogger("multirecall.engine")
 REMOVALS = ("remove_interactions", "remove_users")
 
 
-def applied(
+def apply_changes(
     state: EngineState,
     changes: Sequence[Change],
     found: dict[Change, int] | None = None,
@@ -42,7 +42,7 @@ def applied(
     Raises:
         DataError: a retriever refused a change with one, while `committing`.
     """
-    for change in _joined(changes):
+    for change in _join_events(changes):
         told = apply_change(state.data, change)
         data = told.data
         if found is not None and change.kind in REMOVALS:
@@ -52,15 +52,15 @@ def applied(
             data=data,
             allowed=allowed_of(data),
             removed=removed_rows(data),
-            paths=tuple(_told(path, told, committing) for path in state.paths),
-            fallback=replace(_told(state.fallback, told, committing), quota=data.n_items),
+            paths=tuple(_change_path(path, told, committing) for path in state.paths),
+            fallback=replace(_change_path(state.fallback, told, committing), quota=data.n_items),
             forgetting=state.forgetting | (change.kind in REMOVALS),
         )
     windows = windows_of(state.fusion, state.paths, state.data)
     return replace(state, windows=windows, data_version=state.data_version + len(changes))
 
 
-def _joined(changes: Sequence[Change]) -> list[Change]:
+def _join_events(changes: Sequence[Change]) -> list[Change]:
     """The same changes, those of events of equal columns that follow each other as one: one state is made for them."""
     joined: list[Change] = []
     for (kind, _), run in groupby(changes, key=lambda change: (change.kind, change.frame.schema)):
@@ -76,14 +76,14 @@ def _one(changes: list[Change]) -> Change:
     return Change(changes[0].kind, pl.concat([change.frame for change in changes]), tuple(notes))
 
 
-def _told(path: Path, changes: Changes, committing: bool) -> Path:
+def _change_path(path: Path, changes: Changes, committing: bool) -> Path:
     data = changes.data
     if not path.retriever.live or path.stale:
         return replace(path, behind=path.n_items < data.n_items or path.n_users < data.n_users)
     if changes.takes_back and "interactions" in path.retriever.live and "removals" not in path.retriever.live:
         stale = "it cannot take back what it has counted; refresh() fits it anew"
         _log.warning("path %r serves as before: %s", path.name, stale)
-        return _told(replace(path, stale=stale), changes, committing)
+        return _change_path(replace(path, stale=stale), changes, committing)
     try:
         retriever = path.retriever.with_changes(changes)
         if not isinstance(retriever, Retriever):
@@ -93,5 +93,5 @@ def _told(path: Path, changes: Changes, committing: bool) -> Path:
             raise DataError(f"path {path.name!r} cannot take the change: {fault}") from None
         stale = f"it could not take a live change ({fault_text(fault)}); refresh() fits it anew"
         _log.warning("path %r serves as before: %s", path.name, stale)
-        return _told(replace(path, stale=stale), changes, committing)
+        return _change_path(replace(path, stale=stale), changes, committing)
     return replace(path, retriever=retriever, n_items=data.n_items, n_users=data.n_users)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from multirecall.query import Query
 
 
-def known_part(query: Query, n_items: int, n_users: int) -> Query:
+def narrow(query: Query, n_items: int, n_users: int) -> Query:
     """The query without the rows that are not among the first `n_items` and `n_users`."""
     keep = query.history < n_items
     return replace(

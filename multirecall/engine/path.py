@@ -15,7 +15,7 @@ from multirecall.engine.breaker import Breaker
 from multirecall.engine.check import fault_of, fault_of_batch
 from multirecall.engine.closing import Closing
 from multirecall.engine.deadline import Clock, Deadline
-from multirecall.engine.narrow import known_part
+from multirecall.engine.narrow import narrow
 from multirecall.engine.workers import Workers
 from multirecall.errors import DataError, RequestError
 from multirecall.lists import RankedBatch, RankedList
@@ -87,24 +87,24 @@ class Path:
 
     def answer(self, query: Query, window: int) -> Outcome[RankedList]:
         """Ask for one user's first `window` eligible items; whatever the retriever raises becomes a status."""
-        known = self._known(query)
-        return self._isolated(lambda: eligible_window(self.retriever, known, window, self.n_items))
+        known = self._narrow(query)
+        return self._call_safely(lambda: eligible_window(self.retriever, known, window, self.n_items))
 
     def answer_batch(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
         """The same for several users; those whose query is at fault get an empty list, and the others theirs."""
-        known = [self._known(query) for query in queries]
-        outcome = self._isolated(lambda: eligible_windows(self.retriever, known, window, self.n_items))
+        known = [self._narrow(query) for query in queries]
+        outcome = self._call_safely(lambda: eligible_windows(self.retriever, known, window, self.n_items))
         return self._one_by_one(known, window) if outcome.callers else outcome
 
-    def crashed(self, fault: BaseException) -> Outcome[RankedList]:
+    def crash_outcome(self, fault: BaseException) -> Outcome[RankedList]:
         """The outcome of a call that could not begin, or that ended its worker thread's task."""
         return Outcome(None, "failed", 0.0, fault_text(fault))
 
-    def admitted(self) -> int | None:
+    def admit(self) -> int | None:
         """A ticket for one call, or None where the path is not to be called now."""
         return None if self.workers.clogged else self.breaker.admit()
 
-    def noted(self, ticket: int, outcome: Outcome[L]) -> Outcome[L]:
+    def note_outcome(self, ticket: int, outcome: Outcome[L]) -> Outcome[L]:
         """Let the breaker know how a call ended."""
         if outcome.callers:
             self.breaker.excuse(ticket)
@@ -112,7 +112,7 @@ class Path:
             self.breaker.record(ticket, outcome.state, None if outcome.state == "ok" else outcome.detail)
         return outcome
 
-    def skipped(self) -> Outcome[Any]:
+    def skip_outcome(self) -> Outcome[Any]:
         """The outcome of a call that is not made."""
         self.breaker.count("skipped")
         return Outcome(None, "skipped", 0.0, f"not called {self._refusal()}")
@@ -133,13 +133,14 @@ class Path:
             why = f"after {tally.failures} failures in a row; tried again in {tally.retry_in_s or 0.0:.1f} s"
         return f"{why}; last fault: {tally.last_fault}"
 
-    def _known(self, query: Query) -> Query:
-        return known_part(query, self.n_items, self.n_users) if self.behind else query
+    def _narrow(self, query: Query) -> Query:
+        return narrow(query, self.n_items, self.n_users) if self.behind else query
 
     def _one_by_one(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
         start = self.clock()
         single = [
-            self._isolated(partial(eligible_window, self.retriever, query, window, self.n_items)) for query in queries
+            self._call_safely(partial(eligible_window, self.retriever, query, window, self.n_items))
+            for query in queries
         ]
         ms = (self.clock() - start) * 1e3
         faults = [one for one in single if one.ranked is None]
@@ -150,7 +151,7 @@ class Path:
         detail = f"nothing for {len(faults)} of {len(single)} users: {faults[0].detail}" if faults else None
         return Outcome(batch, "ok", ms, detail)
 
-    def _isolated(self, ask: Callable[[], L]) -> Outcome[L]:
+    def _call_safely(self, ask: Callable[[], L]) -> Outcome[L]:
         start = self.clock()
         try:
             ranked = ask()
@@ -196,7 +197,7 @@ def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int
     window = quota
     while True:
         answer = retriever.retrieve(query, window)
-        ranked = _checked(answer if retriever.inline else _own_list(answer), window, n_items)
+        ranked = _check_list(answer if retriever.inline else _own_list(answer), window, n_items)
         kept = _eligible(retriever, ranked, query)
         if len(kept) >= quota or len(ranked) < window or window >= n_items:
             return kept.head(quota)
@@ -208,7 +209,7 @@ def eligible_windows(
 ) -> RankedBatch:
     """The same for several users, beginning at `window`; those whose quota is not full are asked for again together."""
     window = max(window, quota)
-    batch = _checked_batch(_own_batch(retriever.retrieve_batch(queries, window)), len(queries), window, n_items)
+    batch = _check_batch(_own_batch(retriever.retrieve_batch(queries, window)), len(queries), window, n_items)
     kept = (batch if retriever.filters else _eligible_batch(batch, queries)).heads(quota)
     short = np.flatnonzero((np.diff(kept.offsets) < quota) & (np.diff(batch.offsets) >= window))
     if window >= n_items or not short.size:
@@ -237,7 +238,7 @@ def _own_batch(answer: Any) -> Any:
     return RankedBatch(np.array(answer.offsets), np.array(answer.items), np.array(answer.scores))
 
 
-def _checked(ranked: Any, window: int, n_items: int) -> RankedList:
+def _check_list(ranked: Any, window: int, n_items: int) -> RankedList:
     fault = fault_of(ranked, window, n_items)
     if fault:
         raise Garbage(f"it returned garbage: {fault}")
@@ -245,7 +246,7 @@ def _checked(ranked: Any, window: int, n_items: int) -> RankedList:
     return checked
 
 
-def _checked_batch(batch: Any, n_users: int, window: int, n_items: int) -> RankedBatch:
+def _check_batch(batch: Any, n_users: int, window: int, n_items: int) -> RankedBatch:
     fault = fault_of_batch(batch, n_users, window, n_items)
     if fault:
         raise Garbage(f"it returned garbage: {fault}")

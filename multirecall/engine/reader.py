@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from multirecall.config import EngineConfig
 from multirecall.data import Dataset
 from multirecall.display import html_table
-from multirecall.engine.answer import answered, answered_batch
+from multirecall.engine.answer import answer_user, answer_users
 from multirecall.engine.cache import ResultCache
-from multirecall.engine.explain import explained
+from multirecall.engine.explain import explain_item
 from multirecall.engine.export import write_candidates
 from multirecall.engine.footprint import footprints
 from multirecall.engine.request import (
-    listed,
+    list_ids,
     read_context,
     read_deadline,
     read_filters,
@@ -37,7 +37,7 @@ from multirecall.user import User
 from multirecall.vocabulary import Id
 
 
-class Answering:
+class EngineReader:
     """The calls of an `Engine` that read it; each takes the state once, and so sees no change under way."""
 
     def __init__(self, config: EngineConfig | None = None) -> None:
@@ -85,7 +85,7 @@ class Answering:
             read_size(k, self.config.k),
             read_deadline(deadline_ms, self.config.deadline_ms),
         )
-        ask = partial(answered, state, user, k, exclude, where, seen, context, deadline)
+        ask = partial(answer_user, state, user, k, exclude, where, seen, context, deadline)
         if self._cache is None:
             return ask()
         return self._cache.answer(state, (user, k, exclude, where, seen, context), ask)
@@ -101,8 +101,8 @@ class Answering:
         context: Mapping[str, Any] | None = None,
     ) -> CandidateBatch:
         """The same for several users, without a deadline; arguments and errors as in `retrieve`."""
-        return answered_batch(
-            self._current(), listed(users, "users"), read_size(k, self.config.k), exclude, where, seen, context
+        return answer_users(
+            self._current(), list_ids(users, "users"), read_size(k, self.config.k), exclude, where, seen, context
         )
 
     def path_lists(
@@ -124,7 +124,7 @@ class Answering:
         """
         state = self._current()
         filters = read_filters(state, exclude, where, seen)
-        queries = read_queries(state.data, listed(users, "users"), filters, read_context(context))
+        queries = read_queries(state.data, list_ids(users, "users"), filters, read_context(context))
         lists = {}
         for path, outcome in zip(state.paths, run_batch(state.paths, state.windows, queries), strict=True):
             if outcome.ranked is None:
@@ -159,9 +159,9 @@ class Answering:
         if not isinstance(chunk, int) or chunk < 1:
             raise RequestError(f"chunk must be a whole number > 0, got {chunk!r}")
         state, k = self._current(), read_size(k, self.config.k)
-        excluded = None if exclude is None else listed(exclude, "exclude")
+        excluded = None if exclude is None else list_ids(exclude, "exclude")
         return write_candidates(
-            users, Path(file), chunk, lambda part: answered_batch(state, part, k, excluded, where, seen, context)
+            users, Path(file), chunk, lambda part: answer_users(state, part, k, excluded, where, seen, context)
         )
 
     def explain(
@@ -186,7 +186,7 @@ class Answering:
             raise RequestError(f"explain: no item has the id {item!r}; pass an id of the log or the item table")
         filters = read_filters(state, exclude, where, seen)
         query = read_query(state.data, user, filters, read_context(context))
-        return explained(state, query, filters, row, k)
+        return explain_item(state, query, filters, row, k)
 
     def vectors(self, path: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """The item vectors of a path: item ids (n,), and a vector for each in the same order, float32 (n, dim).

@@ -69,7 +69,7 @@ def read_filters(
     items, rows, allowed, conditions = state.data.items, NO_ROWS, state.allowed, Where()
     unknown: tuple[Id, ...] = ()
     if exclude is not None:
-        rows, unknown = _split(listed(exclude, "exclude"), items)
+        rows, unknown = _split(list_ids(exclude, "exclude"), items)
     if where is not None:
         meeting, conditions = read_where(where, items)
         allowed = meeting if allowed is None else meeting & allowed
@@ -120,7 +120,7 @@ def read_user(
     if asked.history is None:
         history, weights, times = stored
     else:
-        history, absent = _split(listed(asked.history, "history"), data.items)
+        history, absent = _split(list_ids(asked.history, "history"), data.items)
         times, unknown = None, absent + unknown
         weights = np.ones(history.size, np.float32)
         if not filters.seen:
@@ -144,7 +144,7 @@ def read_user(
     return query, unknown
 
 
-def listed(values: Any, place: str) -> list[Any]:
+def list_ids(values: Any, place: str) -> list[Any]:
     """The ids of a list, tuple, set, array or other iterable.
 
     Raises:

@@ -46,7 +46,7 @@ def ask_paths(
     calls = {path.name: _begun(path, query, window, deadline) for path, window in asked if not path.retriever.inline}
     try:
         done = {path.name: _inline(path, query, window, deadline) for path, window in asked if path.retriever.inline}
-        return [done.get(path.name) or _collected(path, calls[path.name], deadline) for path in paths]
+        return [done.get(path.name) or _collect(path, calls[path.name], deadline) for path in paths]
     except KeyboardInterrupt:
         for path in paths:
             _give_up(path, calls.get(path.name))
@@ -64,29 +64,29 @@ def run_fallback(path: Path, window: int, query: Query, deadline: Deadline) -> O
     """Ask the fallback: inline it always runs, since it is what delivers when the paths are late."""
     if path.retriever.inline:
         return _inline(path, query, window, Deadline(None))
-    return _collected(path, _begun(path, query, window, deadline), deadline)
+    return _collect(path, _begun(path, query, window, deadline), deadline)
 
 
 def _begun(path: Path, query: Query, window: int, deadline: Deadline) -> Call | Outcome[RankedList]:
     if deadline.passed:
         return path.out_of_time(deadline)
-    ticket = path.admitted()
+    ticket = path.admit()
     if ticket is None:
-        return path.skipped()
-    return Call(path.workers.submit(partial(path.answer, query, window), path.crashed), ticket)
+        return path.skip_outcome()
+    return Call(path.workers.submit(partial(path.answer, query, window), path.crash_outcome), ticket)
 
 
-def _collected(path: Path, begun: Call | Outcome[RankedList], deadline: Deadline) -> Outcome[RankedList]:
+def _collect(path: Path, begun: Call | Outcome[RankedList], deadline: Deadline) -> Outcome[RankedList]:
     if isinstance(begun, Outcome):
         return begun
     try:
-        return path.noted(begun.ticket, begun.answer.result(deadline.left_s))
+        return path.note_outcome(begun.ticket, begun.answer.result(deadline.left_s))
     except TimeoutError:
         path.workers.abandon(begun.answer)
         late: Outcome[RankedList] = Outcome(
             None, "late", deadline.elapsed_ms, f"no answer within {deadline.limit_ms:g} ms", deadline.hasty
         )
-        return path.noted(begun.ticket, late)
+        return path.note_outcome(begun.ticket, late)
 
 
 def _give_up(path: Path, begun: Call | Outcome[RankedList] | None) -> None:
@@ -97,13 +97,13 @@ def _give_up(path: Path, begun: Call | Outcome[RankedList] | None) -> None:
 def _inline(path: Path, query: Query, window: int, deadline: Deadline) -> Outcome[RankedList]:
     if deadline.passed:
         return path.out_of_time(deadline)
-    ticket = path.admitted()
-    return path.skipped() if ticket is None else path.noted(ticket, path.answer(query, window))
+    ticket = path.admit()
+    return path.skip_outcome() if ticket is None else path.note_outcome(ticket, path.answer(query, window))
 
 
 def _inline_batch(path: Path, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
-    ticket = path.admitted()
-    return path.skipped() if ticket is None else path.noted(ticket, path.answer_batch(queries, window))
+    ticket = path.admit()
+    return path.skip_outcome() if ticket is None else path.note_outcome(ticket, path.answer_batch(queries, window))
 
 
 def _refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]]) -> None:
@@ -115,10 +115,10 @@ def _refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]
             raise PathError(
                 f"required path {path.name!r} {outcome.state}: {outcome.detail}; mend it, or set required = false"
             )
-    if all(_failed(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)):
+    if all(_is_failure(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)):
         details = "; ".join(f"{path.name}: {one.detail}" for path, one in zip(paths, outcomes, strict=True))
         raise (RequestError if all(one.callers for one in outcomes) else PathError)(f"all paths failed: {details}")
 
 
-def _failed(path: Path, outcome: Outcome[Any]) -> bool:
+def _is_failure(path: Path, outcome: Outcome[Any]) -> bool:
     return outcome.state == "failed" or (outcome.state == "skipped" and path.breaker.failed_by == "failed")

@@ -35,7 +35,7 @@ class Part:
 
     @classmethod
     def of(cls, place: str, name: str, params: dict[str, Any], threads: int, stored: bool) -> Part:
-        """Load the plug-in `name` and check `params`; `place` begins every error. `stored`: see `validate`."""
+        """Load the plug-in `name` and check `params`; `place` begins every error. `stored_values`: see `validate`."""
         plugin = retriever_class(name)
         if issubclass(plugin.Config, ThreadedConfig):
             params = {"threads": threads, **params}
@@ -70,7 +70,7 @@ class Blueprint:
 
     @classmethod
     def of(cls, config: EngineConfig, *, stored: bool = False) -> Blueprint:
-        """Load and check; `stored`: the config is a bundle's, see `validate`.
+        """Load and check; `stored_values`: the config is a bundle's, see `validate`.
 
         Raises:
             PluginError: a plug-in is unknown or broken.
@@ -174,7 +174,7 @@ Make = Callable[[str, Part], Retriever]
 """Makes the retriever of a path (by name) ready to serve, by fitting or by loading."""
 
 
-def assembled(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriever) -> EngineState:
+def assemble(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriever) -> EngineState:
     """The state whose retrievers come from `make`; an optional one that cannot be fitted is left out.
 
     Raises:
@@ -227,7 +227,7 @@ def _segments(config: EngineConfig, names: list[str]) -> tuple[tuple[float, list
     return tuple((longest, [weights[name] for name in names]) for longest, weights in [*bounded, (math.inf, own)])
 
 
-def fitted(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineState:
+def fit_state(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineState:
     """Fit every path and the fallback, each with a random stream of its own; how long each took stays in its path."""
     seeds = np.random.SeedSequence(blueprint.config.seed).spawn(len(blueprint.config.paths) + 1)
     streams = {config.name: seeds[number] for number, config, _ in blueprint.paths}
@@ -249,7 +249,7 @@ def fitted(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineSta
             _log.info("%s fitted in %.1f s (%d of %d)", name, seconds[name], len(seconds), len(streams) + 1)
             return retriever
 
-        state = assembled(
+        state = assemble(
             blueprint,
             data,
             lambda name, part: fit(name, part, streams[name]),

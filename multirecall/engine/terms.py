@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from multirecall.data import Categorical, Table, Tags, Text
-from multirecall.engine.values import listed_values
+from multirecall.engine.values import list_values
 from multirecall.errors import RequestError
 
 
@@ -22,7 +22,7 @@ def refuse_words(terms: Mapping[str, Any], items: Table) -> None:
     for field, value in terms.items():
         feature = items.features[field]
         if isinstance(feature, Categorical | Tags):
-            phrases = [one for one in listed_values(value) if _is_phrase(one)]
+            phrases = [one for one in list_values(value) if _is_phrase(one)]
             if phrases and not any(map(_is_phrase, feature.categories.ids().tolist())) and len(feature.categories):
                 raise RequestError(
                     f"terms: field {field!r} is of kind {feature.kind}, whose categories are single words, got "

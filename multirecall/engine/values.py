@@ -47,7 +47,7 @@ def plain_value(feature: Feature, field: str, value: Any, place: str) -> Any:
         return normalize("NFC", text)
     if isinstance(feature, Numeric):
         return span(feature, field, value, place).start
-    values = [_category(feature, one) for one in listed_values(value)]
+    values = [_category(feature, one) for one in list_values(value)]
     category_rows(feature, field, values, place)
     if isinstance(feature, Tags):
         return values
@@ -57,7 +57,7 @@ def plain_value(feature: Feature, field: str, value: Any, place: str) -> Any:
 
 
 def json_values(feature: Feature, values: list[Any]) -> tuple[Value, ...]:
-    """What `listed_values` gives of a filter, checked by now, as JSON has it.
+    """What `list_values` gives of a filter, checked by now, as JSON has it.
 
     A moment is ISO 8601 text in UTC, a date without a time the date alone.
     """
@@ -77,7 +77,7 @@ def _json_number(value: Any) -> Value:
     return number
 
 
-def listed_values(value: Any) -> list[Any]:
+def list_values(value: Any) -> list[Any]:
     """A scalar as a list of one; a list, tuple, set, array or column of numpy, polars, pandas or Arrow as a list."""
     if isinstance(value, np.ndarray):
         return [_scalar(one) for one in value.ravel()]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Categorical, Feature, Numeric, Table, Text
-from multirecall.engine.values import Span, category_rows, json_values, listed_values, plain_value, span, wrong
+from multirecall.engine.values import Span, category_rows, json_values, list_values, plain_value, span, wrong
 from multirecall.errors import RequestError
 from multirecall.query import Condition, Where
 from multirecall.validation import nearest
@@ -54,9 +54,9 @@ def _read(feature: Feature, field: str, predicate: Any) -> tuple[NDArray[np.bool
         if not isinstance(feature, Numeric):
             raise wrong("where", field, feature, predicate, "a value or a list of values")
         matches = _in_range(feature, field, predicate)
-        bounds = {bound: json_values(feature, listed_values(value))[0] for bound, value in predicate.items()}
+        bounds = {bound: json_values(feature, list_values(value))[0] for bound, value in predicate.items()}
         return matches, Condition(field, feature.kind, None, bounds.get("min"), bounds.get("max"))
-    values = listed_values(predicate)
+    values = list_values(predicate)
     matches = _any_of(feature, field, values)
     return matches, Condition(field, feature.kind, json_values(feature, values))
 

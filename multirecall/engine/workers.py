@@ -58,7 +58,7 @@ class Workers(Generic[T]):
     def submit(self, function: Callable[[], T], crashed: Callable[[BaseException], T]) -> Future[T]:
         """Run `function` on a thread of the pool; should it raise, or no thread start, `crashed` makes the result."""
         future: Future[T] = Future()
-        future.add_done_callback(lambda _: self._ended())
+        future.add_done_callback(lambda _: self._note_end())
         try:
             self._hand_over((future, function, crashed))
         except RuntimeError as fault:  # the system has no thread left
@@ -73,7 +73,7 @@ class Workers(Generic[T]):
             self._abandoned += 1
             with suppress(RuntimeError):  # then what is queued waits for a thread to return
                 self._grow()
-        future.add_done_callback(lambda _: self._returned())
+        future.add_done_callback(lambda _: self._note_return())
 
     def close(self) -> None:
         """Let each thread end once it has nothing to do; a call that still comes gets a thread of its own."""
@@ -105,11 +105,11 @@ class Workers(Generic[T]):
     def _start(self, target: Callable[[Any], None], argument: object) -> None:
         threading.Thread(target=target, args=(argument,), name=self._name, daemon=True).start()
 
-    def _ended(self) -> None:
+    def _note_end(self) -> None:
         with self._lock:
             self._open -= 1
 
-    def _returned(self) -> None:
+    def _note_return(self) -> None:
         with self._lock:
             self._abandoned -= 1
 

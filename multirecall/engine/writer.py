@@ -16,9 +16,9 @@ from multirecall.data import Change
 from multirecall.engine.bundle import bundle, erasure
 from multirecall.engine.bundle.store import Store
 from multirecall.engine.health import RefitHealth, StoreHealth, ToForget
-from multirecall.engine.live import applied
+from multirecall.engine.live import apply_changes
 from multirecall.engine.path import fault_text
-from multirecall.engine.state import Blueprint, EngineState, fitted
+from multirecall.engine.state import Blueprint, EngineState, fit_state
 from multirecall.engine.warmup import warm_up
 from multirecall.errors import BundleError, NotFitted
 from multirecall.progress import SILENT
@@ -28,7 +28,8 @@ _log = logging.getLogger("multirecall.engine")
 
 def _interrupted() -> Exception:
     return BundleError(
-        "a change may or may not have been kept: the thread that wrote it was interrupted; look before you try again"
+        "the thread that wrote this change was interrupted, so the change may be stored or not; "
+        "look up what it changed, and send it again only if it is missing"
     )
 
 
@@ -116,10 +117,10 @@ class Writer:
                     state = self._current()
                 version = bundle.save(state, config, self.store.folder)
                 with self._turn:
-                    self.store.saved_as(version)
-                    self._forgotten(state)
+                    self.store.note_version(version)
+                    self._note_forgotten(state)
             else:
-                copy, _ = Store.founded(self._current(), config, folder)
+                copy, _ = Store.found(self._current(), config, folder)
                 copy.close()
 
     def refresh(self, blueprint: Blueprint) -> Future[None]:
@@ -186,9 +187,12 @@ class Writer:
                 ticket.done = True
 
     def _write(self, changes: list[Change]) -> dict[Change, int]:
-        """Apply and journal changes, behind those that others journaled, and serve them; what `applied` has found.
+        """Apply and journal changes, and serve the new state; changes that others journaled go first.
 
-        They are applied first, so that one which cannot be never stands in the journal.
+        Each change is applied before it is journaled. So a change that cannot be applied never reaches the journal.
+
+        Returns:
+            For each change that takes events back, the number that it found.
         """
         found: dict[Change, int] = {}
         before = self._current()
@@ -197,7 +201,7 @@ class Writer:
         due = [*theirs, *changes]
         if not due:
             return found
-        state = applied(applied(before, theirs), changes, found, committing=True)
+        state = apply_changes(apply_changes(before, theirs), changes, found, committing=True)
         if self.store is not None:
             seq = self.store.append(changes)
         elif not self._said:
@@ -208,7 +212,7 @@ class Writer:
         self._publish(replace(state, journal_seq=seq))
         return found
 
-    def _forgotten(self, saved: EngineState) -> None:
+    def _note_forgotten(self, saved: EngineState) -> None:
         """Note that the bundle has forgotten, or will at its next save, what `saved` has."""
         now = self._current()
         if saved.forgot and now.forgot == saved.forgot:
@@ -217,26 +221,26 @@ class Writer:
     def _settle(self, config: EngineConfig, folder: Path) -> None:
         """Save for the first time; live changes wait, since none may come between the version and its journal."""
         with self._turn:
-            store, state = Store.founded(self._current(), config, folder)
+            store, state = Store.found(self._current(), config, folder)
             self._publish(state)
             self.store = store
-            self._forgotten(state)
+            self._note_forgotten(state)
 
     def _refresh(
         self, blueprint: Blueprint, before: EngineState, missed: dict[int, list[Change]], refit: Future[None]
     ) -> None:
         try:
-            state = fitted(blueprint, before.data.compact(), SILENT)
+            state = fit_state(blueprint, before.data.compact(), SILENT)
             warm_up(state)
             forgot = before.forgetting or before.forgot > 0
             reached, early = self._since(before.data_version, missed)
-            state = applied(state, early)
+            state = apply_changes(state, early)
             with self._turn:
                 _, late = self._since(reached, missed)
                 now = self._current()
                 version = now.data_version + 1
                 state = replace(
-                    applied(state, late),
+                    apply_changes(state, late),
                     data_version=version,
                     journal_seq=now.journal_seq,
                     forgot=version if forgot else 0,

@@ -17,7 +17,7 @@ import pytest
 from multirecall import Engine, EngineConfig, User
 from multirecall.config import config_hash
 from multirecall.engine.bundle import bundle
-from multirecall.engine.bundle.versions import verified
+from multirecall.engine.bundle.versions import verify
 from multirecall.errors import BundleError, PluginError
 from multirecall.storage import json_digest, write_manifest
 from multirecall.testing import small_shop
@@ -300,9 +300,9 @@ def test_reader_whose_version_is_replaced_while_it_reads(
         if next(saves, None) is not None:
             engine.save(saved)
             engine.save(saved)
-        return verified(folder, name)
+        return verify(folder, name)
 
-    monkeypatch.setattr("multirecall.engine.bundle.bundle.verified", overtaken)
+    monkeypatch.setattr("multirecall.engine.bundle.bundle.verify_version", overtaken)
     assert bundle.load(saved)[2].name != "000001"
 
 

@@ -149,7 +149,7 @@ def test_events_are_taken_back_and_gone(folder: Path) -> None:
 
 def test_what_came_during_a_refit_waits_for_the_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Engine.load(folder) as engine:
-        whole = state.fitted
+        whole = state.fit_state
 
         def meanwhile(*arguments: Any) -> Any:
             fitted = whole(*arguments)
@@ -215,12 +215,12 @@ def test_a_crash_between_any_two_steps_is_made_good_by_the_next_save(
 
 
 def test_a_reader_of_the_journal_is_waited_for_or_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from multirecall.engine.bundle.journal import connected
+    from multirecall.engine.bundle.journal import connect
 
     with Engine.load(folder) as engine:
         engine.remove_users([PERSON])
         engine.refresh().result(timeout=60)
-        reader = connected(folder / FILE, "mode=ro")
+        reader = connect(folder / FILE, "mode=ro")
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM changes").fetchone()
         with caplog.at_level(logging.WARNING):

@@ -16,7 +16,7 @@ import pytest
 from patience import eventually
 
 from multirecall import Engine, EngineConfig, PathConfig
-from multirecall.config import config_hash, stored
+from multirecall.config import config_hash, stored_values
 from multirecall.data import Dataset
 from multirecall.errors import PluginError, RequestError, UntrustedPlugin
 from multirecall.lists import FusedBatch
@@ -116,9 +116,9 @@ def test_class_in_every_place_that_names_a_plugin() -> None:
 
 def test_config_is_text_wherever_it_is_stored() -> None:
     config = config_of(faulty.Rows, fusion={"strategy": First})
-    assert stored(config)["paths"][0]["retriever"] == "faulty:Rows"
-    assert stored(config)["fusion"]["strategy"] == f"{__name__}:First"
-    assert config_hash(config) == config_hash(EngineConfig.model_validate(stored(config)))
+    assert stored_values(config)["paths"][0]["retriever"] == "faulty:Rows"
+    assert stored_values(config)["fusion"]["strategy"] == f"{__name__}:First"
+    assert config_hash(config) == config_hash(EngineConfig.model_validate(stored_values(config)))
     assert "GivenClass" not in repr(config)
 
 

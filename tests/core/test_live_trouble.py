@@ -135,7 +135,7 @@ def test_a_transaction_that_an_interrupt_left_open_is_undone(folder: Path) -> No
         engine.add_interactions(event("i1"))
         store = engine._writer.store
         assert store is not None
-        journal = store._held()
+        journal = store._held_journal()
         journal._connection.execute("BEGIN IMMEDIATE")
         journal._last = None
         engine.add_interactions(event("i2"))

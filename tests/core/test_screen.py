@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from multirecall.cli.candidates import candidates_table, shortened
+from multirecall.cli.candidates import candidates_table, shorten
 from multirecall.cli.screen import print_table
 from multirecall.cli.tables import plain_table
 from multirecall.result import Candidates
@@ -62,6 +62,6 @@ def test_candidates_in_any_width(width: int) -> None:
 
 
 def test_a_label_is_cut_by_cells() -> None:
-    assert shortened("one  two\nthree", 40) == "one two three"
-    assert shortened("abcdefgh", 5) == "abcd…"
-    assert shortened("日本語の題名", 5) == "日本…"
+    assert shorten("one  two\nthree", 40) == "one two three"
+    assert shorten("abcdefgh", 5) == "abcd…"
+    assert shorten("日本語の題名", 5) == "日本…"

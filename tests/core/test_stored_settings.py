@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from multirecall import Engine, EngineConfig, PathConfig
-from multirecall.config import FusionConfig, config_hash, stored
+from multirecall.config import FusionConfig, config_hash, stored_values
 from multirecall.engine.state import Blueprint
 from multirecall.errors import BundleError, CannotFit, ConfigError, PluginError
 from multirecall.fusion.rrf import ReciprocalRankFusion
@@ -116,7 +116,7 @@ def test_threads_are_given_anew_at_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", RETRIEVERS)
 def test_stored_settings_are_those_of_the_fit(name: str) -> None:
     blueprint = Blueprint.of(EngineConfig(paths=(PathConfig(retriever=name),)))
-    again = Blueprint.of(EngineConfig.model_validate(json.loads(json.dumps(stored(blueprint.resolved)))))
+    again = Blueprint.of(EngineConfig.model_validate(json.loads(json.dumps(stored_values(blueprint.resolved)))))
     assert again.paths[0][2].settings == blueprint.paths[0][2].settings
     assert config_hash(again.resolved) == config_hash(blueprint.resolved)
 
@@ -125,7 +125,7 @@ def test_stored_settings_are_those_of_the_fit(name: str) -> None:
 def test_stored_settings_of_a_fusion(name: str) -> None:
     config = EngineConfig(paths=(PathConfig(retriever="popularity"),), fusion=FusionConfig(strategy=name))
     blueprint = Blueprint.of(config)
-    again = Blueprint.of(EngineConfig.model_validate(stored(blueprint.resolved)))
+    again = Blueprint.of(EngineConfig.model_validate(stored_values(blueprint.resolved)))
     assert again.fusion.config == blueprint.fusion.config
 
 

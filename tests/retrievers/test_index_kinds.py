@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from multirecall import Engine, EngineConfig, PathConfig
-from multirecall.config import config_hash, stored
+from multirecall.config import config_hash, stored_values
 from multirecall.engine.state import Blueprint
 from multirecall.errors import ConfigError, PluginError
 from multirecall.retrievers._index.exact import ExactIndex
@@ -77,7 +77,7 @@ def test_settings_of_all_kinds_in_one_are_those_of_their_kind(kind: str) -> None
     settings = index_settings(former)
     assert settings == INDEXES.load(kind).Config(**{key: former[key] for key in OWN[kind]})
     config = Blueprint.of(config_with(former)).resolved
-    assert config_hash(config) == config_hash(EngineConfig.model_validate(stored(config)))
+    assert config_hash(config) == config_hash(EngineConfig.model_validate(stored_values(config)))
     del former["ef_construction"]
     with pytest.raises(ValueError, match="unknown key"):
         index_settings(former)

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from multirecall.config import FALLBACK, EngineConfig, config_hash, stored
+from multirecall.config import FALLBACK, EngineConfig, config_hash, stored_values
 from multirecall.data import Dataset
 from multirecall.engine.bundle import erasure
 from multirecall.engine.bundle.journal import JournalReader
 from multirecall.engine.bundle.lock import LOCK, WriterLock
 from multirecall.engine.path import Path as PathOfEngine
 from multirecall.engine.path import fault_text
-from multirecall.engine.state import Blueprint, EngineState, Part, assembled
+from multirecall.engine.state import Blueprint, EngineState, Part, assemble
 from multirecall.engine.bundle.versions import (
     CURRENT,
     DRAFT,
@@ -34,18 +34,18 @@ from multirecall.engine.bundle.versions import (
     is_current,
     names,
     newest_whole,
-    pointed,
+    current_name,
     publish,
     remove,
     rollback,
     unwritable,
-    verified,
     verify,
+    verify_version,
     versions,
     way_out,
 )
 from multirecall.errors import BundleError, CannotFit, MultirecallError, PluginError, UntrustedPlugin
-from multirecall.plugins import matching
+from multirecall.plugins import match_names
 from multirecall.protocols import Retriever
 from multirecall.storage import MANIFEST, json_digest, write_manifest
 from multirecall.validation import validate
@@ -59,7 +59,7 @@ __all__ = [
     "headline",
     "journal_end",
     "load",
-    "pointed",
+    "current_name",
     "require_vacant",
     "rollback",
     "save",
@@ -121,7 +121,7 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
             "bundle": known[-1].bundle if known else uuid4().hex,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **_software(),
-            "config": stored(config),
+            "config": stored_values(config),
             "config_hash": config_hash(config),
             "data_version": state.data_version,
             "journal_seq": state.journal_seq,
@@ -179,45 +179,45 @@ def load(
         UntrustedPlugin: it uses a class that `plugins` does not have.
     """
     if version is not None:
-        return _loaded(folder, version, threads, plugins)
-    name = pointed(folder)
+        return _load_version(folder, version, threads, plugins)
+    name = current_name(folder)
     try:
-        return _loaded(folder, name, threads, plugins)
+        return _load_version(folder, name, threads, plugins)
     except BundleError as fault:
-        if pointed(folder) != name:  # a writer has moved on and removed what was being read
+        if current_name(folder) != name:  # a writer has moved on and removed what was being read
             return load(folder, threads=threads, plugins=plugins)
         raise BundleError(f"{fault}{way_out(folder, name)}") from None
 
 
-def _loaded(
+def _load_version(
     folder: Path, name: str, threads: int | None, plugins: Sequence[type]
 ) -> tuple[EngineConfig, EngineState, Version]:
-    knows = verified(folder, name)["knows"]
+    knows = verify_version(folder, name)["knows"]
     version = headline(folder, name, current=is_current(folder, name))
     own = folder / name
     if json_digest(version.config) != version.config_hash:
         raise BundleError(f"{own / MANIFEST}: config and config_hash do not belong together; restore it from a copy")
     of_machine = {} if threads is None else {"threads": threads}
-    config = _trusted(validate(EngineConfig, version.config | of_machine, str(own)), plugins, own)
+    config = _with_given_classes(validate(EngineConfig, version.config | of_machine, str(own)), plugins, own)
     try:
         blueprint = Blueprint.of(config, stored=True)
     except PluginError as fault:
         raise PluginError(f"{own}: {fault}; install what it was saved with") from None
-    data = _opened(own / "data", lambda: Dataset.open(own / "data"))
+    data = _open_part(own / "data", lambda: Dataset.open(own / "data"))
 
     def open_part(path: str, part: Part) -> Retriever:
         if path not in version.paths:
             raise CannotFit("it was left out when the engine was fitted")
         place = own / "paths" / path
-        return _opened(place, lambda: part.plugin.load(part.settings, place, data))
+        return _open_part(place, lambda: part.plugin.load(part.settings, place, data))
 
     place, part = own / FALLBACK, blueprint.fallback
-    fallback = _opened(place, lambda: part.plugin.load(part.settings, place, data))
-    state = assembled(blueprint, data, open_part, fallback)
+    fallback = _open_part(place, lambda: part.plugin.load(part.settings, place, data))
+    state = assemble(blueprint, data, open_part, fallback)
     state = replace(
         state,
-        paths=tuple(_reminded(path, knows[path.name], data) for path in state.paths),
-        fallback=_reminded(state.fallback, knows[FALLBACK], data),
+        paths=tuple(_with_knowledge(path, knows[path.name], data) for path in state.paths),
+        fallback=_with_knowledge(state.fallback, knows[FALLBACK], data),
         data_version=version.data_version,
         journal_seq=version.journal_seq,
         forgetting=version.forgetting,
@@ -225,14 +225,14 @@ def _loaded(
     return blueprint.resolved, state, version
 
 
-def _trusted(config: EngineConfig, plugins: Sequence[type], own: Path) -> EngineConfig:
+def _with_given_classes(config: EngineConfig, plugins: Sequence[type], own: Path) -> EngineConfig:
     """The config with the caller's classes where it names them, before anything of it is loaded.
 
     Raises:
         UntrustedPlugin: it names others.
     """
     names = config.bare_classes
-    given = config.with_classes(matching(names, plugins))
+    given = config.with_classes(match_names(names, plugins))
     missing = given.bare_classes
     if missing:
         classes = ", ".join(re.split("[:.]", name)[-1] for name in names)
@@ -249,12 +249,12 @@ def _knowledge(path: PathOfEngine) -> dict[str, Any]:
     return {"items": path.n_items, "users": path.n_users, "stale": path.stale}
 
 
-def _reminded(path: PathOfEngine, knows: dict[str, Any], data: Dataset) -> PathOfEngine:
+def _with_knowledge(path: PathOfEngine, knows: dict[str, Any], data: Dataset) -> PathOfEngine:
     behind = knows["items"] < data.n_items or knows["users"] < data.n_users
     return replace(path, n_items=knows["items"], n_users=knows["users"], stale=knows["stale"], behind=behind)
 
 
-def _opened(place: Path, load_it: Callable[[], T]) -> T:
+def _open_part(place: Path, load_it: Callable[[], T]) -> T:
     """What `load_it` reads from `place`, where anything may go wrong in files that some other program has written."""
     try:
         return load_it()

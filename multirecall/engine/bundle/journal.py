@@ -63,7 +63,7 @@ class JournalReader:
     @property
     def last(self) -> int:
         """Number of the newest change, 0 before the first; raises `BundleError`."""
-        with _told(self.file):
+        with _translate_errors(self.file):
             db = self._open()
             if db is None:
                 return 0
@@ -77,7 +77,7 @@ class JournalReader:
             Pruned: some of them are gone.
             BundleError: the journal is missing, damaged, of another bundle, or ends before `seq`.
         """
-        with _told(self.file):
+        with _translate_errors(self.file):
             db = self._open()
             if db is None:
                 if seq > 0:
@@ -95,11 +95,11 @@ class JournalReader:
                 raise BundleError(f"{self.file}: is missing, with {self.noted} changes; {REMEDY}")
             return None
         try:
-            return connected(self.file, "mode=ro")
+            return connect(self.file, "mode=ro")
         except sqlite3.OperationalError:
             if os.access(self.file.parent, os.W_OK) or self.file.with_name(f"{FILE}-wal").exists():
                 raise
-            return connected(self.file, "immutable=1")  # a folder where nobody can write
+            return connect(self.file, "immutable=1")  # a folder where nobody can write
 
     def _changes(self, db: sqlite3.Connection, seq: int) -> Generator[tuple[int, bytes], None, None]:
         while True:
@@ -175,12 +175,12 @@ class Journal(JournalReader):
         self._pid = os.getpid()
         self._db: sqlite3.Connection | None = None
         self._last: int | None = None
-        with _told(self.file):
+        with _translate_errors(self.file):
             with closing(JournalReader(folder, owner).since(contained)) as read:
                 next(read, None)  # reading alone first: a damaged journal stays as it is
             if self._head.read() is None:
                 make_journal(folder, owner, 0)
-            db = connected(self.file, "mode=rw")
+            db = connect(self.file, "mode=rw")
             try:
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute("PRAGMA secure_delete = ON")
@@ -196,7 +196,7 @@ class Journal(JournalReader):
     def last(self) -> int:
         """Number of the newest change, 0 before the first; raises `BundleError`."""
         if self._last is None:
-            with _told(self.file):
+            with _translate_errors(self.file):
                 self._last = self._bounds(self._connection, self._head.read())[1]
         return self._last
 
@@ -209,7 +209,7 @@ class Journal(JournalReader):
         last = self.last
         rows = [(seq, payload, sha256_of(self.owner, seq, payload)) for seq, payload in enumerate(payloads, last + 1)]
         self._last = None  # until it is known how this ends: an interrupt may come behind the commit
-        with _told(self.file), self._transaction() as db:
+        with _translate_errors(self.file), self._transaction() as db:
             db.executemany("INSERT INTO changes VALUES (?, ?, ?)", rows)
         self._last = last + len(rows)
         self._note(self._last)
@@ -217,7 +217,7 @@ class Journal(JournalReader):
 
     def since(self, seq: int) -> Generator[tuple[int, bytes], None, None]:
         """As in `JournalReader`."""
-        with _told(self.file):
+        with _translate_errors(self.file):
             yield from self._changes(self._connection, seq)
 
     def prune(self, upto: int) -> bool:
@@ -230,7 +230,7 @@ class Journal(JournalReader):
             BundleError: the journal cannot be written; then all are still there.
         """
         upto = min(upto, self.last)
-        with _told(self.file):
+        with _translate_errors(self.file):
             with self._transaction() as db:
                 db.execute("DELETE FROM changes WHERE seq <= ?", (upto,))
                 db.execute("UPDATE identity SET pruned = max(pruned, ?)", (upto,))
@@ -243,7 +243,7 @@ class Journal(JournalReader):
             return
         db, self._db = self._db, None
         if db is not None:
-            with _told(self.file):
+            with _translate_errors(self.file):
                 db.close()
 
     def __enter__(self) -> Self:
@@ -294,7 +294,7 @@ def make_journal(folder: Path, owner: str, start: int) -> None:
         BundleError: the folder cannot be written, or its file system has no write-ahead logs.
     """
     file = folder / FILE
-    with _told(file), closing(connected(file, "mode=rwc")) as db:
+    with _translate_errors(file), closing(connect(file, "mode=rwc")) as db:
         if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             db.execute("PRAGMA auto_vacuum = FULL")
             if db.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
@@ -309,7 +309,7 @@ def make_journal(folder: Path, owner: str, start: int) -> None:
         JournalHead(folder, owner).create(start)
 
 
-def connected(file: Path, mode: str) -> sqlite3.Connection:
+def connect(file: Path, mode: str) -> sqlite3.Connection:
     """A connection without implicit transactions, which has read its file once; raises `sqlite3.Error`."""
     db = sqlite3.connect(f"{file.resolve().as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False)
     try:
@@ -328,7 +328,7 @@ def sha256_of(owner: str, seq: int, payload: bytes) -> bytes:
 
 
 @contextmanager
-def _told(file: Path) -> Iterator[None]:
+def _translate_errors(file: Path) -> Iterator[None]:
     """Turn what SQLite and the system raise into a `BundleError` that names the file and the remedy."""
     try:
         yield

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from multirecall.engine.bundle import bundle
-from multirecall.engine.bundle.journal import FILE, Journal, JournalReader, connected, make_journal, sha256_of
+from multirecall.engine.bundle.journal import FILE, Journal, JournalReader, connect, make_journal, sha256_of
 from multirecall.engine.bundle.journal_head import HEAD, JournalHead
 from multirecall.errors import BundleError
 
@@ -38,7 +38,7 @@ def salvage_bundle(folder: Path) -> Salvaged:
     Raises:
         BundleError: not a bundle, its current version is damaged, it has a writer, or it cannot be written.
     """
-    name = bundle.pointed(folder)
+    name = bundle.current_name(folder)
     with bundle.claim(folder):
         version = bundle.headline(folder, name, current=True)
         reader = JournalReader(folder, version.bundle)
@@ -91,7 +91,7 @@ def _readable(file: Path, owner: str, after: int) -> list[bytes]:
     """The payloads of the changes after `after`, up to the first that is missing or damaged."""
     found: list[bytes] = []
     try:
-        with closing(connected(file, "mode=ro")) as db:
+        with closing(connect(file, "mode=ro")) as db:
             rows = db.execute("SELECT seq, payload, sha256 FROM changes WHERE seq > ? ORDER BY seq", (after,))
             for seq, payload, sha256 in rows:
                 expected = after + 1 + len(found)

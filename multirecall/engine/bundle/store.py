@@ -14,7 +14,7 @@ from multirecall.engine.bundle import bundle
 from multirecall.engine.bundle import erasure
 from multirecall.engine.bundle.bundle import Version
 from multirecall.engine.bundle.journal import Journal, JournalReader
-from multirecall.engine.live import applied
+from multirecall.engine.live import apply_changes
 from multirecall.engine.bundle.lock import WriterLock
 from multirecall.engine.state import EngineState
 from multirecall.errors import BundleError
@@ -39,7 +39,7 @@ class Store:
         self._journal: Journal | None = None
 
     @classmethod
-    def founded(cls, state: EngineState, config: EngineConfig, folder: Path) -> tuple[Self, EngineState]:
+    def found(cls, state: EngineState, config: EngineConfig, folder: Path) -> tuple[Self, EngineState]:
         """Save into a bundle whose journal says nothing of the state: the store, held, and the state in it.
 
         Raises:
@@ -70,14 +70,14 @@ class Store:
         """
         if self._journal is None:
             self._become_writer(seq)
-        journal = self._held()
+        journal = self._held_journal()
         return [] if journal.last == seq else read_changes(journal, seq)
 
     def append(self, changes: Sequence[Change]) -> int:
         """Make changes durable; returns the number of the last one. Raises `BundleError`."""
-        return self._held().append([change.to_bytes() for change in changes])
+        return self._held_journal().append([change.to_bytes() for change in changes])
 
-    def saved_as(self, version: Version) -> None:
+    def note_version(self, version: Version) -> None:
         """Note that `version` holds the engine's state, and forget the changes that all versions hold."""
         self.version = version
         self._prune()
@@ -93,7 +93,7 @@ class Store:
     def _become_writer(self, seq: int) -> None:
         with ExitStack() as held:
             lock = held.enter_context(bundle.claim(self.folder))
-            current = bundle.pointed(self.folder)
+            current = bundle.current_name(self.folder)
             if current != self.version.name:
                 raise BundleError(
                     f"{self.folder}: its version is now {current}, this engine was loaded from {self.version.name}; "
@@ -105,11 +105,11 @@ class Store:
 
     def _prune(self) -> None:
         contained = min(version.journal_seq for version in bundle.versions(self.folder))
-        erased = self._held().prune(contained)
+        erased = self._held_journal().prune(contained)
         if erasure.is_due(self.folder):
             erasure.finish(self.folder, erased)
 
-    def _held(self) -> Journal:
+    def _held_journal(self) -> Journal:
         if self._journal is None:
             raise BundleError(f"{self.folder}: is closed; load the bundle again")
         if not self.held:
@@ -117,10 +117,10 @@ class Store:
         return self._journal
 
 
-def replayed(state: EngineState, journal: JournalReader) -> EngineState:
+def replay(state: EngineState, journal: JournalReader) -> EngineState:
     """The state with the journaled changes that it does not hold yet; raises `BundleError`."""
     changes = read_changes(journal, state.journal_seq)
-    return replace(applied(state, changes), journal_seq=state.journal_seq + len(changes)) if changes else state
+    return replace(apply_changes(state, changes), journal_seq=state.journal_seq + len(changes)) if changes else state
 
 
 def read_changes(journal: JournalReader, seq: int) -> list[Change]:

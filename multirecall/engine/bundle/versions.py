@@ -69,7 +69,7 @@ def versions(folder: Path) -> list[Version]:
         BundleError: not a bundle.
     """
     try:
-        current: str | None = pointed(folder)
+        current: str | None = current_name(folder)
     except BundleError as fault:
         if not names(folder):
             raise
@@ -84,7 +84,7 @@ def verify(folder: Path, version: str | None = None) -> dict[str, Any]:
     Raises:
         BundleError: not a bundle, damaged, or of another format.
     """
-    return verified(folder, version or pointed(folder))
+    return verify_version(folder, version or current_name(folder))
 
 
 def rollback(folder: Path, version: str | None = None) -> str:
@@ -101,12 +101,12 @@ def rollback(folder: Path, version: str | None = None) -> str:
         BundleError: there is no such version, or it is damaged; `CURRENT` is as it was.
     """
     if version is None:
-        current = pointed(folder)
+        current = current_name(folder)
         older = [name for name in names(folder) if int(name) < int(current)]
         if not older:
             raise BundleError(f"{folder}: has no version before {current}")
         version = older[-1]
-    digest = verified(folder, version)["sha256"]
+    digest = verify_version(folder, version)["sha256"]
     try:
         _point(folder, version, digest)
     except OSError as fault:
@@ -147,7 +147,7 @@ def _point(folder: Path, name: str, digest: str) -> None:
     sync_one(folder)
 
 
-def pointed(folder: Path) -> str:
+def current_name(folder: Path) -> str:
     """The name of the current version. `CURRENT` also holds the digest of its manifest, which proves both.
 
     Raises:
@@ -179,7 +179,7 @@ def pointed(folder: Path) -> str:
 def is_current(folder: Path, name: str) -> bool:
     """Whether `CURRENT` can be read and names the version."""
     try:
-        return pointed(folder) == name
+        return current_name(folder) == name
     except BundleError:
         return False
 
@@ -198,7 +198,7 @@ def names(folder: Path) -> list[str]:
 def current_first(folder: Path) -> list[str]:
     """The names of a bundle's versions, the current one first, then the newest first."""
     try:
-        current = pointed(folder)
+        current = current_name(folder)
     except BundleError:
         current = ""
     return sorted(names(folder), key=lambda name: (name == current, int(name)), reverse=True)
@@ -208,7 +208,7 @@ def newest_whole(folder: Path, candidates: Iterable[str]) -> str | None:
     """The first of `candidates` whose files all are as its manifest says."""
     for name in candidates:
         try:
-            verified(folder, name)
+            verify_version(folder, name)
         except BundleError:
             continue
         return name
@@ -226,7 +226,7 @@ def way_out(folder: Path, damaged: str | None = None) -> str:
     )
 
 
-def verified(folder: Path, name: str) -> dict[str, Any]:
+def verify_version(folder: Path, name: str) -> dict[str, Any]:
     """The manifest of a version, once its format is known and all its files are whole."""
     if name not in names(folder):
         known = ", ".join(names(folder)) or "none"
