@@ -1,4 +1,4 @@
-"""The flow of a request, from its arguments to the candidates, for one user and for several."""
+"""The stages of a request, from its arguments to the candidates, for one user and for several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The circuit breaker that keeps a failing path from being called each time, and counts how its calls end."""
+"""The circuit breaker that stops calling a path which keeps failing, and counts how its calls end."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ FAILURES_TO_OPEN = 5
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
 LOST_PROBE_S = 30.0
-"""A probe that has not ended after this time gives way to another."""
+"""Seconds after which a probe that has not ended no longer blocks the next probe."""
 
 BreakerState = Literal["closed", "open", "half_open"]
 
 
 class Tally(NamedTuple):
-    """What a breaker knows at one moment; `retry_in_s` is None while it is closed."""
+    """A snapshot of a breaker; `retry_in_s` is None while the breaker is closed."""
 
     state: BreakerState
     failures: int
@@ -30,9 +30,10 @@ class Tally(NamedTuple):
 class Breaker:
     """Opens after five failures in a row, late answers among them, then lets one probe through at a time.
 
-    The first probe may go after a second; each that fails doubles the wait, up to a minute. One that succeeds closes
-    the breaker. A call is recorded with the ticket that it was admitted with: should the breaker have changed its
-    state meanwhile, the outcome is counted and moves nothing, so that a straggler is never taken for the probe.
+    The first probe is allowed after one second. Each probe that fails doubles the wait, up to one minute. A probe that
+    succeeds closes the breaker. Each call gets a ticket when it is admitted, and its outcome is recorded with that
+    ticket. If the breaker has changed its state in the meantime, the outcome is only counted. So a late call is never
+    mistaken for the probe.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -54,7 +55,7 @@ class Breaker:
 
     def admit(self) -> int | None:
         """A ticket for a call of the path, or None where it is not to be called now."""
-        ticket = self._changes  # read before the state: at worst the ticket is out of date
+        ticket = self._changes  # read before the state, so that a race can only make the ticket too old
         return ticket if self._state == "closed" else self._admit_probe()
 
     def record(self, ticket: int, state: State, fault: str | None = None) -> None:
@@ -78,7 +79,7 @@ class Breaker:
                 self._wait_s = min(2 * self._wait_s, LONGEST_RETRY_S)
 
     def excuse(self, ticket: int) -> None:
-        """Take note that an admitted call ended as the caller made it end: a probe makes way for the next."""
+        """Record that the caller's input made an admitted call fail. It does not count; the next probe may begin."""
         with self._lock:
             if ticket == self._changes and self._state == "half_open":
                 self._turn("open", 0.0)
@@ -90,12 +91,12 @@ class Breaker:
 
     @property
     def failed_by(self) -> State:
-        """`late` or `failed`: how the last call that was no success ended."""
+        """How the last unsuccessful call ended: `late` or `failed`."""
         return self._failed_by
 
     @property
     def faults(self) -> int:
-        """How many requests went without the path; only ever rises."""
+        """The number of requests that went without the path. It never falls."""
         with self._lock:
             return sum(self._counts.values()) - self._counts["ok"]
 

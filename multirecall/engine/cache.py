@@ -1,4 +1,4 @@
-"""Answers kept for the next equal request: what makes requests equal, and how many answers are kept."""
+"""The result cache: recent answers, reused for equal requests."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from multirecall.user import User
 
 SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 LONGEST_KEY = 256
-"""Characters; of a longer description of a request the cache keeps a digest."""
+"""Characters of a cache key. The cache keys a longer description of a request by its digest."""
 
 DEEPEST = 8
-"""Levels of nesting in a description; what is nested deeper is no request that the engine could answer."""
+"""The deepest nesting of a request that is cached. No valid request is nested deeper."""
 
 
 class ResultCache:
     """The last `size` answers of an engine, whose config never changes; any number of threads may use it.
 
-    The arrays of a kept answer are read-only, because several callers hold them.
+    The arrays of a cached answer are read-only, because several callers share them.
     """
 
     def __init__(self, size: int) -> None:
@@ -39,10 +39,10 @@ class ResultCache:
         self._hits = self._misses = 0
 
     def answer(self, state: EngineState, request: tuple[Any, ...], ask: Callable[[], Candidates]) -> Candidates:
-        """The answer kept for `request` on `state`, else the one that `ask` gives.
+        """Return the cached answer of `request` on `state`; on a cache miss, return the answer of `ask`.
 
-        It is kept if every path was ok, and the fallback with them. A request that is not made of plain values,
-        lists, sets, dictionaries and arrays is always asked.
+        A new answer is cached if every path and the fallback were ok. A request that holds anything but plain values,
+        lists, sets, dictionaries and arrays is never cached.
         """
         described = description(request)
         if described is None:
@@ -58,7 +58,7 @@ class ResultCache:
         return made
 
     def clear(self) -> None:
-        """Forget all answers; the counts stay."""
+        """Drop all answers. The counts of hits and misses stay."""
         with self._lock:
             self._answers.clear()
 
@@ -86,9 +86,9 @@ class ResultCache:
 
 
 def description(request: Any) -> str | None:
-    """Text that is the same for equal requests only: 1, True, 1.0 and "1" differ, and so do a list and a tuple.
+    """Return a text that only equal requests share. 1, True, 1.0 and "1" differ; so do a list and a tuple.
 
-    None where a part is of a type that is not known well enough to say so, such as an iterator.
+    The result is None if the request holds a value of a type that cannot be compared like this, such as an iterator.
     """
     try:
         text = _text(request, DEEPEST)

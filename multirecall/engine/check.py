@@ -1,4 +1,4 @@
-"""Whether what a path returned is a ranked list at all."""
+"""The check that what a path returned is a valid ranked list."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAULTS = (
 
 
 def fault_of(ranked: Any, window: int, n_items: int) -> str | None:
-    """What is wrong with a path's answer for a window of so many items, or None."""
+    """Return what is wrong with a path's answer to a request for `window` items, or None."""
     if not isinstance(ranked, RankedList):
         return f"it is a {type(ranked).__name__}, not a RankedList"
     items, scores = ranked.items, ranked.scores
@@ -39,7 +39,7 @@ def fault_of(ranked: Any, window: int, n_items: int) -> str | None:
 
 
 def fault_of_batch(batch: Any, n_users: int, window: int, n_items: int) -> str | None:
-    """What is wrong with a path's answer for several users, or None."""
+    """Return what is wrong with a path's answer for several users, or None."""
     if not isinstance(batch, RankedBatch):
         return f"it is a {type(batch).__name__}, not a RankedBatch"
     offsets, items, scores = batch.offsets, batch.items, batch.scores

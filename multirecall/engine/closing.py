@@ -1,4 +1,4 @@
-"""When a path's retriever is told that nobody will ask it any more."""
+"""The end of a path: when `Retriever.close` is called."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _log = logging.getLogger("multirecall.engine")
 class Closing:
     """Calls `Retriever.close` of a path once, when no state, request or late call holds the path any more.
 
-    A path has one from its fit or load to its end, and live changes that replace its retriever hand it on: the
+    A path has one `Closing` from its fit or load to its end. Live changes that replace the retriever pass it on, so the
     retriever that was served last is the one that is closed.
     """
 
@@ -28,7 +28,7 @@ class Closing:
 
 
 def _close(name: str, served: list[Retriever], process: int) -> None:
-    """Close the retriever, unless that is for the process to do that this one was forked from."""
+    """Close the retriever, unless this is a forked child: then the parent closes it."""
     if os.getpid() != process:
         return
     try:

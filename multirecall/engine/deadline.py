@@ -1,4 +1,4 @@
-"""The time by which a request goes on without the paths that have not answered."""
+"""The deadline of a request: from then on the request goes on without the paths that have not answered."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """Milliseconds from its making, or None for no limit.
+    """A time limit in milliseconds that begins when the object is made; None for no limit.
 
-    `hasty`: whether the caller left less time than the config does, so that lateness says nothing of a path.
+    `hasty`: whether the caller allowed less time than the config does. A path that is late then is not to blame.
     """
 
     limit_ms: float | None
@@ -27,21 +27,21 @@ class Deadline:
 
     @property
     def elapsed_ms(self) -> float:
-        """Milliseconds since its making."""
+        """Milliseconds since the deadline began."""
         return (self.clock() - self.start) * 1e3
 
     @property
     def passed(self) -> bool:
-        """Whether it is over."""
+        """Whether the time is up."""
         return self.limit_ms is not None and self.elapsed_ms >= self.limit_ms
 
     @property
     def moment(self) -> float | None:
-        """`time.monotonic()` when it is over; None without a limit."""
+        """The value of `time.monotonic()` at which the time is up; None without a limit."""
         left = self.left_s
         return None if left is None else monotonic() + left
 
     @property
     def left_s(self) -> float | None:
-        """Seconds that are left, at least 0; None without a limit."""
+        """The seconds that remain, at least 0; None without a limit."""
         return None if self.limit_ms is None else max(0.0, (self.limit_ms - self.elapsed_ms) / 1e3)

@@ -1,4 +1,4 @@
-"""The engine: what fits, changes, saves and closes it; its requests are in `answering.py`."""
+"""The engine: the calls that fit, change, save and close it. The calls that read are in `reader.py`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from multirecall.vocabulary import Id
 class Engine(EngineReader):
     """Several recall paths behind one call.
 
-    Any number of threads may call it: requests read one immutable state, which `fit` and every live change replace
-    by one assignment; writers take turns.
+    Any number of threads may call it. Requests read one immutable state; `fit` and every live change replace that state
+    by one assignment. Writers take turns.
     """
 
     def __init__(self, config: EngineConfig | None = None) -> None:
@@ -46,7 +46,7 @@ class Engine(EngineReader):
     def from_toml(cls, file: str | Path) -> Self:
         """An engine from a configuration file; raises as the constructor, naming the file.
 
-        Such a file is code: a retriever or fusion may be named as `module:Class`, whose module is then imported.
+        Such a file is code: it may name a retriever or fusion as `module:Class`, and that module is imported.
         """
         config = EngineConfig.from_toml(file)
         try:
@@ -57,7 +57,7 @@ class Engine(EngineReader):
             raise PluginError(f"{file}: {fault}") from None
 
     def fit(self, data: Dataset, *, progress: Progress | None = None) -> Self:
-        """Fit all paths and compile what requests need; a bar shows on a terminal.
+        """Fit all paths and compile the kernels of requests. A terminal shows a progress bar.
 
         Raises:
             CannotFit: the data lack what a path of the config needs, or a library that it is fitted with is missing.
@@ -81,15 +81,15 @@ class Engine(EngineReader):
         return self
 
     def add_interactions(self, interactions: Any) -> int:
-        """Take new events: histories, what counts as seen, popularity counts and `user_cf` have them at once.
+        """Add events. Histories, seen items, popularity counts and `user_cf` take them at once.
 
-        Unknown users and items join. On return the events are durable, if the engine was ever saved.
+        Unknown users and items join. On return the events are durable if the engine was ever saved.
 
         Args:
             interactions: a polars, pandas or pyarrow frame, or a list of dicts, with the columns of the log.
 
         Returns:
-            How many events.
+            The number of events.
 
         Raises:
             DataError: names column, row and remedy; nothing has changed.
@@ -99,35 +99,35 @@ class Engine(EngineReader):
         return self._change("add_interactions", interactions)
 
     def add_items(self, items: Any) -> int:
-        """Take new items: `item_id` and features, as a frame or a list of dicts. Otherwise as `add_interactions`.
+        """Add items: `item_id` and features, as a frame or a list of dicts. Otherwise as `add_interactions`.
 
-        They can be retrieved at once by the paths that read features. A known id is updated, a removed one revived.
+        Paths that read features can propose them at once. A known item is updated; a removed item is revived.
         """
         return self._change("add_items", items)
 
     def update_items(self, items: Any) -> int:
-        """Change features of known items; columns that are not given stay. Otherwise as `add_items`."""
+        """Change features of known items. Columns that are not given keep their values. Otherwise as `add_items`."""
         return self._change("update_items", items)
 
     def remove_items(self, ids: Iterable[Id]) -> int:
-        """Never return these items again, from the moment the call returns. Otherwise as `add_items`.
+        """Remove items: no request that begins after the call returns them. Otherwise as `add_items`.
 
-        Their events go on counting for what they say about other items.
+        Their events still count for what they say about other items.
         """
         return self._change("remove_items", ids)
 
     def remove_interactions(self, interactions: Any) -> int:
-        """Take events back: histories, what counts as seen, popularity and `user_cf` are at once as if they never were.
+        """Take events back. Histories, seen items, popularity and `user_cf` are at once as if they had never been.
 
-        Other paths learnt from them until `refresh`. Once the refit is saved, nothing of them is left in the bundle:
-        not in its version, which is then the only one, and not in the journal.
+        The other paths forget the events with the next `refresh`. Once that refit is saved, the bundle holds nothing
+        of them: its only version is the new one, and the journal is erased.
 
         Args:
-            interactions: a frame or a list of dicts with `user_id` and `item_id` and, where they are to tell events
-                apart, `timestamp` and `position`; every event that equals a row in these is taken back.
+            interactions: a frame or a list of dicts with `user_id`, `item_id` and optionally `timestamp`, `position`.
+                Every event that equals a row in all given columns is taken back.
 
         Returns:
-            How many events were taken back; 0 where no row names one.
+            The number of events that were taken back.
 
         Raises:
             As `add_interactions`.
@@ -135,31 +135,31 @@ class Engine(EngineReader):
         return self._take_back("remove_interactions", interactions)
 
     def remove_users(self, ids: Any) -> int:
-        """Forget users: their events are taken back as by `remove_interactions`, and their features and ids with them.
+        """Forget users: take back their events as `remove_interactions` does, and their features and ids.
 
-        From the moment the call returns they are unknown; one who comes back is a new user. Ids that are unknown are
-        forgotten as well, since older versions and the journal may have them.
+        After the call they are unknown; a user who comes back is a new user. Unknown ids are erased as well, because
+        older versions and the journal may hold them.
 
         Args:
             ids: a list of ids, or a frame with a column `user_id`.
 
         Returns:
-            How many of them were known.
+            The number of users that were known.
         """
         return self._take_back("remove_users", ids)
 
     def refresh(self) -> Future[None]:
-        """Fit all paths anew on all data, in the background; requests and live changes go on meanwhile.
+        """Fit all paths again on all data, in the background. Requests and live changes go on meanwhile.
 
         Returns:
-            A future: `result()` waits for the new fit to be served, and raises what went wrong. It is in memory
-            until `save`.
+            A future. Its `result()` waits until the new fit is served, and raises the error if the fit failed. The new
+            fit is in memory only until `save`.
         """
         self._refuse_if_following("refresh")
         return self._writer.refresh(self._blueprint)
 
     def health(self) -> Health:
-        """How the paths, the cache and what is served fare at this moment; cheap enough to be scraped.
+        """The health of the paths, the cache, the data and the bundle now. A monitoring system may call it often.
 
         Raises:
             NotFitted: nothing is served yet.
@@ -171,9 +171,9 @@ class Engine(EngineReader):
         )
 
     def save(self, folder: str | Path) -> None:
-        """Save as a new version of a bundle, which is made if there is none; the version before is kept.
+        """Save as a new version of a bundle, which is made if needed. The version before is kept.
 
-        No version before is kept where a refit has forgotten what was taken back: then nothing is left of it.
+        After a refit without what was taken back, no older version is kept, so that the bundle holds nothing of it.
 
         The first folder becomes the engine's own: later live changes are journaled there before they are
         acknowledged. Any other folder gets a copy.
@@ -195,24 +195,24 @@ class Engine(EngineReader):
         threads: int | None = None,
         plugins: Iterable[type] = (),
     ) -> Self:
-        """The engine that was saved, with every live change acknowledged since, after every file has been verified.
+        """Load a saved engine, with every live change that was acknowledged since. Every file is verified first.
 
         Args:
             folder: the bundle.
-            version: an older version by name, as it was saved; its live changes are not journaled.
-            follow: whether to go on taking what another process writes, within a second; such an engine takes no
-                live changes of its own.
-            threads: what `refresh` may use; a bundle does not hold it, nor any other setting of the machine.
-            plugins: retriever and fusion classes that are not installed as plug-ins, which the bundle may use: it notes
-                such a class by module and name, and never imports it by itself. One that the bundle does not use
-                makes no difference; a class of `__main__` is found by its name alone.
+            version: the name of an older version, loaded as it was saved. Live changes to it are not journaled.
+            follow: whether to keep up with the process that writes the bundle, within a second. Such an engine takes
+                no live changes of its own.
+            threads: the threads of `refresh`. A bundle holds no setting of the machine.
+            plugins: retriever and fusion classes, not installed as plug-ins, that the bundle may use. The bundle notes
+                such a class by module and name, and never imports it by itself. Classes that the bundle does not use
+                are ignored. A class of `__main__` is found by its name alone.
 
         Raises:
             BundleError: not a bundle, damaged, or of another format.
             ConfigError: `threads` is no whole number > 0.
             PluginError: a plug-in is unknown or broken.
             RequestError: both `version` and `follow` are given, or `plugins` is no list of classes.
-            UntrustedPlugin: the bundle uses a class that `plugins` does not have.
+            UntrustedPlugin: the bundle uses a class that is not among `plugins`.
         """
         if follow and version is not None:
             raise RequestError("load: follow goes with the current version; leave out either version or follow")
@@ -234,9 +234,9 @@ class Engine(EngineReader):
 
     @staticmethod
     def rollback(folder: str | Path, version: str | None = None) -> str:
-        """Let a bundle's version before the current one, or `version`, be the current one; returns its name.
+        """Make an older version of a bundle current (default: the one before) and return its name.
 
-        Live changes acknowledged since are journaled and stay. Engines that follow the bundle take it over.
+        Live changes that were acknowledged since are journaled and stay. Engines that follow the bundle switch to it.
 
         Raises:
             BundleError: there is no such version, it is damaged, or the bundle has a writer.
@@ -248,9 +248,9 @@ class Engine(EngineReader):
 
     @staticmethod
     def salvage(folder: str | Path) -> Salvaged:
-        """Begin a damaged journal of a bundle anew with the live changes that are whole, and say what was lost.
+        """Repair a damaged journal: start a new one with the live changes that are intact, and report what was lost.
 
-        The damaged files stay in the folder as `damaged-…`. A journal that is whole is left as it is.
+        The damaged files stay in the folder as `damaged-…`. An intact journal is left as it is.
 
         Raises:
             BundleError: not a bundle, its current version is damaged, it has a writer, or it cannot be written.
@@ -258,9 +258,9 @@ class Engine(EngineReader):
         return salvage_bundle(Path(folder))
 
     def close(self) -> None:
-        """Stop serving, let go of the bundle, let worker threads end and close the paths; waits for a `save` under way.
+        """Stop serving, release the bundle, end the worker threads, close the paths. A running `save` completes first.
 
-        A path that still answers a request is closed when that is done.
+        A path that still answers a request is closed when the request is done.
         """
         if self._follower is not None:
             self._follower.close()
@@ -276,12 +276,12 @@ class Engine(EngineReader):
         self.close()
 
     def _serve(self, state: EngineState, progress: Progress = SILENT) -> None:
-        """Compile the kernels of the request path, then let requests see the state, which lives in no bundle yet."""
+        """Compile the kernels of the request path, then serve the state, which belongs to no bundle yet."""
         warm_up(state, progress)
         self._writer.serve(state)
 
     def _keep_up(self, followed: Followed, follow: bool) -> None:
-        """Take what the bundle's journal holds beyond the version, now and, if asked to, from now on."""
+        """Apply what the journal holds beyond the version; with `follow`, keep doing so."""
         self._writer.advance(followed.newest)
         self._writer.store = followed.store
         if follow:

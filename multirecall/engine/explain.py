@@ -1,4 +1,4 @@
-"""Why an item stands where it does for a user."""
+"""The explanation of one item for one user: which paths propose it, at what rank, and why not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from multirecall.result import Explanation, PathExplanation
 
 
 def explain_item(state: EngineState, query: Query, filters: Filters, item: int, k: int) -> Explanation:
-    """Ask every path, then say for each whether, where and why not it proposes item row `item`."""
+    """Ask every path, and say for each whether it proposes item row `item`, at what rank, or why not."""
     deadline = Deadline(None)
     outcomes = run_paths(state.paths, state.windows, query, deadline)
     lists = [one.ranked or RankedList.empty() for one in outcomes]
@@ -67,7 +67,7 @@ def _of_path(
 
 
 def _barrier(state: EngineState, query: Query, filters: Filters, item: int) -> str | None:
-    """Which filter keeps the item out, or None."""
+    """Return the name of the filter that excludes the item, or None."""
     if item in filters.exclude:
         return "it is in exclude"
     if item in query.exclude:

@@ -32,13 +32,13 @@ WRITERS: dict[str, Callable[[pl.LazyFrame, Path], Any]] = {
     ".jsonl": pl.LazyFrame.sink_ndjson,
     ".ndjson": pl.LazyFrame.sink_ndjson,
 }
-"""What writes a file, by its suffix."""
+"""The function that writes each file format, by suffix."""
 
 
 def write_candidates(users: Iterable[Id | User], file: Path, chunk: int, retrieve: Retrieve) -> int:
-    """Write `CandidateBatch.to_polars()` of every user, `chunk` users at a time, and return the row count.
+    """Write `CandidateBatch.to_polars()` of every user, `chunk` users at a time, and return the number of rows.
 
-    The suffix of `file` names the format. The file appears under its name only when it is complete.
+    The suffix of `file` selects the format. The file appears under its name only when it is complete.
 
     Raises:
         RequestError: there are no users, no format has the suffix, or the file cannot be written.

@@ -19,17 +19,17 @@ from multirecall.engine.writer import Writer
 from multirecall.errors import BundleError
 
 INTERVAL_S = 0.25
-"""Between two looks at the bundle."""
+"""Seconds between two checks of the bundle."""
 
 _log = logging.getLogger("multirecall.engine")
 
 
 class Followed:
-    """A bundle that another process writes, as far as it has been read.
+    """A bundle that another process writes, with the version that was read last.
 
     Args:
-        store: the bundle; its version is what has been read.
-        plugins: classes that it may use, as for `Engine.load`.
+        store: the bundle; its `version` is the one that was read last.
+        plugins: classes that the bundle may use, as for `Engine.load`.
     """
 
     def __init__(self, store: Store, plugins: Sequence[type] = ()) -> None:
@@ -37,16 +37,16 @@ class Followed:
         self._plugins = plugins
 
     def newer(self, state: EngineState) -> EngineState:
-        """As `newest`, after a cheap look at whether a writer has noted anything since."""
+        """Like `newest`, but return at once if the writer has noted nothing new."""
         folder, version = self.store.folder, self.store.version
-        with suppress(BundleError):  # `newest` knows better what it means
+        with suppress(BundleError):  # `newest` handles it
             same = bundle.current_name(folder) == version.name
             if same and JournalReader(folder, version.bundle).noted == state.journal_seq:
                 return state
         return self.newest(state)
 
     def newest(self, state: EngineState) -> EngineState:
-        """The state with what has been written since, or itself.
+        """Return the state that the bundle holds now; it is `state` itself if nothing was written since.
 
         Raises:
             BundleError: the bundle is damaged, or its config has changed.
@@ -61,7 +61,7 @@ class Followed:
             written = bundle.headline(folder, bundle.current_name(folder), current=True)
             if not isinstance(fault, Pruned) and written.bundle == version.bundle:
                 raise
-            # the writer has saved since the look at the version, or another bundle stands here
+            # the writer saved in between, or another bundle was put into the folder
             state, version = self._reload()
             state = replay(state, JournalReader(folder, version.bundle))
         self.store.version = version
@@ -76,7 +76,7 @@ class Followed:
 
 
 class Follower:
-    """A daemon thread that keeps an engine at what its bundle holds, until it is closed or nobody uses the engine."""
+    """A daemon thread that keeps an engine up to date with its bundle, until it is closed or the engine is garbage."""
 
     def __init__(self, writer: Writer, followed: Followed) -> None:
         self._closed = threading.Event()

@@ -1,4 +1,4 @@
-"""What the paths of an engine took to fit, and what they hold."""
+"""The time that each path took to fit, and the memory that it holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from multirecall.engine.state import EngineState
 
 
 def held_bytes(retriever: object, data: Dataset) -> int:
-    """Bytes of the arrays that can be reached from a retriever, each counted once, but for those of the data set."""
+    """The bytes of all arrays that a retriever holds. Each counts once; those of the dataset do not count."""
     met: set[int] = set()
     packages = ("multirecall", "scipy", type(retriever).__module__.partition(".")[0])
     _reach(data, met, packages)
@@ -22,7 +22,7 @@ def held_bytes(retriever: object, data: Dataset) -> int:
 
 
 def footprints(state: EngineState) -> list[tuple[str, list[str]]]:
-    """For each path its quota, the seconds of its fit and the memory of its arrays, as text."""
+    """The quota, the seconds of the fit and the memory of each path, as text."""
     return [
         (path.name, [f"{path.quota:,}", seconds(path.fit_seconds), size(held_bytes(path.retriever, state.data))])
         for path in state.paths
@@ -30,7 +30,7 @@ def footprints(state: EngineState) -> list[tuple[str, list[str]]]:
 
 
 def saved_bytes(folder: Path) -> dict[str, int]:
-    """Bytes of the files that the current version of a bundle holds of each path, of `fallback` and of `data`."""
+    """The bytes of the files of each path, of `fallback` and of `data` in the current version of a bundle."""
     version = folder / current_name(folder)
     parts = {"data": version / "data", FALLBACK: version / FALLBACK}
     parts |= {path.name: path for path in (version / "paths").iterdir()}

@@ -1,4 +1,4 @@
-"""Fusing the lists of several users, who may stand in different segments."""
+"""Fusion for several users, who may be in different segments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from multirecall.query import Query
 
 
 def fuse_by_segment(state: EngineState, queries: Sequence[Query], batches: Sequence[RankedBatch], k: int) -> FusedBatch:
-    """The fused lists of all users, those of one segment fused together; `batches` holds one batch for each path."""
+    """Fuse the lists of all users, segment by segment. `batches` holds one batch for each path."""
     lengths = np.array([query.history.size for query in queries], np.int64)
     segment = np.searchsorted([longest for longest, _ in state.segments], lengths)
     fused, users = [], []

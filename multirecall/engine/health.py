@@ -1,4 +1,4 @@
-"""How an engine fares: plain figures, cheap enough to be scraped."""
+"""The health of an engine: plain figures that a monitoring system may scrape often."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ ToForget = Literal["refresh", "save"] | None
 
 @dataclass(frozen=True, slots=True)
 class PathHealth:
-    """How one path fares since its state was made; a batch counts as one call.
+    """The health of one path since its state was made. A batch counts as one call.
 
     Attributes:
         breaker: `closed` (called), `open` (skipped) or `half_open` (one call tries whether it answers again).
         consecutive_failures: calls in a row that failed or were late.
-        ok, late, failed, skipped: requests by how the path fared in them, as in `PathStatus.state`; without those
-            that failed by a fault of the caller's, or were late for a caller in more of a hurry than the config.
-        running: calls on its worker threads that somebody waits for; 0 for an inline path.
-        abandoned: calls on its worker threads that run although nobody waits for them any more.
-        last_fault: what went wrong last, or None.
+        ok, late, failed, skipped: the number of requests by the path's state in them, as in `PathStatus.state`.
+            Requests that failed because of the caller's input are not counted, nor are those that were late under
+            a caller's deadline shorter than the config's.
+        running: calls on its worker threads that a request waits for; 0 for an inline path.
+        abandoned: calls on its worker threads that still run although their request has gone on without them.
+        last_fault: the last error, or None.
         retry_in_s: seconds until a call may try again, or None while the breaker is closed.
-        stale: why it takes no live changes until the next refit, or None.
+        stale: why the path takes no live changes until the next refit, or None.
         fit_seconds: how long its fit took, or None where it was loaded from a bundle.
-        memory_bytes: of the arrays that it holds, without those of the data set.
+        memory_bytes: the memory of its arrays, without those of the dataset.
     """
 
     breaker: BreakerState
@@ -50,12 +51,12 @@ class PathHealth:
 
 @dataclass(frozen=True, slots=True)
 class CacheHealth:
-    """How the result cache fares.
+    """The health of the result cache.
 
     Attributes:
-        size: most answers that it keeps; 0 without a cache.
-        entries: answers that it keeps.
-        hits, misses: requests that it could and could not answer since the engine was made.
+        size: the most answers that it keeps; 0 without a cache.
+        entries: the number of answers that it keeps now.
+        hits, misses: the number of cache hits and cache misses since the engine was made.
     """
 
     size: int = 0
@@ -65,23 +66,23 @@ class CacheHealth:
 
     @property
     def hit_rate(self) -> float:
-        """Hits by all requests that asked it; 0 before the first."""
+        """The share of requests that were cache hits; 0 before the first request."""
         return self.hits / max(1, self.hits + self.misses)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
-    """How the bundle fares that an engine lives in.
+    """The health of the bundle in which an engine stores its live changes.
 
     Attributes:
-        folder: where it is.
+        folder: the path of the bundle.
         version: the version that was loaded or saved last.
-        held: whether this engine is its writer; its first live change makes it that.
-        journal_seq: number of the last change of its journal that is served.
-        unsaved: changes in the journal that the version does not hold, and that a load replays.
-        to_forget: what has yet to be done before nothing of what was taken back is left in the bundle: `refresh` (and
-            then `save`), `save`, or None.
-        fault: why a follower cannot read on, or None.
+        held: whether this engine is the writer of the bundle. The first live change makes it the writer.
+        journal_seq: the number of the last journaled change that is served.
+        unsaved: the number of journaled changes that the version does not hold. A load replays them.
+        to_forget: the next step that erases what was taken back from the bundle: `refresh` (then `save`), `save`, or
+            None if nothing is left to erase.
+        fault: why a follower cannot read the bundle, or None.
     """
 
     folder: str
@@ -95,7 +96,7 @@ class StoreHealth:
 
 @dataclass(frozen=True, slots=True)
 class RefitHealth:
-    """How `refresh` fares: whether a refit runs, how many have been served, and what went wrong in the last one."""
+    """The health of `refresh`: whether a refit runs, how many refits were served, and the error of the last one."""
 
     running: bool = False
     served: int = 0
@@ -104,17 +105,17 @@ class RefitHealth:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How an engine fares.
+    """The health of an engine.
 
     Attributes:
-        config_hash: names the config.
-        data_version: rises with every change of the data and every refit, from process to process; a rollback takes
-            it back with the fit.
-        n_items, n_users, n_events: sizes of what is served; removed items are not counted.
+        config_hash: the hash of the config; equal configs have equal hashes.
+        data_version: a number that rises with every change of the data and with every refit, also across processes.
+            A rollback sets it back.
+        n_items, n_users, n_events: the number of items, users and events that are served. Removed items do not count.
         paths: the paths by name.
         fallback: the fallback.
         cache: the result cache.
-        store: the bundle that the engine lives in, or None if it was never saved.
+        store: the bundle of the engine, or None if the engine was never saved.
         refit: the last `refresh`.
     """
 
@@ -130,7 +131,7 @@ class Health:
     refit: RefitHealth
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain dictionaries, numbers and text, ready for JSON."""
+        """Return the figures as dictionaries, numbers and text, ready for JSON."""
         figures = asdict(self)
         figures["cache"]["hit_rate"] = self.cache.hit_rate
         return figures
@@ -139,7 +140,7 @@ class Health:
 def health_of(
     state: EngineState, config_hash: str, cache: CacheHealth, store: StoreHealth | None, refit: RefitHealth
 ) -> Health:
-    """The figures of this moment, those of one path from one."""
+    """Take a snapshot. All figures of one path are of one moment."""
     return Health(
         config_hash,
         state.data_version,

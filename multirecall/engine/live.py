@@ -1,4 +1,4 @@
-"""Live changes: from one engine state to the next, without a refit."""
+"""Live changes: how one engine state becomes the next without a refit."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ def apply_changes(
     *,
     committing: bool = False,
 ) -> EngineState:
-    """The state after these changes; the one before goes on answering as it did.
+    """Return the state after these changes. The state before goes on answering as it did.
 
-    A retriever that cannot take a change keeps what it knew, is told of no further one, and says so in `health`.
+    A retriever that cannot take a change goes stale: it answers as before and gets no further changes;
+    `health` says so.
 
     Args:
         state: the state before.
         changes: in order.
-        found: takes how many events, or users, each change of `REMOVALS` has taken back.
-        committing: whether they have not been acknowledged yet, so that a retriever can still refuse them.
+        found: an output; for each change of `REMOVALS`, the number of events or users that it took back.
+        committing: whether the changes are not acknowledged yet. Only then can a retriever refuse one.
 
     Raises:
         DataError: a retriever refused a change with one, while `committing`.
@@ -61,7 +62,7 @@ def apply_changes(
 
 
 def _join_events(changes: Sequence[Change]) -> list[Change]:
-    """The same changes, those of events of equal columns that follow each other as one: one state is made for them."""
+    """Join consecutive changes that add events with the same columns, so that one state is made for all of them."""
     joined: list[Change] = []
     for (kind, _), run in groupby(changes, key=lambda change: (change.kind, change.frame.schema)):
         if kind == "add_interactions":

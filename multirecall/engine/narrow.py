@@ -1,4 +1,4 @@
-"""The part of a query that a retriever knows, which was fitted before the newest items and users joined."""
+"""Queries without the items and users that joined after a retriever was fitted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from multirecall.query import Query
 
 
 def narrow(query: Query, n_items: int, n_users: int) -> Query:
-    """The query without the rows that are not among the first `n_items` and `n_users`."""
+    """Drop from the query every row that is not among the first `n_items` items and `n_users` users."""
     keep = query.history < n_items
     return replace(
         query,

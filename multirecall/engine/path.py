@@ -26,18 +26,18 @@ from multirecall.result import PathStatus, State
 L = TypeVar("L", RankedList, RankedBatch)
 
 LONGEST_MESSAGE = 500
-"""Characters of a fault that a status keeps."""
+"""The most characters of an error message that a status keeps."""
 
 
 class Garbage(Exception):  # noqa: N818
-    """A retriever returned something that is no ranked list."""
+    """The retriever returned something that is not a valid ranked list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[L]):
-    """How one call of a path ended; without a list where it failed, was late or was skipped.
+    """The outcome of one call of a path. It has no list if the call failed, was late or was skipped.
 
-    `callers`: whether it failed, or was late, by what the caller sent, which says nothing of the path.
+    `callers`: whether the caller's input or deadline is to blame. Such an outcome does not count against the path.
     """
 
     ranked: L | None
@@ -47,28 +47,28 @@ class Outcome(Generic[L]):
     callers: bool = False
 
     def status(self, quota: int) -> PathStatus:
-        """The outcome of a path with this quota as the user sees it: what a wider window holds is not counted."""
+        """The status that the user sees. Items beyond the quota, which only a fusion sees, do not count."""
         return PathStatus(self.state, 0 if self.ranked is None else self.ranked.within(quota), self.ms, self.detail)
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A fitted retriever with its part in the fusion and its guards.
+    """A fitted retriever in its engine, with its quota, its circuit breaker and its threads.
 
     Attributes:
         name: its name.
         retriever: the retriever.
         quota: most candidates that it contributes.
         required: whether a request fails without it.
-        n_items: item rows that the retriever knows; of those that joined later it never hears.
-        n_users: user rows that it knows.
+        n_items: the number of item rows that the retriever knows. Its queries never hold an item that joined later.
+        n_users: the number of user rows that the retriever knows.
         clock: seconds.
         breaker: keeps a failing path from being called.
         workers: the threads that it runs on, unless inline.
         closing: closes the retriever once nobody holds the path.
-        behind: whether there are rows that the retriever does not know.
-        stale: why it takes no live changes any more, or None.
-        fit_seconds: how long its fit took, or None where it was loaded.
+        behind: whether items or users have joined that the retriever does not know.
+        stale: why the retriever takes no live changes any more, or None.
+        fit_seconds: the seconds of its fit, or None if it was loaded.
     """
 
     name: str
@@ -86,26 +86,26 @@ class Path:
     fit_seconds: float | None = None
 
     def answer(self, query: Query, window: int) -> Outcome[RankedList]:
-        """Ask for one user's first `window` eligible items; whatever the retriever raises becomes a status."""
+        """Ask for one user's first `window` eligible items. An exception of the retriever becomes a status."""
         known = self._narrow(query)
         return self._call_safely(lambda: eligible_window(self.retriever, known, window, self.n_items))
 
     def answer_batch(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
-        """The same for several users; those whose query is at fault get an empty list, and the others theirs."""
+        """Ask for several users. A user whose own query is invalid gets an empty list; the others get theirs."""
         known = [self._narrow(query) for query in queries]
         outcome = self._call_safely(lambda: eligible_windows(self.retriever, known, window, self.n_items))
         return self._one_by_one(known, window) if outcome.callers else outcome
 
     def crash_outcome(self, fault: BaseException) -> Outcome[RankedList]:
-        """The outcome of a call that could not begin, or that ended its worker thread's task."""
+        """The outcome of a call that could not begin, or whose worker thread failed."""
         return Outcome(None, "failed", 0.0, fault_text(fault))
 
     def admit(self) -> int | None:
-        """A ticket for one call, or None where the path is not to be called now."""
+        """Return a ticket for one call, or None if the path must not be called now."""
         return None if self.workers.clogged else self.breaker.admit()
 
     def note_outcome(self, ticket: int, outcome: Outcome[L]) -> Outcome[L]:
-        """Let the breaker know how a call ended."""
+        """Tell the circuit breaker how a call ended."""
         if outcome.callers:
             self.breaker.excuse(ticket)
         else:
@@ -118,7 +118,7 @@ class Path:
         return Outcome(None, "skipped", 0.0, f"not called {self._refusal()}")
 
     def out_of_time(self, deadline: Deadline) -> Outcome[Any]:
-        """The outcome of a call that is not made because the request has no time left; no fault of the path's."""
+        """The outcome of a call that is not made because the request has no time left. The path is not to blame."""
         if not deadline.hasty:
             self.breaker.count("late")
         return Outcome(None, "late", deadline.elapsed_ms, "the deadline had passed before its turn", deadline.hasty)
@@ -157,14 +157,14 @@ class Path:
             ranked = ask()
         except BaseException as fault:
             if isinstance(fault, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-                raise  # Ctrl-C is meant for the program, not for the path
+                raise  # Ctrl-C must end the program, not the path alone
             callers = isinstance(fault, RequestError | DataError)
             return Outcome(None, "failed", (self.clock() - start) * 1e3, fault_text(fault), callers)
         return Outcome(ranked, "ok", (self.clock() - start) * 1e3)
 
 
 def fault_text(fault: BaseException) -> str:
-    """Type and message of an exception, cut to a length that fits a status."""
+    """The type and the message of an exception, truncated to fit a status."""
     try:
         message = str(fault)
     except Exception:  # noqa: BLE001 - it comes from a plug-in, and may be broken as well
@@ -181,7 +181,7 @@ def new_path(
     n_users: int,
     clock: Clock = time.perf_counter,
 ) -> Path:
-    """A path with fresh guards."""
+    """A path with a new circuit breaker and new worker threads."""
     closing = Closing(name, retriever)
     return Path(name, retriever, quota, required, n_items, n_users, clock, Breaker(clock), Workers(name), closing)
 
@@ -189,10 +189,10 @@ def new_path(
 def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int) -> RankedList:
     """The retriever's first `quota` eligible items.
 
-    A retriever that does not filter is asked for doubled windows until the quota is full or it is exhausted.
+    A retriever that does not filter is asked again with a doubled window until the quota is full or it has no more.
 
     Raises:
-        Garbage: it returned something that is no ranked list.
+        Garbage: it returned something that is not a valid ranked list.
     """
     window = quota
     while True:
@@ -207,7 +207,7 @@ def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int
 def eligible_windows(
     retriever: Retriever, queries: Sequence[Query], quota: int, n_items: int, window: int = 0
 ) -> RankedBatch:
-    """The same for several users, beginning at `window`; those whose quota is not full are asked for again together."""
+    """The same for several users, beginning at `window`. Users whose quota is not full are asked again together."""
     window = max(window, quota)
     batch = _check_batch(_own_batch(retriever.retrieve_batch(queries, window)), len(queries), window, n_items)
     kept = (batch if retriever.filters else _eligible_batch(batch, queries)).heads(quota)
@@ -220,7 +220,7 @@ def eligible_windows(
 
 
 def _own_list(answer: Any) -> Any:
-    """A copy, which a late call of the retriever cannot write into once it has been checked."""
+    """Copy the list, so that a late call of the retriever cannot change it after it was checked."""
     if not isinstance(answer, RankedList):
         return answer
     if not all(isinstance(part, np.ndarray) for part in (answer.items, answer.scores)):

@@ -1,4 +1,4 @@
-"""What requests see of an engine: one immutable state, and the calls that answer from it."""
+"""The calls of an engine that read: each takes the current state once and answers from it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from multirecall.vocabulary import Id
 
 
 class EngineReader:
-    """The calls of an `Engine` that read it; each takes the state once, and so sees no change under way."""
+    """The calls of an `Engine` that read. Each takes the state once, so no change happens in the middle of a call."""
 
     def __init__(self, config: EngineConfig | None = None) -> None:
         if not isinstance(config, EngineConfig | None):
@@ -63,7 +63,7 @@ class EngineReader:
 
         Args:
             user: an id, or a `User` with a history, features or terms. An unknown id gets what visitors get.
-            k: how many; default: the config's.
+            k: the number of candidates; default: the config's.
             exclude: item ids to leave out.
             where: predicates over item features, e.g. `{"category": ["books"], "price": {"max": 20}}`.
             seen: whether items that the user has interacted with may be returned.
@@ -71,8 +71,8 @@ class EngineReader:
                 find it in `Query.context`. No built-in retriever reads it.
             deadline_ms: go on without the paths that have not answered by then; default: the config's.
 
-        With `cache_size`, an equal request on the same data gets the answer kept, status included, whose arrays are
-        read-only; the deadline makes no difference.
+        With `cache_size`, an equal request on the same data gets the cached answer, status included. Its arrays are
+        read-only. The deadline is not part of the cache key.
 
         Raises:
             RequestError: an unusable argument.
@@ -100,7 +100,7 @@ class EngineReader:
         seen: bool = False,
         context: Mapping[str, Any] | None = None,
     ) -> CandidateBatch:
-        """The same for several users, without a deadline; arguments and errors as in `retrieve`."""
+        """The candidates of several users, without a deadline; arguments and errors as in `retrieve`."""
         return answer_users(
             self._current(), list_ids(users, "users"), read_size(k, self.config.k), exclude, where, seen, context
         )
@@ -115,10 +115,10 @@ class EngineReader:
         context: Mapping[str, Any] | None = None,
         windows: bool = False,
     ) -> dict[str, RankedBatch]:
-        """What each path alone hands to the fusion, as rows of `data.items`; for measuring and tuning.
+        """The ranked list of each path before fusion, as rows of `data.items`; for measuring and tuning.
 
-        A list ends at the path's quota. With `windows` it goes on as far as the fusion looks, which for a cascade
-        that replaces duplicates is further; a fusion of such lists gives what `retrieve` does.
+        A list ends at the path's quota. With `windows` it is as long as the window that the fusion asks for, which is
+        longer for a cascade that replaces duplicates. Fusing such lists gives what `retrieve` gives.
 
         Raises as `retrieve`, and `PathError` where any path fails.
         """
@@ -147,8 +147,8 @@ class EngineReader:
         """Write the candidates of many users to a file, `chunk` users in memory at a time.
 
         The suffix names the format: parquet (`.parquet`, `.pq`), Arrow (`.arrow`, `.feather`, `.ipc`), `.csv`, or JSON
-        lines (`.jsonl`, `.ndjson`). Columns as in `CandidateBatch.to_polars`. All users see the engine as it is at the
-        call; live changes meanwhile are not in the file.
+        lines (`.jsonl`, `.ndjson`). Columns as in `CandidateBatch.to_polars`. All users see the state of the
+        engine at the call; later live changes are not in the file.
 
         Returns:
             The number of rows.
@@ -175,7 +175,7 @@ class EngineReader:
         seen: bool = False,
         context: Mapping[str, Any] | None = None,
     ) -> Explanation:
-        """Why `item` stands where it does in `retrieve` with the same arguments, or why it is missing.
+        """Explain the place of `item` in `retrieve` with the same arguments, or why it is missing.
 
         Raises:
             RequestError: the catalogue does not have the item, or as `retrieve`.
@@ -191,8 +191,8 @@ class EngineReader:
     def vectors(self, path: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """The item vectors of a path: item ids (n,), and a vector for each in the same order, float32 (n, dim).
 
-        They are as the path compares them, such as at length 1 where it goes by the cosine. An item that the path has
-        no vector for is not among them, nor is one that was removed.
+        The vectors are those that the path compares, so they have length 1 if it compares by cosine. Items without a
+        vector and removed items are left out.
 
         Raises:
             RequestError: no path has that name, or it has no item vectors.
@@ -206,10 +206,10 @@ class EngineReader:
 
     @property
     def data(self) -> Dataset:
-        """What the engine serves.
+        """The dataset that the engine serves.
 
         Raises:
-            NotFitted: nothing yet.
+            NotFitted: the engine serves nothing yet.
         """
         return self._current().data
 
@@ -238,7 +238,7 @@ class EngineReader:
         return f"<p>{state.data.sizes}</p>{html_table(['path', 'quota', 'fitted in', 'memory'], rows, len(rows))}"
 
     def _publish(self, state: EngineState | None) -> None:
-        """Let requests see the state, or nothing any more."""
+        """Let requests see this state; None: nothing is served any more."""
         if state is not None:
             state.serve()
         replaced, self._state = self._state, state

@@ -25,9 +25,9 @@ from multirecall.vocabulary import Id
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The filters of a request, in rows: what no user of it may get. Removed items are not allowed.
+    """The filters of a request, as item rows. They hold for all its users. Removed items are not allowed.
 
-    `where` and `removed` say what `allowed` was made from, see `Query`.
+    `allowed` was made from `where` and `removed`, see `Query`.
     """
 
     exclude: NDArray[np.int32]
@@ -36,11 +36,11 @@ class Filters:
     removed: NDArray[np.int32]
     seen: bool
     unknown: tuple[Id, ...] = ()
-    """Excluded ids that the catalogue does not have."""
+    """The excluded ids that the catalogue does not have."""
 
 
 def read_size(k: int | None, default: int) -> int:
-    """How many candidates are asked for; raises `RequestError`."""
+    """Return the number of candidates to return; raise `RequestError` if it is invalid."""
     if k is None:
         return default
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
@@ -49,7 +49,7 @@ def read_size(k: int | None, default: int) -> int:
 
 
 def read_deadline(deadline_ms: float | None, default: float | None) -> Deadline:
-    """The deadline, which begins now; raises `RequestError`."""
+    """Return a deadline that begins now; raise `RequestError` if it is invalid."""
     if deadline_ms is None:
         return Deadline(default)
     if isinstance(deadline_ms, bool) or not isinstance(deadline_ms, int | float) or not 0 < deadline_ms < 1e9:
@@ -60,7 +60,7 @@ def read_deadline(deadline_ms: float | None, default: float | None) -> Deadline:
 def read_filters(
     state: EngineState, exclude: Iterable[Id] | None, where: Mapping[str, Any] | None, seen: bool
 ) -> Filters:
-    """Check and translate the filters. Excluded ids that the catalogue does not have are passed over, and kept apart.
+    """Check the filters and translate them into rows. Excluded ids that are unknown are listed, not refused.
 
     Raises:
         RequestError: an unusable filter.
@@ -77,7 +77,7 @@ def read_filters(
 
 
 def read_context(context: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """A copy of the context, which the caller may change while a late path still reads it; raises `RequestError`."""
+    """Copy the context, because the caller may change it while a late path still reads it; raises `RequestError`."""
     if context is None:
         return {}
     if not isinstance(context, Mapping) or not all(isinstance(key, str) for key in context):
@@ -100,7 +100,7 @@ def read_query(data: Dataset, user: Id | User, filters: Filters, context: Mappin
 def read_user(
     data: Dataset, user: Id | User, filters: Filters, context: Mapping[str, Any], deadline: float | None
 ) -> tuple[Query, tuple[Id, ...]]:
-    """The query of one user, and the ids of their history and of the filters that the catalogue does not have.
+    """The query of one user, and the ids of history and filters that the catalogue does not have.
 
     Args:
         data: the dataset.
@@ -148,7 +148,7 @@ def list_ids(values: Any, place: str) -> list[Any]:
     """The ids of a list, tuple, set, array or other iterable.
 
     Raises:
-        RequestError: it is none, or text, whose letters are hardly meant.
+        RequestError: it is not an iterable, or it is a text (whose letters would become ids).
     """
     if isinstance(values, np.ndarray):
         return list(values.ravel().tolist())

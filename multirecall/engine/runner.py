@@ -1,4 +1,4 @@
-"""Asking all paths: inline ones on the caller's thread, the others on workers, none beyond the deadline."""
+"""How all paths are asked: inline ones on the caller's thread, the others on worker threads, until the deadline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multirecall.query import Query
 
 
 class Call(NamedTuple):
-    """A call that runs on a worker thread, with the ticket that its breaker gave."""
+    """A call that runs on a worker thread, with the ticket of its circuit breaker."""
 
     answer: Future[Outcome[RankedList]]
     ticket: int
@@ -24,11 +24,11 @@ class Call(NamedTuple):
 def run_paths(
     paths: Sequence[Path], windows: Sequence[int], query: Query, deadline: Deadline
 ) -> list[Outcome[RankedList]]:
-    """Ask every path for its window; the others go on when one fails or is late.
+    """Ask every path for its window. A path that fails or is late does not stop the others.
 
     Raises:
         PathError: a required path gave nothing, or every path failed.
-        RequestError: that, by what the caller sent.
+        RequestError: the same, because of the caller's input.
     """
     outcomes = ask_paths(paths, windows, query, deadline)
     _refuse_total_failure(paths, outcomes)
@@ -38,9 +38,9 @@ def run_paths(
 def ask_paths(
     paths: Sequence[Path], windows: Sequence[int], query: Query, deadline: Deadline
 ) -> list[Outcome[RankedList]]:
-    """How every path fares.
+    """Ask every path and return the outcome of each.
 
-    Workers start first, inline paths run while they work, then what is left of the deadline is waited for.
+    Worker threads start first; inline paths run meanwhile; then the call waits for the workers until the deadline.
     """
     asked = list(zip(paths, windows, strict=True))
     calls = {path.name: _begun(path, query, window, deadline) for path, window in asked if not path.retriever.inline}
@@ -61,7 +61,7 @@ def run_batch(paths: Sequence[Path], windows: Sequence[int], queries: Sequence[Q
 
 
 def run_fallback(path: Path, window: int, query: Query, deadline: Deadline) -> Outcome[RankedList]:
-    """Ask the fallback: inline it always runs, since it is what delivers when the paths are late."""
+    """Ask the fallback. An inline fallback always runs, because it must deliver when the paths are late."""
     if path.retriever.inline:
         return _inline(path, query, window, Deadline(None))
     return _collect(path, _begun(path, query, window, deadline), deadline)
@@ -107,7 +107,7 @@ def _inline_batch(path: Path, queries: Sequence[Query], window: int) -> Outcome[
 
 
 def _refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]]) -> None:
-    """Where paths are merely late, or skipped because they were, the fallback still delivers."""
+    """Raise if every path failed. If some are only late, or skipped for it, the fallback still delivers."""
     for path, outcome in zip(paths, outcomes, strict=True):
         if path.required and outcome.state == "failed" and outcome.callers:
             raise RequestError(f"required path {path.name!r}: {outcome.detail}")

@@ -28,7 +28,7 @@ _log = logging.getLogger("multirecall.engine")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A retriever that the config names, with its checked settings."""
+    """A retriever class that the config names, with its validated settings."""
 
     plugin: type[Retriever]
     settings: PluginConfig
@@ -43,13 +43,13 @@ class Part:
 
     @property
     def params(self) -> dict[str, Any]:
-        """Every setting as a JSON value, defaults included, but for those of the machine."""
+        """Every setting as a JSON value, defaults included, without the settings of the machine."""
         return _params(self.settings)
 
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A config whose plug-ins are loaded and whose settings are checked.
+    """A config whose plug-in classes are loaded and whose settings are validated.
 
     Attributes:
         config: the config.
@@ -92,7 +92,7 @@ class Blueprint:
 
     @property
     def resolved(self) -> EngineConfig:
-        """The config with the settings of all parts spelled out, so that no later default can change them."""
+        """The config with every setting of every part, so that a later release with other defaults changes nothing."""
         paths = list(self.config.paths)
         for number, path, part in self.paths:
             paths[number] = path.model_copy(update={"params": part.params})
@@ -111,18 +111,17 @@ class EngineState:
         windows: how many items each path is asked for.
         fusion: merges the paths' lists.
         fallback: fills a list that the paths leave short.
-        segments: the paths' weights by the most events of a history that they hold for, shortest first; the last
-            holds for all.
+        segments: pairs of the longest history of a segment, in events, and the paths' weights in it; shortest first.
+            The last segment takes all other users.
         allowed: bitmap over item rows without those that were removed, or None while none is.
-        removed: the rows of those that were, sorted, int32.
-        data_version: rises with every change of the data and every refit, from process to process; a rollback takes
-            it back with the fit.
-        journal_seq: number of the last change of the bundle's journal that it holds.
-        forgetting: whether something was taken back that its fit may still know.
-        forgot: the `data_version` of its fit, where that was made without what had been taken back and older versions
-            of the bundle may still have it; else 0.
-        version: rises with each state that is made in the process, by `dataclasses.replace` as well; what is kept
-            of a state's answers is kept under it.
+        removed: the rows of the removed items, sorted, int32.
+        data_version: a number that rises with every change of the data and with every refit, also across processes.
+            A rollback sets it back.
+        journal_seq: the number of the last journaled change that the state holds.
+        forgetting: whether something was taken back that the fitted paths may still know.
+        forgot: the `data_version` of a fit that was made without what had been taken back, while older versions of
+            the bundle may still hold it; else 0.
+        version: a number that rises with each state of the process. The result cache keys answers by it.
     """
 
     data: Dataset
@@ -145,7 +144,7 @@ class EngineState:
         return tuple(path.name for path in self.paths)
 
     def weights_for(self, history_length: int) -> list[float]:
-        """The paths' weights for a user with so many events."""
+        """The weights of the paths for a user with `n_events` events."""
         return next(weights for longest, weights in self.segments if history_length <= longest)
 
     @property
@@ -154,12 +153,12 @@ class EngineState:
         return [path.quota for path in self.paths]
 
     def serve(self) -> None:
-        """Note that requests see it from now on."""
+        """Note that requests see this state from now on."""
         for path in (*self.paths, self.fallback):
             path.closing.serves(path.retriever)
 
     def close(self, successor: EngineState | None = None) -> None:
-        """Let the worker threads of all paths end, but for those that `successor` goes on with."""
+        """End the worker threads of all paths, except those that `successor` still uses."""
         kept = [] if successor is None else [path.workers for path in (*successor.paths, successor.fallback)]
         for path in (*self.paths, self.fallback):
             if path.workers not in kept:
@@ -175,7 +174,7 @@ Make = Callable[[str, Part], Retriever]
 
 
 def assemble(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriever) -> EngineState:
-    """The state whose retrievers come from `make`; an optional one that cannot be fitted is left out.
+    """Build a state whose retrievers come from `make`. An optional path that cannot be fitted is left out.
 
     Raises:
         CannotFit: a path that is not optional cannot be fitted here, or no path at all can.
@@ -207,7 +206,7 @@ def assemble(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retrieve
 
 
 def windows_of(fusion: Fusion, paths: Sequence[Path], data: Dataset) -> tuple[int, ...]:
-    """How many items each path is asked for: what the fusion can use, as far as the catalogue has it."""
+    """The number of items that each path is asked for: what the fusion can use, at most the size of the catalogue."""
     return tuple(min(window, data.n_items) for window in fusion.windows([path.quota for path in paths]))
 
 
@@ -228,7 +227,7 @@ def _segments(config: EngineConfig, names: list[str]) -> tuple[tuple[float, list
 
 
 def fit_state(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineState:
-    """Fit every path and the fallback, each with a random stream of its own; how long each took stays in its path."""
+    """Fit every path and the fallback, each with a random stream of its own. Each path keeps the seconds of its fit."""
     seeds = np.random.SeedSequence(blueprint.config.seed).spawn(len(blueprint.config.paths) + 1)
     streams = {config.name: seeds[number] for number, config, _ in blueprint.paths}
 

@@ -1,4 +1,4 @@
-"""The check of what a user asks for: words belong to text fields."""
+"""The check of search terms: several words belong in a text field."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from multirecall.errors import RequestError
 
 
 def refuse_words(terms: Mapping[str, Any], items: Table) -> None:
-    """Refuse several words where a category is asked for.
+    """Refuse several words in a field of single-word categories, because they were meant for a text field.
 
-    A category that no item has is none of them: it matches nothing, since catalogues change. But text of several words
-    in a field whose categories are all single words was meant for another field.
+    A category that no item has is not refused. It matches nothing, because catalogues change.
 
     Raises:
-        RequestError: that; it names the text fields.
+        RequestError: there are several words. The error names the text fields.
     """
     for field, value in terms.items():
         feature = items.features[field]

@@ -25,7 +25,7 @@ DATE_ALONE = re.compile(r"\s*\d{4}-\d{2}-\d{2}\s*")
 
 
 class Span(NamedTuple):
-    """What a moment that a caller names stands for: from `start` to `end`, both included, in epoch seconds."""
+    """The period that a caller's moment stands for: from `start` to `end`, both included, in epoch seconds."""
 
     start: float
     end: float
@@ -57,9 +57,9 @@ def plain_value(feature: Feature, field: str, value: Any, place: str) -> Any:
 
 
 def json_values(feature: Feature, values: list[Any]) -> tuple[Value, ...]:
-    """What `list_values` gives of a filter, checked by now, as JSON has it.
+    """Return the checked values of a filter as JSON values.
 
-    A moment is ISO 8601 text in UTC, a date without a time the date alone.
+    A moment becomes ISO 8601 text in UTC. A date without a time stays a date.
     """
     if isinstance(feature, Text):
         return tuple(normalize("NFC", value) for value in values)

@@ -1,4 +1,4 @@
-"""Asking once before anybody does, so that no request waits for a kernel to be compiled."""
+"""Warm-up: requests before the first real one, so that no user waits for a kernel to be compiled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from multirecall.progress import SILENT, Progress
 from multirecall.user import User
 
 DEADLINE_MS = 10_000.0
-"""A path that hangs holds up the start no longer than this: a path that fails once is not asked again."""
+"""Seconds after which the warm-up gives up on a path that does not answer. A path that fails is not asked again."""
 
 _log = logging.getLogger("multirecall.engine")
 
@@ -25,7 +25,7 @@ _log = logging.getLogger("multirecall.engine")
 def warm_up(state: EngineState, progress: Progress = SILENT) -> None:
     """Ask for a visitor without history, one with a single item, and the user with the longest history.
 
-    What goes wrong is logged and counts for nothing: the requests begin with every path closed and nothing counted.
+    Errors are logged and do not count. The first real request finds every circuit breaker closed and every count 0.
     """
     log = state.data.log.base
     busiest = int(np.diff(log.offsets).argmax())

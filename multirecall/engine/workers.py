@@ -1,4 +1,4 @@
-"""Daemon threads that a path can hang on without holding up the request or the process."""
+"""A pool of daemon threads for one path. A call that hangs blocks neither the request nor the end of the process."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from weakref import WeakSet
 T = TypeVar("T")
 
 MOST_THREADS = 16
-"""Calls of one path that run at the same time while somebody waits for them; further ones wait for their turn."""
+"""The most calls of one path that run at once while requests wait for them. Further calls queue."""
 
 MOST_ABANDONED = 16
-"""Abandoned calls of one path that still run before no further one begins."""
+"""The number of abandoned calls of one path, still running, at which no further call begins."""
 
 
 class Workers(Generic[T]):
-    """A pool for one path. It grows with concurrent calls; its threads never keep the process alive.
+    """A pool of threads for one path. It grows with concurrent calls, and its threads never keep the process alive.
 
-    Abandoned calls take no place from others; with them, `MOST_THREADS + MOST_ABANDONED` threads are the most ever.
+    Abandoned calls do not count against `MOST_THREADS`. So there are at most `MOST_THREADS + MOST_ABANDONED` threads.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,7 +32,7 @@ class Workers(Generic[T]):
         _pools.add(self)
 
     def _begin(self) -> None:
-        """Begin without a thread, as a child by fork must, whose parent's threads it does not have."""
+        """Start without threads. A forked child must do so too, because it does not have its parent's threads."""
         self._lock = threading.Lock()
         self._tasks: queue.SimpleQueue[Task[T] | None] = queue.SimpleQueue()
         self._threads = 0
@@ -47,12 +47,12 @@ class Workers(Generic[T]):
 
     @property
     def abandoned(self) -> int:
-        """Calls that run although nobody waits for them any more."""
+        """The number of calls that still run although their request has gone on without them."""
         return self._abandoned
 
     @property
     def running(self) -> int:
-        """Calls that somebody waits for, those in the queue among them."""
+        """The number of calls that a request waits for, including those in the queue."""
         return max(0, self._open - self._abandoned)
 
     def submit(self, function: Callable[[], T], crashed: Callable[[BaseException], T]) -> Future[T]:
@@ -61,22 +61,22 @@ class Workers(Generic[T]):
         future.add_done_callback(lambda _: self._note_end())
         try:
             self._hand_over((future, function, crashed))
-        except RuntimeError as fault:  # the system has no thread left
+        except RuntimeError as fault:  # the system cannot start another thread
             future.set_result(crashed(fault))
         return future
 
     def abandon(self, future: Future[T]) -> None:
-        """Give up waiting for a call; if it runs already, it counts as abandoned until it ends."""
+        """Give up waiting for a call. If it is running, it counts as abandoned until it ends."""
         if future.cancel():
             return
         with self._lock:
             self._abandoned += 1
-            with suppress(RuntimeError):  # then what is queued waits for a thread to return
+            with suppress(RuntimeError):  # the queue then waits until a thread is free
                 self._grow()
         future.add_done_callback(lambda _: self._note_return())
 
     def close(self) -> None:
-        """Let each thread end once it has nothing to do; a call that still comes gets a thread of its own."""
+        """Let each thread end when it is idle. A call that still comes gets a thread of its own."""
         with self._lock:
             self._closed = True
             threads, self._threads = self._threads, 0
@@ -87,7 +87,7 @@ class Workers(Generic[T]):
         self.close()
 
     def _hand_over(self, task: Task[T]) -> None:
-        """Under the lock, so that no task ever comes to stand behind the end marks of `close`."""
+        """It runs under the lock, so that no task is queued behind the end marks of `close`."""
         with self._lock:
             self._open += 1
             if self._closed:
@@ -128,7 +128,7 @@ Task = tuple[Future[T], Callable[[], T], Callable[[BaseException], T]]
 
 
 def _work(tasks: queue.SimpleQueue[Task[T] | None]) -> None:
-    """Knows the queue alone, so that a pool that nobody holds any more can go, and its threads with it."""
+    """The loop of one thread. It holds the queue only, so that an unused pool and its threads can be collected."""
     while (task := tasks.get()) is not None:
         _run(task)
         del task  # an idle thread must not keep a retriever alive

@@ -1,4 +1,4 @@
-"""The writer of an engine: live changes made durable and visible, one group at a time, and the refit behind them."""
+"""The writer of an engine: it makes live changes durable and visible, one group at a time, and runs refits."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def _interrupted() -> Exception:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A change that waits for its turn; its fault is that of an interrupt until more is known.
+    """A change that waits for its turn. Until its outcome is known, its fault is that of an interrupt.
 
-    `found` is how many events, or users, it has taken back.
+    `found` is the number of events or users that it took back.
     """
 
     change: Change
@@ -47,10 +47,10 @@ class Ticket:
 
 
 class Writer:
-    """Changes the state that an engine serves; readers take no lock and see one assignment.
+    """Changes the state that an engine serves. Readers take no lock: they see one assignment.
 
-    Changes that several threads hand in while one group is being written form the next group: they share one
-    transaction of the journal and one new state.
+    Group commit: changes that arrive while one group is written form the next group. A group shares one transaction
+    of the journal and one new state.
     """
 
     def __init__(self, current: Callable[[], EngineState], publish: Callable[[EngineState | None], None]) -> None:
@@ -68,10 +68,10 @@ class Writer:
         self._said = False
 
     def commit(self, change: Change) -> int:
-        """Journal and apply a change; on return it is durable, if the engine was ever saved, and seen by requests.
+        """Apply and journal a change. On return requests see it, and it is durable if the engine was ever saved.
 
         Returns:
-            How many events, or users, it has taken back.
+            The number of events or users that it took back.
 
         Raises:
             DataError: a retriever refuses it, or it does not fit the data; nothing has changed.
@@ -87,23 +87,23 @@ class Writer:
             try:
                 raise fault
             finally:
-                del fault  # it holds this frame: a circle of the two would keep states alive that have retired
+                del fault  # the exception holds this frame, and the cycle would keep retired states alive
         return ticket.found
 
     def serve(self, state: EngineState) -> None:
-        """Replace all that is served by a state that lives in no bundle; a refit under way is dropped."""
+        """Serve a state that belongs to no bundle in place of all that was served. A running refit is dropped."""
         with self._saving, self._turn:
             with suppress(NotFitted):
                 state = replace(state, data_version=self._current().data_version + 1)
             self._replace(state)
 
     def close(self) -> None:
-        """Serve nothing any more and let go of the bundle, once a save under way is through; drop a refit."""
+        """Wait for a running save, then stop serving and release the bundle. A running refit is dropped."""
         with self._saving, self._turn:
             self._replace(None)
 
     def save(self, config: EngineConfig, folder: Path) -> None:
-        """Save what is served. The first folder becomes the engine's own; into any other goes a copy.
+        """Save the served state. The first folder becomes the engine's own; any other folder gets a copy.
 
         Raises:
             BundleError: the folder holds something else, cannot be written, or has another writer.
@@ -124,7 +124,7 @@ class Writer:
                 copy.close()
 
     def refresh(self, blueprint: Blueprint) -> Future[None]:
-        """Fit anew on all data, on a thread of its own, and serve that once it has what changed meanwhile."""
+        """Fit on all data, on a thread of its own, and serve the result after the changes that came meanwhile."""
         with self._turn:
             if self._missed is None:
                 refit: Future[None] = Future()
@@ -137,7 +137,7 @@ class Writer:
             return self._refit
 
     def advance(self, newest: Callable[[EngineState], EngineState]) -> None:
-        """Serve what `newest` makes of what is served, if that is something else; raises as it does."""
+        """Serve the state that `newest` returns for the served one, if it differs; raises as `newest` does."""
         with self._turn:
             before = self._current()
             state = newest(before)
@@ -145,7 +145,7 @@ class Writer:
                 self._publish(state)
 
     def store_health(self, state: EngineState) -> StoreHealth | None:
-        """How the bundle fares that the engine lives in, or None."""
+        """The health of the engine's bundle, or None if it was never saved."""
         store = self.store
         if store is None:
             return None
@@ -159,7 +159,7 @@ class Writer:
 
     @property
     def refit_health(self) -> RefitHealth:
-        """How the last refit fares."""
+        """The health of the last refit."""
         return RefitHealth(self._missed is not None, self._refits, self._refit_fault)
 
     def _replace(self, state: EngineState | None) -> None:
@@ -175,7 +175,7 @@ class Writer:
         except Exception as fault:  # noqa: BLE001 - the thread that waits must learn of it
             if len(group) == 1:
                 group[0].fault = fault
-            else:  # perhaps of one of them only
+            else:  # perhaps only one of them is at fault
                 for ticket in group:
                     self._commit([ticket])
         else:
@@ -208,18 +208,20 @@ class Writer:
             self._said = True
             _log.warning("live changes stay in memory, since the engine was never saved; save(folder) keeps them")
         if self._missed is not None:
-            self._missed[before.data_version] = due  # under this key, so that after an interrupt they count once
+            self._missed[before.data_version] = (
+                due  # keyed by version, so that after an interrupt each group counts once
+            )
         self._publish(replace(state, journal_seq=seq))
         return found
 
     def _note_forgotten(self, saved: EngineState) -> None:
-        """Note that the bundle has forgotten, or will at its next save, what `saved` has."""
+        """Note that the bundle has erased, or will erase at its next save, what `saved` was fitted without."""
         now = self._current()
         if saved.forgot and now.forgot == saved.forgot:
             self._publish(replace(now, forgot=0))
 
     def _settle(self, config: EngineConfig, folder: Path) -> None:
-        """Save for the first time; live changes wait, since none may come between the version and its journal."""
+        """Save for the first time. Live changes wait, because none may come between the version and its journal."""
         with self._turn:
             store, state = Store.found(self._current(), config, folder)
             self._publish(state)
@@ -260,7 +262,7 @@ class Writer:
             refit.set_result(None)
 
     def _since(self, data_version: int, missed: dict[int, list[Change]]) -> tuple[int, list[Change]]:
-        """The data version that is served, and the changes that led there; raises `NotFitted` if all was replaced."""
+        """The served data version and the changes that led to it; raises `NotFitted` if the engine was replaced."""
         with self._turn:
             if self._missed is not missed:
                 raise NotFitted("the refit was dropped: the engine has been fitted, loaded or closed meanwhile")

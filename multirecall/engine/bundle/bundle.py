@@ -1,4 +1,4 @@
-"""A saved engine as a version in a folder: written beside the others, published at once, verified before use."""
+"""Saving and loading an engine: a version is written beside the others, published at once, and verified before use."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from multirecall.storage import MANIFEST, json_digest, write_manifest
 from multirecall.validation import validate
 
 LIBRARIES = ("hnswlib", "numba", "numpy", "polars", "pydantic", "scipy", "torch")
-"""What a version notes the releases of, as far as they are installed."""
+"""The libraries whose releases a version notes, if they are installed."""
 
 __all__ = [
     "Version",
@@ -71,7 +71,7 @@ T = TypeVar("T")
 
 
 def claim(folder: Path) -> WriterLock:
-    """The lock of the bundle in `folder`, which is made.
+    """Make the folder if needed, and return the lock of its bundle.
 
     Raises:
         BundleError: the folder holds something else, cannot be written, or has another writer.
@@ -94,11 +94,10 @@ def require_vacant(folder: Path) -> None:
 
 
 def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
-    """Write a new version beside the others, then let `CURRENT` name it; the newest whole one before is kept.
+    """Write a new version beside the others, then let `CURRENT` name it. The newest intact version before it is kept.
 
-    None before it is kept where something has to be forgotten, see `erasure`.
-
-    The caller holds the bundle's lock, see `claim`. What a save that was killed has left behind is removed.
+    If something must be erased, no older version is kept, see `erasure`. The caller holds the bundle's lock, see
+    `claim`. The leftovers of a save that was killed are removed.
 
     Args:
         state: what is saved.
@@ -106,7 +105,7 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
         folder: the bundle.
 
     Raises:
-        BundleError: the folder cannot be written; the versions before are as they were.
+        BundleError: the folder cannot be written. The versions before are untouched.
     """
     try:
         for leftover in folder.glob(f"{DRAFT}*"):
@@ -143,13 +142,13 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
 
 @cache
 def _software() -> dict[str, Any]:
-    """What writes a version."""
+    """The releases of the libraries that write a version."""
     libraries = {library: release for library in LIBRARIES if (release := _release(library)) is not None}
     return {"multirecall": installed("multirecall"), "libraries": {"python": platform.python_version(), **libraries}}
 
 
 def _release(library: str) -> str | None:
-    """The version of an installed library; None: it is not installed."""
+    """The release of a library, or None if it is not installed."""
     try:
         return installed(library)
     except PackageNotFoundError:
@@ -157,7 +156,7 @@ def _release(library: str) -> str | None:
 
 
 def journal_end(folder: Path) -> int:
-    """The number of the newest change in the bundle's journal, 0 where there is neither; raises `BundleError`."""
+    """The number of the newest change in the bundle's journal, 0 without a bundle or journal; raises `BundleError`."""
     known = headlines(folder, None)
     return JournalReader(folder, known[-1].bundle).last if known else 0
 
@@ -176,7 +175,7 @@ def load(
     Raises:
         BundleError: not a bundle, damaged, or of another format; where another version is whole, it is named.
         PluginError: a plug-in that it uses is not installed.
-        UntrustedPlugin: it uses a class that `plugins` does not have.
+        UntrustedPlugin: the bundle uses a class that is not among `plugins`.
     """
     if version is not None:
         return _load_version(folder, version, threads, plugins)
@@ -184,7 +183,7 @@ def load(
     try:
         return _load_version(folder, name, threads, plugins)
     except BundleError as fault:
-        if current_name(folder) != name:  # a writer has moved on and removed what was being read
+        if current_name(folder) != name:  # a writer published another version and removed the one that was being read
             return load(folder, threads=threads, plugins=plugins)
         raise BundleError(f"{fault}{way_out(folder, name)}") from None
 
@@ -226,10 +225,10 @@ def _load_version(
 
 
 def _with_given_classes(config: EngineConfig, plugins: Sequence[type], own: Path) -> EngineConfig:
-    """The config with the caller's classes where it names them, before anything of it is loaded.
+    """Put the caller's classes into the config in place of their names, before anything is loaded.
 
     Raises:
-        UntrustedPlugin: it names others.
+        UntrustedPlugin: the config names a class that the caller did not pass.
     """
     names = config.bare_classes
     given = config.with_classes(match_names(names, plugins))
@@ -245,7 +244,7 @@ def _with_given_classes(config: EngineConfig, plugins: Sequence[type], own: Path
 
 
 def _knowledge(path: PathOfEngine) -> dict[str, Any]:
-    """How much of the data a path's retriever has heard of."""
+    """The number of items and users that a path's retriever knows."""
     return {"items": path.n_items, "users": path.n_users, "stale": path.stale}
 
 
@@ -255,7 +254,7 @@ def _with_knowledge(path: PathOfEngine, knows: dict[str, Any], data: Dataset) ->
 
 
 def _open_part(place: Path, load_it: Callable[[], T]) -> T:
-    """What `load_it` reads from `place`, where anything may go wrong in files that some other program has written."""
+    """Load a part from `place`, and turn any exception into a `BundleError`, because the files may be foreign."""
     try:
         return load_it()
     except MultirecallError:
@@ -267,7 +266,7 @@ def _open_part(place: Path, load_it: Callable[[], T]) -> T:
 
 
 def _write(state: EngineState, draft: Path, payload: dict[str, Any]) -> str:
-    """Write everything into `draft`; the digest of its manifest."""
+    """Write everything into `draft`, and return the digest of its manifest."""
     state.data.save(draft / "data")
     for path, own in [(path, draft / "paths" / path.name) for path in state.paths] + [
         (state.fallback, draft / FALLBACK)

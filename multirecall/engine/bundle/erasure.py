@@ -1,6 +1,6 @@
-"""How a bundle forgets: what older versions and the journal hold of what was taken back goes, whenever a crash comes.
+"""Erasure: what was taken back leaves older versions and the journal too, even if the process crashes in between.
 
-A mark stands in the folder from before the first version without it is published until nothing else is left.
+A mark file is written before the first version without the data is published. It is removed when nothing is left.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _log = logging.getLogger("multirecall.engine")
 
 
 def begin(folder: Path) -> None:
-    """Mark the bundle, durably: the next save that ends keeps no version before it."""
+    """Write the mark, durably. The next save that completes keeps no older version."""
     (folder / MARK).touch()
     sync_one(folder)
 
@@ -28,7 +28,7 @@ def is_due(folder: Path) -> bool:
 
 
 def finish(folder: Path, erased: bool) -> None:
-    """Remove what `salvage` has set aside, and the mark, if the journal is `erased`; a later save tries again.
+    """Remove the files that `salvage` set aside and, if the journal is `erased`, the mark. Else a later save tries again.
 
     Raises:
         BundleError: the folder cannot be written.

@@ -21,23 +21,23 @@ SCHEMA = (
     "CREATE TABLE identity (owner TEXT NOT NULL, pruned INTEGER NOT NULL) STRICT",
 )
 PER_READ = 256
-"""Changes that are read at once; between two reads nothing is locked."""
+"""The number of changes that one read fetches. Nothing is locked between two reads."""
 
 PAGES_IN_LOG = 4_000
-"""4 KiB pages of the write-ahead log past which it is copied into the database."""
+"""The number of 4 KiB pages after which the write-ahead log is copied into the database."""
 
 ENVIRONMENT = ("FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "BUSY", "LOCKED", "NOLFS", "TOOBIG")
-"""SQLite's errors that do not say that the journal is damaged, without `SQLITE_`."""
+"""The SQLite errors (without the prefix `SQLITE_`) that do not mean that the journal is damaged."""
 
 _log = logging.getLogger("multirecall.engine")
 
 
 class Pruned(BundleError):  # noqa: N818
-    """A reader asks for changes that are gone from the journal, since the bundle's versions contain them."""
+    """The journal no longer has the changes that a reader asks for, because the bundle's versions contain them."""
 
 
 class JournalReader:
-    """Reads a journal, while another process may write to it, and before there is one.
+    """Reads a journal. Another process may write to it meanwhile, and it need not exist yet.
 
     Args:
         folder: the bundle.
@@ -51,9 +51,9 @@ class JournalReader:
 
     @property
     def noted(self) -> int:
-        """Number of the newest change that a writer has noted, 0 before the first: the reading of one line.
+        """The number of the newest change that a writer noted in the head file, 0 before the first. It reads one line.
 
-        A writer that was killed behind a commit has not noted it; the next one does.
+        A writer that was killed right after a commit did not note that change; the next writer does.
 
         Raises:
             BundleError: the line is damaged or of another bundle.
@@ -99,11 +99,11 @@ class JournalReader:
         except sqlite3.OperationalError:
             if os.access(self.file.parent, os.W_OK) or self.file.with_name(f"{FILE}-wal").exists():
                 raise
-            return connect(self.file, "immutable=1")  # a folder where nobody can write
+            return connect(self.file, "immutable=1")  # the folder is read-only
 
     def _changes(self, db: sqlite3.Connection, seq: int) -> Generator[tuple[int, bytes], None, None]:
         while True:
-            noted = self._head.read()  # before the snapshot, which may only be newer
+            noted = self._head.read()  # read before the snapshot, which can then only be newer
             db.execute("BEGIN")
             try:
                 pruned, last = self._bounds(db, noted)
@@ -131,10 +131,10 @@ class JournalReader:
                 return
 
     def _bounds(self, db: sqlite3.Connection, noted: int | None) -> tuple[int, int]:
-        """Up to where changes are gone, and the newest one; proves that they are this bundle's and reach to `noted`."""
+        """The number of the last pruned change and of the newest change, once the journal has proved to be this bundle's."""
         tables = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema ORDER BY name")]
         if not tables and noted is None:
-            return 0, 0  # its writer is about to make them
+            return 0, 0  # the writer is about to make them
         if db.execute("PRAGMA user_version").fetchone() != (FORMAT,) or tables != list(SCHEMA):
             raise BundleError(f"{self.file}: is no journal that this version of multirecall can read; {REMEDY}")
         [(owner, pruned)] = db.execute("SELECT owner, pruned FROM identity").fetchall()
@@ -155,7 +155,7 @@ class JournalReader:
 
 
 class Journal(JournalReader):
-    """Writes a journal; the holder of the bundle's `WriterLock` may, from one thread at a time.
+    """Writes a journal. Only the holder of the bundle's `WriterLock` may do so, from one thread at a time.
 
     Args:
         folder: the bundle.
@@ -177,7 +177,7 @@ class Journal(JournalReader):
         self._last: int | None = None
         with _translate_errors(self.file):
             with closing(JournalReader(folder, owner).since(contained)) as read:
-                next(read, None)  # reading alone first: a damaged journal stays as it is
+                next(read, None)  # read-only first, so that a damaged journal stays as it is
             if self._head.read() is None:
                 make_journal(folder, owner, 0)
             db = connect(self.file, "mode=rw")
@@ -201,14 +201,14 @@ class Journal(JournalReader):
         return self._last
 
     def append(self, payloads: Sequence[bytes]) -> int:
-        """Add changes in one transaction; all are on disk on return. The number of the last one.
+        """Add changes in one transaction and return the number of the last. On return all are on disk.
 
         Raises:
-            BundleError: they could not be written; then none was.
+            BundleError: the changes could not be written; none of them is in the journal.
         """
         last = self.last
         rows = [(seq, payload, sha256_of(self.owner, seq, payload)) for seq, payload in enumerate(payloads, last + 1)]
-        self._last = None  # until it is known how this ends: an interrupt may come behind the commit
+        self._last = None  # an interrupt may come right after the commit, so the end is unknown until noted
         with _translate_errors(self.file), self._transaction() as db:
             db.executemany("INSERT INTO changes VALUES (?, ?, ?)", rows)
         self._last = last + len(rows)
@@ -221,10 +221,10 @@ class Journal(JournalReader):
             yield from self._changes(self._connection, seq)
 
     def prune(self, upto: int) -> bool:
-        """Forget the changes up to number `upto`, overwrite them, and give their space back.
+        """Delete the changes up to number `upto`, overwrite them, and free their space.
 
         Returns:
-            Whether nothing of them is left on disk; not while somebody reads the journal for longer than seconds.
+            Whether the disk holds nothing of them any more. It is False if a reader holds the journal for seconds.
 
         Raises:
             BundleError: the journal cannot be written; then all are still there.
@@ -238,7 +238,7 @@ class Journal(JournalReader):
             return not busy
 
     def close(self) -> None:
-        """Let go of the files; a second call does nothing, nor does one in a child by fork."""
+        """Close the files. A second call does nothing, and so does a call in a forked child."""
         if self._pid != os.getpid():
             return
         db, self._db = self._db, None
@@ -261,12 +261,12 @@ class Journal(JournalReader):
                 f"{self.file}: was opened by the process that this one was forked from; load the engine here"
             )
         if self._db.in_transaction:
-            self._db.execute("ROLLBACK")  # an interrupt came between its begin and its block
+            self._db.execute("ROLLBACK")  # an interrupt came between the begin and the block
         return self._db
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit what the block does, or undo it all where it or the commit fails."""
+        """Commit what the block does; roll back if the block or the commit fails."""
         db = self._connection
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -278,7 +278,7 @@ class Journal(JournalReader):
             raise
 
     def _note(self, last: int) -> None:
-        """Note how far the journal reaches. The changes are on disk: a failure here takes nothing back."""
+        """Write the number of the newest change into the head file. The changes are on disk, so an error here loses nothing."""
         try:
             self._head.write(last)
         except OSError as fault:
@@ -310,7 +310,7 @@ def make_journal(folder: Path, owner: str, start: int) -> None:
 
 
 def connect(file: Path, mode: str) -> sqlite3.Connection:
-    """A connection without implicit transactions, which has read its file once; raises `sqlite3.Error`."""
+    """Open a connection without implicit transactions, and read the file once; raises `sqlite3.Error`."""
     db = sqlite3.connect(f"{file.resolve().as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA trusted_schema = OFF")
@@ -323,7 +323,7 @@ def connect(file: Path, mode: str) -> sqlite3.Connection:
 
 
 def sha256_of(owner: str, seq: int, payload: bytes) -> bytes:
-    """What stands beside a change and proves that it is whole, in its place, and of this bundle."""
+    """The SHA-256 stored beside a change: it covers the bundle's id, the number and the content of the change."""
     return hashlib.sha256(f"{owner} {seq} ".encode() + payload).digest()
 
 

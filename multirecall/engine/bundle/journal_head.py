@@ -1,4 +1,4 @@
-"""How far a journal reaches, noted outside its database, so that a lost end is noticed."""
+"""The head file: the number of the newest change, outside the database, so that a lost end is noticed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from multirecall.storage import sync_one
 HEAD = "journal.head"
 REMEDY = "restore the bundle from a copy, or keep what can be read: multirecall salvage BUNDLE"
 ATTEMPTS = 5
-"""Reads before a line that does not fit its digest counts as damaged: a writer may be at it."""
+"""The number of reads before a line that does not match its digest counts as damaged; a writer may be writing it."""
 
 
 class JournalHead:
     """The number of the newest change, in a file of one line that is overwritten in place.
 
-    SQLite takes whatever follows a damaged place of its write-ahead log, or a whole log that is gone, for changes that
-    were never committed. The head is written after each commit, without waiting for the disk, and so is never ahead of
-    the journal: a journal that ends before it has lost something.
+    If SQLite's write-ahead log is damaged or missing, SQLite treats the rest of it as never committed. The head is
+    written after each commit, without waiting for the disk, so it is never ahead of the journal. A journal that ends
+    before the head has lost changes.
 
     Args:
         folder: the bundle.
@@ -32,7 +32,7 @@ class JournalHead:
         self.owner = owner
 
     def read(self) -> int | None:
-        """The number, or None where there is no such file.
+        """The number, or None if there is no such file.
 
         Raises:
             BundleError: the file is damaged, or belongs to another bundle.
@@ -51,7 +51,7 @@ class JournalHead:
         raise BundleError(f"{self.file}: is damaged; {REMEDY}")
 
     def create(self, last: int) -> None:
-        """Make the file anew, durably and at once; raises `OSError`."""
+        """Create the file, durably and atomically; raises `OSError`."""
         fresh = self.file.with_name(f".{HEAD}")
         fresh.write_text(_line(self.owner, last), encoding="utf-8")
         sync_one(fresh)

@@ -17,10 +17,11 @@ LOCK = "LOCK"
 
 
 class WriterLock:
-    """Held from its making to `release`, or until nobody has it any more; a `with` block releases it at its end.
+    """Held from construction until `release`, the end of a `with` block, or garbage collection.
 
-    An advisory `flock` on the file `LOCK` of the bundle, in which the holder signs. The file stays when the lock goes:
-    removing it would let two writers hold one lock each. A child by fork does not hold its parent's lock.
+    An advisory `flock` on the file `LOCK` of the bundle, into which the holder writes who it is. The file stays when the
+    lock is released, because removing it would let two writers hold one lock each. A forked child does not hold its
+    parent's lock.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,7 +57,7 @@ class WriterLock:
         return self._descriptor is not None
 
     def release(self) -> None:
-        """Let the next writer in; a second call does nothing."""
+        """Release the lock. A second call does nothing."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -75,7 +76,7 @@ _held: WeakSet[WriterLock] = WeakSet()
 
 
 def _forget() -> None:
-    """Close a child's copies of its parent's locks, which would outlive the parent; the parent's stay held."""
+    """Close a forked child's copies of its parent's locks, which would outlive the parent. The parent still holds its own."""
     for lock in list(_held):
         lock.release()
 

@@ -1,4 +1,4 @@
-"""What can be kept of a damaged journal."""
+"""Salvage: what can be kept of a damaged journal."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _log = logging.getLogger("multirecall.engine")
 
 
 class Salvaged(NamedTuple):
-    """What became of the live changes that a bundle's journal held beyond its current version.
+    """The result of a salvage: what became of the live changes that were journaled after the current version.
 
     Attributes:
         version: name of the current version.
-        whole: whether the journal is as it should be; then nothing was done.
-        kept: live changes that are whole, in unbroken order behind the version.
-        lost: live changes that were acknowledged after them; None where that can no longer be told.
+        whole: whether the journal was intact; then nothing was done.
+        kept: the number of intact live changes that follow the version without a gap.
+        lost: the number of acknowledged live changes after those; None if that cannot be told any more.
     """
 
     version: str
@@ -33,7 +33,7 @@ class Salvaged(NamedTuple):
 
 
 def salvage_bundle(folder: Path) -> Salvaged:
-    """Mend the journal of a bundle, if it is damaged; the damaged files stay in the folder as `damaged-…`.
+    """Repair the journal of a bundle if it is damaged. The damaged files stay in the folder as `damaged-…`.
 
     Raises:
         BundleError: not a bundle, its current version is damaged, it has a writer, or it cannot be written.
@@ -55,7 +55,7 @@ def salvage_bundle(folder: Path) -> Salvaged:
 
 
 def salvage(folder: Path, owner: str, contained: int) -> int:
-    """Set the files of a damaged journal aside and begin it anew with the changes that are whole, in unbroken order.
+    """Set the files of a damaged journal aside, and start a new journal with the intact changes, up to the first gap.
 
     The caller holds the bundle's lock.
 

@@ -1,4 +1,4 @@
-"""The bundle that an engine lives in: who may write it, its versions and its journal."""
+"""The bundle of an engine: its writer lock, its version and its journal."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Store:
         version: the one that the engine's state began as.
 
     Attributes:
-        fault: why it could not be followed when it was looked at last, or None.
+        fault: why the last attempt to follow the bundle failed, or None.
     """
 
     def __init__(self, folder: Path, version: Version) -> None:
-        self.folder = folder.resolve()  # whatever becomes of the working directory and of links
+        self.folder = folder.resolve()  # a later change of the working directory or of links must not matter
         self.version = version
         self.fault: str | None = None
         self._lock: WriterLock | None = None
@@ -40,7 +40,7 @@ class Store:
 
     @classmethod
     def found(cls, state: EngineState, config: EngineConfig, folder: Path) -> tuple[Self, EngineState]:
-        """Save into a bundle whose journal says nothing of the state: the store, held, and the state in it.
+        """Save a state into a bundle for the first time; return the store, as its writer, and the state.
 
         Raises:
             BundleError: the folder holds something else, cannot be written, or has another writer.
@@ -61,9 +61,9 @@ class Store:
         return self._lock is not None and self._lock.held
 
     def hold(self, seq: int) -> list[Change]:
-        """Become the bundle's writer, if not yet, and return the journaled changes after number `seq`.
+        """Become the writer of the bundle, if not yet, and return the journaled changes after number `seq`.
 
-        Others wrote them before this engine was the writer, or it was interrupted before it could apply them.
+        Another writer journaled them before, or this engine was interrupted before it could apply them.
 
         Raises:
             BundleError: another writer holds the bundle, or has saved another version since it was loaded.
@@ -78,7 +78,7 @@ class Store:
         return self._held_journal().append([change.to_bytes() for change in changes])
 
     def note_version(self, version: Version) -> None:
-        """Note that `version` holds the engine's state, and forget the changes that all versions hold."""
+        """Note that `version` holds the engine's state, and prune the changes that all versions hold."""
         self.version = version
         self._prune()
 
@@ -118,7 +118,7 @@ class Store:
 
 
 def replay(state: EngineState, journal: JournalReader) -> EngineState:
-    """The state with the journaled changes that it does not hold yet; raises `BundleError`."""
+    """Apply the journaled changes that the state does not hold yet; raises `BundleError`."""
     changes = read_changes(journal, state.journal_seq)
     return replace(apply_changes(state, changes), journal_seq=state.journal_seq + len(changes)) if changes else state
 

@@ -1,4 +1,4 @@
-"""The versions in a bundle's folder: which there are, which is current, whether one is whole."""
+"""The versions in a bundle's folder: which exist, which is current, whether one is intact."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Version(StrictModel):
 
 
 def versions(folder: Path) -> list[Version]:
-    """The versions of a bundle, oldest first, by their manifests; one whose manifest is unreadable is left out.
+    """The versions of a bundle, oldest first. A version with an unreadable manifest is left out.
 
     Raises:
         BundleError: not a bundle.
@@ -88,17 +88,17 @@ def verify(folder: Path, version: str | None = None) -> dict[str, Any]:
 
 
 def rollback(folder: Path, version: str | None = None) -> str:
-    """Let `CURRENT` name an older version, once that has been verified; its name.
+    """Verify an older version, let `CURRENT` name it, and return its name.
 
-    The caller holds the bundle's lock, see `claim`. Versions and the journal stay, so that live changes since that
-    version are replayed when it is loaded.
+    The caller holds the bundle's lock, see `claim`. All versions and the journal stay, so a load replays the live
+    changes since that version.
 
     Args:
         folder: the bundle.
         version: which; default: the one before the current one.
 
     Raises:
-        BundleError: there is no such version, or it is damaged; `CURRENT` is as it was.
+        BundleError: there is no such version, or it is damaged. `CURRENT` is unchanged.
     """
     if version is None:
         current = current_name(folder)
@@ -115,7 +115,7 @@ def rollback(folder: Path, version: str | None = None) -> str:
 
 
 def publish(folder: Path, name: str, write: Callable[[Path], str]) -> None:
-    """Make the version `name` from what `write` puts into a draft, durable before `CURRENT` names it."""
+    """Let `write` fill a draft, make it durable as version `name`, then let `CURRENT` name it."""
     draft, target = folder / f"{DRAFT}{name}", folder / name
     try:
         draft.mkdir()
@@ -132,7 +132,7 @@ def publish(folder: Path, name: str, write: Callable[[Path], str]) -> None:
 
 
 def remove(folder: Path, name: str) -> None:
-    """Remove a version; one that is half removed is no version any more."""
+    """Remove a version. A version that is removed only in part no longer counts as one."""
     leftover = folder / f"{DRAFT}{name}"
     (folder / name).rename(leftover)
     shutil.rmtree(leftover)
@@ -170,7 +170,7 @@ def current_name(folder: Path) -> str:
     try:
         belongs = read_manifest(folder / name)["sha256"] == digest
     except BundleError:
-        return name  # opening it says what is wrong
+        return name  # a load reports what is wrong
     if not belongs:
         raise BundleError(f"{folder}: {CURRENT} and {name}/{MANIFEST} do not belong together{way_out(folder)}")
     return name
@@ -205,7 +205,7 @@ def current_first(folder: Path) -> list[str]:
 
 
 def newest_whole(folder: Path, candidates: Iterable[str]) -> str | None:
-    """The first of `candidates` whose files all are as its manifest says."""
+    """The first of `candidates` that is intact."""
     for name in candidates:
         try:
             verify_version(folder, name)
@@ -216,7 +216,7 @@ def newest_whole(folder: Path, candidates: Iterable[str]) -> str | None:
 
 
 def way_out(folder: Path, damaged: str | None = None) -> str:
-    """What can be done where the current version is damaged: the end of a message."""
+    """The remedy for a damaged current version: the end of an error message."""
     whole = newest_whole(folder, [name for name in reversed(names(folder)) if name != damaged])
     if whole is None:
         return ""
@@ -227,7 +227,7 @@ def way_out(folder: Path, damaged: str | None = None) -> str:
 
 
 def verify_version(folder: Path, name: str) -> dict[str, Any]:
-    """The manifest of a version, once its format is known and all its files are whole."""
+    """Read the manifest of a version, after its format and all its files were checked."""
     if name not in names(folder):
         known = ", ".join(names(folder)) or "none"
         raise BundleError(f"{folder}: has no version {name!r}; it has {known}")
@@ -255,7 +255,7 @@ def headlines(folder: Path, current: str | None) -> list[Version]:
 
 
 def headline(folder: Path, name: str, *, current: bool) -> Version:
-    """What a version's manifest says.
+    """Read what the manifest of a version says.
 
     Raises:
         BundleError: it is damaged, or lacks something.
