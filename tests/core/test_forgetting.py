@@ -157,7 +157,7 @@ def test_what_came_during_a_refit_waits_for_the_next(folder: Path, monkeypatch: 
             return fitted
 
         with monkeypatch.context() as patch:
-            patch.setattr("multirecall.engine.writer.fitted", meanwhile)
+            patch.setattr("multirecall.engine.writer.fit_state", meanwhile)
             engine.refresh().result(timeout=60)
         assert_unknown(engine)
         assert store_of(engine).to_forget == "refresh"

@@ -355,7 +355,7 @@ def test_a_bundle_whose_plug_in_is_missing_is_named(folder: Path, monkeypatch: p
         Engine.load(folder)
 
 
-def missing(config: EngineConfig) -> Any:
+def missing(config: EngineConfig, **_: Any) -> Any:
     raise PluginError("no retriever plug-in is named 'theirs'")
 
 
@@ -385,7 +385,7 @@ def test_a_follower_goes_on_after_whatever_fault(folder: Path, monkeypatch: pyte
 
     with Engine.load(folder) as writer, Engine.load(folder, follow=True) as reader:
         with monkeypatch.context() as patch:
-            patch.setattr(follower, "replayed", broken)
+            patch.setattr(follower, "replay", broken)
             writer.add_interactions(event("brand-new"))
             eventually(lambda: "stale file handle" in str(reader.health().store))
         eventually(lambda: contents_of(reader) == contents_of(writer))
@@ -418,7 +418,7 @@ def test_a_follower_takes_a_version_whose_journal_could_not_be_read_at_first(
         followed = follower.Followed(reader._writer.store)  # type: ignore[arg-type]
         writer.save(folder)
         with monkeypatch.context() as patch:
-            patch.setattr(follower, "replayed", interrupt)
+            patch.setattr(follower, "replay", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 followed.newest(reader._current())
         assert followed.store.version.name == "000001"
