@@ -11,7 +11,7 @@ import polars as pl
 import typer
 
 from multirecall import Dataset
-from multirecall.evaluation import Split, SplitKind, given_split, leave_last_out, time_split
+from multirecall.evaluation import Split, SplitKind, leave_last_out, split_of_logs, time_split
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
@@ -69,7 +69,7 @@ def _beauty(data: Path, validation: int = 0) -> Split:
 
 def _amazon_cds(data: Path) -> Split:
     train, test = (Dataset.load(data / "amazon-cds" / f"{part}.parquet") for part in ("train", "test"))
-    return given_split(train, test)
+    return split_of_logs(train, test)
 
 
 CASES: dict[str, Case] = {

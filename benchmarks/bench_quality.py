@@ -10,7 +10,7 @@ from _cases import CASES, PUBLISHED, chosen
 from _harness import fit_times, write
 
 from multirecall import Engine
-from multirecall.evaluation import METRICS, Retrieved, Split, latencies, retrieved, scored, user_metrics
+from multirecall.evaluation import METRICS, Retrieved, Split, latencies, retrieve_lists, score_lists, user_metrics
 from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.progress import Progress, terminal_progress
 from multirecall.registry import FUSIONS, fusion_class
@@ -44,7 +44,7 @@ def measured(split: Split, config: Path | None, progress: Progress) -> dict[str,
     """The figures of one split."""
     engine = Engine.from_toml(config) if config else Engine()
     fit_cpu_s = fit_times(engine, split.train, progress)
-    lists = retrieved(engine, split, KS[-1], progress=progress)
+    lists = retrieve_lists(engine, split, KS[-1], progress=progress)
     return {
         "seen": split.seen,
         "split": split.name,
@@ -54,7 +54,7 @@ def measured(split: Split, config: Path | None, progress: Progress) -> dict[str,
         "n_unknown_users": split.n_unknown_users,
         "fit_cpu_s": fit_cpu_s,
         "ms": latencies(engine, split, KS[-1]),
-        "report": scored(lists, KS).to_dict(),
+        "report": score_lists(lists, KS).to_dict(),
         "lists": recalls(engine, lists),
     }
 

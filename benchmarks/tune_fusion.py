@@ -15,7 +15,7 @@ from multirecall import EngineConfig, MultirecallError
 from multirecall.cli.tune import tune_command
 from multirecall.evaluation import Interval
 from multirecall.progress import Progress, terminal_progress
-from multirecall.tuning import TuningConfig, measured, tune, write_config
+from multirecall.tuning import TuningConfig, compare_on, tune, write_config
 
 
 def cases(
@@ -50,7 +50,7 @@ def tuned_case(one: Case, data: Path, start: EngineConfig, progress: Progress) -
         "statement": split.describe(),
         "tune_s": tune_s,
         "tuned": tuned.to_dict(),
-        "test": measured(tuned, start, split, progress=progress).to_dict(),
+        "test": compare_on(tuned, start, split, progress=progress).to_dict(),
     }
 
 

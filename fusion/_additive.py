@@ -28,7 +28,7 @@ class AdditiveFusion(Fusion):
     def fuse(self, lists: Sequence[RankedList], weights: Sequence[float], quotas: Sequence[int], k: int) -> FusedList:
         """See `Fusion.fuse`."""
         windows = windows_of_one(lists, quotas)
-        merged = Merged.room(1, min(windows.items.size, k), len(lists))
+        merged = Merged.allocate(1, min(windows.items.size, k), len(lists))
         merge(windows, self.contributions(windows, np.asarray(weights, np.float64)), k, merged)
         _, items, scores, ranks = merged.arrays()
         return FusedList(items, scores, ranks)
@@ -39,7 +39,7 @@ class AdditiveFusion(Fusion):
         """See `Fusion.fuse_batch`."""
         n_users = len(batches[0])
         sizes = sum(np.diff(batch.offsets) for batch in batches)
-        merged = Merged.room(n_users, int(np.minimum(sizes, k).sum()), len(batches))
+        merged = Merged.allocate(n_users, int(np.minimum(sizes, k).sum()), len(batches))
         factors = np.asarray(weights, np.float64)
         for start in range(0, n_users, FUSED_TOGETHER):
             part = [batch.part(start, min(start + FUSED_TOGETHER, n_users)) for batch in batches]

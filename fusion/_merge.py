@@ -33,7 +33,7 @@ class Merged(NamedTuple):
     ranks: NDArray[np.int32]
 
     @classmethod
-    def room(cls, n_users: int, n: int, n_paths: int) -> Merged:
+    def allocate(cls, n_users: int, n: int, n_paths: int) -> Merged:
         """Room for lists of `n` entries in all."""
         return cls(
             np.zeros(n_users + 1, np.int64),
@@ -89,7 +89,7 @@ def _merge(
 
     filled = offsets[0]
     for user in range(n_users):
-        n_unique = _grouped(items, starts[:, user], stops[:, user], contributions, table, unique, sums, ranks)
+        n_unique = _group(items, starts[:, user], stops[:, user], contributions, table, unique, sums, ranks)
         n_finite = 0
         for position in range(n_unique):
             order[n_finite], keys[n_finite] = position, sums[position]
@@ -106,7 +106,7 @@ def _merge(
 
 
 @kernel
-def _grouped(
+def _group(
     items: Array,
     starts: Array,
     stops: Array,
@@ -177,7 +177,7 @@ def _bring_forward(order: Array, keys: Array, n: int, k: int, items: Array, spar
         if not 0.0 < scale < math.inf:
             reach = max(reach, stop)
             continue
-        ends = _scattered(order[start:stop], keys[start:stop], high, scale, k - start, buckets, spare, spare_keys)
+        ends = _scatter(order[start:stop], keys[start:stop], high, scale, k - start, buckets, spare, spare_keys)
         if by_row:
             keys[start:stop] = score
         begin = start
@@ -209,7 +209,7 @@ def _bounds(keys: Array) -> tuple[float, float]:
 
 
 @kernel
-def _scattered(
+def _scatter(
     order: Array, keys: Array, high: float, scale: float, k: int, buckets: Array, spare: Array, spare_keys: Array
 ) -> Array:
     """Sort `order` and `keys` by falling bucket of the key as far as place `k`, and lose the rest.

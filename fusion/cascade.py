@@ -45,15 +45,15 @@ class Cascade(Fusion):
     ) -> FusedBatch:
         """See `Fusion.fuse_batch`."""
         windows = windows_of(batches, self.windows(quotas))
-        merged = Merged.room(len(batches[0]), windows.items.size, len(batches))
+        merged = Merged.allocate(len(batches[0]), windows.items.size, len(batches))
         merge(windows, np.zeros(windows.items.size), windows.items.size, merged)
         offsets, items, _, ranks = merged.arrays()
-        placed_offsets, places, scores = _placed(offsets, ranks, np.asarray(quotas, np.int64), k)
+        placed_offsets, places, scores = _place(offsets, ranks, np.asarray(quotas, np.int64), k)
         return FusedBatch(placed_offsets, items[places], scores, ranks[places])
 
 
 @kernel
-def _placed(offsets: Array, ranks: Array, quotas: Array, k: int) -> tuple[Array, Array, Array]:
+def _place(offsets: Array, ranks: Array, quotas: Array, k: int) -> tuple[Array, Array, Array]:
     """Which grouped entries the paths place, in order, at most `k` for each user, and their scores."""
     placed_offsets = np.zeros(offsets.size, np.int64)
     places = np.empty(ranks.shape[0], np.int64)

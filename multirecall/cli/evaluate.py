@@ -45,15 +45,15 @@ from multirecall.evaluation import (
     EXPLAINED,
     FusionGain,
     Method,
-    checked_ks,
-    explained,
-    given_split,
-    made_split,
+    check_ks,
+    explain_metrics,
+    make_split,
     path_embeddings,
     path_values,
     require_plots,
-    retrieved,
-    scored,
+    retrieve_lists,
+    score_lists,
+    split_of_logs,
     write_page,
 )
 from multirecall.extras import import_extra
@@ -92,7 +92,7 @@ def evaluate_command(
     as_json: AsJson = False,
 ) -> None:
     """Fit on one part of a log, ask for the users of the other part, score each path and the fused list."""
-    ks = checked_ks(k or [20, 100])
+    ks = check_ks(k or [20, 100])
     if report is not None:
         require_file(report, "--report")
         require_plots()
@@ -103,15 +103,15 @@ def evaluate_command(
     )
     data = read_data(interactions, items, users, engine.config)
     if test:
-        parts = given_split(data, Dataset.load(test, config=engine.config.data), seen=seen)
+        parts = split_of_logs(data, Dataset.load(test, config=engine.config.data), seen=seen)
     else:
-        parts = made_split(
+        parts = make_split(
             data, split, fraction=fraction, last=last, validation=validation, seen=seen, seed=engine.config.seed
         )
     with terminal_progress() as progress:
         engine.fit(parts.train, progress=progress)
-        lists = retrieved(engine, parts, max(ks), progress=progress)
-        figures = scored(lists, ks)
+        lists = retrieve_lists(engine, parts, max(ks), progress=progress)
+        figures = score_lists(lists, ks)
         worth = path_values(engine, lists, max(ks), progress=progress) if value or report else None
     looked = path_embeddings(engine, layout if report else None, seed=engine.config.seed) if embeddings else []
     if report is not None and worth is not None:
@@ -145,7 +145,7 @@ def evaluate_command(
 
 
 evaluate_command.__doc__ = f"{evaluate_command.__doc__}\n\nWhat the columns say:\n\n" + "\n\n".join(
-    explained(EXPLAINED)
+    explain_metrics(EXPLAINED)
 )
 
 NEXT = {

@@ -28,7 +28,7 @@ from multirecall.cli.options import (
 )
 from multirecall.cli.screen import console, print_table
 from multirecall.cli.tables import plain_table
-from multirecall.evaluation import EXPLAINED, METRICS, explained, made_split
+from multirecall.evaluation import EXPLAINED, METRICS, explain_metrics, make_split
 from multirecall.output import require_file
 from multirecall.progress import terminal_progress
 from multirecall.tuning import (
@@ -36,7 +36,7 @@ from multirecall.tuning import (
     Comparison,
     Tuned,
     TuningConfig,
-    measured,
+    compare_on,
     natural_kind,
     statement,
     tune,
@@ -57,7 +57,7 @@ def tune_command(
     config: Config = None,
     metric: Annotated[
         str | None,
-        typer.Option(help=f"What is raised; default recall. {'; '.join(explained(METRICS))}."),
+        typer.Option(help=f"What is raised; default recall. {'; '.join(explain_metrics(METRICS))}."),
     ] = None,
     k: Annotated[int | None, typer.Option("-k", "--k", help="List length at which it is taken.")] = None,
     split: Annotated[
@@ -107,10 +107,10 @@ def tune_command(
     test = None
     if hold_out:
         kind = settings.split or natural_kind(data)
-        test = made_split(data, kind, fraction=settings.fraction, last=last, seen=settings.seen, seed=settings.seed)
+        test = make_split(data, kind, fraction=settings.fraction, last=last, seen=settings.seen, seed=settings.seed)
     with terminal_progress() as progress:
         tuned = tune(test.train if test else data, start, settings, journal=journal, progress=progress)
-        on_test = measured(tuned, start, test, progress=progress) if test else None
+        on_test = compare_on(tuned, start, test, progress=progress) if test else None
     write_config(tuned, out)
     if as_json:
         typer.echo(json.dumps(tuned.to_dict() | {"test": on_test.to_dict() if on_test else None}))

@@ -1,6 +1,6 @@
 """Honest measuring: splits that do not leak, metrics at several k, reports per path and fused."""
 
-from multirecall.evaluation.answers import Retrieved, latencies, retrieved
+from multirecall.evaluation.answers import Retrieved, latencies, retrieve_lists
 from multirecall.evaluation.bootstrap import Interval, interval, intervals
 from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metrics, exposure, gini
 from multirecall.evaluation.diversity import diversity, feature_rows, vector_rows
@@ -8,20 +8,20 @@ from multirecall.evaluation.embeddings import MEANINGS, EmbeddingHealth, Method,
 from multirecall.evaluation.figures import require_plots
 from multirecall.evaluation.gain import FusionGain, fusion_gain
 from multirecall.evaluation.item_maps import ItemMap, PathEmbeddings, item_map, path_embeddings
-from multirecall.evaluation.meanings import EXPLAINED, explained
+from multirecall.evaluation.meanings import EXPLAINED, explain_metrics
 from multirecall.evaluation.metrics import METRICS, user_metrics
 from multirecall.evaluation.page import page, write_page
-from multirecall.evaluation.report import Report, SegmentFigures, checked_ks, evaluate, scored
+from multirecall.evaluation.report import Report, SegmentFigures, check_ks, evaluate, score_lists
 from multirecall.evaluation.segments import Segment, history_lengths, history_segments
 from multirecall.evaluation.shapley import Shapley, shapley
 from multirecall.evaluation.splits import (
     Split,
     SplitKind,
-    given_split,
     leave_last_n,
     leave_last_out,
-    made_split,
+    make_split,
     random_split,
+    split_of_logs,
     time_split,
     user_time_split,
 )
@@ -48,16 +48,15 @@ __all__ = [
     "SplitKind",
     "ValueReport",
     "catalogue_metrics",
-    "checked_ks",
+    "check_ks",
     "diversity",
     "embedding_health",
     "evaluate",
-    "explained",
+    "explain_metrics",
     "exposure",
     "feature_rows",
     "fusion_gain",
     "gini",
-    "given_split",
     "history_lengths",
     "history_segments",
     "interval",
@@ -67,15 +66,16 @@ __all__ = [
     "layout",
     "leave_last_n",
     "leave_last_out",
-    "made_split",
+    "make_split",
     "page",
     "path_embeddings",
     "path_values",
     "random_split",
     "require_plots",
-    "retrieved",
-    "scored",
+    "retrieve_lists",
+    "score_lists",
     "shapley",
+    "split_of_logs",
     "time_split",
     "user_metrics",
     "user_time_split",

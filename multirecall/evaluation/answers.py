@@ -47,13 +47,13 @@ class Retrieved:
         """Each path's own list, which ends at its quota."""
         return {name: batch.heads(self.quotas[name]) for name, batch in self.windows.items()}
 
-    def restricted(self, users: NDArray[np.integer]) -> Retrieved:
+    def take(self, users: NDArray[np.integer]) -> Retrieved:
         """The paths' lists of some test users, by ascending position."""
         windows = {name: batch.take(users) for name, batch in self.windows.items()}
-        return Retrieved(self.split.restricted(users, self.split.name), windows, self.quotas, None)
+        return Retrieved(self.split.take(users, self.split.name), windows, self.quotas, None)
 
 
-def retrieved(engine: Engine, split: Split, k: int | None, *, progress: Progress = SILENT) -> Retrieved:
+def retrieve_lists(engine: Engine, split: Split, k: int | None, *, progress: Progress = SILENT) -> Retrieved:
     """Ask for every test user: each path once, and with a `k` the fused list as well.
 
     Raises:

@@ -20,6 +20,6 @@ EXPLAINED = {
 """By metric, in the order of a report."""
 
 
-def explained(metrics: Iterable[str]) -> list[str]:
+def explain_metrics(metrics: Iterable[str]) -> list[str]:
     """A line for each metric."""
     return [f"{metric}: {EXPLAINED[metric]}" for metric in metrics]

@@ -17,7 +17,7 @@ from multirecall.evaluation.figures import (
     similarities,
 )
 from multirecall.evaluation.item_maps import PathEmbeddings
-from multirecall.evaluation.meanings import explained
+from multirecall.evaluation.meanings import explain_metrics
 from multirecall.evaluation.report import Report
 from multirecall.evaluation.value import ValueReport, ms_per_hit
 from multirecall.extras import import_extra
@@ -89,7 +89,7 @@ def page(
         quality=[(k, *_quality(report, column)) for column, k in enumerate(report.ks)],
         segment_heads=["list", *(f"{segment.name}: {segment.n_users:,} users" for segment in report.segments)],
         segment_rows=_segment_rows(report),
-        meanings=explained(next(iter(report.figures.values()))),
+        meanings=explain_metrics(next(iter(report.figures.values()))),
         embeddings=embeddings,
         embedding_heads=["path", *MEANINGS],
         embedding_rows=[[one.path, *one.health.cells()] for one in embeddings if one.health],

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from multirecall.config import FUSED
 from multirecall.engine import Engine
 from multirecall.errors import RequestError
-from multirecall.evaluation.answers import Retrieved, retrieved
+from multirecall.evaluation.answers import Retrieved, retrieve_lists
 from multirecall.evaluation.bootstrap import intervals
 from multirecall.evaluation.catalogue import (
     CATALOGUE_METRICS,
@@ -88,13 +88,13 @@ def evaluate(engine: Engine, split: Split, ks: Sequence[int] = (20, 100), *, pro
     Raises:
         RequestError: the engine was not fitted on the training part, or a k is < 1.
     """
-    ks = checked_ks(ks)
-    return scored(retrieved(engine, split, ks[-1], progress=progress), ks)
+    ks = check_ks(ks)
+    return score_lists(retrieve_lists(engine, split, ks[-1], progress=progress), ks)
 
 
-def scored(lists: Retrieved, ks: Sequence[int]) -> Report:
+def score_lists(lists: Retrieved, ks: Sequence[int]) -> Report:
     """The report on lists that were retrieved before."""
-    split, ks = lists.split, checked_ks(ks)
+    split, ks = lists.split, check_ks(ks)
     batches = dict(lists.paths)
     if lists.fused is not None:
         batches[FUSED] = lists.fused
@@ -130,7 +130,7 @@ def scored(lists: Retrieved, ks: Sequence[int]) -> Report:
     )
 
 
-def checked_ks(ks: Sequence[int]) -> tuple[int, ...]:
+def check_ks(ks: Sequence[int]) -> tuple[int, ...]:
     """List lengths in ascending order; raises `RequestError`."""
     if not ks or not all(isinstance(k, int) and 0 < k < 2**31 for k in ks):
         raise RequestError(f"k must be a whole number > 0 and < 2**31, got {list(ks)}")

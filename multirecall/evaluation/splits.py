@@ -76,7 +76,7 @@ class Split:
             parts.append(f"{self.concurrent:.1%} of the events left out are not newer than the training part")
         return "; ".join(parts)
 
-    def restricted(self, chosen: NDArray[np.integer], name: str) -> Split:
+    def take(self, chosen: NDArray[np.integer], name: str) -> Split:
         """The split for some of its test users, by ascending position."""
         lengths = np.diff(self.offsets)[chosen]
         offsets = offsets_of(lengths)
@@ -97,7 +97,7 @@ SplitKind = Literal["time", "user-time", "last", "random"]
 """The splits of one log, as they are called on the command line."""
 
 
-def made_split(
+def make_split(
     data: Dataset,
     kind: SplitKind,
     *,
@@ -151,7 +151,7 @@ def time_split(data: Dataset, fraction: float = 0.1, *, seen: bool = False) -> S
     past = log.times < cut
     if past.all() or not past.any():
         raise DataError(f"a time split of {fraction:g} leaves one part empty: too many events share one time")
-    return _split(f"last {fraction:.0%} of events by time", data, past, seen)
+    return _from_events(f"last {fraction:.0%} of events by time", data, past, seen)
 
 
 def user_time_split(data: Dataset, fraction: float = 0.2, *, seen: bool = False) -> Split:
@@ -213,10 +213,10 @@ def random_split(data: Dataset, fraction: float = 0.2, *, seed: int = 0) -> Spli
     past = ~np.isin(log.users.astype(np.int64) * log.n_items + log.items, pairs[drawn])
     if past.all():
         raise DataError(f"a random split of {fraction:g} leaves nothing out: no user has enough items; raise it")
-    return _split(f"random {fraction:.0%} of each user's items", data, past, seen=False)
+    return _from_events(f"random {fraction:.0%} of each user's items", data, past, seen=False)
 
 
-def given_split(train: Dataset, test: Dataset, *, seen: bool = False) -> Split:
+def split_of_logs(train: Dataset, test: Dataset, *, seen: bool = False) -> Split:
     """Two logs that somebody else has split.
 
     Args:
@@ -243,7 +243,7 @@ def given_split(train: Dataset, test: Dataset, *, seen: bool = False) -> Split:
     if past.now is not None and log.times is not None:
         concurrent = float((log.times <= past.now).mean())
     active = np.append(np.diff(past.offsets) > 0, False)
-    return _assembled(
+    return _from_pairs(
         "given files",
         train,
         users,
@@ -270,11 +270,11 @@ def _newest_of_each(data: Dataset, counts: NDArray[np.int64], name: str, seen: b
     from_end = log.offsets[1:][log.users] - np.arange(len(log))
     left_out = counts + validation * (counts > 0)
     future = from_end <= counts[log.users]
-    split = _split(name, data, from_end > left_out[log.users], seen, future)
+    split = _from_events(name, data, from_end > left_out[log.users], seen, future)
     return replace(split, asked=data.filter_events(~future)) if validation else split
 
 
-def _split(
+def _from_events(
     name: str, data: Dataset, past: NDArray[np.bool_], seen: bool, future: NDArray[np.bool_] | None = None
 ) -> Split:
     """The split that trains on the events marked in `past`; those in `future`, by default all others, are targets."""
@@ -285,7 +285,7 @@ def _split(
     concurrent = None
     if log.times is not None and train.now is not None:
         concurrent = float((log.times[~past] <= train.now).mean())
-    return _assembled(
+    return _from_pairs(
         name,
         train,
         data.users.ids.ids(),
@@ -299,7 +299,7 @@ def _split(
     )
 
 
-def _assembled(
+def _from_pairs(
     name: str,
     train: Dataset,
     user_ids: NDArray[Any],

@@ -94,7 +94,7 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
         RequestError: as `Engine.retrieve`.
     """
     ms = latencies(engine, lists.split, k)
-    lists = thinned(lists, VALUED_USERS)
+    lists = sample_users(lists, VALUED_USERS)
     split, own_lists = lists.split, lists.paths
     names = tuple(own_lists)
     quotas = [lists.quotas[name] for name in names]
@@ -162,13 +162,13 @@ def ms_per_hit(value: float | None) -> str:
     return f"{value:.3f}" if value < 1_000 else f"{value:,.0f}"
 
 
-def thinned(lists: Retrieved, n_users: int) -> Retrieved:
+def sample_users(lists: Retrieved, n_users: int) -> Retrieved:
     """The lists of at most `n_users` test users, taken at even distances."""
     split = lists.split
     if split.users.size <= n_users:
         return lists
     chosen = np.linspace(0, split.users.size - 1, n_users).astype(np.int64)
-    return lists.restricted(chosen)
+    return lists.take(chosen)
 
 
 def _by_segment(config: EngineConfig, lists: Retrieved) -> list[tuple[NDArray[np.int64], Retrieved, dict[str, float]]]:
@@ -178,7 +178,7 @@ def _by_segment(config: EngineConfig, lists: Retrieved) -> list[tuple[NDArray[np
     weights = [*(own | one.weights for one in config.segments), own]
     segment = np.searchsorted(bounds, history_lengths(lists.split))
     groups = {number: np.flatnonzero(segment == number) for number in np.unique(segment).tolist()}
-    return [(users, lists.restricted(users), weights[number]) for number, users in groups.items()]
+    return [(users, lists.take(users), weights[number]) for number, users in groups.items()]
 
 
 def recalls(lists: RankedBatch | FusedBatch, split: Split, ks: Sequence[int]) -> NDArray[np.float64]:
@@ -197,7 +197,7 @@ def overlap(first: RankedBatch, second: RankedBatch, k: int) -> float:
 
 def hit_counts(batches: Sequence[RankedBatch], split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each path, its hits and those that no other path has, over whole lists and all users; int64 (n_paths,)."""
-    found = np.stack([_found(batch.offsets, batch.items, split.offsets, split.targets) for batch in batches])
+    found = np.stack([_found_targets(batch.offsets, batch.items, split.offsets, split.targets) for batch in batches])
     return found.sum(axis=1), (found & (found.sum(axis=0) == 1)).sum(axis=1)
 
 
@@ -217,7 +217,7 @@ def _overlaps(offsets_a: Array, items_a: Array, offsets_b: Array, items_b: Array
 
 
 @kernel
-def _found(offsets: Array, items: Array, target_offsets: Array, targets: Array) -> Array:
+def _found_targets(offsets: Array, items: Array, target_offsets: Array, targets: Array) -> Array:
     found = np.zeros(targets.size, np.bool_)
     for user in range(offsets.size - 1):
         start = target_offsets[user]

@@ -5,7 +5,7 @@ from multirecall.tuning.config import TuningConfig
 from multirecall.tuning.gate import GateStep, Gating
 from multirecall.tuning.guard import Comparison, SegmentTrial
 from multirecall.tuning.slices import Slices, natural_kind, slices
-from multirecall.tuning.tuner import Tuned, measured, tune
+from multirecall.tuning.tuner import Tuned, compare_on, tune
 from multirecall.tuning.write import config_text, statement, write_config
 
 __all__ = [
@@ -17,8 +17,8 @@ __all__ = [
     "Slices",
     "Tuned",
     "TuningConfig",
+    "compare_on",
     "config_text",
-    "measured",
     "natural_kind",
     "slices",
     "statement",

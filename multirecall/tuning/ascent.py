@@ -27,7 +27,7 @@ Coordinate = Callable[[Candidate, float], Iterable[Candidate]]
 """From a candidate and a step to the candidates beside it along one coordinate."""
 
 
-def searched(start: Candidate, names: Iterable[str], scorer: Scorer) -> None:
+def search_strategies(start: Candidate, names: Iterable[str], scorer: Scorer) -> None:
     """Score every strategy of `names` under every setting with the paths of `start`, then climb from the best.
 
     What it finds is `scorer.best`, which is at least as good as `start`.
@@ -37,29 +37,29 @@ def searched(start: Candidate, names: Iterable[str], scorer: Scorer) -> None:
     firsts = []
     for name in names:
         options = (replace(start, strategy=name, params=params, quotas=memory.widths) for params in settings(name))
-        firsts.append(max(map(memory.narrowed, options), key=scorer.score))
+        firsts.append(max(map(memory.limit_quotas, options), key=scorer.score))
     for first in sorted(firsts, key=scorer.score, reverse=True)[:MOST_STARTS]:
-        climbed(first, scorer)
+        climb(first, scorer)
 
 
-def climbed(start: Candidate, scorer: Scorer) -> None:
+def climb(start: Candidate, scorer: Scorer) -> None:
     """Climb from `start` by every weight, setting and quota; gated paths may come back."""
     memory, paths = scorer.memory, range(len(start.weights))
     coordinates: list[Coordinate] = [
-        *(partial(_reweighed, path) for path in paths),
-        _reset,
-        *(partial(_requoted, path, memory) for path in paths),
+        *(partial(_change_weight, path) for path in paths),
+        _change_setting,
+        *(partial(_change_quota, path, memory) for path in paths),
     ]
-    _climbed(start, coordinates, scorer)
+    _climb(start, coordinates, scorer)
 
 
-def climbed_weights(start: Candidate, scorer: Scorer) -> None:
+def climb_weights(start: Candidate, scorer: Scorer) -> None:
     """Climb from `start` by the weights of its chosen paths alone."""
     scorer.score(start)
-    _climbed(start, [partial(_rescaled, path) for path in start.chosen], scorer)
+    _climb(start, [partial(_scale_weight, path) for path in start.chosen], scorer)
 
 
-def _climbed(start: Candidate, coordinates: Iterable[Coordinate], scorer: Scorer) -> None:
+def _climb(start: Candidate, coordinates: Iterable[Coordinate], scorer: Scorer) -> None:
     current = start
     scorer.n_idle = 0
     for step in STEPS:
@@ -71,17 +71,17 @@ def _climbed(start: Candidate, coordinates: Iterable[Coordinate], scorer: Scorer
             gains = scorer.score(current) > scorer.score(before) + LEAST_GAIN
 
 
-def _rescaled(path: int, at: Candidate, step: float) -> list[Candidate]:
+def _scale_weight(path: int, at: Candidate, step: float) -> list[Candidate]:
     return [_with_weight(at, path, at.weights[path] * factor) for factor in (1 / step, step)]
 
 
-def _reweighed(path: int, at: Candidate, step: float) -> list[Candidate]:
+def _change_weight(path: int, at: Candidate, step: float) -> list[Candidate]:
     if not at.weights[path]:
         return [_with_weight(at, path, weight * max(at.weights)) for weight in REJOIN]
-    return [*_rescaled(path, at, step), _with_weight(at, path, 0.0)]
+    return [*_scale_weight(path, at, step), _with_weight(at, path, 0.0)]
 
 
-def _reset(at: Candidate, step: float) -> list[Candidate]:
+def _change_setting(at: Candidate, step: float) -> list[Candidate]:
     return [
         replace(at, params={**at.params, name: value})
         for name, values in choices(at.strategy).items()
@@ -89,12 +89,12 @@ def _reset(at: Candidate, step: float) -> list[Candidate]:
     ]
 
 
-def _requoted(path: int, memory: Memory, at: Candidate, step: float) -> list[Candidate]:
+def _change_quota(path: int, memory: Memory, at: Candidate, step: float) -> list[Candidate]:
     if not at.weights[path]:
         return []
     quotas = (max(1, round(share * memory.widths[path])) for share in SHARES)
     moved = (replace(at, quotas=(*at.quotas[:path], quota, *at.quotas[path + 1 :])) for quota in quotas)
-    return [memory.narrowed(one) for one in moved]
+    return [memory.limit_quotas(one) for one in moved]
 
 
 def _with_weight(at: Candidate, path: int, weight: float) -> Candidate:

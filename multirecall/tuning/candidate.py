@@ -47,7 +47,7 @@ class Candidate:
         plugin = fusion_class(self.strategy)
         return plugin(validate(plugin.Config, self.params, f"fusion ({self.strategy})"))
 
-    def applied(self, config: EngineConfig, names: tuple[str, ...]) -> EngineConfig:
+    def apply_to(self, config: EngineConfig, names: tuple[str, ...]) -> EngineConfig:
         """`config` with this fusion; a path that `names` does not hold is switched off.
 
         Gated paths stay in it, switched off, so that the others keep their places and with them their seeds.
@@ -56,9 +56,9 @@ class Candidate:
         for path in config.paths:
             number = names.index(path.name) if path.name in names else -1
             if number < 0 or not self.weights[number]:
-                paths.append(_changed(path, enabled=False))
+                paths.append(_with_settings(path, enabled=False))
             else:
-                paths.append(_changed(path, weight=self.weights[number], quota=self.quotas[number]))
+                paths.append(_with_settings(path, weight=self.weights[number], quota=self.quotas[number]))
         segments = tuple(
             SegmentConfig(max_history=longest, weights={names[path]: weights[path] for path in self.chosen})
             for longest, weights in self.segments
@@ -73,5 +73,5 @@ class Candidate:
         return validate(EngineConfig, values, "tune")
 
 
-def _changed(path: PathConfig, **values: Any) -> PathConfig:
+def _with_settings(path: PathConfig, **values: Any) -> PathConfig:
     return PathConfig.model_validate(path.model_dump(exclude_unset=True) | {"name": path.name} | values)

@@ -64,7 +64,7 @@ class TuningConfig(StrictModel):
 
     @field_validator("metric")
     @classmethod
-    def _metric_is_known(cls, metric: str) -> str:
+    def _check_metric(cls, metric: str) -> str:
         if metric not in METRICS:
             raise ValueError(f"is no metric of a user's list; {nearest(metric, METRICS)}")
         return metric

@@ -34,7 +34,7 @@ def plain_fusion(memory: Memory, paths: list[int]) -> Candidate:
     """The default fusion of some paths with equal weights and whole quotas."""
     weights = tuple(1.0 if path in paths else 0.0 for path in range(len(memory.names)))
     default = FusionConfig()
-    return memory.narrowed(Candidate(default.strategy, default.params, weights, memory.widths))
+    return memory.limit_quotas(Candidate(default.strategy, default.params, weights, memory.widths))
 
 
 def best_single(memory: Memory, config: TuningConfig) -> Candidate:
@@ -47,7 +47,7 @@ def best_single(memory: Memory, config: TuningConfig) -> Candidate:
     return max(alone, key=lambda candidate: float(memory.values(candidate).mean()))
 
 
-def gated(memory: Memory, config: TuningConfig) -> Gating:
+def gate_paths(memory: Memory, config: TuningConfig) -> Gating:
     """Leave out, one after the other, the path without which the plain fusion does best, as long as nothing is lost.
 
     Over the budget, the path that loses least for each millisecond saved goes as well.

@@ -9,7 +9,7 @@ import numpy as np
 
 from multirecall.evaluation import Interval, history_segments, interval
 from multirecall.progress import unheard
-from multirecall.tuning.ascent import climbed_weights
+from multirecall.tuning.ascent import climb_weights
 from multirecall.tuning.candidate import Candidate
 from multirecall.tuning.config import TuningConfig
 from multirecall.tuning.journal import Journal
@@ -62,7 +62,7 @@ class SegmentTrial:
     kept: bool
 
 
-def compared(memory: Memory, single: Candidate, plain: Candidate, tuned: Candidate, config: TuningConfig) -> Comparison:
+def compare(memory: Memory, single: Candidate, plain: Candidate, tuned: Candidate, config: TuningConfig) -> Comparison:
     """The three fusions side by side on the users of `memory`."""
     alone, equal, best = (memory.values(candidate) for candidate in (single, plain, tuned))
 
@@ -81,7 +81,7 @@ def compared(memory: Memory, single: Candidate, plain: Candidate, tuned: Candida
     )
 
 
-def judged(on: Comparison) -> Verdict:
+def choose(on: Comparison) -> Verdict:
     """Which fusion holds up.
 
     The tuned one where its gain over the plain one is above 0 and it is not below the best path; else the plain
@@ -92,7 +92,7 @@ def judged(on: Comparison) -> Verdict:
     return "plain" if on.plain_over_single.high >= 0 else "single"
 
 
-def segmented(
+def tune_segments(
     at: Candidate, search: Memory, confirm: Memory, config: TuningConfig
 ) -> tuple[Candidate, tuple[SegmentTrial, ...]]:
     """`at` with weights of their own for those thirds of the users, by length of history, where they hold up.
@@ -105,9 +105,9 @@ def segmented(
         members = [np.flatnonzero(segment.members(memory.lengths)) for memory in (search, confirm)]
         if segment.high is None or min(map(len, members)) < FEWEST or len(at.chosen) < 2:
             continue
-        first, second = search.restricted(members[0]), confirm.restricted(members[1])
+        first, second = search.take(members[0]), confirm.take(members[1])
         scorer = Scorer(first, config, Journal(None, ""), unheard)
-        climbed_weights(at, scorer)
+        climb_weights(at, scorer)
         best = scorer.best or at
         searched, confirmed = (
             interval(memory.values(best) - memory.values(at), config.resamples, config.level, config.seed)

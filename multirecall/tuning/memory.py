@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from multirecall.config import EngineConfig, FusionConfig
 from multirecall.engine import Engine
-from multirecall.evaluation import METRICS, Split, history_lengths, latencies, retrieved, user_metrics
+from multirecall.evaluation import METRICS, Split, history_lengths, latencies, retrieve_lists, user_metrics
 from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.progress import Progress
 from multirecall.tuning.candidate import Candidate
@@ -46,13 +46,13 @@ class Memory:
 
     @classmethod
     def of(cls, engine: Engine, split: Split, metric: str, k: int, progress: Progress) -> Memory:
-        """Ask every path of `engine`, which `opened` made and which was fitted on `split.train`, for every user.
+        """Ask every path of `engine`, which `open_engine` made and which was fitted on `split.train`, for every user.
 
         Raises:
             RequestError: it was fitted on something else.
             PathError: a path fails.
         """
-        lists = retrieved(engine, split, None, progress=progress).paths
+        lists = retrieve_lists(engine, split, None, progress=progress).paths
         names = tuple(lists)
         ms = latencies(engine, split, k)
         quotas = {path.name: path.quota for path in engine.config.paths}
@@ -70,13 +70,13 @@ class Memory:
     def values(self, candidate: Candidate) -> Values:
         """The metric of each user under `candidate`, from memory."""
         values = np.empty(self.split.users.size)
-        for users, fused in self.fused(candidate, self.k):
-            part = self.split if users.size == values.size else self.split.restricted(users, self.split.name)
+        for users, fused in self.fuse(candidate, self.k):
+            part = self.split if users.size == values.size else self.split.take(users, self.split.name)
             scored = user_metrics(fused.offsets, fused.items, part.offsets, part.targets, [self.k])
             values[users] = scored[METRICS.index(self.metric), :, 0]
         return values
 
-    def fused(self, candidate: Candidate, k: int) -> Iterator[tuple[NDArray[np.int64], FusedBatch]]:
+    def fuse(self, candidate: Candidate, k: int) -> Iterator[tuple[NDArray[np.int64], FusedBatch]]:
         """What `Engine.retrieve` would fuse for each user, by segment: positions of users, and their lists."""
         fusion, own = candidate.fusion(), candidate.chosen
         quotas = [candidate.quotas[path] for path in own]
@@ -90,7 +90,7 @@ class Memory:
                 lists = [batch.take(users) for batch in lists]
             yield users, fusion.fuse_batch(lists, [by_segment[number][path] for path in own], quotas, k)
 
-    def narrowed(self, candidate: Candidate) -> Candidate:
+    def limit_quotas(self, candidate: Candidate) -> Candidate:
         """`candidate` with quotas cut alike until its fusion asks for no more than memory holds.
 
         A fusion may ask for wider windows than its quotas (`Fusion.windows`), as a cascade does to replace duplicates.
@@ -109,11 +109,11 @@ class Memory:
         """Milliseconds that the chosen paths take together."""
         return sum(self.ms[path] for path in candidate.chosen)
 
-    def restricted(self, users: NDArray[np.integer]) -> Memory:
+    def take(self, users: NDArray[np.integer]) -> Memory:
         """The memory of some users, by ascending position."""
         return replace(
             self,
-            split=self.split.restricted(users, self.split.name),
+            split=self.split.take(users, self.split.name),
             lists=tuple(batch.take(users) for batch in self.lists),
             lengths=self.lengths[users],
         )
@@ -129,7 +129,7 @@ class Memory:
         return digest.hexdigest()
 
 
-def opened(config: EngineConfig) -> Engine:
+def open_engine(config: EngineConfig) -> Engine:
     """An engine with the paths of `config` whose fusion asks each for its whole quota and nothing behind it."""
     values = config.model_dump(exclude_unset=True)
     plain = {key: value for key, value in values.items() if key not in ("fusion", "segments")}

@@ -16,13 +16,13 @@ def greedy_quotas(at: Candidate, scorer: Scorer) -> Candidate:
     widths = scorer.memory.widths
     blocks = [max(1, width // BLOCKS) for width in widths]
     quotas = [min(blocks[p], width) if at.weights[p] else at.quotas[p] for p, width in enumerate(widths)]
-    current = scorer.memory.narrowed(replace(at, quotas=tuple(quotas)))
+    current = scorer.memory.limit_quotas(replace(at, quotas=tuple(quotas)))
     while True:
         grown = []
         for path in current.chosen:
             more = min(current.quotas[path] + blocks[path], widths[path])
             quotas = [*current.quotas[:path], more, *current.quotas[path + 1 :]]
-            grown.append(scorer.memory.narrowed(replace(current, quotas=tuple(quotas))))
+            grown.append(scorer.memory.limit_quotas(replace(current, quotas=tuple(quotas))))
         best = max(grown, key=scorer.score)
         if scorer.score(best) <= scorer.score(current) + LEAST_GAIN:
             return current

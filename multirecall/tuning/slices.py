@@ -15,7 +15,7 @@ import numpy as np
 
 from multirecall.data import Dataset
 from multirecall.errors import DataError
-from multirecall.evaluation import Split, SplitKind, made_split
+from multirecall.evaluation import Split, SplitKind, make_split
 from multirecall.tuning.config import TuningConfig
 
 FEWEST = 30
@@ -42,15 +42,15 @@ def slices(data: Dataset, config: TuningConfig) -> Slices:
     if kind == "time":
         earlier = _split(held_out.train, kind, config)
         pair = Slices(
-            _drawn(earlier, np.arange(earlier.users.size), config.search_users, rng, "the window before"),
-            _drawn(held_out, np.arange(held_out.users.size), config.confirm_users, rng, "the newest window"),
+            _draw(earlier, np.arange(earlier.users.size), config.search_users, rng, "the window before"),
+            _draw(held_out, np.arange(held_out.users.size), config.confirm_users, rng, "the newest window"),
         )
     else:
         order = rng.permutation(held_out.users.size)
         first, second = np.array_split(order, 2)
         pair = Slices(
-            _drawn(held_out, first, config.search_users, rng, "one half of the users"),
-            _drawn(held_out, second, config.confirm_users, rng, "the other half"),
+            _draw(held_out, first, config.search_users, rng, "one half of the users"),
+            _draw(held_out, second, config.confirm_users, rng, "the other half"),
         )
     for name, one in (("searched", pair.search), ("confirming", pair.confirm)):
         if one.users.size < FEWEST:
@@ -69,9 +69,9 @@ def natural_kind(data: Dataset) -> SplitKind:
 
 
 def _split(data: Dataset, kind: SplitKind, config: TuningConfig) -> Split:
-    return made_split(data, kind, fraction=config.fraction, last=config.last, seen=config.seen, seed=config.seed)
+    return make_split(data, kind, fraction=config.fraction, last=config.last, seen=config.seen, seed=config.seed)
 
 
-def _drawn(split: Split, users: np.typing.NDArray[np.int64], most: int, rng: np.random.Generator, name: str) -> Split:
+def _draw(split: Split, users: np.typing.NDArray[np.int64], most: int, rng: np.random.Generator, name: str) -> Split:
     chosen = users if users.size <= most else rng.choice(users, most, replace=False)
-    return split.restricted(np.sort(chosen), f"{split.name}, {name}")
+    return split.take(np.sort(chosen), f"{split.name}, {name}")

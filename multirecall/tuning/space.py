@@ -44,7 +44,7 @@ def choices(strategy: str) -> dict[str, list[Any]]:
         elif field.annotation in (int, float) and isinstance(field.default, int | float) and field.default > 0:
             kind = type(field.default)
             found[name] = sorted({kind(round(field.default * factor, 6)) for factor in SCALE} - {kind(0)})
-    return {name: [value for value in values if _accepted(strategy, name, value)] for name, values in found.items()}
+    return {name: [value for value in values if _is_accepted(strategy, name, value)] for name, values in found.items()}
 
 
 def settings(strategy: str) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def settings(strategy: str) -> list[dict[str, Any]]:
     ]
 
 
-def _accepted(strategy: str, name: str, value: Any) -> bool:
+def _is_accepted(strategy: str, name: str, value: Any) -> bool:
     try:
         fusion_class(strategy).Config.model_validate({name: value})
     except ValueError:

@@ -11,13 +11,13 @@ from multirecall.data import Dataset
 from multirecall.errors import RequestError
 from multirecall.evaluation import Split
 from multirecall.progress import SILENT, Progress
-from multirecall.tuning.ascent import climbed, searched
+from multirecall.tuning.ascent import climb, search_strategies
 from multirecall.tuning.candidate import Candidate
 from multirecall.tuning.config import TuningConfig
-from multirecall.tuning.gate import Gating, best_single, gated
-from multirecall.tuning.guard import Comparison, SegmentTrial, Verdict, compared, judged, segmented
+from multirecall.tuning.gate import Gating, best_single, gate_paths
+from multirecall.tuning.guard import Comparison, SegmentTrial, Verdict, choose, compare, tune_segments
 from multirecall.tuning.journal import Journal
-from multirecall.tuning.memory import Memory, opened
+from multirecall.tuning.memory import Memory, open_engine
 from multirecall.tuning.quotas import greedy_quotas
 from multirecall.tuning.scorer import Scorer
 from multirecall.tuning.slices import slices
@@ -99,22 +99,22 @@ def tune(
     config, settings = config or EngineConfig(), settings or TuningConfig()
     names = strategies(settings.strategies)
     held_out = slices(data, settings)
-    search, confirm = _remembered(config, (held_out.search, held_out.confirm), settings, progress)
-    gating = gated(search, settings)
+    search, confirm = _ask_paths(config, (held_out.search, held_out.confirm), settings, progress)
+    gating = gate_paths(search, settings)
     single = best_single(search, settings)
     with progress.task("tune: trying fusions", settings.trials, steady=False) as advance:
         scorer = Scorer(search, settings, Journal(journal, search.fingerprint()), advance)
         scorer.score(single)
-        searched(gating.plain, names, scorer)
+        search_strategies(gating.plain, names, scorer)
         found, by_blocks = _with_quotas(scorer, gating.plain)
-    on_second = compared(confirm, single, gating.plain, found, settings)
-    verdict = judged(on_second)
+    on_second = compare(confirm, single, gating.plain, found, settings)
+    verdict = choose(on_second)
     kept = {"tuned": found, "plain": gating.plain, "single": single}[verdict]
     trials: tuple[SegmentTrial, ...] = ()
     if settings.segments:
-        kept, trials = segmented(kept, search, confirm, settings)
+        kept, trials = tune_segments(kept, search, confirm, settings)
     return Tuned(
-        config=kept.applied(config, search.names),
+        config=kept.apply_to(config, search.names),
         kept=kept,
         verdict=verdict,
         single=single,
@@ -123,7 +123,7 @@ def tune(
         names=search.names,
         ms=search.ms,
         gating=gating,
-        searched=compared(search, single, gating.plain, found, settings),
+        searched=compare(search, single, gating.plain, found, settings),
         confirmed=on_second,
         segments=trials,
         n_scored=scorer.n_scored,
@@ -132,27 +132,27 @@ def tune(
     )
 
 
-def measured(tuned: Tuned, start: EngineConfig, split: Split, *, progress: Progress = SILENT) -> Comparison:
+def compare_on(tuned: Tuned, start: EngineConfig, split: Split, *, progress: Progress = SILENT) -> Comparison:
     """The best path, the plain fusion and the one that is kept, on a split whose training part alone was tuned on.
 
     All paths of `start` are fitted on `split.train`.
     """
-    engine = opened(start).fit(split.train, progress=progress)
+    engine = open_engine(start).fit(split.train, progress=progress)
     memory = Memory.of(engine, split, tuned.settings.metric, tuned.settings.k, progress)
     if memory.names != tuned.names:
         raise RequestError(f"measured: the paths {tuned.names} were tuned, but {memory.names} could be fitted here")
-    return compared(memory, tuned.single, tuned.plain, tuned.kept, tuned.settings)
+    return compare(memory, tuned.single, tuned.plain, tuned.kept, tuned.settings)
 
 
-def _remembered(
+def _ask_paths(
     config: EngineConfig, parts: tuple[Split, Split], settings: TuningConfig, progress: Progress
 ) -> tuple[Memory, Memory]:
     """The lists for both slices; the paths are fitted once where these share their training part."""
     first, second = parts
-    engine = opened(config).fit(first.train, progress=progress)
+    engine = open_engine(config).fit(first.train, progress=progress)
     search = Memory.of(engine, first, settings.metric, settings.k, progress)
     if second.train is not first.train:
-        engine = opened(config).fit(second.train, progress=progress)
+        engine = open_engine(config).fit(second.train, progress=progress)
     confirm = Memory.of(engine, second, settings.metric, settings.k, progress)
     _check_paths(search, confirm.names)
     return search, confirm
@@ -183,5 +183,5 @@ def _with_quotas(scorer: Scorer, plain: Candidate) -> tuple[Candidate, bool]:
     if gain < 0:
         return found, False
     if gain > 0:
-        climbed(greedy, scorer)
+        climb(greedy, scorer)
     return max(greedy, scorer.best or greedy, key=scorer.score), True

@@ -68,10 +68,10 @@ def statement(tuned: Tuned) -> list[str]:
         f"slice, {'kept' if trial.kept else 'not kept'}."
         for trial in tuned.segments
     ]
-    return lines + _gated(tuned)
+    return lines + _gate_lines(tuned)
 
 
-def _gated(tuned: Tuned) -> list[str]:
+def _gate_lines(tuned: Tuned) -> list[str]:
     """What became of every path that the gate left out or the config switches off, as the config has it."""
     kept = {tuned.names[path]: tuned.kept.weights[path] for path in tuned.kept.chosen}
     gone = {step.path: step for step in tuned.gating.steps if not step.kept}

@@ -14,13 +14,13 @@ from multirecall.errors import DataError, RequestError
 from multirecall.evaluation import (
     Split,
     evaluate,
-    given_split,
     history_lengths,
     history_segments,
     leave_last_n,
-    made_split,
+    make_split,
     random_split,
-    retrieved,
+    retrieve_lists,
+    split_of_logs,
     time_split,
     user_time_split,
 )
@@ -82,20 +82,20 @@ def test_given_split_written_out() -> None:
     test = Dataset.from_frames(
         pl.DataFrame({"user_id": [1, 1, 4, 1], "item_id": [7, 5, 9, 5], "timestamp": [9, 9, 5, 9]})
     )
-    split = given_split(train, test)
+    split = split_of_logs(train, test)
     assert targets_of(split) == {1: [None], 4: [9]}, "7 is a repeat, 5 is not in the catalogue"
     assert (split.n_unknown_users, split.n_repeats, split.n_held_out) == (1, 1, 4)
     assert split.unreachable == 1 / 2
     assert split.concurrent == 1 / 4, "one test event is older than the newest training event"
-    assert targets_of(given_split(train, test, seen=True)) == {1: [None, 7], 4: [9]}
+    assert targets_of(split_of_logs(train, test, seen=True)) == {1: [None, 7], 4: [9]}
     with pytest.raises(DataError, match="ids of the two logs differ in type"):
-        given_split(train, Dataset.from_frames(pl.DataFrame({"user_id": ["1"], "item_id": ["7"]})))
+        split_of_logs(train, Dataset.from_frames(pl.DataFrame({"user_id": ["1"], "item_id": ["7"]})))
 
 
 @pytest.mark.parametrize("kind", ["time", "user-time", "last", "random"])
 def test_a_split_is_a_partition_without_leaks(kind: Any) -> None:
     data = small_shop()
-    split = made_split(data, kind, fraction=0.2)
+    split = make_split(data, kind, fraction=0.2)
     log, whole = split.train.interactions, data.interactions
     assert len(log) + split.n_held_out == len(whole)
     pairs = {(user, item) for user, items in targets_of(split).items() for item in items}
@@ -119,7 +119,7 @@ def test_the_seen_filter_knows_the_training_part_only() -> None:
     split = time_split(small_shop(), 0.3)
     config = EngineConfig.model_validate({"paths": [{"retriever": "popularity"}]})
     engine = Engine(config).fit(split.train)
-    lists = retrieved(engine, split, None).paths["popularity"]
+    lists = retrieve_lists(engine, split, None).paths["popularity"]
     log = split.train.interactions
     for number, user in enumerate(split.users.tolist()):
         seen = set(log.items[log.of_user(split.train.users.ids.row(user))].tolist())
@@ -130,7 +130,7 @@ def test_the_seen_filter_knows_the_training_part_only() -> None:
 def test_a_split_of_some_users() -> None:
     split = time_split(small_shop(), 0.3)
     chosen = np.array([0, 4, 5])
-    part = split.restricted(chosen, "some")
+    part = split.take(chosen, "some")
     everything = targets_of(split)
     assert targets_of(part) == {user: everything[user] for user in split.users[chosen].tolist()}
     assert part.train is split.train
@@ -157,7 +157,7 @@ def test_splits_that_cannot_be() -> None:
     with pytest.raises(DataError, match="leaves nothing out"):
         random_split(data, 0.01)
     with pytest.raises(RequestError, match="nothing seen comes again"):
-        made_split(data, "random", seen=True)
+        make_split(data, "random", seen=True)
 
 
 def test_segments_by_history() -> None:
@@ -209,7 +209,7 @@ def test_what_is_left_for_validation_is_asked_with_and_not_fitted_on(plugins: An
     config = EngineConfig.model_validate({"paths": [{"retriever": "listening"}]})
     engine = Engine(config).fit(split.train)
     Listening.heard.clear()
-    retrieved(engine, split, 3)
+    retrieve_lists(engine, split, 3)
     items = split.train.items.ids
     heard = {
         split.train.users.ids.id(user): items.ids(np.array(rows, np.int32)).tolist()
@@ -274,6 +274,6 @@ def test_the_least_fraction_holds_out_the_newest_event() -> None:
 
 def test_odd_kinds_and_counts_are_refused() -> None:
     with pytest.raises(RequestError, match="choose one of time, user-time, last, random"):
-        made_split(small_shop(), "bogus")  # type: ignore[arg-type]
+        make_split(small_shop(), "bogus")  # type: ignore[arg-type]
     with pytest.raises(RequestError, match=r"n must be a whole number ≥ 1, got 1\.5"):
         leave_last_n(small_shop(), 1.5)  # type: ignore[arg-type]

@@ -20,11 +20,11 @@ from multirecall.progress import SILENT, unheard
 from multirecall.testing import small_shop
 from multirecall.testing.fusion import ranked_list
 from multirecall.tuning import Candidate, Comparison, Tuned, TuningConfig, slices, tune, write_config
-from multirecall.tuning.ascent import searched
-from multirecall.tuning.gate import best_single, gated, plain_fusion
-from multirecall.tuning.guard import judged, segmented
+from multirecall.tuning.ascent import search_strategies
+from multirecall.tuning.gate import best_single, gate_paths, plain_fusion
+from multirecall.tuning.guard import choose, tune_segments
 from multirecall.tuning.journal import Journal
-from multirecall.tuning.memory import Memory, opened
+from multirecall.tuning.memory import Memory, open_engine
 from multirecall.tuning.quotas import greedy_quotas
 from multirecall.tuning.scorer import Scorer
 from multirecall.tuning.space import choices, settings, strategies
@@ -53,7 +53,7 @@ def shop() -> Dataset:
 @cache
 def fitted(split: str = "user-time") -> tuple[Engine, Split, Split, Memory, Memory]:
     held_out = slices(shop(), SETTINGS.model_copy(update={"split": split}))
-    engine = opened(CONFIG).fit(held_out.search.train)
+    engine = open_engine(CONFIG).fit(held_out.search.train)
     memories = [Memory.of(engine, one, "recall", 20, SILENT) for one in (held_out.search, held_out.confirm)]
     return engine, held_out.search, held_out.confirm, memories[0], memories[1]
 
@@ -89,7 +89,7 @@ def test_slices_are_drawn_down_and_refused_when_small() -> None:
 def test_memory_refuses_an_engine_that_knows_the_future() -> None:
     _, search, _, _, _ = fitted()
     with pytest.raises(RequestError, match=r"must be fitted on split.train, else it knows what it is asked for"):
-        Memory.of(opened(CONFIG).fit(shop()), search, "recall", 20, SILENT)
+        Memory.of(open_engine(CONFIG).fit(shop()), search, "recall", 20, SILENT)
 
 
 CANDIDATES = [
@@ -104,14 +104,14 @@ CANDIDATES = [
 @pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda one: f"{one.strategy}-{len(one.segments)}-{one.params}")
 def test_engine_finds_the_very_lists_that_were_scored(candidate: Candidate, tmp_path: Path) -> None:
     _, search, _, memory, _ = fitted()
-    candidate = memory.narrowed(candidate)
+    candidate = memory.limit_quotas(candidate)
     file = tmp_path / "tuned.toml"
     write_config(tuned_of(candidate, memory), file)
     engine = Engine.from_toml(file).fit(search.train)
     found = engine.retrieve_batch(search.users, 20, seen=search.seen)
     rows = engine.data.items.ids.rows(found.ids)
     met = 0
-    for users, fused in memory.fused(candidate, 20):
+    for users, fused in memory.fuse(candidate, 20):
         for position, user in enumerate(users.tolist()):
             start, stop = found.offsets[user], found.offsets[user + 1] - found.n_backfilled[user]
             assert rows[start:stop].tolist() == fused[position].items.tolist()
@@ -128,7 +128,7 @@ def tuned_of(candidate: Candidate, memory: Memory) -> Tuned:
     nothing = Interval(0.0, 0.0, 0.0)
     on = Comparison("slice", 1, nothing, nothing, nothing, nothing, nothing, nothing)
     return Tuned(
-        config=candidate.applied(CONFIG, memory.names),
+        config=candidate.apply_to(CONFIG, memory.names),
         kept=candidate,
         verdict="tuned",
         single=candidate,
@@ -136,7 +136,7 @@ def tuned_of(candidate: Candidate, memory: Memory) -> Tuned:
         found=candidate,
         names=memory.names,
         ms=memory.ms,
-        gating=gated(memory, SETTINGS),
+        gating=gate_paths(memory, SETTINGS),
         searched=on,
         confirmed=on,
         segments=(),
@@ -149,10 +149,10 @@ def tuned_of(candidate: Candidate, memory: Memory) -> Tuned:
 def test_a_cascade_never_asks_for_more_than_memory_holds() -> None:
     *_, memory, _ = fitted()
     wide = Candidate("cascade", {}, (1.0, 1.0, 1.0), memory.widths)
-    narrow = memory.narrowed(wide)
+    narrow = memory.limit_quotas(wide)
     assert all(a <= b for a, b in zip(narrow.fusion().windows(narrow.quotas), memory.widths, strict=True))
     assert not all(a <= b for a, b in zip(wide.fusion().windows(wide.quotas), memory.widths, strict=True))
-    assert memory.narrowed(replace(wide, strategy="rrf")).quotas == memory.widths
+    assert memory.limit_quotas(replace(wide, strategy="rrf")).quotas == memory.widths
 
 
 def test_metric_is_the_one_asked_for() -> None:
@@ -169,7 +169,7 @@ def test_the_gate_lets_go_of_what_does_harm() -> None:
     chance = [rng.choice(memory.split.train.n_items, 80, replace=False) for _ in memory.split.users]
     noise = RankedBatch.from_lists([ranked_list(items, -np.arange(80.0)) for items in chance])
     spoiled = replace(memory, lists=(*memory.lists[:2], noise))
-    gating = gated(spoiled, SETTINGS)
+    gating = gate_paths(spoiled, SETTINGS)
     step = next(step for step in gating.steps if not step.kept)
     assert step.path == "popularity"
     assert gating.plain.weights[2] == 0
@@ -183,11 +183,11 @@ def test_the_budget_is_kept() -> None:
     *_, memory, _ = fitted()
     timed = replace(memory, ms=(0.4, 0.5, 0.1))
     budget = SETTINGS.model_copy(update={"budget_ms": 0.55})
-    gating = gated(timed, budget)
+    gating = gate_paths(timed, budget)
     assert timed.cost(gating.plain) <= 0.55
     assert any(step.reason == "the budget" for step in gating.steps)
     scorer = scorer_of(timed, budget)
-    searched(gating.plain, ["rrf"], scorer)
+    search_strategies(gating.plain, ["rrf"], scorer)
     assert scorer.best is not None
     assert timed.cost(scorer.best) <= 0.55
     with pytest.raises(
@@ -200,7 +200,7 @@ def test_the_search_does_better_than_equal_weights() -> None:
     *_, memory, _ = fitted()
     plain = plain_fusion(memory, [0, 1, 2])
     scorer = scorer_of(memory)
-    searched(plain, strategies(()), scorer)
+    search_strategies(plain, strategies(()), scorer)
     assert scorer.best is not None
     assert scorer.best_score > memory.values(plain).mean() * 1.01
     assert scorer.best_score == pytest.approx(memory.values(scorer.best).mean())
@@ -212,16 +212,16 @@ def test_a_stopped_search_goes_on(tmp_path: Path) -> None:
     *_, memory, _ = fitted()
     plain = plain_fusion(memory, [0, 1, 2])
     whole = scorer_of(memory)
-    searched(plain, ["rrf", "weighted_sum"], whole)
+    search_strategies(plain, ["rrf", "weighted_sum"], whole)
     file = tmp_path / "journal"
     cut = SETTINGS.model_copy(update={"trials": 25})
     first = scorer_of(memory, cut, Journal(file, memory.fingerprint()))
-    searched(plain, ["rrf", "weighted_sum"], first)
+    search_strategies(plain, ["rrf", "weighted_sum"], first)
     file.write_text(file.read_text() + '["half a li')
     again = Journal(file, memory.fingerprint())
     assert len(file.read_text().splitlines()) == 1 + first.n_scored
     second = scorer_of(memory, SETTINGS, again)
-    searched(plain, ["rrf", "weighted_sum"], second)
+    search_strategies(plain, ["rrf", "weighted_sum"], second)
     assert (second.best, second.best_score, second.n_scored) == (whole.best, whole.best_score, whole.n_scored)
     with pytest.raises(RequestError, match="belongs to other data, paths or settings; remove it"):
         Journal(file, replace(memory, k=10).fingerprint())
@@ -240,13 +240,13 @@ def comparison(over_plain: Any, over_single: Any, plain_over_single: Any) -> Com
 
 def test_what_does_not_hold_up_is_not_kept() -> None:
     up, none, down = (0.01, 0.03), (-0.01, 0.02), (-0.03, -0.01)
-    assert judged(comparison(up, up, up)) == "tuned"
-    assert judged(comparison(up, none, down)) == "tuned"
-    assert judged(comparison(none, up, up)) == "plain", "no gain over equal weights that could not be chance"
-    assert judged(comparison(none, none, none)) == "plain"
-    assert judged(comparison((0.0, 0.0), (0.0, 0.0), (0.0, 0.0))) == "plain", "one path is left, and it is the best"
-    assert judged(comparison(none, none, down)) == "single"
-    assert judged(comparison(up, down, down)) == "single"
+    assert choose(comparison(up, up, up)) == "tuned"
+    assert choose(comparison(up, none, down)) == "tuned"
+    assert choose(comparison(none, up, up)) == "plain", "no gain over equal weights that could not be chance"
+    assert choose(comparison(none, none, none)) == "plain"
+    assert choose(comparison((0.0, 0.0), (0.0, 0.0), (0.0, 0.0))) == "plain", "one path is left, and it is the best"
+    assert choose(comparison(none, none, down)) == "single"
+    assert choose(comparison(up, down, down)) == "single"
 
 
 def test_weights_of_a_segment_are_kept_only_where_they_hold_up() -> None:
@@ -268,11 +268,11 @@ def test_weights_of_a_segment_are_kept_only_where_they_hold_up() -> None:
 
     fewest, guard.FEWEST = guard.FEWEST, 20
     try:
-        kept, trials = segmented(at, with_truth(search), with_truth(confirm), SETTINGS)
+        kept, trials = tune_segments(at, with_truth(search), with_truth(confirm), SETTINGS)
         assert trials[0].kept
         assert kept.segments[0][0] == trials[0].max_history
         assert kept.segments[0][1][2] > kept.segments[0][1][0]
-        not_kept, trials = segmented(at, with_truth(search), confirm, SETTINGS)
+        not_kept, trials = tune_segments(at, with_truth(search), confirm, SETTINGS)
         assert trials[0].searched.low > 0
         assert not trials[0].kept
         assert all(weights[2] <= weights[0] for _, weights in not_kept.segments)
@@ -294,7 +294,7 @@ def test_settings_are_read_from_the_plugins() -> None:
 def test_the_config_keeps_places_and_says_what_was_measured(tmp_path: Path) -> None:
     *_, memory, _ = fitted()
     candidate = Candidate("rrf", {"rank_constant": 10.0}, (0.5, 0.0, 1.0), (30, 50, 80))
-    config = candidate.applied(CONFIG, memory.names)
+    config = candidate.apply_to(CONFIG, memory.names)
     assert [path.name for path in config.paths] == ["item_cf", "like", "popularity"]
     assert [path.enabled for path in config.paths] == [True, False, True]
     assert config.paths[0].params == {"neighbours": 50}
@@ -305,7 +305,7 @@ def test_the_config_keeps_places_and_says_what_was_measured(tmp_path: Path) -> N
     assert EngineConfig.from_toml(tmp_path / "tuned.toml") == config
     with pytest.raises(RequestError, match="cannot be written"):
         write_config(tuned_of(candidate, memory), tmp_path / "none" / "tuned.toml")
-    partly = replace(candidate, weights=(0.5, 1.0), quotas=(30, 80)).applied(CONFIG, ("item_cf", "popularity"))
+    partly = replace(candidate, weights=(0.5, 1.0), quotas=(30, 80)).apply_to(CONFIG, ("item_cf", "popularity"))
     assert [path.enabled for path in partly.paths] == [True, False, True], "what the log cannot feed is switched off"
 
 

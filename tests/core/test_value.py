@@ -28,13 +28,13 @@ from multirecall.evaluation import (
     ValueReport,
     embedding_health,
     evaluate,
-    explained,
+    explain_metrics,
     fusion_gain,
     item_map,
     page,
     path_values,
-    retrieved,
-    scored,
+    retrieve_lists,
+    score_lists,
     shapley,
     time_split,
     write_page,
@@ -98,13 +98,13 @@ def measured() -> tuple[Any, Any, ValueReport]:
     split = time_split(small_shop(), 0.3)
     config = {"paths": [{"retriever": name, "quota": 20} for name in ("item_cf", "content", "popularity")]}
     engine = Engine(EngineConfig.model_validate(config)).fit(split.train)
-    lists = retrieved(engine, split, 10)
+    lists = retrieve_lists(engine, split, 10)
     return engine, lists, path_values(engine, lists, 10)
 
 
 def test_hits_written_out() -> None:
     split = time_split(small_shop(), 0.3)
-    split = split.restricted(np.array([np.diff(split.offsets).argmax()]), "the user with most targets")
+    split = split.take(np.array([np.diff(split.offsets).argmax()]), "the user with most targets")
     own = split.targets.tolist()
     free = [row for row in range(split.train.n_items) if row not in own]
     assert len(own) >= 2
@@ -141,7 +141,7 @@ def test_weights_of_segments_are_those_of_the_engine() -> None:
         "segments": [{"max_history": 12, "weights": {"popularity": 9.0}}],
     }
     engine = Engine(EngineConfig.model_validate(config)).fit(split.train)
-    report = path_values(engine, retrieved(engine, split, 10), 10)
+    report = path_values(engine, retrieve_lists(engine, split, 10), 10)
     assert report.recall == pytest.approx(evaluate(engine, split, [10]).figures["fused"]["recall"][0])
     without = Engine(EngineConfig.model_validate({"paths": config["paths"]})).fit(split.train)
     assert report.recall != pytest.approx(evaluate(without, split, [10]).figures["fused"]["recall"][0])
@@ -164,7 +164,7 @@ def test_a_cascade_counts_no_more_than_its_quotas() -> None:
         status = engine.retrieve(user, 18).status
         assert all(status[name].count <= 6 for name in names)
     assert {name: one.count for name, one in many.items()} == {name: own[name].items.size for name in names}
-    lists = retrieved(engine, split, 18)
+    lists = retrieve_lists(engine, split, 18)
     report = path_values(engine, lists, 18)
     expected, unique = hit_counts([lists.paths[name] for name in names], split)
     assert [report.paths[name].hits for name in names] == expected.tolist()
@@ -186,7 +186,7 @@ def test_a_path_that_adds_nothing_has_no_price_for_a_hit() -> None:
     split = time_split(small_shop(), 0.3)
     twins = [{"name": name, "retriever": "item_cf", "quota": 20} for name in ("first", "second")]
     engine = Engine(EngineConfig.model_validate({"paths": twins})).fit(split.train)
-    report = path_values(engine, retrieved(engine, split, 10), 10)
+    report = path_values(engine, retrieve_lists(engine, split, 10), 10)
     assert [path.ms_per_extra_hit for path in report.paths.values()] == [None, None]
     assert [path.loss.mean for path in report.paths.values()] == [0.0, 0.0]
 
@@ -195,7 +195,7 @@ def test_the_price_of_a_hit_is_in_hits_not_in_rounding() -> None:
     split = time_split(small_shop(), 0.3)
     config = {"paths": [{"retriever": name, "quota": 20} for name in ("item_cf", "popularity")]}
     engine = Engine(EngineConfig.model_validate(config)).fit(split.train)
-    lists = retrieved(engine, split, 10)
+    lists = retrieve_lists(engine, split, 10)
     report = path_values(engine, lists, 10)
     found = evaluate(engine, split, [10])
     assert found.gain is not None
@@ -242,7 +242,7 @@ def test_the_gain_is_paired_and_says_what_it_cannot_tell() -> None:
 
 def test_every_metric_is_explained() -> None:
     assert list(EXPLAINED) == [*METRICS, "diversity", *CATALOGUE_METRICS]
-    assert all(len(line) < 130 for line in explained(EXPLAINED))
+    assert all(len(line) < 130 for line in explain_metrics(EXPLAINED))
 
 
 def test_every_path_has_a_colour_of_its_own() -> None:
@@ -263,7 +263,7 @@ def plots() -> None:
 @pytest.mark.usefixtures("plots")
 def test_the_page_begins_with_its_facts(measured: tuple[Any, Any, ValueReport]) -> None:
     _, lists, report = measured
-    figures = scored(lists, [10])
+    figures = score_lists(lists, [10])
     text = page(figures, report, {"data set": "<shop>", "written": "2031-02-03"})
     assert "&lt;shop&gt;" in text
     assert "2031-02-03" in text
@@ -274,7 +274,7 @@ def test_the_page_begins_with_its_facts(measured: tuple[Any, Any, ValueReport]) 
 @pytest.mark.usefixtures("plots")
 def test_the_page_needs_nothing_beside_it(measured: tuple[Any, Any, ValueReport]) -> None:
     _, lists, report = measured
-    text = page(scored(lists, [5, 10]), report)
+    text = page(score_lists(lists, [5, 10]), report)
     for outside in ("<script", "<link", "@import", "http:", "https:"):
         assert outside not in text
     images = re.findall(r'src="([^"]*)"', text)
@@ -313,7 +313,7 @@ def test_hostile_text_is_text_and_nothing_else(measured: tuple[Any, Any, ValueRe
     _, lists, worth = measured
 
     def shown(name: str) -> Elements:
-        report = scored(lists, [10])
+        report = score_lists(lists, [10])
         figures = {name if path == "item_cf" else path: values for path, values in report.figures.items()}
         bounds = {name if path == "item_cf" else path: values for path, values in report.intervals.items()}
         own = SegmentFigures(name, 3, {path: {"recall": [0.5]} for path in figures})
@@ -338,7 +338,7 @@ def test_titles_reach_the_script_of_a_map_as_data(measured: tuple[Any, Any, Valu
         groups = [(name, colour) for _, colour in items.groups]
         drawn = replace(items, labels=[name] * 9, field=name, groups=groups)
         looked = PathEmbeddings(name, embedding_health(vectors), drawn, name)
-        return Elements(page(scored(lists, [10]), worth, {}, [looked]))
+        return Elements(page(score_lists(lists, [10]), worth, {}, [looked]))
 
     hostile, harmless = shown(HOSTILE), shown("a shop")
     assert hostile.tags == harmless.tags
@@ -357,12 +357,12 @@ def test_a_page_that_cannot_be_written(measured: tuple[Any, Any, ValueReport], t
     with pytest.raises(
         RequestError, match=r"page\.html: cannot be written \(No such file or directory\); check the folder"
     ):
-        write_page(scored(lists, [5]), report, tmp_path / "nowhere" / "page.html")
+        write_page(score_lists(lists, [5]), report, tmp_path / "nowhere" / "page.html")
 
 
 def test_report_has_intervals_and_segments(measured: tuple[Any, Any, ValueReport]) -> None:
     _, lists, _ = measured
-    report = scored(lists, [5, 10])
+    report = score_lists(lists, [5, 10])
     for name, figures in report.figures.items():
         for metric, bounds in report.intervals[name].items():
             for mean, (low, high) in zip(figures[metric], bounds, strict=True):
