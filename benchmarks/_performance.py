@@ -153,5 +153,5 @@ def growth() -> str:
     return (
         f"Growth with {figures['events_per_item']} events an item and cheap training ({settings}), fitted by "
         f"{figures['threads']} threads and asked by one, on "
-        f"{machine_of(figures)}:\n\n{table(head, rows)}\n\n![Growth](../benchmarks/results/growth.svg)"
+        f"{machine_of(figures)}:\n\n{table(head, rows)}\n\n![Growth](assets/growth.svg)"
     )

@@ -19,7 +19,7 @@ def machine_of(figures: dict[str, Any]) -> str:
     return f"{figures['machine']['cpu']}, {figures['machine']['cores']} cores"
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, figures to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+def table(head: list[str], rows: list[list[str]], align: str = "---:") -> str:
+    """A Markdown table; `align` is that of all columns but the first, by default to the right, as suits figures."""
+    lines = [head, ["---", *[align] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from _generated import PATHS
-from _harness import RESULTS, in_process, peak_rss_mib, rss_mib, spread, write
+from _harness import in_process, peak_rss_mib, rss_mib, spread, write
 
 from multirecall import Dataset, Engine, EngineConfig
 from multirecall.datasets import generate
 from multirecall.progress import SILENT, terminal_progress
 
 SEED = 7
+PLOT = Path(__file__).resolve().parent.parent / "docs" / "assets" / "growth.svg"
 CHEAP: dict[str, dict[str, Any]] = {
     "two_tower": {"epochs": 1, "batch": 4096, "dim": 32},
     "item2vec": {"epochs": 1, "dim": 32, "neighbours": 100},
@@ -53,7 +54,7 @@ def main(
             advance(1)
     for row in rows:
         typer.echo("  ".join(f"{name} {value:,.0f}" for name, value in row.items() if not isinstance(value, dict)))
-    draw(rows, RESULTS / "growth.svg")
+    draw(rows, PLOT)
     settings = {"events_per_item": events_per_item, "k": 500, "threads": threads, "seed": SEED, "requests": requests}
     typer.echo(write("growth", {**settings, "paths": {name: CHEAP[name] for name in names}, "sizes": rows}))
 

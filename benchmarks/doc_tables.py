@@ -1,4 +1,4 @@
-"""Write the tables of the pages in `docs/` from the result files."""
+"""Write the tables of the README and the pages in `docs/`: from result files, and from the settings of plug-ins."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 
 from _harness import RESULTS
 from _performance import performance
+from _reference import command, settings
+from _summary import speed_summary, summary
 from _tables import machine_of, result, table
 
-PAGES = sorted((Path(__file__).resolve().parent.parent / "docs").glob("*.md"))
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
 def quality() -> str:
@@ -253,15 +256,21 @@ PARTS = {
     "live": live,
     "warm": warm,
     "sizes": sizes,
+    "summary": summary,
+    "speed_summary": speed_summary,
 }
 """What stands between `<!-- name -->` and `<!-- /name -->`."""
+
+
+NAMED = {"settings": settings, "command": command}
+"""The same for `<!-- settings rrf -->`, which may stand several times."""
 
 
 def filled(page: str) -> str:
     """The page with the parts between its markers written anew."""
     return re.sub(
-        r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)",
-        lambda match: f"{match[1]}{PARTS[match[2]]()}\n{match[3]}",
+        r"(<!-- (\w+)(?: (\w+))? -->\n).*?(<!-- /\2 -->)",
+        lambda match: f"{match[1]}{NAMED[match[2]](match[3]) if match[3] else PARTS[match[2]]()}\n{match[4]}",
         page,
         flags=re.DOTALL,
     )

@@ -129,8 +129,7 @@ class Engine(EngineReader):
         Returns:
             The number of events that were taken back.
 
-        Raises:
-            As `add_interactions`.
+        Raises as `add_interactions`.
         """
         return self._take_back("remove_interactions", interactions)
 

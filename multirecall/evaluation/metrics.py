@@ -32,8 +32,10 @@ def user_metrics(
     """Every metric of `METRICS` for every user and k, float64 (n_metrics, n_users, n_ks).
 
     Args:
-        offsets, items: ranked item rows of each user as CSR, best first.
-        target_offsets, targets: target rows of each user as CSR, ascending; -1 never hits.
+        offsets: int64 (n_users + 1,), where the ranked list of each user begins in `items`.
+        items: ranked item rows, best first within a user.
+        target_offsets: int64 (n_users + 1,), where the targets of each user begin in `targets`.
+        targets: target rows, ascending within a user; -1 never hits.
         ks: list lengths, ascending.
     """
     return _user_metrics(offsets, items, target_offsets, targets, np.asarray(ks, np.int64))

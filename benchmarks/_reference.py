@@ -1,0 +1,62 @@
+"""Reference tables of the docs: the settings of configurations, and the options of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import typer
+from _tables import table
+from pydantic import BaseModel
+
+from multirecall.cli import app
+from multirecall.config import EngineConfig
+from multirecall.data import DataConfig
+from multirecall.plugins import PluginGroup
+from multirecall.registry import GROUPS
+from multirecall.settings import settings_of
+from multirecall.tuning import TuningConfig
+
+
+def _config_of(group: PluginGroup, name: str) -> type[BaseModel]:  # type: ignore[type-arg]
+    return group.load(name).Config  # type: ignore[no-any-return]
+
+
+CONFIGS: dict[str, Callable[[], type[BaseModel]]] = {
+    "data": lambda: DataConfig,
+    "engine": lambda: EngineConfig,
+    "tuning": lambda: TuningConfig,
+    **{name: partial(_config_of, group, name) for group in GROUPS for name in group.names()},
+}
+"""The configurations that a page may show, by name; a plug-in's goes by the plug-in's."""
+
+
+def settings(name: str) -> str:
+    """A row for each setting of a configuration."""
+    rows = [
+        [f"`{one.name}`", one.type, f"`{one.default}`" if one.default else "", one.range, one.meaning]
+        for one in settings_of(CONFIGS[name]())
+    ]
+    return table(["setting", "type", "default", "range", "meaning"], [list(map(_cell, row)) for row in rows], "---")
+
+
+def command(name: str) -> str:
+    """A row for each argument and option of a command."""
+    found = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    rows = []
+    for one in found.params:
+        if one.param_type_name == "argument":
+            rows.append([f"`{one.name}`", "" if not one.required else "needed", one.help or ""])
+        else:
+            spelt = ", ".join(f"`{word}`" for word in [*one.opts, *one.secondary_opts])
+            default = "needed" if one.required else _default(one.default)
+            rows.append([spelt, default, one.help or ""])
+    return table(["option", "default", "meaning"], [list(map(_cell, row)) for row in rows], "---")
+
+
+def _default(value: object) -> str:
+    return "" if value is None or value is False or value == () else f"`{value}`"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
