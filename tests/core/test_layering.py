@@ -52,6 +52,7 @@ RESTRICTED = {
     "rich": {"cli", "progress"},
     "matplotlib": {"evaluation"},
     "jinja2": {"evaluation"},
+    "filelock": {"engine"},
     "sklearn": {"evaluation"},
     "tomli_w": {"tuning"},
     "pickle": set(),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,7 @@ def test_forked_child_neither_holds_nor_prolongs(tmp_path: Path) -> None:
 
     def look_and_wait() -> None:
         os.close(go)
+        lock.release()  # as the end of an inherited engine would
         os.write(told, b"y" if lock.held else b"n")
         os.read(wait, 1)  # ends with the parent's end of the pipe
 
@@ -72,3 +75,53 @@ def test_unreadable_signature_and_unusable_place(tmp_path: Path) -> None:
     (tmp_path / "taken" / LOCK).mkdir(parents=True)
     with pytest.raises(BundleError, match="cannot be locked \\(Is a directory"):
         WriterLock(tmp_path / "taken")
+
+
+def test_a_lock_that_nobody_has_any_more_is_released(tmp_path: Path) -> None:
+    lock = WriterLock(tmp_path)
+    del lock
+    WriterLock(tmp_path).release()
+
+
+def test_another_thread_may_release_it(tmp_path: Path) -> None:
+    lock = WriterLock(tmp_path)
+    thread = threading.Thread(target=lock.release)
+    thread.start()
+    thread.join()
+    assert not lock.held
+    WriterLock(tmp_path).release()
+
+
+def test_a_holder_that_cannot_sign_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("multirecall.engine.bundle.lock.os.pwrite", full)
+        with pytest.raises(BundleError, match="cannot be locked \\(No space left on device\\); check the disk"):
+            WriterLock(tmp_path)
+    WriterLock(tmp_path).release()
+
+
+def test_who_asks_in_vain_leaves_the_signature(tmp_path: Path) -> None:
+    with WriterLock(tmp_path):
+        signed = (tmp_path / LOCK).read_text()
+        for _ in range(3):
+            with pytest.raises(BundleError, match="another engine of this process"):
+                WriterLock(tmp_path)
+        assert (tmp_path / LOCK).read_text() == signed
+    assert (tmp_path / LOCK).read_text() == signed, "the file stays"
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("precious")
+    (tmp_path / LOCK).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match="cannot be locked \\(Too many levels of symbolic links"):
+        WriterLock(tmp_path)
+    assert (tmp_path / "elsewhere").read_text() == "precious"
+
+
+def test_a_folder_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="cannot be locked"):
+        WriterLock(tmp_path / "gone")
+    assert not (tmp_path / "gone").exists()

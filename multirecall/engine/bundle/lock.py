@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
-from weakref import WeakSet
+
+from filelock import FileLock, Timeout
 
 from multirecall.errors import BundleError
 
@@ -31,57 +31,39 @@ class WriterLock:
             BundleError: another engine, here or in another process, holds it; or the folder cannot be written.
         """
         self.folder = folder
-        self._descriptor: int | None = None
         file = folder / LOCK
+        self._lock = FileLock(
+            file,
+            blocking=False,
+            thread_local=False,  # the thread that closes an engine need not be the one that saved it
+            fallback_to_soft=False,  # a file system without flock is an error, not a lock that outlives its holder
+            preserve_lock_file=True,
+            on_acquired=_sign,
+        )
         try:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _sign(descriptor)
-            except BaseException as fault:
-                holder = _holder(descriptor) if isinstance(fault, BlockingIOError) else ""
-                os.close(descriptor)
-                if holder:
-                    raise BundleError(f"{folder}: is being written by {holder}; close that one first") from None
-                raise
+            folder.stat()  # filelock would make it
+            self._lock.acquire()
+        except Timeout:
+            raise BundleError(f"{folder}: is being written by {_holder(file)}; close that one first") from None
         except OSError as fault:
             raise BundleError(
                 f"{file}: cannot be locked ({fault.strerror}); check the disk and the permissions"
             ) from None
-        self._descriptor = descriptor
-        _held.add(self)
 
     @property
     def held(self) -> bool:
         """Whether this process holds the lock."""
-        return self._descriptor is not None
+        return self._lock.is_locked
 
     def release(self) -> None:
         """Release the lock. A second call does nothing."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
-
-    def __del__(self) -> None:
-        self.release()
+        self._lock.release()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
-
-
-_held: WeakSet[WriterLock] = WeakSet()
-
-
-def _forget() -> None:
-    """Close a forked child's copies of its parent's locks, which would outlive the parent. The parent still holds its own."""
-    for lock in list(_held):
-        lock.release()
-
-
-os.register_at_fork(after_in_child=_forget)
 
 
 def _sign(descriptor: int) -> None:
@@ -94,9 +76,9 @@ def _sign(descriptor: int) -> None:
     os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
 
-def _holder(descriptor: int) -> str:
+def _holder(file: Path) -> str:
     try:
-        signed = json.loads(os.pread(descriptor, 1000, 0))
+        signed = json.loads(file.read_bytes()[:1000])
         pid, host, since = signed["pid"], signed["host"], signed["since"]
     except (OSError, ValueError, TypeError, KeyError):
         return "another engine"
