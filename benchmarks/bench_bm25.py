@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from multirecall.data import Text
 from multirecall.progress import terminal_progress
 from multirecall.retrievers._text.postings import FieldTerms, Postings
-from multirecall.retrievers._text.terms import Lexicon, counted
+from multirecall.retrievers._text.terms import Lexicon, count_terms
 from multirecall.sums import Sums
 
 SEED = 1
@@ -118,7 +118,7 @@ def drawn(rng: np.random.Generator, n: int, words: int) -> NDArray[np.int32]:
 
 def ours_of(tokens: NDArray[np.int32], offsets: NDArray[np.int64], words: int) -> Postings:
     """Our index of token numbers."""
-    counts = counted(offsets, tokens, words)
+    counts = count_terms(offsets, tokens, words)
     return Postings.of([FieldTerms(counts, words, 1.0, B, False)], offsets.size - 1, K1)
 
 
@@ -145,7 +145,7 @@ def searched(index: Postings, query: NDArray[np.int32], k: int) -> tuple[NDArray
     """Our pruned answer."""
     terms, counts = np.unique(query, return_counts=True)
     found: tuple[NDArray[np.int32], NDArray[np.float32]]
-    found = index.search(*index.ordered(terms, counts.astype(np.float32)), k)
+    found = index.search(*index.order(terms, counts.astype(np.float32)), k)
     return found
 
 
@@ -153,7 +153,7 @@ def summed(index: Postings, query: NDArray[np.int32], k: int) -> tuple[NDArray[n
     """The answer from all postings."""
     terms, counts = np.unique(query, return_counts=True)
     sums = Sums(index.n_items)
-    index.impacts.add(*index.ordered(terms, counts.astype(np.float32)), sums)
+    index.impacts.add(*index.order(terms, counts.astype(np.float32)), sums)
     found: tuple[NDArray[np.int32], NDArray[np.float32]] = sums.top(k)
     return found
 

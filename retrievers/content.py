@@ -184,7 +184,7 @@ class Content(Retriever):
         """The BM25 scores of all items. With `jaccard` fields there is no overlay, so that `base` has all postings."""
         postings = self._index.base
         sums = Sums(postings.n_items)
-        postings.impacts.add(*postings.ordered(terms, weights), sums)
+        postings.impacts.add(*postings.order(terms, weights), sums)
         return sums
 
     def _fields(self, counts: Mapping[str, TermCounts]) -> list[FieldTerms]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 Scored = dict[int, float]
 
 
-def ranked(scores: Mapping[int, float]) -> list[int]:
+def rank_items(scores: Mapping[int, float]) -> list[int]:
     """Items by score descending, then item ascending; non-finite scores dropped."""
     finite = {item: score for item, score in scores.items() if math.isfinite(score)}
     return sorted(finite, key=lambda item: (-finite[item], item))

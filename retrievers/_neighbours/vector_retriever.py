@@ -72,7 +72,7 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         """See `Retriever.with_changes`; takes `n_items · dim` multiplications for each new or changed item."""
         if not changes.touched.size:
             return self
-        rows = self._cold.unlearnt(changes.touched)
+        rows = self._cold.without_vector(changes.touched)
         units = unit_rows(self._cold.vectors(changes.data.items, rows, self._units))
         path = type(self)(self.config)
         path._cold, path._units = self._cold, self._units.with_rows(rows, units)

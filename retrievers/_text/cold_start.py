@@ -1,4 +1,4 @@
-"""Vectors for items without interactions, from items of like features."""
+"""Vectors for items without interactions (cold start), from items with similar features."""
 
 from __future__ import annotations
 
@@ -19,24 +19,30 @@ from .postings import FieldTerms, Postings, Statistics
 from .terms import Lexicon, TermCounts
 
 N_BUCKETS = 10
+"""Buckets of a number or datetime, as by default in `content`."""
+
 K1, B = 1.2, 0.75
+"""The parameters of BM25, as by default in `content`."""
+
 MOST_TERMS, MOST_POSTINGS = 64, 50_000
+"""Most terms of an item that a search for similar items uses, and most postings that it reads: bounds its time."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColdRule:
-    """An item that is not learnt has the mean unit vector of the learnt items most like it, times their mean length.
+    """The cold-start rule: an item without a learnt vector gets the mean unit vector of similar items with one.
 
-    Those are the `n_similar` that share the heaviest terms with it, weighted by BM25. What a term is and weighs is
-    what it was in the fit, so that an item that joins later gets what it would have got there.
+    The similar items are the `n_similar` of highest BM25 score for the terms of the item. Their unit vectors are
+    averaged with these scores as weights, and the mean is multiplied by the mean length of learnt vectors. Terms and
+    their statistics stay those of the fit, so that an item that is added later gets the same vector as in the fit.
 
     Attributes:
-        learnt: bool (n_items of the fit,), which items have a vector of their own.
-        n_similar: how many give their mean; with 0 the rule gives nothing.
-        length: the mean length of their vectors.
+        learnt: bool (n_items of the fit,), whether each item has a learnt vector.
+        n_similar: the number of similar items; with 0, the rule gives zero vectors.
+        length: the mean length of the learnt vectors.
         lexicons: the terms of each field.
-        rows: int32 (n_learnt,), which these are.
-        postings: of them, in this order.
+        rows: int32 (n_learnt,), the rows of the items with a learnt vector.
+        postings: the terms of these items, numbered in the order of `rows`.
     """
 
     learnt: NDArray[np.bool_]
@@ -46,20 +52,20 @@ class ColdRule:
     rows: NDArray[np.int32]
     postings: Postings
 
-    def unlearnt(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Those of the item rows that the rule is for."""
+    def without_vector(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The item rows among `rows` that have no learnt vector."""
         unlearnt: NDArray[np.int32] = rows[~np.append(self.learnt, False)[np.minimum(rows, self.learnt.size)]]
         return unlearnt
 
     def vectors(self, items: Table, rows: NDArray[np.int32], table: VectorTable) -> NDArray[np.float32]:
-        """The vectors of unlearnt rows of `items`, float32 (n, dim), zero where nothing is like them.
+        """The vectors by this rule for `rows` of `items`, float32 (n, dim); zero where no item is similar.
 
-        `table` holds those of the learnt.
+        `table` holds the learnt vectors.
         """
         vectors = np.zeros((rows.size, table.dim), np.float32)
         if not self.lexicons:
             return vectors
-        own = _indexed(self.lexicons, items, rows, self.postings.statistics)
+        own = _index_items(self.lexicons, items, rows, self.postings.statistics)
         for item in range(rows.size):
             like, scores = self.like(own, item)
             if like.size:
@@ -67,14 +73,17 @@ class ColdRule:
         return vectors
 
     def like(self, postings: Postings, item: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The learnt items most like `item` of `postings`, which are under the statistics of the fit, and how much."""
+        """The rows, int32, and scores, float32, of the items with a learnt vector that are most similar to an item.
+
+        The item is number `item` of `postings`, which have the statistics of the fit.
+        """
         one = np.array([item], np.int32), np.ones(1, np.float32)
         terms, weights = postings.profile(*one, MOST_TERMS, MOST_POSTINGS)
-        places, scores = self.postings.search(*self.postings.ordered(terms, weights), self.n_similar)
+        places, scores = self.postings.search(*self.postings.order(terms, weights), self.n_similar)
         return self.rows[places], scores
 
     def save(self, folder: Path) -> None:
-        """Write it into `folder`, which is made."""
+        """Write the rule into `folder`, which is created."""
         arrays: dict[str, NDArray[Any]] = {
             "learnt": self.learnt,
             **self.postings.statistics.arrays(),
@@ -87,7 +96,7 @@ class ColdRule:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read the rule that `save` wrote."""
         arrays, meta = read_component(folder)
         lexicons = {
             field: Lexicon(kind, Vocabulary(arrays[f"words{number}"], field), arrays[f"edges{number}"])
@@ -106,9 +115,15 @@ class ColdRule:
 def with_cold_items(
     vectors: NDArray[np.float32], data: Dataset, n_similar: int, learnt: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.float32], ColdRule]:
-    """`vectors` (n_items, dim), in which an item that is not `learnt`, by default one without events, has its like's.
+    """Vectors with those of cold items filled in, float32 (n_items, dim), and the rule for items that are added later.
 
-    It stays a zero vector where there are no features, or none in common. The rule is for items that join later.
+    Args:
+        vectors: float32 (n_items, dim), the learnt vectors; those of cold items are ignored.
+        data: the items and their features.
+        n_similar: the number of similar items whose mean a cold item gets.
+        learnt: bool (n_items,), whether each item has a learnt vector; None: whether it has events.
+
+    A cold item gets a zero vector if there are no features, or no item shares a term with it.
     """
     warm = np.bincount(data.interactions.items, minlength=data.n_items) > 0 if learnt is None else learnt
     filled = np.where(warm[:, None], vectors, np.float32(0.0))
@@ -118,15 +133,15 @@ def with_cold_items(
     counts = {field: own for field, (_, own) in found.items()}
     statistics = Statistics.of(_fields(lexicons, counts), data.n_items, K1)
     rows, cold = (np.flatnonzero(part).astype(np.int32) for part in (warm, ~warm))
-    rule = ColdRule(warm, n_similar, length, lexicons, rows, _indexed(lexicons, data.items, rows, statistics))
+    rule = ColdRule(warm, n_similar, length, lexicons, rows, _index_items(lexicons, data.items, rows, statistics))
     filled[cold] = rule.vectors(data.items, cold, VectorTable.of(filled))
     return filled, rule
 
 
-def _indexed(
+def _index_items(
     lexicons: Mapping[str, Lexicon], items: Table, rows: NDArray[np.int32], statistics: Statistics
 ) -> Postings:
-    """The postings of some items, numbered in the order of `rows`."""
+    """The postings of the items `rows`, numbered in the order of `rows`."""
     counts = {field: lexicon.counts(items.features[field].take(rows)) for field, lexicon in lexicons.items()}
     return Postings.under(statistics, _fields(lexicons, counts), rows.size, K1)
 

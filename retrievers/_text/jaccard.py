@@ -17,13 +17,13 @@ from .terms import TermCounts
 
 @dataclass(frozen=True, slots=True)
 class SetIndex:
-    """The sets of all items, and for each term the items that hold it.
+    """The set of terms of each item, and the postings of each term.
 
     Attributes:
-        set_offsets: int64 (n_items + 1,).
-        set_terms: int32 (n,).
-        posting_offsets: int64 (n_terms + 1,).
-        posting_items: int32 (n,).
+        set_offsets: int64 (n_items + 1,), the CSR offsets of the sets.
+        set_terms: int32 (n,), the terms of each set.
+        posting_offsets: int64 (n_terms + 1,), the CSR offsets of the postings.
+        posting_items: int32 (n,), the items that hold each term.
     """
 
     set_offsets: NDArray[np.int64]
@@ -33,7 +33,7 @@ class SetIndex:
 
     @classmethod
     def of(cls, counts: TermCounts, n_terms: int, n_items: int) -> SetIndex:
-        """Index the sets."""
+        """Index the sets of terms of all items."""
         by_item = np.argsort(counts.items, kind="stable")
         by_term = np.argsort(counts.terms, kind="stable")
         return cls(
@@ -44,12 +44,12 @@ class SetIndex:
         )
 
     def add_similar(self, items: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
-        """Add `Σ_h weight_h · |T_h ∩ T_i| / |T_h ∪ T_i|` to each item `i` that shares a term with some `h`."""
+        """Add `Σ_h weight_h · |T_h ∩ T_i| / |T_h ∪ T_i|` to the sum of each item `i`, in place; `h` are `items`."""
         offsets, places = take_runs(self.set_offsets, items)
         self._add(offsets, self.set_terms[places], np.diff(offsets), weights, sums)
 
     def add_overlap(self, terms: NDArray[np.int32], size: int, weight: float, sums: Sums) -> None:
-        """Add the weighted overlap with one set of `size` terms, of which `terms` are known here."""
+        """Add the weighted overlap with one set of `size` terms, of which `terms` are known, to `sums`, in place."""
         self._add(np.array([0, terms.size]), terms, np.array([size]), np.array([weight], np.float32), sums)
 
     def arrays(self) -> Arrays:
@@ -96,7 +96,10 @@ def _add_overlaps(
     touched: Array,
     size: int,
 ) -> int:
-    """For each query set, count the terms that items share with it, then add the weighted Jaccard overlap."""
+    """Count, for each query set, the terms that items share with it; then add the weighted Jaccard overlap, in place.
+
+    Returns the new `size` of the accumulator, see `Sums`.
+    """
     shared = np.zeros(set_offsets.size - 1, np.int32)
     holders = np.empty(set_offsets.size - 1, np.int32)
     for query in range(query_sizes.size):

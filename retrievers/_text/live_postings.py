@@ -1,4 +1,4 @@
-"""Postings that take new and changed items without being built anew."""
+"""Postings that take new and changed items without being rebuilt."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from multirecall.topk import ALL_ALLOWED, NO_ROWS, top_k
 from .postings import FieldTerms, Postings, Statistics
 
 MERGED_FROM = 0.1
-"""Changed items, as a share of all, from which on they are merged into one index again."""
+"""The share of changed items above which compaction merges base and overlay: trades the time of a change against that
+of a search, which reads both."""
 
 
 @dataclass(frozen=True, slots=True)
 class LivePostings:
-    """An index and a small one over it, for items that are new or have changed since it was built.
+    """A large index, and a small overlay for the items that are new or have changed since the large one was built.
 
     Attributes:
         base: the large index.
-        overlay: the index of the changed items, numbered by their place in `changed`.
-        changed: item rows, int32, sorted: the base says nothing of them.
-        n_items: items of the catalogue.
+        overlay: the index of the changed items, numbered by their position in `changed`.
+        changed: item rows, int32, sorted; their entries in the base are ignored.
+        n_items: the number of items in the catalogue.
     """
 
     base: Postings
@@ -39,7 +40,7 @@ class LivePostings:
 
     @classmethod
     def of(cls, base: Postings) -> Self:
-        """Nothing has changed."""
+        """The index `base` with an empty overlay."""
         none = np.empty(0, np.float32)
         nothing = Postings.of_items(base.statistics, np.zeros(1, np.int64), NO_ROWS, none, none)
         return cls(base, nothing, NO_ROWS, base.n_items)
@@ -47,21 +48,21 @@ class LivePostings:
     def with_changes(
         self, changed: NDArray[np.int32], fields: Sequence[FieldTerms], n_items: int, k1: float, *, merge: bool = False
     ) -> Self:
-        """The same with other terms for the items `changed` (sorted rows), to which all former ones belong.
+        """A copy in which the changed items have the given terms.
 
         Args:
-            changed: item rows.
-            fields: their terms, items numbered by their place in `changed`.
-            n_items: items of the catalogue now.
-            k1: see `Postings.of`.
-            merge: merge now, and not only once many items have changed.
+            changed: int32, sorted rows of all items that have changed since `base` was built.
+            fields: the terms of these items, numbered by their position in `changed`.
+            n_items: the number of items in the catalogue.
+            k1: the parameter of BM25.
+            merge: whether to compact at once, however few items have changed.
         """
         overlay = Postings.under(self.base.statistics, fields, changed.size, k1)
         live = type(self)(self.base, overlay, changed, n_items)
-        return type(self).of(live.merged()) if merge or changed.size > MERGED_FROM * n_items else live
+        return type(self).of(live.merge()) if merge or changed.size > MERGED_FROM * n_items else live
 
-    def merged(self) -> Postings:
-        """One index of all items, under the same statistics."""
+    def merge(self) -> Postings:
+        """One index of all items, with the same statistics."""
         rows = np.full(self.n_items, -1, np.int64)
         rows[: self.base.n_items] = np.arange(self.base.n_items)
         rows[self.changed] = self.base.n_items + np.arange(self.changed.size)
@@ -79,7 +80,7 @@ class LivePostings:
     def profile(
         self, items: NDArray[np.int32], weights: NDArray[np.float32], n_terms: int, n_postings: int
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """See `Postings.profile`; items are added in their order, whichever index holds them."""
+        """See `Postings.profile`; the terms of items are summed in the order of `items`, from either index."""
         if not self.changed.size:
             return self.base.profile(items, weights, n_terms, n_postings)
         places = np.searchsorted(self.changed, items)
@@ -100,8 +101,8 @@ class LivePostings:
         exclude: NDArray[np.int32] = NO_ROWS,
         allowed: NDArray[np.bool_] = ALL_ALLOWED,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """See `Postings.search`; `terms` and weights in any order."""
-        terms, weights = self.base.ordered(terms, weights)
+        """See `Postings.search`; `terms` and `weights` may be in any order."""
+        terms, weights = self.base.order(terms, weights)
         n_base = self.base.n_items
         if not self.changed.size:
             return self.base.search(terms, weights, k, exclude, allowed)
@@ -115,14 +116,14 @@ class LivePostings:
         return found
 
     def save(self, folder: Path) -> None:
-        """Write it into `folder`."""
+        """Write the index into `folder`."""
         write_component(folder / "statistics", self.base.statistics.arrays(), {"n_items": self.n_items})
         write_component(folder / "base", self.base.arrays(), {})
         write_component(folder / "overlay", {**self.overlay.arrays(), "changed": self.changed}, {})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read the index that `save` wrote."""
         arrays, meta = read_component(folder / "statistics")
         statistics = Statistics(**arrays)
         base, _ = read_component(folder / "base")

@@ -1,4 +1,4 @@
-"""The best items of a sum over postings, without reading what cannot change them: MaxScore, a term at a time."""
+"""The best items of a sum over postings, without reading postings that cannot change them: MaxScore, term at a time."""
 
 from __future__ import annotations
 
@@ -8,26 +8,29 @@ from multirecall.kernels import LINE, Array, kernel, prefetch
 from multirecall.rowtable import new_table, slot_of
 from multirecall.selection import best_keys, block_peaks, candidates_of, find_at_least, key_of, kth_lower_bound
 
+# The constants below are ratios of times. They decide which of several equal computations is the fastest, and change
+# speed only, except for `NO_CODE` and `ROUNDING`.
+
 TRACKED = 16
-"""While fewer than a sixteenth of the items have sums, those are remembered, instead of going over all items."""
+"""Items with sums are recorded while they are fewer than this share (1 / 16) of all; beyond, all items are scanned."""
 
 COMPLETION = 200
-"""Postings that are read in the time in which an item is completed from its own terms, which misses the cache."""
+"""The time to complete one item from its own terms, a cache miss, in postings read."""
 
 AHEAD = 4
-"""Items whose terms are fetched ahead of their use."""
+"""Items whose terms are prefetched before their use."""
 
 PER_POSTING = 5
-"""Items to which a column adds, one after another, in the time in which a posting is read."""
+"""The time to read one posting, in items to which a column adds in order."""
 
 SCATTERED = 8
-"""Items to which the columns add, one after another, in the time in which they add to one out of order."""
+"""The time to add columns to one item out of order, in items to which they add in order."""
 
 TOGETHER = 1_024
-"""Items to which all columns add before the next ones: their sums stay in the first cache."""
+"""Items in a block to which all columns add: the sums, 4 KiB, stay in the first-level cache."""
 
 NO_CODE = 255
-"""Code of an item without a value in a column."""
+"""The code of an item without a value in a column: the largest uint8."""
 
 ROUNDING = 2.0**-23
 """Twice the largest relative error of one float32 addition."""
@@ -35,9 +38,10 @@ ROUNDING = 2.0**-23
 
 @kernel
 def in_order(terms: Array, weights: Array, limits: Array, columns: Array) -> tuple[Array, Array]:
-    """Distinct terms (int32) of weights above 0, and their weights, in the order in which scores are summed up.
+    """The terms with a weight above 0, int32, distinct, and their weights, in the order in which scores are summed.
 
-    Those of no column come first, by falling `weight · limit`, then as given; then those of each column.
+    Terms without a column come first, by descending `weight · limit` with ties in the order given; then follow the
+    terms of each column.
     """
     keys = np.empty(terms.size, np.int64)
     products = np.empty(terms.size, np.float32)
@@ -54,7 +58,7 @@ def in_order(terms: Array, weights: Array, limits: Array, columns: Array) -> tup
 
 
 @kernel
-def top_pruned(
+def search_maxscore(
     terms: Array,
     weights: Array,
     peaks: Array,
@@ -74,29 +78,32 @@ def top_pruned(
     exclude: Array,
     allowed: Array,
 ) -> tuple[Array, Array]:
-    """The `k` best eligible items of `Σ weight · score`, to the bit what adding up all postings gives.
+    """The `k` best eligible items by `Σ weight · score`, equal to the bit to a sum over all postings.
 
-    Turtle & Flood (IP&M 1995), "Query evaluation: strategies and optimizations", max score a term at a time: postings
-    are read whole until the terms that are left cannot lift an item above the `k`-th best sum so far; then the items
-    that can still get there are completed from their own terms. Terms of one group never meet in an item, so all that
-    are left of it can add only what the best of them adds. Groups of few terms, whose postings are long, have columns
-    in place of postings: their terms come last. The `k` best so far are completed first, which tells what the best
-    reach at least; then the columns add to those that can still get there, or to all items at once.
+    MaxScore, term at a time (Turtle & Flood, IP&M 1995, "Query evaluation: strategies and optimizations"). Postings are
+    read until the upper bound of the remaining terms is too small to bring another item among the `k` best. The items
+    that can still get there are then completed from their own terms. An item holds at most one term of a group, so that
+    the upper bound of a group is that of its best remaining term. Groups of few terms, whose postings are long, are
+    stored as columns too, and their terms come last. The `k` best items so far are completed first, which gives a lower
+    bound of the `k`-th best score. The columns then add to the items that can reach it, or to all items at once.
 
     Args:
-        terms, weights: see `in_order`.
-        peaks, groups: float32 and int32 (n_terms,): the largest score of a term, and its group, -1 for none.
-        offsets, items, scores: postings of the terms, items ascending, scores > 0 where the peak is.
-        item_offsets, item_terms, item_scores: their transpose.
-        columns: int32 (n_terms,), the column of the term's group, or -1; a term there has one score for all items.
+        terms, weights: the result of `in_order`.
+        peaks, groups: float32 and int32 (n_terms,), the largest score of each term, and its group, -1 for none.
+        offsets, items, scores: the postings of each term, with ascending items and scores > 0 if the peak is > 0.
+        item_offsets, item_terms, item_scores: the transpose of the postings.
+        columns: int32 (n_terms,), the column of each term's group, -1 for none; a term in a column has equal scores.
         firsts: int32 (n_columns,), the first term of each column.
-        codes: uint8 (n_columns, n_items), how many terms after the first the term of an item is, or `NO_CODE`.
-        totals: float32 (n_items,), zeros, and zeros again at the end.
+        codes: uint8 (n_columns, n_items), the item's term in the column minus the first term, or `NO_CODE`.
+        totals: float32 (n_items,), zeros; they are zeros again at the end.
         touched: int32, scratch memory.
         k, exclude, allowed: see `topk.top_eligible`.
+
+    Returns:
+        Item rows, int32, and scores, float32, best first.
     """
     n = terms.size
-    rest = _rest(terms, weights, peaks, groups)
+    rest = _upper_bounds(terms, weights, peaks, groups)
     bits = totals.view(np.int32)
     if allowed.size:
         for item in range(totals.size):
@@ -118,9 +125,9 @@ def top_pruned(
             most = left // COMPLETION
             blocks = _blocks(bits, size)
             reached = _kth_sum(touched[:size], bits, blocks, k)
-            keys, complete = _lifted(touched[:size], bits, blocks, reached, rest[n_read], n - n_read, most)
+            keys, complete = _reachable(touched[:size], bits, blocks, reached, rest[n_read], n - n_read, most)
             if complete:
-                keys = _added(keys, terms[n_read:], weights[n_read:], item_offsets, item_terms, item_scores)
+                keys = _add_terms(keys, terms[n_read:], weights[n_read:], item_offsets, item_terms, item_scores)
                 break
         if size >= 0 and size + stop - start > touched.size:
             size = -1
@@ -141,10 +148,10 @@ def top_pruned(
         addends, used = _addends(terms[n_read:], weights[n_read:], peaks, columns, firsts)
         most = totals.size // SCATTERED
         blocks = _blocks(bits, size)
-        reached = _kth(_coded(_largest(touched[:size], bits, blocks, k), addends, used, codes), k)
-        keys, complete = _lifted(touched[:size], bits, blocks, reached, rest[n_read], n - n_read, most)
+        reached = _kth(_add_codes(_largest(touched[:size], bits, blocks, k), addends, used, codes), k)
+        keys, complete = _reachable(touched[:size], bits, blocks, reached, rest[n_read], n - n_read, most)
         if complete:
-            keys = _coded(keys, addends, used, codes)
+            keys = _add_codes(keys, addends, used, codes)
         else:
             _add_columns(addends, used, codes, totals)
             size = -1
@@ -163,7 +170,7 @@ def top_pruned(
 
 @kernel
 def _addends(terms: Array, weights: Array, peaks: Array, columns: Array, firsts: Array) -> tuple[Array, Array]:
-    """What each code adds, float32 (n_used, 256), in the columns that `terms` are of, int32 (n_used,)."""
+    """The addend of each code, float32 (n_used, 256), in each of the columns of `terms`, int32 (n_used,)."""
     used = np.empty(terms.size, np.int32)
     addends = np.zeros((terms.size, NO_CODE + 1), np.float32)
     n_used = 0
@@ -178,6 +185,7 @@ def _addends(terms: Array, weights: Array, peaks: Array, columns: Array, firsts:
 
 @kernel
 def _add_columns(addends: Array, used: Array, codes: Array, totals: Array) -> None:
+    """Add the columns `used` to the sums of all items, in place."""
     for first in range(0, totals.size, TOGETHER):
         sums = totals[first : first + TOGETHER]
         for position in range(used.size):
@@ -187,8 +195,8 @@ def _add_columns(addends: Array, used: Array, codes: Array, totals: Array) -> No
 
 
 @kernel
-def _coded(keys: Array, addends: Array, used: Array, codes: Array) -> Array:
-    """The keys of the same items once their codes in the columns `used` have added to their scores, in order."""
+def _add_codes(keys: Array, addends: Array, used: Array, codes: Array) -> Array:
+    """New keys of the items of `keys`: the addends of their codes in the columns `used` are added to their scores."""
     items, totals = candidates_of(keys)
     for position in range(used.size):
         column = codes[used[position]]
@@ -199,7 +207,7 @@ def _coded(keys: Array, addends: Array, used: Array, codes: Array) -> Array:
 
 @kernel
 def _keys(items: Array, bits: Array) -> Array:
-    """The keys of items whose scores, read as int32, are `bits`."""
+    """The sort keys of items; `bits` are their float32 scores, read as int32."""
     keys = np.empty(items.size, np.int64)
     for position in range(items.size):
         keys[position] = key_of(bits[position], items[position])
@@ -208,38 +216,45 @@ def _keys(items: Array, bits: Array) -> Array:
 
 @kernel
 def _blocks(bits: Array, size: int) -> Array:
-    """The `block_peaks` of the sums, or none while the first `size` ≥ 0 of `touched` name the items that have some."""
+    """The `block_peaks` of the sums; empty while `size` ≥ 0, since `touched` then records the items with a sum."""
     return np.empty(0, np.int32) if size >= 0 else block_peaks(bits)
 
 
 @kernel
 def _kth(keys: Array, k: int) -> int:
-    """The bits that the `k` best of `keys` reach, 0 where there are fewer."""
+    """The bits of the `k`-th best score in `keys`; 0 if there are fewer than `k` keys."""
     return int(best_keys(keys, k)[k - 1] >> 32) if 0 < k <= keys.size else 0
 
 
 @kernel
 def _kth_sum(touched: Array, bits: Array, blocks: Array, k: int) -> int:
-    """The bits that the `k` largest sums reach, or a little less."""
+    """A lower bound of the bits of the `k`-th largest sum."""
     return kth_lower_bound(blocks, k) if blocks.size else _kth(_keys(touched, bits[touched]), k)
 
 
 @kernel
 def _largest(touched: Array, bits: Array, blocks: Array, k: int) -> Array:
-    """The keys of the items with the `k` largest sums, and of a few others."""
-    return _lifted(touched, bits, blocks, _kth_sum(touched, bits, blocks, k), 0.0, 0, bits.size)[0]
+    """The sort keys of the items with the `k` largest sums, and of a few more."""
+    return _reachable(touched, bits, blocks, _kth_sum(touched, bits, blocks, k), 0.0, 0, bits.size)[0]
 
 
 @kernel
-def _lifted(
+def _reachable(
     touched: Array, bits: Array, blocks: Array, reached: int, rest: float, n_steps: int, most: int
 ) -> tuple[Array, bool]:
-    """The keys of the items whose sums, `bits`, reach `reached` if they still grow by `rest` in `n_steps` steps.
+    """The sort keys of the items whose sums can still reach a threshold, and whether these are all such items.
 
-    And whether these are all: not where an item without a sum could get there, and not where there are more than
-    `most`. `touched` and `blocks` are as in `_blocks`.
+    Args:
+        touched, blocks: the items with a sum, or the result of `_blocks`.
+        bits: the sums of all items, read as int32.
+        reached: the bits of the threshold.
+        rest: an upper bound of what the remaining terms add to a sum.
+        n_steps: the number of remaining terms.
+        most: the largest number of items to return.
+
+    The second result is False if an item without a sum could reach the threshold, or if more than `most` items can.
     """
-    least = _less(reached, rest, n_steps)
+    least = _sum_lower_bound(reached, rest, n_steps)
     if not blocks.size:
         keys = _keys(touched, bits[touched])
         n_keys = 0
@@ -259,17 +274,23 @@ def _lifted(
 
 @kernel
 def _bits_of(value: float) -> int:
-    """The bits of the float32 next to `value`, which is ≥ 0: they order as the numbers do."""
+    """The bits of `value` ≥ 0, rounded to float32 and read as int32, which keep the order of numbers."""
     single = np.empty(1, np.float32)
     single[0] = value
     return int(single.view(np.int32)[0])
 
 
 @kernel
-def _less(bits: int, rest: float, n_steps: int) -> int:
-    """Bits of a number just below what `n_steps` additions of `rest` in all can bring to what `bits` stand for.
+def _sum_lower_bound(bits: int, rest: float, n_steps: int) -> int:
+    """A strict lower bound of the sums that can still reach a threshold, as bits of a float32 read as int32.
 
-    0 where that is not above 0. Each addition may round up.
+    Args:
+        bits: the threshold, as bits.
+        rest: an upper bound of the total of the remaining additions.
+        n_steps: the number of remaining additions, each of which may round up.
+
+    Returns:
+        The bits just below `threshold · (1 - (n_steps + 1) · ROUNDING) - rest`; below 0 if that is not positive.
     """
     single = np.empty(1, np.int32)
     single[0] = bits
@@ -278,8 +299,8 @@ def _less(bits: int, rest: float, n_steps: int) -> int:
 
 
 @kernel
-def _rest(terms: Array, weights: Array, peaks: Array, groups: Array) -> Array:
-    """What the terms from each one on can add to an item at most, with room for rounding: float64 (n + 1,)."""
+def _upper_bounds(terms: Array, weights: Array, peaks: Array, groups: Array) -> Array:
+    """The upper bound of what the terms from each position on add to an item, rounding included, float64 (n + 1,)."""
     rest = np.zeros(terms.size + 1)
     n_groups = 0
     for term in terms:
@@ -296,10 +317,10 @@ def _rest(terms: Array, weights: Array, peaks: Array, groups: Array) -> Array:
 
 
 @kernel
-def _added(
+def _add_terms(
     keys: Array, terms: Array, weights: Array, item_offsets: Array, item_terms: Array, item_scores: Array
 ) -> Array:
-    """The keys of the same items once those of `terms` that they hold are added to their scores, in order."""
+    """New keys of the items of `keys`: the scores of the `terms` that they hold are added, in the order of `terms`."""
     table = new_table(terms.size)
     for place in range(terms.size):
         table[slot_of(terms[place], table, terms)] = place

@@ -1,4 +1,4 @@
-"""Flat posting arrays with BM25 scores computed at indexing time."""
+"""An inverted index as flat arrays, with BM25 scores that are computed when it is built."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from multirecall.sums import Sums
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 from .._sparse.rows import Arrays, SparseRows
-from .maxscore import NO_CODE, TRACKED, in_order, top_pruned
+from .maxscore import NO_CODE, TRACKED, in_order, search_maxscore
 from .terms import TermCounts
 
 
 class FieldTerms(NamedTuple):
-    """The terms of a field that are to be indexed.
+    """The terms of a field to index.
 
     Attributes:
-        counts: how often each item holds each term.
-        n_terms: terms of the field.
-        weight: factor on its scores, ≥ 0.
-        b: how much long values are discounted, 0 … 1.
-        single: whether an item holds one term of the field at most.
+        counts: the count of each term in each item.
+        n_terms: the number of terms of the field.
+        weight: the factor on scores of the field, ≥ 0.
+        b: the discount of long values in BM25, 0 … 1.
+        single: whether an item holds at most one term of the field.
     """
 
     counts: TermCounts
@@ -38,15 +38,15 @@ class FieldTerms(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What BM25 takes from the whole catalogue; fixed at a fit.
+    """The statistics of the whole catalogue that BM25 uses; fixed at a fit.
 
     Attributes:
         idf: float64 (n_terms,), `ln(1 + (N - n + .5) / (n + .5))`.
-        holders: int64 (n_terms,), the items that hold a term.
-        limits: float32 (n_terms,), what a term's score stays below, however often an item holds it.
-        groups: int32 (n_terms,), the number of the term's field where an item holds one of its terms at most, else -1.
-        first_terms: int64 (n_fields + 1,): the terms of field `f` are `first_terms[f] … first_terms[f + 1] - 1`.
-        mean_lengths: float64 (n_fields,), terms of an item in a field, repeats counted.
+        holders: int64 (n_terms,), the number of items that hold each term.
+        limits: float32 (n_terms,), the upper bound of a term's score, for any count.
+        groups: int32 (n_terms,), the number of the term's field if an item holds at most one of its terms, else -1.
+        first_terms: int64 (n_fields + 1,), the terms of field `f` are `first_terms[f] … first_terms[f + 1] - 1`.
+        mean_lengths: float64 (n_fields,), the mean number of terms of an item in each field, repetitions included.
     """
 
     idf: NDArray[np.float64]
@@ -58,7 +58,7 @@ class Statistics:
 
     @classmethod
     def of(cls, indexed: Sequence[FieldTerms], n_items: int, k1: float) -> Self:
-        """Count."""
+        """Compute the statistics of the fields of `n_items` items."""
         sizes = [one.n_terms for one in indexed]
         nothing = np.empty(0, np.int64)
         holders = np.concatenate([nothing, *(np.bincount(one.counts.terms, minlength=one.n_terms) for one in indexed)])
@@ -80,14 +80,17 @@ class Statistics:
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
     def heaviest(self, sums: Sums, n_terms: int, n_postings: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The `n_terms` heaviest terms and their weights; fewer once they have `n_postings` holders, at least one."""
+        """The at most `n_terms` terms of largest sum, and their sums, with at most `n_postings` postings together.
+
+        The first term is always returned. Gives the memory of `sums` back.
+        """
         terms, weights = sums.top(n_terms)
         n_kept = max(1, int(np.searchsorted(np.cumsum(self.holders[terms]), n_postings, side="right")))
         return terms[:n_kept], weights[:n_kept]
 
 
 class Columns(NamedTuple):
-    """The terms that items hold of groups of few terms, by item: `columns`, `firsts` and `codes` of `top_pruned`."""
+    """The terms of groups of few terms, stored by item; for the attributes see `search_maxscore`."""
 
     columns: NDArray[np.int32]
     firsts: NDArray[np.int32]
@@ -95,7 +98,7 @@ class Columns(NamedTuple):
 
     @classmethod
     def of(cls, offsets: NDArray[np.int64], terms: NDArray[np.int32], statistics: Statistics) -> Self:
-        """Read them off the CSR of terms over items."""
+        """Build the columns from the terms of each item, given as CSR."""
         starts, sizes = statistics.first_terms[:-1], np.diff(statistics.first_terms)
         coded = (sizes > 0) & (sizes <= NO_CODE)
         coded[coded] = statistics.groups[starts[coded]] >= 0
@@ -109,12 +112,12 @@ class Postings:
     """An inverted index and its transpose.
 
     Attributes:
-        statistics: of the fit.
-        impacts: term × item, the BM25 score that a term adds to an item, > 0 unless the field weighs nothing.
+        statistics: the statistics of the fit.
+        impacts: term × item, the BM25 score that a term adds to an item, > 0 unless the weight of the field is 0.
         profiles: item × term, `count · idf`, the weight of a term in an item's profile.
         item_impacts: the transpose of `impacts`; shares `offsets` and `columns` with `profiles`.
         peaks: float32 (n_terms,), the largest score in each row of `impacts`.
-        columns: the groups of few terms by item.
+        columns: the terms of groups of few terms, stored by item.
     """
 
     statistics: Statistics
@@ -126,17 +129,17 @@ class Postings:
 
     @property
     def n_items(self) -> int:
-        """Items of the index, with or without terms."""
+        """The number of items of the index, with or without terms."""
         return self.impacts.n_columns
 
     @classmethod
     def of(cls, fields: Sequence[FieldTerms], n_items: int, k1: float) -> Self:
-        """Index the terms of several fields, each with lengths and frequencies of its own."""
+        """Index the terms of several fields; lengths and frequencies are counted in each field on its own."""
         return cls.under(Statistics.of(fields, n_items, k1), fields, n_items, k1)
 
     @classmethod
     def under(cls, statistics: Statistics, fields: Sequence[FieldTerms], n_items: int, k1: float) -> Self:
-        """The same under the statistics of an earlier fit."""
+        """Index the terms of several fields with given statistics, such as those of an earlier fit."""
         size = sum(one.counts.items.size for one in fields)
         offsets = np.zeros(n_items + 1, np.int64)
         for one in fields:
@@ -172,9 +175,9 @@ class Postings:
         scores: NDArray[np.float32],
         weights: NDArray[np.float32],
     ) -> Self:
-        """Index items by their terms: CSR over items, each term's score, and its weight in a profile."""
+        """Build the index from the terms of each item, as CSR, with their scores and their weights in a profile."""
         n_terms, n_items = statistics.idf.size, offsets.size - 1
-        impacts = SparseRows(*_transposed(offsets, terms, scores, n_terms), n_items)
+        impacts = SparseRows(*_transpose(offsets, terms, scores, n_terms), n_items)
         return cls(
             statistics,
             impacts,
@@ -185,7 +188,7 @@ class Postings:
         )
 
     def arrays(self) -> Arrays:
-        """What `of_arrays` rebuilds it from, beside the statistics."""
+        """The arrays from which `of_arrays` restores the index, together with the statistics."""
         return {
             **self.impacts.arrays(),
             "peaks": self.peaks,
@@ -197,7 +200,7 @@ class Postings:
 
     @classmethod
     def of_arrays(cls, statistics: Statistics, arrays: Arrays) -> Self:
-        """The index that `arrays()` was taken from."""
+        """The index whose `arrays()` are given."""
         by_item = arrays["item_offsets"], arrays["item_terms"]
         n_terms, n_items = statistics.idf.size, by_item[0].size - 1
         return cls(
@@ -212,18 +215,18 @@ class Postings:
     def profile(
         self, items: NDArray[np.int32], weights: NDArray[np.float32], n_terms: int, n_postings: int
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The heaviest terms of weighted items, and their weights.
+        """The terms of largest weight in the profile of weighted items, int32, and their weights, float32.
 
-        At most `n_terms`, and no more once they have `n_postings` postings; the heaviest one is always there.
+        At most `n_terms` terms with at most `n_postings` postings together; the first term is always returned.
         """
         sums = Sums(self.profiles.n_columns)
         self.profiles.add(items, weights, sums)
         return self.statistics.heaviest(sums, n_terms, n_postings)
 
-    def ordered(
+    def order(
         self, terms: NDArray[np.int32], weights: NDArray[np.float32]
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Distinct terms and their weights in the order in which scores are summed up, see `in_order`."""
+        """Sort distinct terms and their weights into the order in which scores are summed, see `in_order`."""
         found: tuple[NDArray[np.int32], NDArray[np.float32]] = in_order(
             terms, weights, self.statistics.limits, self.columns.columns
         )
@@ -237,13 +240,14 @@ class Postings:
         exclude: NDArray[np.int32] = NO_ROWS,
         allowed: NDArray[np.bool_] = ALL_ALLOWED,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The `k` best items by `Σ weight · score` and their scores; `terms` are `ordered`, filters as in `topk`.
+        """The `k` best items by `Σ weight · score`, int32, and their scores, float32.
 
-        To the bit what `impacts.add` and `Sums.top_among` give, without reading postings that cannot matter.
+        `terms` and `weights` are a result of `order`; `exclude` and `allowed` are as in `topk.top_eligible`. The result
+        equals that of `impacts.add` and `Sums.top_among` to the bit, without reading postings that cannot matter.
         """
         sums = Sums(self.n_items)
         impacts, items = self.impacts, self.item_impacts
-        found: tuple[NDArray[np.int32], NDArray[np.float32]] = top_pruned(
+        found: tuple[NDArray[np.int32], NDArray[np.float32]] = search_maxscore(
             terms,
             weights,
             self.peaks,
@@ -281,10 +285,11 @@ def _score(
     scores: Array,
     weights: Array,
 ) -> None:
-    """Write a field's terms, their BM25 scores and `count · idf` to the places of their items, which move on.
+    """Write the terms of a field, their BM25 scores and `count · idf` into the arrays of all items, in place.
 
-    Robertson & Zaragoza (2009), equation 3.15: `idf · count · (k1 + 1) / (count + k1 · (1 - b + b · length))`, with
-    lengths in units of their mean.
+    `places` holds the next free position of each item and is advanced. The score is that of Robertson & Zaragoza
+    (2009), equation 3.15: `idf · count · (k1 + 1) / (count + k1 · (1 - b + b · length))`, with lengths in units of
+    their mean.
     """
     for position in range(items.size):
         item, count = items[position], counts[position]
@@ -298,8 +303,8 @@ def _score(
 
 
 @kernel
-def _transposed(offsets: Array, columns: Array, values: Array, n_columns: int) -> tuple[Array, Array, Array]:
-    """The transpose of a sparse matrix: offsets, columns ascending within a row, and values."""
+def _transpose(offsets: Array, columns: Array, values: Array, n_columns: int) -> tuple[Array, Array, Array]:
+    """The transpose of a sparse matrix: its offsets, its columns, which ascend in each row, and its values."""
     turned = np.zeros(n_columns + 1, np.int64)
     for column in columns:
         turned[column + 1] += 1

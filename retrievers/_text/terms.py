@@ -1,4 +1,4 @@
-"""From feature values to terms: the units that an inverted index over items is made of."""
+"""The terms of feature values, for an inverted index over items."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from multirecall.vocabulary import Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class TermCounts:
-    """How often each item holds each term: `items`, `terms`, `counts`, int32 / int32 / float32 (n,)."""
+    """The count of each term in each item: `items`, `terms` and `counts`, int32, int32 and float32 (n,)."""
 
     items: NDArray[np.int32]
     terms: NDArray[np.int32]
@@ -25,11 +25,11 @@ class TermCounts:
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """The terms of one field and how a value is looked up among them.
+    """The terms of one field, and the look-up of values among them.
 
     Attributes:
-        kind: kind of the feature.
-        words: categories or tokens, for the kinds that have them.
+        kind: the kind of the feature.
+        words: the categories or words; empty for a number or datetime.
         edges: ascending bucket edges of a number or datetime, float64 (n_buckets - 1,).
     """
 
@@ -39,44 +39,44 @@ class Lexicon:
 
     def __post_init__(self) -> None:
         if self.kind == "text":
-            self.lookup("")  # what it compiles, no request waits for
+            self.lookup("")  # compile the kernels before the first request
 
     @classmethod
     def of(cls, field: str, feature: Feature, n_buckets: int) -> tuple[Self, TermCounts]:
-        """The lexicon of a feature column, and the terms of its items."""
+        """The lexicon of a feature, and the terms of its items."""
         no_words, no_edges = Vocabulary.of([], field), np.empty(0)
         if isinstance(feature, Text):
-            words, counts = _tokenised(feature, field)
+            words, counts = _count_words(feature, field)
             return cls(feature.kind, words, no_edges), counts
         if isinstance(feature, Numeric):
             edges = _edges(feature.values, n_buckets)
-            return cls(feature.kind, no_words, edges), _bucketed(feature.values, edges)
-        return cls(feature.kind, feature.categories, no_edges), _categorised(feature)
+            return cls(feature.kind, no_words, edges), _bucket_terms(feature.values, edges)
+        return cls(feature.kind, feature.categories, no_edges), _category_terms(feature)
 
     def counts(self, feature: Feature) -> TermCounts:
-        """The terms of another column of the field; values that the lexicon does not know are passed over."""
+        """The terms of other items of the field; values that the lexicon does not have are ignored."""
         if isinstance(feature, Numeric):
-            return _bucketed(feature.values, self.edges)
+            return _bucket_terms(feature.values, self.edges)
         if isinstance(feature, Text):
-            words, counts = _tokenised(feature, self.words.what)
+            words, counts = _count_words(feature, self.words.what)
         else:
-            words, counts = feature.categories, _categorised(feature)
+            words, counts = feature.categories, _category_terms(feature)
         terms = self.words.rows(words.ids())[counts.terms] if len(words) else counts.terms
         known = terms >= 0
         return TermCounts(counts.items[known], terms[known], counts.counts[known])
 
     @property
     def single(self) -> bool:
-        """Whether an item holds one term of the field at most."""
+        """Whether an item holds at most one term of the field."""
         return self.kind not in ("text", "list")
 
     def __len__(self) -> int:
         return self.edges.size + 1 if self.kind in ("number", "datetime") else len(self.words)
 
     def lookup(self, value: Any) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
-        """The terms that `value` asks for, with their counts, and how many words or categories are unknown.
+        """The terms of a search value, int32, their counts, float32, and the number of unknown words or categories.
 
-        A text is a str, a number or datetime a float, anything else a category or a list of them.
+        The value is a str for a text, a float for a number or datetime, else a category or a list of categories.
         """
         if self.kind == "text":
             words = Words.of(Text.of([value]))
@@ -89,20 +89,24 @@ class Lexicon:
         return terms, counts.astype(np.float32), int((rows < 0).sum())
 
 
-def counted(offsets: NDArray[np.int64], terms: NDArray[np.int32], n_terms: int) -> TermCounts:
-    """How often each item holds each term; item `i` holds `terms[offsets[i]:offsets[i + 1]]`, in any order."""
-    return TermCounts(*_counted(offsets, terms, n_terms))
+def count_terms(offsets: NDArray[np.int64], terms: NDArray[np.int32], n_terms: int) -> TermCounts:
+    """Count the terms of each item; item `i` holds `terms[offsets[i]:offsets[i + 1]]`, in any order."""
+    return TermCounts(*_count_terms(offsets, terms, n_terms))
 
 
-def _tokenised(texts: Text, field: str) -> tuple[Vocabulary, TermCounts]:
+def _count_words(texts: Text, field: str) -> tuple[Vocabulary, TermCounts]:
     words = Words.of(texts, single=True)
     vocabulary = Vocabulary(np.array(words.distinct, np.str_), field)
-    return vocabulary, counted(words.offsets, words.numbers, len(words.distinct))
+    return vocabulary, count_terms(words.offsets, words.numbers, len(words.distinct))
 
 
 @kernel
-def _counted(offsets: Array, terms: Array, n_terms: int) -> tuple[Array, Array, Array]:
-    """A term's place among those of the current item is found where the item before left its own: no clearing."""
+def _count_terms(offsets: Array, terms: Array, n_terms: int) -> tuple[Array, Array, Array]:
+    """The arrays of `TermCounts`.
+
+    `places` holds the position of each term's last entry. An entry before the current item's first belongs to an
+    earlier item, so that `places` needs no clearing between items.
+    """
     places = np.full(n_terms, -1, np.int64)
     items = np.empty(terms.size, np.int32)
     distinct = np.empty(terms.size, np.int32)
@@ -122,20 +126,20 @@ def _counted(offsets: Array, terms: Array, n_terms: int) -> tuple[Array, Array, 
 
 
 def _edges(values: NDArray[np.float64], n_buckets: int) -> NDArray[np.float64]:
-    """Inner edges of buckets with about equally many values."""
+    """The inner edges of `n_buckets` buckets with about equally many values (quantiles), float64, ascending."""
     present = values[~np.isnan(values)]
     if not present.size:
         return np.empty(0)
     return np.unique(np.quantile(present, np.linspace(0, 1, n_buckets + 1)[1:-1], method="higher"))
 
 
-def _bucketed(values: NDArray[np.float64], edges: NDArray[np.float64]) -> TermCounts:
+def _bucket_terms(values: NDArray[np.float64], edges: NDArray[np.float64]) -> TermCounts:
     items = np.flatnonzero(~np.isnan(values)).astype(np.int32)
     buckets = np.searchsorted(edges, values[items], side="right").astype(np.int32)
     return TermCounts(items, buckets, np.ones(items.size, np.float32))
 
 
-def _categorised(feature: Categorical | Tags) -> TermCounts:
+def _category_terms(feature: Categorical | Tags) -> TermCounts:
     if isinstance(feature, Tags):
         items = np.repeat(np.arange(feature.offsets.size - 1, dtype=np.int32), np.diff(feature.offsets))
         return TermCounts(items, feature.codes, np.ones(items.size, np.float32))

@@ -107,7 +107,7 @@ class TowerRetriever(Retriever):
         """See `Retriever.with_changes`."""
         if not changes.touched.size:
             return self
-        items, rows = changes.data.items, self._cold.unlearnt(changes.touched)
+        items, rows = changes.data.items, self._cold.without_vector(changes.touched)
         path = type(self)(self.config)
         path._users, path._items, path.recalls = self._users, self._items, self.recalls
         path._cold, path._known = self._cold, self._known

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import ranked
+from oracles import rank_items
 
 from multirecall.kernels import kernel
 from multirecall.query import Query
@@ -26,7 +26,7 @@ def arrays(scores: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
 @given(SCORES, st.integers(0, 60))
 def test_follows_the_ordering_rule(scores: dict[int, float], k: int) -> None:
     items, values = top_k(*arrays(scores), k)
-    assert items.tolist() == ranked(scores)[:k]
+    assert items.tolist() == rank_items(scores)[:k]
     assert values.tolist() == [float(np.float32(scores[item])) for item in items.tolist()]
 
 
@@ -46,7 +46,7 @@ def test_filters_before_it_counts(scores: dict[int, float], exclude: set[int], a
     bitmap = np.zeros(51, np.bool_)
     bitmap[list(allowed)] = True
     rows = np.array(sorted(exclude), np.int32)
-    wanted = [item for item in ranked(scores) if item in allowed and item not in exclude]
+    wanted = [item for item in rank_items(scores) if item in allowed and item not in exclude]
     assert top_eligible(*arrays(scores), k, rows, bitmap)[0].tolist() == wanted[:k]
 
 
@@ -98,5 +98,5 @@ def test_what_reaches_the_bound_holds_the_best(seed: int, n: int, k: int) -> Non
     peaks = block_peaks(bits)
     places = find_at_least(bits, peaks, kth_lower_bound(peaks, k))
     good = {place: float(score) for place, score in enumerate(scores) if 0 < score < np.inf}
-    assert {*ranked(good)[:k]} <= {*places.tolist()} <= good.keys()
+    assert {*rank_items(good)[:k]} <= {*places.tolist()} <= good.keys()
     assert places.tolist() == sorted(places.tolist())

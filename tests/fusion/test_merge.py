@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from oracles import ranked
+from oracles import rank_items
 
 from multirecall.fusion.rrf import ReciprocalRankFusion, RRFConfig
 from multirecall.fusion.weighted_sum import WeightedSum, WeightedSumConfig
@@ -74,7 +74,7 @@ def assert_equals_a_dictionary(lists: list[list[RankedList]], weights: list[floa
                     if ranks[item][path] < 0:
                         ranks[item][path] = rank
                         scores[item] += contribution(weights[path], rank, score)
-            expected = ranked(scores)[:k]
+            expected = rank_items(scores)[:k]
             assert fused[position].items.tolist() == expected
             assert fused[position].scores.tolist() == [scores[item] for item in expected]
             assert fused[position].ranks.tolist() == [ranks[item] for item in expected]

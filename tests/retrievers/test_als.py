@@ -31,7 +31,7 @@ class TestThreadedGraphIndex(RetrieverContract):
         pytest.skip("several threads build another graph each time")
 
 
-def fitted(data: Dataset, **params: object) -> ALS:
+def fit_path(data: Dataset, **params: object) -> ALS:
     path = ALS(ALSConfig.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     return path
@@ -96,13 +96,13 @@ def objective(data: Dataset, path: ALS) -> float:
 
 def test_epochs_lower_the_objective() -> None:
     data = weighted_shop()
-    losses = [objective(data, fitted(data, dim=4, epochs=epochs, regularisation=1.0)) for epochs in (1, 3, 30)]
+    losses = [objective(data, fit_path(data, dim=4, epochs=epochs, regularisation=1.0)) for epochs in (1, 3, 30)]
     assert losses[0] > losses[1] >= losses[2]
 
 
 def test_request_solves_for_the_user() -> None:
     data = weighted_shop()
-    path = fitted(data, dim=6, half_life=None, regularisation=1.0)
+    path = fit_path(data, dim=6, half_life=None, regularisation=1.0)
     config, items = path.config, path._vectors.astype(np.float64)
     x = data.interactions.matrix.toarray().astype(np.float64)
     scales = x.sum(axis=1) + config.unobserved * data.n_items
@@ -117,21 +117,21 @@ def test_request_solves_for_the_user() -> None:
 
 def test_threads_change_no_vector() -> None:
     data = small_shop()
-    one, two = fitted(data, dim=8), fitted(data, dim=8, threads=2)
+    one, two = fit_path(data, dim=8), fit_path(data, dim=8, threads=2)
     np.testing.assert_array_equal(one._vectors, two._vectors)
 
 
 def test_items_without_interactions_are_not_proposed() -> None:
     data = small_shop()
     cold = set(range(data.n_items)) - set(data.interactions.items.tolist())
-    ranked = fitted(data, dim=8).retrieve(queries(data)[0], data.n_items)
+    ranked = fit_path(data, dim=8).retrieve(queries(data)[0], data.n_items)
     assert cold
     assert not cold & set(ranked.items.tolist())
 
 
 def test_knows_the_checkerboard() -> None:
     data = checkerboard()
-    path = fitted(data, dim=4, regularisation=1.0)
+    path = fit_path(data, dim=4, regularisation=1.0)
     for query in queries(data)[: data.n_users]:
         own = Query(query.user, query.history, query.weights, ordered=False, exclude=np.unique(query.history))
         assert path.retrieve(own, 1).items.tolist() == [query.user]

@@ -27,7 +27,7 @@ class TestJaccard(RetrieverContract):
     params = {"jaccard": ["tags"], "fields": ["tags", "title"], "field_weights": {"tags": 2.0}}
 
 
-def fitted(data: Dataset, **params: Any) -> Content:
+def fit_path(data: Dataset, **params: Any) -> Content:
     path = Content(ContentConfig.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     return path
@@ -53,7 +53,7 @@ TEXTS = ["red red wooden duck", "Blue DUCK, blue pond!", "a wooden pond bridge o
 @pytest.mark.parametrize(("k1", "b"), [(1.2, 0.75), (2.0, 0.0), (0.0, 1.0)])
 @pytest.mark.parametrize("query", ["red duck", "wooden red pond pond", "café", "no such words"])
 def test_text_equals_bm25_by_loop(query: str, k1: float, b: float) -> None:
-    path = fitted(catalogue(text=TEXTS), k1=k1, b=b)
+    path = fit_path(catalogue(text=TEXTS), k1=k1, b=b)
     documents = {item: oracles.words(text) for item, text in enumerate(TEXTS)}
     expected = oracles.bm25(documents, k1, b)(oracles.words(query))
     assert scores_for(path, text=query) == pytest.approx(expected, rel=1e-5)
@@ -64,7 +64,7 @@ def test_cranfield_equals_bm25_by_loop(real_data: Path) -> None:
     docs, queries, judged = (pl.read_parquet(folder / f"{name}.parquet") for name in ("docs", "queries", "qrels"))
     log = pl.DataFrame({"user_id": [0], "item_id": [docs["doc_id"][0]]})
     data = Dataset.from_frames(log, docs.select(item_id="doc_id", text="text"), kinds={"text": "text"})
-    path = fitted(data)
+    path = fit_path(data)
     documents = {row: oracles.words(text or "") for row, text in enumerate(docs.sort("doc_id")["text"])}
     loop = oracles.bm25(documents, 1.2, 0.75)
     relevant = {
@@ -75,7 +75,7 @@ def test_cranfield_equals_bm25_by_loop(real_data: Path) -> None:
     for qid, text in queries.select("qid", "text").iter_rows():
         if qid in relevant:
             ranked = list(scores_for(path, text=text))[:10]
-            expected = oracles.ranked(loop(oracles.words(text)))[:10]
+            expected = oracles.rank_items(loop(oracles.words(text)))[:10]
             ours.append(oracles.ndcg(ranked, relevant[qid], 10))
             loops.append(oracles.ndcg(expected, relevant[qid], 10))
     assert np.mean(ours) == pytest.approx(np.mean(loops), abs=1e-4)
@@ -88,7 +88,7 @@ def test_each_kind_finds_its_value() -> None:
         tags=[["x", "y"], ["y"], ["z"], []],
         price=[1.0, 10.0, 100.0, None],
     )
-    path = fitted(data, buckets=3)
+    path = fit_path(data, buckets=3)
     assert scores_for(path, kind="a").keys() == {0, 2}
     assert scores_for(path, tags=["y", "z"]).keys() == {0, 1, 2}
     assert scores_for(path, price=150.0).keys() == {2}
@@ -98,7 +98,7 @@ def test_each_kind_finds_its_value() -> None:
 
 def test_fields_add_up_and_weights_scale() -> None:
     data = catalogue(kind=["a", "b", "a"], tags=[["x"], ["y"], ["z"]])
-    plain, heavy = fitted(data), fitted(data, field_weights={"tags": 3.0})
+    plain, heavy = fit_path(data), fit_path(data, field_weights={"tags": 3.0})
     kind, tag = scores_for(plain, kind="a")[0], scores_for(plain, tags="x")[0]
     assert scores_for(plain, kind="a", tags="x")[0] == pytest.approx(kind + tag)
     assert scores_for(heavy, kind="a", tags="x")[0] == pytest.approx(kind + 3 * tag)
@@ -109,18 +109,18 @@ def test_field_weight_scales_profiles_once() -> None:
     history = Query(-1, np.array([0], np.int32), np.ones(1, np.float32))
 
     def score(**params: Any) -> float:
-        ranked = fitted(data, fields=["kind"], **params).retrieve(history, 10)
+        ranked = fit_path(data, fields=["kind"], **params).retrieve(history, 10)
         return float(ranked.scores[ranked.items == 2][0])
 
     assert score(field_weights={"kind": 2.0}) == pytest.approx(2 * score())
-    both = fitted(data, jaccard=["tags"], field_weights={"tags": 3.0}).retrieve(history, 10)
-    single = fitted(data, jaccard=["tags"]).retrieve(history, 10)
+    both = fit_path(data, jaccard=["tags"], field_weights={"tags": 3.0}).retrieve(history, 10)
+    single = fit_path(data, jaccard=["tags"]).retrieve(history, 10)
     assert both.scores[0] - single.scores[0] == pytest.approx(2.0), "the item itself overlaps fully"
 
 
 def test_jaccard_written_out() -> None:
     data = catalogue(tags=[["a", "b", "c"], ["b", "c"], ["d"], []])
-    path = fitted(data, jaccard=["tags"])
+    path = fit_path(data, jaccard=["tags"])
     assert scores_for(path, tags=["b", "c", "unknown"]) == pytest.approx({0: 2 / 4, 1: 2 / 3})
     history = Query(-1, np.array([0, 2], np.int32), np.array([1.0, 2.0], np.float32), ordered=False)
     ranked = path.retrieve(history, 10)
@@ -130,14 +130,14 @@ def test_jaccard_written_out() -> None:
 
 def test_profile_prefers_what_the_newest_items_have() -> None:
     data = catalogue(kind=["a", "b", "a", "b", "c", "d"])
-    path = fitted(data, half_life=1)
+    path = fit_path(data, half_life=1)
     ranked = path.retrieve(Query(-1, np.array([0, 1], np.int32), np.ones(2, np.float32)), 10)
     assert ranked.items.tolist() == [1, 3, 0, 2]
 
 
 def test_profile_is_cut_to_its_heaviest_terms() -> None:
     data = catalogue(kind=["rare", "common", "common", "common"], tags=[["x"], ["x"], ["x"], ["x"]])
-    path = fitted(data, profile_terms=1)
+    path = fit_path(data, profile_terms=1)
     ranked = path.retrieve(Query(-1, np.array([0], np.int32), np.ones(1, np.float32)), 10)
     assert ranked.items.tolist() == [0], "the rare kind outweighs the tag that all items share"
 
@@ -152,12 +152,12 @@ def test_profile_is_cut_to_its_heaviest_terms() -> None:
 )
 def test_settings_that_do_not_suit_the_data(params: dict[str, Any], message: str) -> None:
     with pytest.raises(CannotFit, match=message):
-        fitted(small_shop(), **params)
+        fit_path(small_shop(), **params)
 
 
 def test_needs_item_features() -> None:
     with pytest.raises(CannotFit, match="no item features; pass an item table"):
-        fitted(small_shop(features=False))
+        fit_path(small_shop(features=False))
 
 
 LONG = "https://example.org/" + "a1b2c3" * 60
@@ -180,5 +180,5 @@ LONG = "https://example.org/" + "a1b2c3" * 60
     ],
 )
 def test_words_of_any_script_and_length_find_what_holds_them(asked: str, found: set[int]) -> None:
-    path = fitted(catalogue(text=["Café in der Straße", "在北京大学学习", "绿茶很好", "ร้านกาแฟสด", f"see {LONG}"]))
+    path = fit_path(catalogue(text=["Café in der Straße", "在北京大学学习", "绿茶很好", "ร้านกาแฟสด", f"see {LONG}"]))
     assert scores_for(path, text=asked).keys() == found

@@ -51,7 +51,7 @@ def dataset(items: pl.DataFrame) -> Dataset:
     return Dataset.from_frames(log, items, kinds={"text": "text"})
 
 
-def changed(items: pl.DataFrame, rows: np.ndarray, n: int, seed: int) -> pl.DataFrame:
+def change_features(items: pl.DataFrame, rows: np.ndarray, n: int, seed: int) -> pl.DataFrame:
     """`items` with new features for `rows`, and more items up to `n` of them."""
     fresh = table(n, seed, new_words=True)
     kept = np.setdiff1d(np.arange(items.height), rows)
@@ -60,13 +60,13 @@ def changed(items: pl.DataFrame, rows: np.ndarray, n: int, seed: int) -> pl.Data
     return both.sort("item_id")
 
 
-def fitted(items: pl.DataFrame, **params: Any) -> Content:
+def fit_path(items: pl.DataFrame, **params: Any) -> Content:
     path = Content(ContentConfig.model_validate(params))
     path.fit(dataset(items), rng=np.random.default_rng(0), progress=SILENT)
     return path
 
 
-def built_anew(path: Content, data: Dataset) -> Content:
+def rebuild(path: Content, data: Dataset) -> Content:
     """An index of all items of `data` under the lexicons and statistics of `path`."""
     anew = Content(path.config)
     anew._lexicons, anew._sets = path._lexicons, {}
@@ -103,16 +103,16 @@ def test_equals_an_index_built_anew(
 ) -> None:
     monkeypatch.setattr(live_postings, "MERGED_FROM", merged_from)
     items = table(N_FITTED, 1)
-    first = path = fitted(items, **params)
+    first = path = fit_path(items, **params)
     before = [first.retrieve(query, 20) for query in queries(N_FITTED, 9)]
     proposed_new = 0
     for step, n in enumerate((N_FITTED, N_FITTED + 1, N_LATER)):
         rows = np.unique(np.random.default_rng(step).integers(0, items.height, 8))
         touched = np.union1d(rows, np.arange(items.height, n)).astype(np.int32)
-        items = changed(items, rows, n, seed=20 + step)
+        items = change_features(items, rows, n, seed=20 + step)
         data = dataset(items)
         path = path.with_changes(Changes(data, touched))
-        anew = built_anew(first, data)
+        anew = rebuild(first, data)
         path.save(tmp_path)
         loaded = Content.load(path.config, tmp_path, data)
         for query in queries(n, step):
@@ -130,7 +130,7 @@ def test_equals_an_index_built_anew(
 def test_a_new_item_is_found_at_once_and_an_old_value_no_longer() -> None:
     items = table(N_FITTED, 1).with_columns(kind=pl.lit("a"))
     items = items.with_columns(kind=pl.when(pl.col("item_id") == 3).then(pl.lit("b")).otherwise(pl.col("kind")))
-    path = fitted(items, fields=["kind"])
+    path = fit_path(items, fields=["kind"])
     asked = Query(-1, NO_ITEMS, NO_WEIGHTS, terms={"kind": "b"})
     assert path.retrieve(asked, 5).items.tolist() == [3]
     later = pl.concat(

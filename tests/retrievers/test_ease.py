@@ -23,7 +23,7 @@ class TestSparse(RetrieverContract):
     params = {"form": "sparse", "regularisation": 10.0, "neighbours": 8, "threads": 2}
 
 
-def fitted(data: Dataset, **params: object) -> EASE:
+def fit_path(data: Dataset, **params: object) -> EASE:
     path = EASE(EASEConfig.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     return path
@@ -47,7 +47,7 @@ def textbook(
 @pytest.mark.parametrize("world", ["plain", "weighted"])
 def test_equals_the_textbook(form: str, world: str) -> None:
     data = small_shop(timestamps=False) if world == "plain" else weighted_shop()
-    path = fitted(data, form=form, regularisation=7.0, half_life=None, neighbours=data.n_items)
+    path = fit_path(data, form=form, regularisation=7.0, half_life=None, neighbours=data.n_items)
     similar = (data.interactions.matrix.T @ data.interactions.matrix).toarray() > 0
     expected = textbook(data, 7.0, similar if form == "sparse" else np.ones_like(similar))
     for item in range(data.n_items):
@@ -59,7 +59,7 @@ def test_equals_the_textbook(form: str, world: str) -> None:
 def test_weights_below_zero_count() -> None:
     """The sum over a history is that of the textbook's weights, those below 0 included."""
     data = weighted_shop()
-    path = fitted(data, regularisation=7.0, half_life=None)
+    path = fit_path(data, regularisation=7.0, half_life=None)
     expected = textbook(data, 7.0, np.ones((data.n_items, data.n_items), np.bool_))
     assert (expected < -1e-3).any()
     for query in queries(data):
@@ -71,7 +71,7 @@ def test_weights_below_zero_count() -> None:
 
 def test_few_neighbours_are_few_weights() -> None:
     data = small_shop()
-    path = fitted(data, form="sparse", neighbours=3, regularisation=5.0)
+    path = fit_path(data, form="sparse", neighbours=3, regularisation=5.0)
     proposed = [path.retrieve(Query(-1, np.array([i], np.int32), np.ones(1, np.float32)), 99) for i in range(60)]
     assert 0 < sum(map(len, proposed)) <= 3 * data.n_items
 
@@ -79,7 +79,7 @@ def test_few_neighbours_are_few_weights() -> None:
 @pytest.mark.parametrize("form", ["exact", "sparse"])
 def test_knows_the_checkerboard(form: str) -> None:
     data = checkerboard()
-    path = fitted(data, form=form, regularisation=1.0)
+    path = fit_path(data, form=form, regularisation=1.0)
     for query in queries(data)[: data.n_users]:
         own = Query(query.user, query.history, query.weights, ordered=False, exclude=np.unique(query.history))
         assert path.retrieve(own, 1).items.tolist() == [query.user]
@@ -87,10 +87,10 @@ def test_knows_the_checkerboard(form: str) -> None:
 
 def test_auto_takes_the_form_that_fits() -> None:
     data = small_shop()
-    exact, sparse = fitted(data, form="exact"), fitted(data, form="sparse", neighbours=4)
+    exact, sparse = fit_path(data, form="exact"), fit_path(data, form="sparse", neighbours=4)
     query = queries(data)[0]
     for memory, expected in ((2**31, exact), (8_000, sparse)):
-        auto = fitted(data, memory_bytes=memory, neighbours=4)
+        auto = fit_path(data, memory_bytes=memory, neighbours=4)
         assert auto.retrieve(query, 20).scores.tolist() == expected.retrieve(query, 20).scores.tolist()
 
 
@@ -103,4 +103,4 @@ def test_auto_takes_the_form_that_fits() -> None:
 )
 def test_names_the_field_that_bounds_memory(params: dict[str, object], remedy: str) -> None:
     with pytest.raises(CannotFit, match=f"memory_bytes = 100; raise memory_bytes, or {remedy}"):
-        fitted(small_shop(), **params)
+        fit_path(small_shop(), **params)

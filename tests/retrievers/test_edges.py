@@ -32,7 +32,7 @@ LOGS = {
 WEIGHTLESS = log([1, 1, 2, 2], [7, 8, 7, 9], weight=0.0)
 
 
-def fitted(name: str, data: Dataset, **params: Any) -> Any:
+def fit_path(name: str, data: Dataset, **params: Any) -> Any:
     plugin = retriever_class(name)
     path = plugin(plugin.Config.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
@@ -42,7 +42,7 @@ def fitted(name: str, data: Dataset, **params: Any) -> Any:
 @pytest.mark.parametrize("name", RETRIEVERS)
 @pytest.mark.parametrize("data", LOGS.values(), ids=LOGS.keys())
 def test_smallest_logs_are_served(name: str, data: Dataset) -> None:
-    path = fitted(name, data)
+    path = fit_path(name, data)
     for query in queries(data):
         ranked = path.retrieve(query, 10)
         assert np.isfinite(ranked.scores).all()
@@ -52,7 +52,7 @@ def test_smallest_logs_are_served(name: str, data: Dataset) -> None:
 @pytest.mark.parametrize("name", RETRIEVERS)
 def test_log_without_any_weight_is_refused(name: str) -> None:
     with pytest.raises(CannotFit, match=f"{name}: no interaction weighs more than 0; raise the weights"):
-        fitted(name, WEIGHTLESS)
+        fit_path(name, WEIGHTLESS)
 
 
 def test_sparse_ease_refuses_what_float32_cannot_solve() -> None:
@@ -60,10 +60,10 @@ def test_sparse_ease_refuses_what_float32_cannot_solve() -> None:
     alike = log(users.tolist(), items.tolist(), weight=1e6)
     for form in ("exact", "sparse"):
         with pytest.raises(CannotFit, match="regularisation is too small for the log's weights; raise it"):
-            fitted("ease", alike, form=form)
+            fit_path("ease", alike, form=form)
 
 
 def test_sparse_ease_on_items_alone() -> None:
     data = LOGS["nothing shared"]
-    path = fitted("ease", data, form="sparse")
+    path = fit_path("ease", data, form="sparse")
     assert all(len(path.retrieve(query, 10)) == 0 for query in queries(data))

@@ -53,13 +53,13 @@ def dataset(events: list[dict[str, int]], half_life_days: float | None = None) -
     return Dataset.from_frames(pl.DataFrame(events), items, pl.DataFrame(DE), half_life_days=half_life_days)
 
 
-def fitted(data: Dataset, **params: Any) -> Popularity:
+def fit_path(data: Dataset, **params: Any) -> Popularity:
     path = Popularity(PopularityConfig.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     return path
 
 
-def ranked(path: Popularity, **features: Any) -> list[tuple[int, float]]:
+def rank(path: Popularity, **features: Any) -> list[tuple[int, float]]:
     found = path.retrieve(Query(-1, np.empty(0, np.int32), np.empty(0, np.float32), features=features), 8)
     return list(zip(found.items.tolist(), found.scores.tolist(), strict=True))
 
@@ -97,19 +97,19 @@ def test_order_is_that_of_exact_counts(
     """In a fit, after live events, after users are forgotten, and after a refit; the half-life on either side."""
     data = dataset(events, 1.0 if in_data else None)
     params = {"half_life_days": None if in_data else 1.0}
-    path = fitted(data, **params)
+    path = fit_path(data, **params)
     for more in later:
         changes = apply_change(data, read_change(data, "add_interactions", more))
         data = changes.data
         path, events = path.with_changes(changes), [*events, *more]
     assert data.now is not None
-    assert_ranked_by(ranked(path), exact(events, data.now))
+    assert_ranked_by(rank(path), exact(events, data.now))
     changes = apply_change(data, read_change(data, "remove_users", gone))
     data = changes.data
     path, events = path.with_changes(changes), [event for event in events if event["user_id"] not in gone]
     if events:
         assert data.now is not None
-        for known in (ranked(path), ranked(fitted(data, **params)), ranked(fitted(data.compact(), **params))):
+        for known in (rank(path), rank(fit_path(data, **params)), rank(fit_path(data.compact(), **params))):
             assert_ranked_by(known, exact(events, data.now))
 
 
@@ -118,11 +118,11 @@ def test_segments_keep_their_order_where_counts_vanish() -> None:
     days = {0: 0, 1: 900, 2: 1_800, 3: 3_000}
     events = [{"user_id": 0, "item_id": item, "timestamp": START + day * DAY} for item, day in days.items()]
     events += [{"user_id": 4, "item_id": 5, "timestamp": START + 1_801 * DAY}]
-    path = fitted(dataset(events), half_life_days=1, segment="country", smoothing=1.0)
-    found = ranked(path, country="DE")
+    path = fit_path(dataset(events), half_life_days=1, segment="country", smoothing=1.0)
+    found = rank(path, country="DE")
     assert [item for item, _ in found] == [3, 2, 5, 1, 0, 4, 6, 7], "2·2^-1200 = 2^-1199 equals 5's count: by row"
     assert found[0][1] == 2.0
-    found = ranked(path, country="FR")
+    found = rank(path, country="FR")
     assert [item for item, _ in found] == [3, 5, 2, 1, 0, 4, 6, 7]
 
 
@@ -133,22 +133,22 @@ def test_an_event_of_2099_leaves_everything_as_it_was(in_data: bool) -> None:
     events = [{"user_id": int(u), "item_id": int(i), "timestamp": START + int(d) * DAY} for u, i, d in rows]
     data = dataset(events, 30.0 if in_data else None)
     params = {"half_life_days": None if in_data else 30.0}
-    before = dict(ranked(fitted(data, **params)))
+    before = dict(rank(fit_path(data, **params)))
     odd = {"user_id": 1, "item_id": 7, "timestamp": YEAR_2099}
     changes = apply_change(data, read_change(data, "add_interactions", [odd]))
     live = changes.data
-    path = fitted(data, **params).with_changes(changes)
-    refitted = fitted(dataset([*events, odd], 30.0 if in_data else None), **params)
-    for found in (ranked(path), ranked(refitted), ranked(fitted(live.compact(), **params))):
+    path = fit_path(data, **params).with_changes(changes)
+    refitted = fit_path(dataset([*events, odd], 30.0 if in_data else None), **params)
+    for found in (rank(path), rank(refitted), rank(fit_path(live.compact(), **params))):
         assert dict(found) == pytest.approx(before | {7: 1.0}), "the others unmoved, and this one counts as of today"
     changes = apply_change(
         live, read_change(live, "add_interactions", [{"user_id": 2, "item_id": 0, "timestamp": START + 930 * DAY}])
     )
     live = changes.data
     path = path.with_changes(changes)
-    assert dict(ranked(path)) == pytest.approx(dict(ranked(fitted(live, **params)))), "now goes on as events come"
-    assert dict(ranked(path))[7] == 1.0
+    assert dict(rank(path)) == pytest.approx(dict(rank(fit_path(live, **params)))), "now goes on as events come"
+    assert dict(rank(path))[7] == 1.0
     changes = apply_change(live, read_change(live, "remove_interactions", [odd]))
     live = changes.data
     assert changes.taken is not None
-    assert dict(ranked(path.with_changes(changes)))[7] == 0.0
+    assert dict(rank(path.with_changes(changes)))[7] == 0.0

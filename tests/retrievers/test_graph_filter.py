@@ -30,7 +30,7 @@ class TestWithFirstOrder(RetrieverContract):
     params = {"dim": 4, "first_order": 2.0, "half_life": None, "neighbours": 9}
 
 
-def fitted(data: Dataset, **params: object) -> GraphFilter:
+def fit_path(data: Dataset, **params: object) -> GraphFilter:
     path = GraphFilter(GraphFilterConfig.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     return path
@@ -56,7 +56,7 @@ def textbook(data: Dataset, config: GraphFilterConfig) -> Matrix:
 def test_equals_the_dense_textbook(first_order: float, exponents: tuple[float, float, float]) -> None:
     data = small_shop(timestamps=False)
     user, item, target = exponents
-    path = fitted(
+    path = fit_path(
         data,
         dim=5,
         iterations=30,
@@ -92,7 +92,7 @@ def test_more_vectors_than_rank_are_left_out() -> None:
 def test_stays_within_its_half_of_the_checkerboard() -> None:
     """Two vectors are the two halves; within a half all items are alike."""
     data = checkerboard()
-    path = fitted(data, dim=2)
+    path = fit_path(data, dim=2)
     for query in queries(data)[: data.n_users]:
         own = Query(query.user, query.history, query.weights, ordered=False, exclude=np.unique(query.history))
         assert path.retrieve(own, 1).items.tolist() == [query.user]
@@ -108,12 +108,12 @@ def test_takes_no_more_memory_than_it_says(n_users: int, n_items: int, params: d
     data = Dataset.from_frames(pl.DataFrame(log))
     assert data.interactions.matrix.nnz
     with pytest.raises(CannotFit, match="or lower dim or neighbours") as fault:
-        fitted(data, memory_bytes=1, **params)
+        fit_path(data, memory_bytes=1, **params)
     said = int(re.search(r"needs ([\d,]+) bytes", str(fault.value))[1].replace(",", ""))  # type: ignore[index]
-    fitted(data, memory_bytes=said, **params)
+    fit_path(data, memory_bytes=said, **params)
     tracemalloc.start()
     try:
-        fitted(data, iterations=1, **params)
+        fit_path(data, iterations=1, **params)
         taken = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -123,4 +123,4 @@ def test_takes_no_more_memory_than_it_says(n_users: int, n_items: int, params: d
 def test_a_bound_that_is_too_low_is_named() -> None:
     message = r"graph_filter: the fit of 42 users and 65 items needs [\d,]+ bytes, more than memory_bytes = 1,000"
     with pytest.raises(CannotFit, match=message):
-        fitted(small_shop(), memory_bytes=1_000)
+        fit_path(small_shop(), memory_bytes=1_000)

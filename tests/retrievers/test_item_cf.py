@@ -24,7 +24,7 @@ class TestThreadedWithoutDecay(RetrieverContract):
     params = {"threads": 2, "half_life": None, "shrinkage": 0, "neighbours": 7}
 
 
-def fitted(data: Dataset, **params: object) -> ItemCF:
+def fit_path(data: Dataset, **params: object) -> ItemCF:
     path = ItemCF(ItemCFConfig.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     return path
@@ -58,7 +58,7 @@ FAMILY = [
 @pytest.mark.parametrize("world", ["plain", "weighted"])
 def test_equals_the_dense_textbook(world: str, user: float, source: float, target: float, shrinkage: float) -> None:
     data = small_shop(timestamps=False) if world == "plain" else weighted_shop()
-    path = fitted(
+    path = fit_path(
         data,
         user_exponent=user,
         source_exponent=source,
@@ -80,7 +80,7 @@ def test_equals_the_dense_textbook(world: str, user: float, source: float, targe
 
 def test_knows_the_checkerboard() -> None:
     data = checkerboard()
-    path = fitted(data, shrinkage=0)
+    path = fit_path(data, shrinkage=0)
     for query in queries(data)[: data.n_users]:
         own = Query(query.user, query.history, query.weights, ordered=False, exclude=np.unique(query.history))
         assert path.retrieve(own, 3).items.tolist() == [query.user]
@@ -89,14 +89,14 @@ def test_knows_the_checkerboard() -> None:
 def test_keeps_only_the_best_neighbours() -> None:
     data = small_shop()
     alone = Query(-1, np.array([4], np.int32), np.ones(1, np.float32))
-    everything = fitted(data, neighbours=data.n_items).retrieve(alone, 100)
-    few = fitted(data, neighbours=3).retrieve(alone, 100)
+    everything = fit_path(data, neighbours=data.n_items).retrieve(alone, 100)
+    few = fit_path(data, neighbours=3).retrieve(alone, 100)
     assert few.items.tolist() == everything.items[:3].tolist()
 
 
 def test_newer_items_weigh_more_and_repeats_count_once() -> None:
     data = small_shop()
-    path = fitted(data, half_life=2, neighbours=data.n_items)
+    path = fit_path(data, half_life=2, neighbours=data.n_items)
 
     def scores(*history: int) -> dict[int, float]:
         ranked = path.retrieve(Query(-1, np.array(history, np.int32), np.ones(len(history), np.float32)), 100)
@@ -110,7 +110,7 @@ def test_newer_items_weigh_more_and_repeats_count_once() -> None:
 
 def test_order_means_nothing_in_a_log_without_times() -> None:
     data = small_shop(timestamps=False)
-    path = fitted(data)
+    path = fit_path(data)
     query = queries(data)[0]
     mirrored = Query(query.user, query.history[::-1].copy(), query.weights[::-1].copy(), ordered=False)
     assert path.retrieve(query, 20).items.tolist() == path.retrieve(mirrored, 20).items.tolist()
@@ -121,7 +121,7 @@ def test_of_a_user_with_very_many_items_some_make_pairs(monkeypatch: pytest.Monk
     monkeypatch.setattr(cooccurrence, "MOST_ITEMS", 3)
     users, items = [1] * 7 + [2, 2, 3], [*range(7), 1, 2, 1]
     data = Dataset.from_frames(pl.DataFrame({"user_id": users, "item_id": items}))
-    path = fitted(data, user_exponent=1.0, source_exponent=1.0, target_exponent=1.0, shrinkage=0)
+    path = fit_path(data, user_exponent=1.0, source_exponent=1.0, target_exponent=1.0, shrinkage=0)
 
     def scores(item: int) -> dict[int, float]:
         ranked = path.retrieve(Query(-1, np.array([item], np.int32), np.ones(1, np.float32), ordered=False), 9)

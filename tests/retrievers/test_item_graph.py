@@ -227,7 +227,7 @@ def engine_on(file: str, **params: Any) -> Engine:
     return Engine(EngineConfig(paths=(PathConfig(retriever="node2vec", params=params),)))
 
 
-def listed(engine: Engine, item: int) -> list[int]:
+def list_after(engine: Engine, item: int) -> list[int]:
     """What the path proposes after an item; the shop's rows are its ids."""
     found: list[int] = engine.path_lists([User(history=[item])])["node2vec"][0].items.tolist()
     return found
@@ -238,14 +238,14 @@ def test_proposals_follow_the_graph_and_not_the_log(tmp_path: Path, serve: str) 
     """Items 0 … 3 are a circle here, 10 … 12 another; in the log even and odd items never meet."""
     file = write_edges(tmp_path / "edges.parquet", small_shop())
     with engine_on(file, serve=serve, walks_per_node=100).fit(small_shop()) as engine:
-        joined = [item for item in listed(engine, 1) if item in {item for pair in PAIRS for item in pair}]
+        joined = [item for item in list_after(engine, 1) if item in {item for pair in PAIRS for item in pair}]
         assert sorted(joined[:3]) == [0, 2, 3]
 
 
 def test_a_directed_graph_is_walked_one_way(tmp_path: Path) -> None:
     file = write_edges(tmp_path / "edges.parquet", small_shop(), [(0, 1), (1, 2), (3, 1)])
     with engine_on(file, serve="walks", directed=True).fit(small_shop()) as engine:
-        assert listed(engine, 1) == [2]
+        assert list_after(engine, 1) == [2]
 
 
 @pytest.mark.parametrize("serve", ["neighbours", "walks"])
@@ -270,4 +270,4 @@ def test_a_bundle_answers_without_the_file_and_a_refit_needs_it(tmp_path: Path, 
 def test_items_that_the_graph_lacks_are_found_by_their_features(tmp_path: Path) -> None:
     data = small_shop()
     with engine_on(write_edges(tmp_path / "edges.parquet", data)).fit(data) as engine:
-        assert set(listed(engine, 0)) - {item for pair in PAIRS for item in pair}
+        assert set(list_after(engine, 0)) - {item for pair in PAIRS for item in pair}

@@ -25,7 +25,7 @@ class TestOneSpeed(RetrieverContract):
     params = {"half_lives": [3.0]}
 
 
-def fitted(data: Dataset, **params: object) -> NextItem:
+def fit_path(data: Dataset, **params: object) -> NextItem:
     path = NextItem(NextItemConfig.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     return path
@@ -72,7 +72,7 @@ TRUNCATED = 5e-4
 @pytest.mark.parametrize("half_lives", [[2.0], [1.5, 15.0], [1.0, 4.0, 40.0]])
 def test_equals_the_textbook(half_lives: list[float]) -> None:
     data = weighted_log()
-    path = fitted(data, half_lives=half_lives, regularisation=20.0)
+    path = fit_path(data, half_lives=half_lives, regularisation=20.0)
     expected = textbook(data, half_lives, 20.0)
     for query in queries(data):
         scores = row(query.history.tolist(), query.weights.tolist(), half_lives, data.n_items) @ expected
@@ -85,7 +85,7 @@ def test_learns_a_cycle_and_its_direction() -> None:
     """Every user walks round 0 → 1 → … → 9 → 0 from another start."""
     frame = pl.DataFrame({"user_id": np.repeat(np.arange(50), 30), "position": np.tile(np.arange(30), 50)})
     data = Dataset.from_frames(frame.with_columns(item_id=(pl.col("user_id") + pl.col("position")) % 10))
-    path = fitted(data, regularisation=10.0)
+    path = fit_path(data, regularisation=10.0)
     for last in range(10):
         history = (np.arange(last - 4, last + 1) % 10).astype(np.int32)
         assert path.retrieve(Query(-1, history, np.ones(5, np.float32)), 1).items.tolist() == [(last + 1) % 10]
@@ -93,9 +93,9 @@ def test_learns_a_cycle_and_its_direction() -> None:
 
 def test_log_without_order_is_refused() -> None:
     with pytest.raises(CannotFit, match=r"next_item: .* 'timestamp' or 'position'"):
-        fitted(small_shop(timestamps=False))
+        fit_path(small_shop(timestamps=False))
 
 
 def test_names_the_field_that_bounds_memory() -> None:
     with pytest.raises(CannotFit, match=r"next_item: .* memory_bytes = 1,000; raise memory_bytes"):
-        fitted(small_shop(), memory_bytes=1_000)
+        fit_path(small_shop(), memory_bytes=1_000)

@@ -27,7 +27,7 @@ class TestBySegment(RetrieverContract):
     params = {"segment": "country", "smoothing": 5.0}
 
 
-def fitted(data: Dataset, **params: Any) -> Popularity:
+def fit_path(data: Dataset, **params: Any) -> Popularity:
     path = Popularity(PopularityConfig.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     return path
@@ -48,7 +48,7 @@ def test_decay_written_out() -> None:
         }
     )
     items = pl.DataFrame({"item_id": range(5), "kind": ["a"] * 5})
-    scores = ask(fitted(Dataset.from_frames(log, items), half_life_days=10))
+    scores = ask(fit_path(Dataset.from_frames(log, items), half_life_days=10))
     assert scores == pytest.approx({2: 3.0, 1: 1.0, 0: 0.25 + 0.5, 3: 0.0, 4: 0.0})
     assert [*scores] == [2, 1, 0, 3, 4], "items without interactions come last, by row"
 
@@ -56,19 +56,19 @@ def test_decay_written_out() -> None:
 def test_old_events_still_stand_before_none() -> None:
     log = pl.DataFrame({"user_id": [1, 1, 1], "item_id": [4, 2, 3], "timestamp": [0, 0, 3_000 * DAY]})
     items = pl.DataFrame({"item_id": range(5), "kind": ["a"] * 5})
-    assert [*ask(fitted(Dataset.from_frames(log, items), half_life_days=7))] == [3, 2, 4, 0, 1]
+    assert [*ask(fit_path(Dataset.from_frames(log, items), half_life_days=7))] == [3, 2, 4, 0, 1]
 
 
 def test_ranks_every_item() -> None:
     data = small_shop()
     for features in ({}, {"country": "DE"}):
-        assert ask(fitted(data, segment="country"), 1000, **features).keys() == set(range(data.n_items))
+        assert ask(fit_path(data, segment="country"), 1000, **features).keys() == set(range(data.n_items))
 
 
 def test_segment_written_out() -> None:
     log = pl.DataFrame({"user_id": [1, 1, 2, 3, 3], "item_id": [0, 1, 1, 2, 2]})
     users = pl.DataFrame({"user_id": [1, 2, 3], "country": ["DE", "DE", "FR"]})
-    path = fitted(Dataset.from_frames(log, users=users), segment="country", smoothing=10)
+    path = fit_path(Dataset.from_frames(log, users=users), segment="country", smoothing=10)
     prior = {0: 10 / 5, 1: 20 / 5, 2: 20 / 5}
     assert ask(path, country="DE") == pytest.approx({0: prior[0] + 1, 1: prior[1] + 2, 2: prior[2]})
     assert ask(path, country="FR") == pytest.approx({0: prior[0], 1: prior[1], 2: prior[2] + 2})
@@ -83,4 +83,4 @@ def test_segment_must_exist(field: str, message: str) -> None:
     log = pl.DataFrame({"user_id": [1], "item_id": [0]})
     users = pl.DataFrame({"user_id": [1], "country": ["DE"], "age": [31]})
     with pytest.raises(CannotFit, match=message):
-        fitted(Dataset.from_frames(log, users=users), segment=field)
+        fit_path(Dataset.from_frames(log, users=users), segment=field)

@@ -24,7 +24,7 @@ class TestThreaded(RetrieverContract):
     params = {"threads": 2, "window": 3, "gap_decay": 1.0, "backward": 0.0, "neighbours": 7, "half_life": None}
 
 
-def fitted(data: Dataset, **params: object) -> Sequence:
+def fit_path(data: Dataset, **params: object) -> Sequence:
     path = Sequence(SequenceConfig.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     return path
@@ -73,7 +73,7 @@ def weighted_log() -> Dataset:
 @pytest.mark.parametrize("backward", [0.0, 0.1, 1.0])
 def test_equals_the_textbook(world: str, backward: float) -> None:
     data = small_shop() if world == "plain" else weighted_log()
-    path = fitted(data, backward=backward, window=4, neighbours=data.n_items)
+    path = fit_path(data, backward=backward, window=4, neighbours=data.n_items)
     expected = textbook(data, path.config)
     for item in range(data.n_items):
         assert scores(path, item) == pytest.approx(expected.get(item, {}), rel=1e-5)
@@ -81,12 +81,12 @@ def test_equals_the_textbook(world: str, backward: float) -> None:
 
 def test_direction_counts() -> None:
     log = pl.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [10, 11, 10, 11], "position": [0, 1, 0, 1]})
-    path = fitted(Dataset.from_frames(log), backward=0.25)
+    path = fit_path(Dataset.from_frames(log), backward=0.25)
     assert scores(path, 0)[1] == pytest.approx(4 * scores(path, 1)[0])
 
 
 def test_newer_items_weigh_more() -> None:
-    path = fitted(small_shop(), half_life=2, neighbours=100)
+    path = fit_path(small_shop(), half_life=2, neighbours=100)
     first, second = scores(path, 2), scores(path, 6)
     both = {item: first.get(item, 0) * 0.5**0.5 + second.get(item, 0) for item in {*first, *second}}
     assert scores(path, 2, 6) == pytest.approx(both, rel=1e-5)
@@ -94,11 +94,11 @@ def test_newer_items_weigh_more() -> None:
 
 def test_threads_change_nothing() -> None:
     data = small_shop()
-    one, two = fitted(data), fitted(data, threads=2)
+    one, two = fit_path(data), fit_path(data, threads=2)
     for query in queries(data):
         assert one.retrieve(query, 20).scores.tolist() == two.retrieve(query, 20).scores.tolist()
 
 
 def test_log_without_order_is_refused() -> None:
     with pytest.raises(CannotFit, match=r"sequence: .* 'timestamp' or 'position'"):
-        fitted(small_shop(timestamps=False))
+        fit_path(small_shop(timestamps=False))

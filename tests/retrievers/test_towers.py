@@ -47,7 +47,7 @@ def config_of(tower: type[TowerRetriever], **params: Any) -> Any:
     return tower.Config.model_validate({**SMALL, **params})
 
 
-def fitted(tower: type[TowerRetriever], data: Dataset, **params: Any) -> TowerRetriever:
+def fit_path(tower: type[TowerRetriever], data: Dataset, **params: Any) -> TowerRetriever:
     path = tower(config_of(tower, **params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     return path
@@ -92,7 +92,7 @@ def test_exported_encoder_equals_the_trained_one(tower: type[TowerRetriever], or
 
 def test_an_item_has_the_best_score_under_any_vector() -> None:
     data = small_shop()
-    path = fitted(InterestsTower, data)
+    path = fit_path(InterestsTower, data)
     for query in queries(data)[:20]:
         vectors = path.user_vectors(query)
         assert vectors.shape == (2, 8)
@@ -158,7 +158,7 @@ def test_best_scores_by_hand() -> None:
 
 def test_order_and_ages_change_what_is_proposed() -> None:
     data = small_shop()
-    path = fitted(RecurrentTower, data, epochs=4)
+    path = fit_path(RecurrentTower, data, epochs=4)
     history = np.array([0, 1, 2, 3], np.int32)
     now = 1_700_000_000
     plain = {"weights": np.ones(4, np.float32), "times": np.full(4, now), "now": now}
@@ -185,13 +185,13 @@ def test_example_ages_end_at_the_newest_event() -> None:
 
 def test_messages_and_checkpoints_bear_the_name_of_the_retriever(tmp_path: Path) -> None:
     data = small_shop()
-    fitted(AgedTower, data, checkpoint=str(tmp_path))
+    fit_path(AgedTower, data, checkpoint=str(tmp_path))
     assert [one.name.rsplit("-", 1)[0] for one in tmp_path.iterdir()] == ["aged"]
 
 
 def test_histories_of_a_query_are_cut_to_the_newest() -> None:
     data = small_shop()
-    path = fitted(RecurrentTower, data, history=3)
+    path = fit_path(RecurrentTower, data, history=3)
     query = query_of(data, 3)
     assert query.history.size > 3
     assert query.times is not None

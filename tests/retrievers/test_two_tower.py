@@ -54,7 +54,7 @@ class TestEverythingElse(RetrieverContract):
     score_tolerance = 1e-5
 
 
-def fitted(data: Dataset, seed: int = 0, **params: Any) -> TwoTower:
+def fit_path(data: Dataset, seed: int = 0, **params: Any) -> TwoTower:
     path = TwoTower(TwoTower.Config.model_validate({**SMALL, **params}))
     path.fit(data, rng=np.random.default_rng(seed), progress=SILENT)
     return path
@@ -69,7 +69,7 @@ def preferred(path: TwoTower, data: Dataset) -> float:
 @pytest.mark.parametrize("loss", ["softmax", "infonce", "bpr", "bce", "triplet"])
 def test_every_loss_learns_who_likes_what(loss: str) -> None:
     data = small_shop(features=False)
-    assert preferred(fitted(data, loss=loss, epochs=12, learning_rate=0.02, user_widths=()), data) > 0.95
+    assert preferred(fit_path(data, loss=loss, epochs=12, learning_rate=0.02, user_widths=()), data) > 0.95
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,13 @@ def test_every_loss_learns_who_likes_what(loss: str) -> None:
 )
 def test_every_source_of_negatives_teaches(negatives: dict[str, Any]) -> None:
     data = small_shop(features=False)
-    path = fitted(data, negatives=negatives, epochs=12, learning_rate=0.02, user_widths=())
+    path = fit_path(data, negatives=negatives, epochs=12, learning_rate=0.02, user_widths=())
     assert preferred(path, data) > 0.95
 
 
 def test_unordered_log_is_learnt_from_the_other_items() -> None:
     data = checkerboard()
-    path = fitted(data, epochs=60, learning_rate=0.02, user_widths=(), user_id=False)
+    path = fit_path(data, epochs=60, learning_rate=0.02, user_widths=(), user_id=False)
     right = 0
     for query in queries(data)[: data.n_users]:
         own = Query(query.user, query.history, query.weights, ordered=False, exclude=np.unique(query.history))
@@ -183,7 +183,7 @@ def test_served_user_tower_equals_torch(ordered: bool) -> None:
 def test_items_without_interactions_are_found_by_their_features() -> None:
     """Items 60, 61, … stand in no history; their group is that of even or odd items."""
     data = small_shop()
-    path = fitted(data, epochs=20, learning_rate=0.01, id_dropout=0.3)
+    path = fit_path(data, epochs=20, learning_rate=0.01, id_dropout=0.3)
     cold = np.arange(60, 65, dtype=np.int32)
     exclude = np.setdiff1d(np.arange(data.n_items, dtype=np.int32), cold)
     right = total = 0
@@ -198,7 +198,7 @@ def test_items_without_interactions_are_found_by_their_features() -> None:
 def test_an_item_has_a_vector_from_its_features_at_once() -> None:
     """That of a row equals what the fit put into the index; a new item lies near those of its kind."""
     data = small_shop()
-    path = fitted(data, epochs=20, learning_rate=0.01, id_dropout=0.3)
+    path = fit_path(data, epochs=20, learning_rate=0.01, id_dropout=0.3)
     even = path.user_vectors(Query(-1, np.array([0, 2, 4, 6], np.int32), np.ones(4, np.float32)))[0]
     for row in (0, 7, 61):
         known = row if row < 60 else -1
@@ -211,7 +211,7 @@ def test_an_item_has_a_vector_from_its_features_at_once() -> None:
 
 def test_a_visitor_is_served_from_history_and_from_features() -> None:
     data = small_shop()
-    path = fitted(data, epochs=20, learning_rate=0.01)
+    path = fit_path(data, epochs=20, learning_rate=0.01)
     even = np.array([0, 2, 4, 6], np.int32)
     items = path.retrieve(Query(-1, even, np.ones(4, np.float32)), 10).items
     assert (items % 2 == 0).mean() > 0.8
@@ -226,7 +226,7 @@ def test_a_visitor_is_served_from_history_and_from_features() -> None:
 def test_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = small_shop()
     settings: dict[str, Any] = {"epochs": 4, "dropout": 0.2, "checkpoint": str(tmp_path / "state")}
-    whole = fitted(data, **{**settings, "checkpoint": None})
+    whole = fit_path(data, **{**settings, "checkpoint": None})
     from multirecall.retrievers._towers import training
 
     run_epoch = training._Training._run_epoch
@@ -238,7 +238,7 @@ def test_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(training._Training, "_run_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        fitted(data, **settings)
+        fit_path(data, **settings)
     epochs: list[int] = []
 
     def counted(self: Any, advance: Any) -> None:
@@ -246,7 +246,7 @@ def test_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, monkeypatc
         run_epoch(self, advance)
 
     monkeypatch.setattr(training._Training, "_run_epoch", counted)
-    resumed = fitted(data, **settings)
+    resumed = fit_path(data, **settings)
     assert epochs == [2, 3]
     for query in queries(data):
         first, second = whole.retrieve(query, 20), resumed.retrieve(query, 20)
@@ -258,32 +258,32 @@ def test_each_training_has_a_checkpoint_of_its_own(tmp_path: Path) -> None:
     """Other settings, features or seeds neither go on from it nor touch it, nor anything else in the folder."""
     data = small_shop()
     (tmp_path / "precious.txt").write_text("mine")
-    fitted(data, checkpoint=str(tmp_path))
-    fitted(data, checkpoint=str(tmp_path), dim=4)
-    fitted(data, checkpoint=str(tmp_path), seed=1)
-    fitted(small_shop(features=False), checkpoint=str(tmp_path))
+    fit_path(data, checkpoint=str(tmp_path))
+    fit_path(data, checkpoint=str(tmp_path), dim=4)
+    fit_path(data, checkpoint=str(tmp_path), seed=1)
+    fit_path(small_shop(features=False), checkpoint=str(tmp_path))
     assert len(list(tmp_path.glob("two-tower-*"))) == 4
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    fitted(small_shop(), checkpoint=str(tmp_path))
+    fit_path(small_shop(), checkpoint=str(tmp_path))
     (file,) = tmp_path.glob("two-tower-*/torch-random.npy")
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(BundleError, match="torch-random"):
-        fitted(small_shop(), checkpoint=str(tmp_path))
+        fit_path(small_shop(), checkpoint=str(tmp_path))
 
 
 def test_a_checkpoint_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is no folder"):
-        fitted(small_shop(), checkpoint=str(tmp_path / "file"))
+        fit_path(small_shop(), checkpoint=str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize("batch", [1, 233])
 def test_batch_norm_bears_a_batch_of_one(batch: int) -> None:
     data = small_shop(features=False)
-    path = fitted(data, norm="batch", item_widths=(4,), batch=batch, epochs=1)
+    path = fit_path(data, norm="batch", item_widths=(4,), batch=batch, epochs=1)
     assert len(path.retrieve(queries(data)[0], 5)) == 5
 
 
@@ -291,7 +291,7 @@ def test_an_item_that_no_history_held_has_the_place_of_its_like() -> None:
     """Item 9 stands last in the only history that has it, so its own embedding was never learnt."""
     frame = pl.DataFrame({"user_id": [1, 1, 1, 2, 2], "item_id": [7, 8, 9, 7, 8], "position": [1, 2, 3, 1, 2]})
     items = pl.DataFrame({"item_id": [7, 8, 9], "kind": ["a", "b", "a"]})
-    path = fitted(Dataset.from_frames(frame, items))
+    path = fit_path(Dataset.from_frames(frame, items))
     like, other, last = path._history.whole()
     assert last @ like > 0.99 * np.linalg.norm(last) * np.linalg.norm(like)
     assert not np.allclose(last, other)
@@ -300,14 +300,14 @@ def test_an_item_that_no_history_held_has_the_place_of_its_like() -> None:
 def test_divergence_names_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multirecall.retrievers._towers.model.SPREAD", float("nan"))
     with pytest.raises(DataError, match=r"epoch 1, batch 1 of .*users \[.*lower learning_rate"):
-        fitted(small_shop())
+        fit_path(small_shop())
 
 
 def test_training_stops_when_recall_no_longer_grows() -> None:
     rng = np.random.default_rng(0)
     frame = pl.DataFrame({"user_id": rng.integers(0, 300, 3000), "item_id": rng.integers(0, 400, 3000)})
     data = Dataset.from_frames(frame.with_columns(timestamp=pl.Series(range(1_700_000_000, 1_700_003_000))))
-    path = fitted(data, epochs=40, patience=2, learning_rate=0.02)
+    path = fit_path(data, epochs=40, patience=2, learning_rate=0.02)
     assert 3 <= len(path.recalls) < 40
     assert len(path.recalls) - 1 - int(np.argmax(path.recalls)) == 2
 
@@ -328,7 +328,7 @@ def test_callers_torch_settings_come_back() -> None:
     expected = torch.rand(1)
     torch.manual_seed(3)
     threads = torch.get_num_threads()
-    fitted(small_shop())
+    fit_path(small_shop())
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.rand(1), expected)
 
@@ -337,25 +337,25 @@ def test_missing_gpu_is_said() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ConfigError, match="finds no GPU; use 'auto' or 'cpu'"):
-        fitted(small_shop(), device="cuda")
+        fit_path(small_shop(), device="cuda")
 
 
 def test_log_without_weight_cannot_be_fitted() -> None:
     data = Dataset.from_frames(pl.DataFrame({"user_id": [1, 2], "item_id": [1, 2], "weight": [0.0, 0.0]}))
     with pytest.raises(CannotFit, match="weighs more than 0"):
-        fitted(data)
+        fit_path(data)
 
 
 @pytest.mark.parametrize("n_events", [1, 2])
 def test_tiny_log_is_served(n_events: int) -> None:
     data = Dataset.from_frames(pl.DataFrame({"user_id": list(range(n_events)), "item_id": list(range(n_events))}))
-    path = fitted(data)
+    path = fit_path(data)
     assert len(path.retrieve(Query(0, np.array([0], np.int32), np.ones(1, np.float32)), 5)) == n_events
 
 
 def test_bfloat16_learns_as_well() -> None:
     data = small_shop(features=False)
-    assert preferred(fitted(data, precision="bfloat16", epochs=12, learning_rate=0.02, user_widths=()), data) > 0.95
+    assert preferred(fit_path(data, precision="bfloat16", epochs=12, learning_rate=0.02, user_widths=()), data) > 0.95
 
 
 def test_loading_and_asking_import_no_torch(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class TestBounded(RetrieverContract):
     params = {"neighbours": 5, "entries": 60, "half_life": None}
 
 
-def fitted(data: Dataset, **params: object) -> UserCF:
+def fit_path(data: Dataset, **params: object) -> UserCF:
     path = UserCF(UserCFConfig.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
     return path
@@ -51,7 +51,7 @@ def textbook(data: Dataset, history: dict[int, float], config: UserCFConfig) -> 
 @pytest.mark.parametrize("world", ["plain", "weighted"])
 def test_equals_the_dense_textbook(world: str, params: dict[str, object]) -> None:
     data = small_shop(timestamps=False) if world == "plain" else weighted_shop()
-    path = fitted(data, half_life=None, **params)
+    path = fit_path(data, half_life=None, **params)
     for query in queries(data):
         newest = dict(zip(query.history.tolist(), query.weights.tolist(), strict=True))
         ranked = path.retrieve(query, data.n_items)
@@ -64,7 +64,7 @@ def test_equals_the_dense_textbook(world: str, params: dict[str, object]) -> Non
 def test_entries_bound_what_is_read() -> None:
     """With room for one item's users, only the newest item counts."""
     data = small_shop()
-    path = fitted(data, entries=1, half_life=None)
+    path = fit_path(data, entries=1, half_life=None)
     long, short = (
         path.retrieve(Query(-1, np.array(history, np.int32), np.ones(len(history), np.float32)), 50)
         for history in ([1, 3, 8], [8])
@@ -75,7 +75,7 @@ def test_entries_bound_what_is_read() -> None:
 
 def test_knows_the_checkerboard() -> None:
     data = checkerboard()
-    path = fitted(data)
+    path = fit_path(data)
     for query in queries(data)[: data.n_users]:
         own = Query(query.user, query.history, query.weights, ordered=False, exclude=np.unique(query.history))
         assert path.retrieve(own, 1).items.tolist() == [query.user]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from oracles import Scored, ranked
+from oracles import Scored, rank_items
 
 from multirecall.progress import SILENT
 from multirecall.retrievers._neighbours.knn_cells import CELL, VectorCells, cell_lists, expected_scores
@@ -16,7 +16,7 @@ from multirecall.retrievers._vector_table import unit_rows
 Vectors = NDArray[np.float32]
 
 
-def clustered(n: int, dim: int, seed: int) -> Vectors:
+def draw_clusters(n: int, dim: int, seed: int) -> Vectors:
     """Unit vectors around a few centres, which have a direction in common, as trained ones do."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(20, dim)) + 3 * rng.normal(size=dim)
@@ -49,12 +49,12 @@ def test_lists_follow_the_ordering_rule_among_equal_vectors(n: int, n_neighbours
     cosines = units @ units.T
     for row in range(n):
         others = {other: float(cosines[row, other]) for other in range(n) if other != row and cosines[row, other] > 0}
-        assert list(found[row]) == ranked(others)[:n_neighbours]
+        assert list(found[row]) == rank_items(others)[:n_neighbours]
         assert found[row] == {other: others[other] for other in found[row]}
 
 
 def test_lists_with_full_recall_are_those_of_all_cosines() -> None:
-    units = clustered(3_000, 7, 0)
+    units = draw_clusters(3_000, 7, 0)
     units[5] = 0
     cosines = units.astype(np.float64) @ units.T.astype(np.float64)
     np.fill_diagonal(cosines, -1)
@@ -73,7 +73,7 @@ def test_lists_with_full_recall_are_those_of_all_cosines() -> None:
 
 @pytest.mark.parametrize("recall", [0.8, 0.95])
 def test_lists_have_the_recall_that_is_asked_for_from_a_part_of_the_vectors(recall: float) -> None:
-    units = clustered(20_000, 16, 1)
+    units = draw_clusters(20_000, 16, 1)
     cells = VectorCells.of(np.arange(20_000, dtype=np.int32), units, np.random.default_rng(0))
     margin = cells.margin(31, recall, np.random.default_rng(0))
     mean, deviation = expected_scores(units[:300], cells.centroids)
@@ -88,13 +88,13 @@ def test_lists_have_the_recall_that_is_asked_for_from_a_part_of_the_vectors(reca
 
 
 def test_any_number_of_threads_finds_the_same() -> None:
-    units = np.repeat(clustered(1_500, 8, 2), 2, axis=0)
+    units = np.repeat(draw_clusters(1_500, 8, 2), 2, axis=0)
     assert lists(units, 20, 0.9, threads=3) == lists(units, 20, 0.9)
 
 
 def test_cells_hold_distinct_vectors_and_are_cut_to_what_fits() -> None:
     rows = np.arange(3, 3_003, dtype=np.int32)
-    units = np.repeat(clustered(1_000, 2, 3), 3, axis=0)[np.random.default_rng(0).permutation(3_000)]
+    units = np.repeat(draw_clusters(1_000, 2, 3), 3, axis=0)[np.random.default_rng(0).permutation(3_000)]
     cells = VectorCells.of(rows, units, np.random.default_rng(0))
     assert len(cells.values) == len(np.unique(units, axis=0))
     assert np.diff(cells.starts).max() <= CELL

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multirecall.retrievers._text.maxscore import NO_CODE, _less
+from multirecall.retrievers._text.maxscore import NO_CODE, _sum_lower_bound
 from multirecall.retrievers._text.postings import FieldTerms, Postings
 from multirecall.retrievers._text.terms import TermCounts
 from multirecall.sums import Sums
@@ -63,7 +63,7 @@ def test_equals_all_sums(
     postings = index(seed, kind)
     exclude = np.array(sorted(excluded), np.int32)
     allowed = ALL_ALLOWED if share == 1.0 else np.random.default_rng(seed).random(N_ITEMS) < share
-    terms = postings.ordered(np.array([*weights], np.int32), np.array([*weights.values()], np.float32))
+    terms = postings.order(np.array([*weights], np.int32), np.array([*weights.values()], np.float32))
     sums = Sums(N_ITEMS)
     postings.impacts.add(*terms, sums)
     expected_items, expected_scores = sums.top_among(k, exclude, allowed)
@@ -75,7 +75,7 @@ def test_equals_all_sums(
 
 def test_postings_that_cannot_matter_are_not_read() -> None:
     postings = index(1)
-    terms, weights = postings.ordered(np.array([1, 2, 9], np.int32), np.ones(3, np.float32))
+    terms, weights = postings.order(np.array([1, 2, 9], np.int32), np.ones(3, np.float32))
     impacts = postings.impacts
     spoilt = impacts.values.copy()
     spoilt[impacts.offsets[9] : impacts.offsets[10]] = np.nan
@@ -95,4 +95,4 @@ def test_sums_that_rounding_lifts_are_not_cut_off(n_steps: int) -> None:
     for _ in range(n_steps):
         total += addend
     assert total == low + n_steps * step
-    assert _less(int(total.view(np.int32)), n_steps * float(addend), n_steps) <= low.view(np.int32)
+    assert _sum_lower_bound(int(total.view(np.int32)), n_steps * float(addend), n_steps) <= low.view(np.int32)
