@@ -1,13 +1,13 @@
-"""Names that have changed: the former ones go on working for a while, and say so."""
+"""Warnings about former names, which keep working for a while."""
 
 from __future__ import annotations
 
 import warnings
 
 PREFIX = "multirecall: "
-"""How each of our warnings begins, so that the command line can tell them from those of libraries."""
+"""The prefix of every warning of multirecall, by which the command line tells it from warnings of libraries."""
 
 
 def warn_of_name(former: str, now: str) -> None:
-    """Issue a `DeprecationWarning` that names the place from which the caller of this function was called."""
+    """Issue a `DeprecationWarning` for the line that called the caller of this function."""
     warnings.warn(f"{PREFIX}{former} is now called {now}", DeprecationWarning, stacklevel=3)

@@ -116,13 +116,13 @@ class Retriever(ABC):
         return None
 
     def close(self) -> None:  # noqa: B027 - most hold nothing but memory
-        """Let go of what is not memory, such as a connection to a service.
+        """Release resources other than memory, such as a connection to a service.
 
-        An engine calls it once, when its state has retired: by a refit, another `fit`, `Engine.close`, because nobody
-        holds the engine any more, or at the end of the process. It does not call it before the last call under way has
-        returned, one that came too late for its request included. Of a retriever and its successors by `with_changes`
-        only the one that was served last is closed. A process that was forked closes nothing of its parent's. It runs
-        on whatever thread lets go last, so it should not take long; what it raises is logged.
+        The engine calls this method once, when the state that holds the retriever has retired: after a refit, another
+        `fit` or `Engine.close`, when the engine is garbage-collected, or at the end of the process. All calls of the
+        retriever have returned by then, late ones included. Of a retriever and its copies by `with_changes`, only the
+        last one served is closed. A forked process closes no retriever of its parent. The method runs on the thread
+        that releases the state last, so that it should not take long. An exception is logged.
         """
 
     @abstractmethod

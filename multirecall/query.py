@@ -23,12 +23,12 @@ class Condition:
     Attributes:
         field: the item feature.
         kind: its kind: `categorical`, `list`, `number`, `text` or `datetime`.
-        values: the item has any of them, or a list-valued field overlaps with them; None where there is a range.
-        low: the least value of a range, included; None where it has none.
-        high: the greatest, included; the same.
+        values: the item has one of these values or, in a list-valued field, at least one of them; None for a range.
+        low: the lower bound of a range, inclusive; None: no lower bound.
+        high: the upper bound of a range, inclusive; None: no upper bound.
 
     Values are `str`, `int`, `float` or `bool`. Text is in Unicode's composed form (NFC). A time is ISO 8601 text or
-    epoch seconds; a date without a time stands for all of its day in UTC.
+    epoch seconds; a date without a time means the whole day in UTC.
     """
 
     field: str
@@ -40,7 +40,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A request's `where` as a value: immutable, equal where the conditions are, hashable, and JSON by `to_dict`.
+    """The `where` of a request as an immutable, hashable value, equal if the conditions are equal.
 
     Attributes:
         conditions: an item has to meet all of them; () for every item.
@@ -49,7 +49,7 @@ class Where:
     conditions: tuple[Condition, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values, in the form that `Engine.retrieve(where=...)` takes, of another engine as well."""
+        """The conditions as JSON values, in the form that `Engine.retrieve(where=...)` of any engine takes."""
         return {one.field: _predicate(one) for one in self.conditions}
 
 
@@ -68,21 +68,21 @@ class Query:
         user: row of the user, -1 when unknown.
         history: item rows, int32 (n,), oldest first; an item occurs once for each time that the user chose it.
         weights: float32 (n,), the weight of each event of the history, ≥ 0.
-        times: int64 (n,) epoch seconds, or None where they are not known.
+        times: int64 (n,), epoch seconds of each event of the history, or None where they are not known.
         ordered: whether the history is in order of time; False for a log without times or positions.
         features: user features by field name; a field without a value is absent.
         terms: see `User.terms`.
         exclude: sorted unique item rows, int32, that must not be returned.
         allowed: bool (n_items,), the items that may be returned; None: all items.
         now: epoch seconds of the newest event in the data, or None without timestamps.
-        where: the request's `where`, for a path that asks elsewhere and cannot send a bitmap. `allowed` holds exactly
-            the items that meet it and are not in `removed`.
+        where: the request's `where`, for a path that queries another system and cannot send it a bitmap. `allowed` is
+            True for exactly the items that meet `where` and are not in `removed`.
         removed: sorted unique item rows, int32, of items that were removed from the catalogue; one array for all
             requests of a state.
-        context: what the caller says of the request, such as device, page or placement; `retrieve(..., context=...)`.
-        deadline: `time.monotonic()` at which the request goes on without the path, or None for no limit. It is there to
-            cut short a call that waits, such as by a timeout, and may have passed. What an answer holds must not depend
-            on it, since the engine may keep answers.
+        context: what the caller says about the request with `retrieve(..., context=...)`, such as device or page.
+        deadline: the `time.monotonic()` at which the request goes on without the path; None: no limit. It may have
+            passed. Use it as the timeout of a call that waits. The content of an answer must not depend on it, since
+            the engine may cache answers.
     """
 
     user: int

@@ -33,7 +33,7 @@ SIGN = np.int64(-(2**63))
 
 @kernel
 def key_of(bits: int, item: int) -> int:
-    """The sort key of a candidate, int64: a larger key stands earlier under the ordering rule.
+    """The sort key of a candidate, int64: a larger key comes earlier under the ordering rule.
 
     `bits` are the bits of its float32 score, read as int32. The score is finite, and not -0.0, since that would not
     tie with 0.0.

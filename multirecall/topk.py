@@ -22,7 +22,7 @@ MARK_WORDS = 64
 
 @kernel
 def precedes(score_a: float, item_a: int, score_b: float, item_b: int) -> bool:
-    """Whether candidate `a` stands before candidate `b`: the ordering rule, written once."""
+    """Whether candidate `a` comes before candidate `b` under the ordering rule."""
     return score_a > score_b or (score_a == score_b and item_a < item_b)
 
 

@@ -149,10 +149,10 @@ def _accumulate(
     gram: Array,
     products: Array,
 ) -> None:
-    """Add `Σ_t w_t z_tᵀ z_t` to the upper triangle of `gram` and `Σ_t w_t y_tᵀ z_t` to `products`.
+    """Add `Σ_t w_t z_tᵀ z_t` to the upper triangle of `gram` and `Σ_t w_t y_tᵀ z_t` to `products`, in place.
 
-    A pair of events `p ≤ q` stands in every later `z_t`: with `Z_q = Σ_{t > q} w_t (r_i r_j)^(t - 1 - q)`, which is
-    `w_(q+1) + r_i r_j Z_(q+1)`, it adds `w_p w_q r_i^(q - p) Z_q` to the entry of (i, x_p) and (j, x_q).
+    A pair of events `p ≤ q` enters every later `z_t`. With `Z_q = Σ_{t > q} w_t (r_i r_j)^(t - 1 - q)`, which is
+    `w_(q+1) + r_i r_j Z_(q+1)`, the pair adds `w_p w_q r_i^(q - p) Z_q` to the entry of (i, x_p) and (j, x_q).
     """
     n_speeds = rates.size
     rest = np.empty((n_speeds, n_speeds))
@@ -185,7 +185,7 @@ def _accumulate(
 
 @kernel
 def _inputs(history: Array, weights: Array, rates: Array, reaches: Array, n_items: int) -> tuple[Array, Array]:
-    """The inputs of a history that are not 0, and their values; one that several events share stands several times."""
+    """The inputs of a history, int32, and their values, float32; an input occurs once for each of its events."""
     size = 0
     for reach in reaches:
         size += min(reach, history.size)

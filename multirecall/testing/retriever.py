@@ -123,9 +123,9 @@ class RetrieverContract:
 
     @pytest.mark.parametrize("left_s", [60.0, -1.0])
     def test_request_with_all_that_a_query_holds(self, fitted: Retriever, data: Dataset, left_s: float) -> None:
-        """Conditions, removed items, a context and a deadline, which may have passed, leave lists valid.
+        """Lists stay valid with conditions, removed items, a context and a deadline, which may have passed.
 
-        What has no time left may raise.
+        A call whose deadline has passed may raise.
         """
         where = Where((Condition("group", "categorical", ("even",)),))
         removed = np.arange(0, data.n_items, 6, dtype=np.int32)
@@ -146,7 +146,7 @@ class RetrieverContract:
                 assert allowed[ranked.items].all()
 
     def test_close_lets_go_without_a_fault(self, fitted: Retriever, data: Dataset, tmp_path: Path) -> None:
-        """It is called once, and last; closing one retriever leaves another of the same bundle as it is."""
+        """`close` is called once, as the last method; another retriever of the same bundle still answers."""
         fitted.save(tmp_path)
         first, second = (type(fitted).load(fitted.config, tmp_path, data) for _ in range(2))
         expected = [second.retrieve(query, QUOTA) for query in queries(data)]

@@ -55,7 +55,7 @@ class TowerRetriever(Retriever):
     """The class of the result of `UserEncoder.export`."""
 
     name: ClassVar[str]
-    """The name of the retriever in messages and in the names of checkpoints."""
+    """The name of the retriever in messages and in the folder names of checkpoints."""
 
     inline = True
     filters = True

@@ -187,7 +187,7 @@ class _Training:
 
 @torch.no_grad()
 def held_out_recall(model: TowerModel, k: int) -> float:
-    """The share of held-out items among the `k` best for their user, whose other items are left out."""
+    """Recall@k on the held-out events; the other items of each user are excluded."""
     data = model.data
     targets = torch.from_numpy(data.whole.items[data.held_out].astype(np.int64)).to(model.device)
     items = model.item_vectors()
