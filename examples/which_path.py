@@ -7,7 +7,7 @@
 # %%
 from multirecall import Dataset, Engine, EngineConfig, PathConfig
 from multirecall.datasets import generate
-from multirecall.evaluation import evaluate, path_values, retrieved, time_split
+from multirecall.evaluation import evaluate, path_values, retrieve_lists, time_split
 from multirecall.tuning import TuningConfig, config_text, statement, tune
 
 K = 50
@@ -35,7 +35,7 @@ for name, figures in report.figures.items():
 # `shapley` its share of the whole.
 
 # %%
-values = path_values(engine, retrieved(engine, split, K), K)
+values = path_values(engine, retrieve_lists(engine, split, K), K)
 for name, one in values.paths.items():
     found = f"only it finds {one.unique_hits:4}, loss {one.loss.mean:+.4f}, share {one.shapley:.3f}"
     print(f"{name:10}  {found}, {one.ms:.2f} ms")
