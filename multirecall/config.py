@@ -29,11 +29,11 @@ FALLBACK = "fallback"
 FUSED = "fused"
 
 OF_MACHINE = {"threads"}
-"""Keys of `EngineConfig` that say nothing about results."""
+"""Keys of `EngineConfig` that belong to the machine and are not stored in a bundle."""
 
 
 def _plain(params: dict[str, Any]) -> dict[str, Any]:
-    """Refuse values that a bundle could not hold."""
+    """Refuse values that a bundle cannot store."""
     try:
         json.dumps(params)
     except (TypeError, ValueError) as fault:
@@ -42,11 +42,11 @@ def _plain(params: dict[str, Any]) -> dict[str, Any]:
 
 
 Params = Annotated[dict[str, Any], AfterValidator(_plain)]
-"""A plug-in's settings before the plug-in has checked them."""
+"""The settings of a plug-in before its `Config` has validated them."""
 
 
 def _keep_class(value: Any, as_text: ValidatorFunctionWrapHandler) -> str:
-    """A name as it is, and a class by its name, which goes on carrying it."""
+    """Keep a name; turn a class into its name, which still carries the class (`GivenClass`)."""
     if isinstance(value, type):
         return GivenClass(value)
     if isinstance(value, GivenClass):
@@ -61,7 +61,7 @@ PluginName = Annotated[str, WrapValidator(_keep_class)]
 
 
 class PathConfig(StrictModel):
-    """One path: a retriever with its settings and its part in the fusion."""
+    """One path: a retriever with its settings, its quota and its weight."""
 
     name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     """Name in results; default: the retriever's. Letters, digits, `_` and `-`."""
@@ -82,8 +82,8 @@ class PathConfig(StrictModel):
     """True: a request fails when the path fails."""
 
     optional: bool = False
-    """True: where the log cannot feed the path, or its library is not installed, it is left out and that is said;
-    False: `fit` refuses."""
+    """True: a path that the log cannot feed, or whose library is missing, is left out with a log message.
+    False: `fit` raises an error."""
 
     params: Params = Field(default_factory=dict)
     """Settings of the retriever, checked by its own `Config`."""
@@ -127,10 +127,10 @@ class FallbackConfig(StrictModel):
 
 
 class SegmentConfig(StrictModel):
-    """Users with short histories, for whom some paths weigh otherwise."""
+    """The path weights of users with short histories."""
 
     max_history: Annotated[int, Field(strict=True, ge=0, lt=2**31)]
-    """Most events in the history that the request scores from; the first segment that has room is the user's."""
+    """The longest history of the segment, in events. A user is in the first segment that is long enough."""
 
     weights: dict[str, Positive]
     """Weights in the fusion by path name, in place of the paths' own; > 0. Changes results."""
@@ -140,20 +140,19 @@ class EngineConfig(StrictModel):
     """Everything that an engine is built from."""
 
     k: Count = 500
-    """Candidates of a request that does not say."""
+    """The number of candidates of a request that names no k."""
 
     seed: Annotated[int, Field(strict=True, ge=0)] = 7
-    """Root of all randomness. Changes results."""
+    """Seed of all randomness. Changes results."""
 
     threads: Count = 1
-    """Threads that fitting may use. Speed only; with 1, results are reproducible to the bit. Of the machine, so that no
-    bundle holds it."""
+    """Threads of a fit. Speed only; with 1, results are reproducible to the bit. A bundle does not store it."""
 
     deadline_ms: Annotated[Positive, Field(lt=1e9)] | None = None
-    """Milliseconds after which a request goes on without the paths that are not done; None: no limit."""
+    """Milliseconds after which a request goes on without the paths that have not answered; None: no limit."""
 
     cache_size: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
-    """Answers of `retrieve` that are kept for the same request on the same data; 0: none. Speed only."""
+    """The number of answers of `retrieve` that the result cache holds; 0: no cache. Speed only."""
 
     data: DataConfig = DataConfig()
     """How the log is read; pass it to `Dataset.load(..., config=...)`."""
@@ -207,12 +206,12 @@ class EngineConfig(StrictModel):
 
     @property
     def bare_classes(self) -> list[str]:
-        """The names `module:Class` of plug-ins whose class is not given with them, of enabled paths only, in order."""
+        """The names `module:Class` of enabled plug-ins whose class was not given, in order."""
         paths = [path.retriever for path in self.paths if path.enabled]
         return [*dict.fromkeys(filter(is_bare, [*paths, self.fusion.strategy, self.fallback.retriever]))]
 
     def with_classes(self, classes: Mapping[str, type]) -> Self:
-        """The same with classes in the place of names `module:Class`."""
+        """Return the config with classes in place of names `module:Class`."""
         values = self.model_dump(exclude_unset=True)
         for part, key in _plugin_keys(values):
             part[key] = classes.get(part[key], part[key])
@@ -237,7 +236,7 @@ class EngineConfig(StrictModel):
 
 
 def _plugin_keys(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each table of a config's values that names a plug-in, and the key that does."""
+    """Yield each table of a config that names a plug-in, and the key of that name."""
     yield from ((path, "retriever") for path in values.get("paths", ()))
     yield from (
         (values[part], key)
@@ -247,7 +246,7 @@ def _plugin_keys(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]
 
 
 def import_classes(config: EngineConfig) -> EngineConfig:
-    """The config with its names `module:Class` imported: for one that the caller has written.
+    """Import the classes that a config names as `module:Class`; only for a config that the caller wrote.
 
     Raises:
         PluginError: a class cannot be imported.
@@ -256,10 +255,10 @@ def import_classes(config: EngineConfig) -> EngineConfig:
 
 
 def stored_values(config: EngineConfig) -> dict[str, Any]:
-    """A config with all its defaults as JSON values, without what is of the machine: what a bundle keeps."""
+    """All values of a config as JSON, defaults included, machine settings excluded: what a bundle stores."""
     return config.model_dump(mode="json", exclude=OF_MACHINE)
 
 
 def config_hash(config: EngineConfig) -> str:
-    """SHA-256 of what a bundle keeps of a config, in hexadecimal: equal configs have equal hashes."""
+    """The SHA-256 of `stored_values`, in hexadecimal. Equal configs have equal hashes."""
     return json_digest(stored_values(config))

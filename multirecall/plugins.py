@@ -1,6 +1,6 @@
-"""Finding plug-in classes: by name, through entry points, or handed over by the caller.
+"""How plug-in classes are found: by the name of an entry point, or given by the caller.
 
-Only the module that is asked for gets imported, and no name of a class imports anything by itself: see `GivenClass`.
+Only the module of the named plug-in is imported. The name of a class alone imports nothing, see `GivenClass`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ P = TypeVar("P", bound=Configurable)
 
 
 class GivenClass(str):
-    """The name `module:Class` of a plug-in class that the caller has handed over, and the class itself.
+    """The name `module:Class` of a plug-in class that the caller gave, together with the class.
 
-    It is text wherever a configuration is printed, compared or stored. Stored, it is the bare name, which runs no code:
-    who reads it back must hand the class over again.
+    It is text wherever a configuration is printed, compared or stored. What is stored is the name alone, which runs no
+    code. A caller who reads it back must give the class again.
     """
 
     __slots__ = ("plugin",)
@@ -50,12 +50,12 @@ class GivenClass(str):
 
 
 def is_bare(name: str) -> bool:
-    """Whether a plug-in's name is that of a class, without the class."""
+    """Whether a name is `module:Class` without the class."""
     return ":" in name and not isinstance(name, GivenClass)
 
 
 def import_class(name: str) -> type:
-    """The class `module:Class`. It imports the module, so the name must come from the caller, never from data.
+    """Import the class `module:Class`. The name must come from the caller, never from data: this runs the module.
 
     Raises:
         PluginError: the name has another form, cannot be imported, or is no class.
@@ -75,9 +75,10 @@ def import_class(name: str) -> type:
 
 
 def match_names(names: Iterable[str], plugins: Sequence[type]) -> dict[str, type]:
-    """Those of `plugins` that the names `module:Class` stand for.
+    """Map each name `module:Class` to the class of `plugins` that it stands for.
 
-    A class of `__main__` is found by its name alone, since a class that a notebook begins with moves into a module.
+    A class of `__main__` is matched by its own name, because a class that was written in a notebook may move into a
+    module.
     """
     own = {plugin.__qualname__: plugin for plugin in plugins}
     full: dict[str, type] = {GivenClass(plugin): plugin for plugin in plugins}
@@ -101,9 +102,9 @@ class PluginGroup(Generic[P]):
 
     Attributes:
         entry_points: the group of entry points that they are installed in, such as `multirecall.retrievers`.
-        kind: what one of them is called, such as `retriever`.
+        kind: the word for one of them, such as `retriever`.
         base: the class that they inherit.
-        fault_of: what is wrong with a class besides, or None.
+        fault_of: a further check: what is wrong with a class, or None.
     """
 
     entry_points: str
@@ -112,7 +113,7 @@ class PluginGroup(Generic[P]):
     fault_of: Callable[[type[P]], str | None] = lambda _: None
 
     def load(self, name: str) -> type[P]:
-        """The plug-in class `name`, once it has been checked.
+        """Find, import and check the plug-in class `name`.
 
         Args:
             name: of an installed plug-in, or a `GivenClass`.
@@ -145,11 +146,11 @@ class PluginGroup(Generic[P]):
         return self._check(plugin, title)
 
     def names(self) -> list[str]:
-        """The names of all that are installed, sorted; none is imported."""
+        """The names of all installed plug-ins, sorted. None is imported."""
         return sorted({point.name for point in _points(self.entry_points)})
 
     def listings(self) -> list[Listing]:
-        """All that are installed, each loaded once to tell whether it works."""
+        """All installed plug-ins. Each is imported, to tell whether it works."""
         return [self._listing(name) for name in self.names()]
 
     def _listing(self, name: str) -> Listing:
@@ -162,7 +163,7 @@ class PluginGroup(Generic[P]):
         return Listing(self.kind, name, ", ".join(sorted(origins)), fault)
 
     def _check(self, plugin: Any, title: str) -> type[P]:
-        """The class, which errors call `title`; raises `PluginError`."""
+        """Check the class; `title` names it in errors. Raises `PluginError`."""
         if not (isinstance(plugin, type) and issubclass(plugin, self.base)) or isabstract(plugin):
             raise PluginError(
                 f"{title} is not a complete subclass of {self.base.__module__}.{self.base.__name__}; "
@@ -184,7 +185,7 @@ class PluginGroup(Generic[P]):
 
 
 def retriever_fault(plugin: type[Retriever]) -> str | None:
-    """What a retriever class declares but does not keep, or None."""
+    """What a retriever class declares but does not implement, or None."""
     unknown = sorted(set(plugin.live) - LIVE)
     if unknown:
         return f"its `live` has {unknown[0]!r}; {nearest(unknown[0], LIVE)}"
@@ -196,13 +197,13 @@ def retriever_fault(plugin: type[Retriever]) -> str | None:
 
 
 def _holds_secret(annotation: Any) -> bool:
-    """Whether a type is one of pydantic's secrets, or made of one."""
+    """Whether a type is a pydantic secret or contains one."""
     return annotation in (SecretStr, SecretBytes) or any(map(_holds_secret, get_args(annotation)))
 
 
 @cache
 def _points(group: str) -> tuple[EntryPoint, ...]:
-    """The group's entry points; one that two metadata folders of one project repeat counts once."""
+    """The entry points of a group. One that two metadata folders of a project repeat counts once."""
     unique = {(point.name, point.value): point for point in entry_points(group=group)}
     return tuple(unique.values())
 

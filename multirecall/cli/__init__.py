@@ -16,7 +16,7 @@ from multirecall.cli.evaluate import evaluate_command
 from multirecall.cli.fit import fit
 from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
-from multirecall.cli.screen import console, note, show_what_the_console_can
+from multirecall.cli.screen import console, note, replace_unprintable
 from multirecall.cli.tune import tune_command
 from multirecall.cli.versions import rollback, salvage, versions
 from multirecall.cli.warm import warm
@@ -59,7 +59,7 @@ def root(
 
 
 class _Notes(logging.Handler):
-    """Shows what the library notes, as one line each on standard error; where no bars show, each fit as well."""
+    """Print the library's log records on standard error, one line each. Without progress bars it prints each fit too."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
@@ -70,7 +70,7 @@ class _Notes(logging.Handler):
 
 def main() -> None:
     """Run the command line; an error of ours is one message and exit code 1, never a traceback."""
-    show_what_the_console_can()
+    replace_unprintable()
     warnings.filterwarnings("default", PREFIX, DeprecationWarning)
     warnings.showwarning = lambda message, *_: note(str(message).removeprefix(PREFIX))
     logger = logging.getLogger("multirecall")

@@ -1,4 +1,4 @@
-"""The table of candidates, in the width that there is: numbers are never cut, labels are."""
+"""The table of candidates, fitted to the width of the screen. Labels may be truncated, numbers never."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from multirecall.display import short_number
 from multirecall.result import Candidates
 
 LABEL_WIDTHS = (24, 16)
-"""Widths of a label that are tried, widest first."""
+"""Widths of a label in characters, tried from the widest on."""
 
 LONGEST_ID = 24
-"""Characters up to which an id stands on one line."""
+"""The longest id, in characters, that is not broken into lines."""
 
 
 def candidates_table(screen: Console, result: Candidates, labels: Sequence[str]) -> Table:
-    """A row for each candidate: a column for each path where the screen has room, else one with all that propose it."""
+    """A row for each candidate, with a column for each path; on a narrow screen one column lists the paths."""
     for width in LABEL_WIDTHS:
         table = _wide(result, [shorten(label, width) for label in labels])
         if Measurement.get(screen, screen.options.update_width(UNLIMITED), table).maximum <= screen.width:
@@ -31,7 +31,7 @@ def candidates_table(screen: Console, result: Candidates, labels: Sequence[str])
 
 
 def shorten(text: str, width: int) -> str:
-    """The text in at most `width` cells, on one line; what is cut off is marked by `…`."""
+    """Truncate the text to `width` cells on one line. `…` marks the cut."""
     line = " ".join(text.split())
     return line if cell_len(line) <= width else set_cell_size(line, width - 1).rstrip() + "…"
 

@@ -1,4 +1,4 @@
-"""`multirecall demo`: the whole engine on a generated log, to look at."""
+"""`multirecall demo`: the whole engine at work on a generated log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from multirecall.evaluation import evaluate, time_split
 from multirecall.progress import terminal_progress
 
 SHOWN = 6
-"""Items that are printed of each list."""
+"""The number of items of each list that are printed."""
 
 
 def demo(

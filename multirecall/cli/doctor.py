@@ -1,4 +1,4 @@
-"""`multirecall doctor`: what is installed, how it is set up, and whether a bundle is whole."""
+"""`multirecall doctor`: what is installed, how it is set up, and whether a bundle is intact."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _extra_state(extra: str) -> str:
 
 
 def _requirements(extra: str) -> list[Requirement]:
-    """What an extra adds on this machine, with what it adds by naming others; of "" what the package itself needs."""
+    """The requirements of an extra on this machine, with those of extras that it names; "" is the package itself."""
     found = []
     for one in map(Requirement, requires(PACKAGE) or []):
         if _is_for(extra, one) and not (extra and _is_for("", one)):
@@ -83,7 +83,7 @@ def _is_for(extra: str, needed: Requirement) -> bool:
 
 
 def _fault(needed: Requirement) -> str | None:
-    """What keeps a requirement from being met, or None."""
+    """Return why a requirement is not met, or None if it is."""
     try:
         found = version(needed.name)
     except PackageNotFoundError:
@@ -92,7 +92,7 @@ def _fault(needed: Requirement) -> str | None:
 
 
 def _kernels(state: CacheState) -> str:
-    """How the compiled kernels are kept. Plug-ins have been imported by now, and their kernels with them."""
+    """Where compiled kernels are cached. All plug-ins, and so their kernels, have been imported before."""
     place = str(state.folder or "beside the modules, or in the user's cache folder")
     if not state.n_kept:
         return f"numba {state.numba}, none compiled yet in {place}: {WARM}"

@@ -1,4 +1,4 @@
-"""`multirecall evaluate`: how good is each path, and the fused list, on a part of a log that none was fitted on."""
+"""`multirecall evaluate`: measure each path and the fused list on a part of the log that no path was fitted on."""
 
 from __future__ import annotations
 
@@ -154,11 +154,11 @@ NEXT = {
     "loses": "Next: `multirecall tune` with the same files leaves out the paths that pull the list down.",
     "unclear": "Next: ask more users (a larger --fraction, or a longer log), or let `multirecall tune` weigh paths.",
 }
-"""What to do, by what fusing gains."""
+"""The advice to print, by what fusing gains."""
 
 
 def print_closing(screen: Console, gain: FusionGain | None) -> None:
-    """Say what fusing gains or loses against the best path, and what to do next."""
+    """Print what fusing gains or loses against the best path, and what to do next."""
     if gain is None:
         screen.print("There is one path only, so nothing is fused. Next: name a second path in the config.")
         return

@@ -66,7 +66,7 @@ def fit(
 
 
 def _kinds_table(data: Dataset) -> Table:
-    """Which kind each column was read as, and why."""
+    """A table of the columns: the kind that each was read as, and why."""
     table = plain_table("table", "column", "kind", "why")
     for one in data.kinds:
         table.add_row(one.table, one.field, one.kind, one.reason)
@@ -74,7 +74,7 @@ def _kinds_table(data: Dataset) -> Table:
 
 
 def _paths_table(engine: Engine, folder: Path) -> Table:
-    """What each path took to fit, and what it holds in memory and on disk."""
+    """A table of the paths: the time of each fit, its memory and its size on disk."""
     table = plain_table("path")
     for head in ("fitted in", "memory", "on disk"):
         table.add_column(head, justify="right", no_wrap=True)

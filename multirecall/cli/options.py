@@ -1,4 +1,4 @@
-"""What several commands take: files, a config, and the config keys that options override."""
+"""Options that several commands share: files, a config, and options that override keys of the config."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ Validation = Annotated[
 ]
 
 PAIRS = {"--columns": "user_id=customer", "--kinds": "title=text"}
-"""How the pairs of an option are spelt."""
+"""How an option spells a pair, for its error message."""
 
 
 def read_config(
@@ -84,7 +84,7 @@ def read_config(
     future: str | None = None,
     **overrides: Any,
 ) -> EngineConfig:
-    """The configuration of `file`, or the default one, with the options that were given.
+    """Read the configuration from `file`, or take the default, and apply the given options to it.
 
     Classes that the file names are imported.
     """
@@ -107,7 +107,7 @@ def read_config(
 
 
 def load_bundle(folder: Path, plugins: list[str] | None, version: str | None = None) -> Engine:
-    """The engine in a bundle, which may use the classes that `--plugin` names; raises as `Engine.load`."""
+    """Load a bundle, which may use the classes that `--plugin` names; raises as `Engine.load`."""
     if plugins:
         _search_here()
     try:
@@ -119,12 +119,12 @@ def load_bundle(folder: Path, plugins: list[str] | None, version: str | None = N
 
 
 def _search_here() -> None:
-    """Let a module that the user names be found in the working directory, however the command was started."""
+    """Add the working directory to the import path, so that `--plugin` finds a module there."""
     sys.path.append(os.getcwd())
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
-    """The mapping that a repeated option spells."""
+    """Read a mapping from a repeated option of `key=value` pairs."""
     pairs: dict[str, str] = {}
     for text in given or []:
         name, equals, value = text.partition("=")
@@ -139,12 +139,12 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
 def read_data(
     interactions: list[str], items: list[str] | None, users: list[str] | None, config: EngineConfig
 ) -> Dataset:
-    """The dataset of the given files, read as the config says."""
+    """Load the dataset from the given files, as the config says."""
     return Dataset.load(interactions, items or None, users or None, config=config.data)
 
 
 def json_option(text: str | None, name: str) -> dict[str, Any] | None:
-    """The JSON object that an option holds, or None where it was not given."""
+    """Parse the JSON object of an option; None if the option was not given."""
     if text is None:
         return None
     try:

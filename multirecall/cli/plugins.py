@@ -1,4 +1,4 @@
-"""`multirecall plugins`: which plug-ins are installed, and what the settings of one mean."""
+"""`multirecall plugins`: list the installed plug-ins, or explain the settings of one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _installed() -> Table:
 
 
 def _explain(screen: Console, title: str, plugin: type[Any]) -> None:
-    """Say what a plug-in does, and of each setting its type, range, default and meaning."""
+    """Print what a plug-in does, and the type, range, default and meaning of each setting."""
     summary = " ".join((inspect.getdoc(plugin) or "").split("\n\n")[0].split())
     screen.print(f"{title}: {summary}\n" if summary else f"{title}\n")
     rows = settings_of(plugin.Config)
@@ -57,6 +57,6 @@ def _explain(screen: Console, title: str, plugin: type[Any]) -> None:
 
 
 def _form(row: Setting) -> str:
-    """The values that a setting takes, such as `int; 1 to 4,096; default 64`."""
+    """The type, range and default of a setting, such as `int; 1 to 4,096; default 64`."""
     default = row.default if row.default in ("", "required") else f"default {row.default}"
     return "; ".join(filter(None, [row.type, row.range, default]))

@@ -17,7 +17,7 @@ from multirecall.result import Candidates
 from multirecall.user import User
 
 NAMED = 5
-"""Unknown ids that a note names."""
+"""The most unknown ids that a note lists."""
 
 
 def retrieve(
@@ -74,7 +74,7 @@ def retrieve(
 
 
 def _notes(result: Candidates, user: str | None) -> None:
-    """Say which ids the engine does not know."""
+    """Print the ids that the engine does not know."""
     if user is not None and not result.known:
         note(f"user {user!r} is unknown and gets what visitors get")
     unknown = result.unknown_items

@@ -1,4 +1,4 @@
-"""Where the command line prints: consoles, notes, and what a console can show."""
+"""Printing of the command line: consoles, notes, and characters that a console cannot show."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from rich.measure import Measurement
 from rich.table import Table
 
 UNLIMITED = 10_000
-"""A width that every table fits."""
+"""Characters; no table is wider."""
 
 PLAIN = {"–": "-", "—": "-", "−": "-", "…": "...", "·": "|", "─": "-", "≥": ">=", "≤": "<=", "\xa0": " "}
-"""What stands for a sign of ours on a console that cannot show it."""
+"""ASCII in place of the few other characters that the command line prints, for a console that cannot show them."""
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that prints what it is given, so that a title with brackets is no markup."""
+    """A console without markup, so that a title with brackets is printed as it is."""
     return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=stderr)
 
 
 def note(text: str) -> None:
-    """One line on standard error that is no error."""
+    """Print one line on standard error that is not an error."""
     console(stderr=True).print(f"note: {text}", style="yellow")
 
 
-def show_what_the_console_can() -> None:
-    """Let characters that standard output or error cannot show be replaced, instead of ending the command."""
+def replace_unprintable() -> None:
+    """Replace characters that standard output or error cannot show; by default Python would end the command."""
     codecs.register_error("multirecall", _replacement)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -47,7 +47,7 @@ def _replacement(fault: UnicodeError) -> tuple[str, int]:
 
 
 def print_table(screen: Console, table: Table) -> None:
-    """Print a table of numbers; one that is too wide goes in parts, each with the first column, so that none is cut."""
+    """Print a table of numbers. If it is too wide, print it in parts, each with the first column; nothing is cut."""
     for part in _parts(table, screen):
         screen.print(part)
 

@@ -1,4 +1,4 @@
-"""How the command line prints tables."""
+"""The tables that the command line prints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def plain_table(*columns: str, title: str | None = None) -> Table:
 
 
 def quality_tables(report: Report) -> list[Table]:
-    """For each list length what the lists find, and what they show; a row for each path and the fused list."""
+    """Two tables for each list length: quality and coverage. Each has a row for each path and the fused list."""
     tables = []
     for column, k in enumerate(report.ks):
         found, shown = plain_table(f"at k = {k}"), plain_table(f"at k = {k}")
@@ -41,7 +41,7 @@ def quality_tables(report: Report) -> list[Table]:
 
 
 def explanations(screen: Console, report: Report) -> None:
-    """Say what each column of `quality_tables` means."""
+    """One line for each column of `quality_tables` that says what it means."""
     meanings = {SHORT.get(metric, metric): EXPLAINED[metric] for metric in next(iter(report.figures.values()))}
     _explain(screen, meanings | {"recall 95 %": "bounds of the mean over users, by bootstrap"})
 
@@ -83,7 +83,7 @@ def segment_table(report: Report) -> Table:
 
 
 def value_table(worth: ValueReport) -> Table:
-    """What each path is worth, a row for each."""
+    """The value of each path, a row for each."""
     table = plain_table(f"at k = {worth.k}")
     for head in ("unique hits", "lost without it", "shapley", "ms", "ms per extra hit"):
         table.add_column(head, justify="right")
@@ -101,7 +101,7 @@ def value_table(worth: ValueReport) -> Table:
 
 
 def overlap_table(worth: ValueReport) -> Table:
-    """Share of a row's first k that the column has as well."""
+    """The share of a row's first k items that the column's path proposes too."""
     table = plain_table(f"share that is also in, first {worth.k}")
     for name in worth.overlap:
         table.add_column(name, justify="right")

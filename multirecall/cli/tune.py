@@ -83,7 +83,7 @@ def tune_command(
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Gate the paths, search their fusion on one slice of the log, keep what holds up on a second, write the config."""
+    """Choose the paths, search their fusion on one slice of the log, check it on a second, and write the config."""
     require_file(out, "--out")
     if journal is not None:
         require_file(journal, "--journal")

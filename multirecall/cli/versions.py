@@ -1,4 +1,4 @@
-"""`multirecall versions`, `rollback` and `salvage`: what a bundle holds, the way back, and what a damaged one keeps."""
+"""`multirecall versions`, `rollback` and `salvage`: list the versions of a bundle, go back, repair its journal."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def rollback(
     bundle: Bundle,
     version: Annotated[str | None, typer.Option(help="Version to go back to; default: the one before.")] = None,
 ) -> None:
-    """Let an older version of a bundle be the current one; live changes since it are kept."""
+    """Make an older version of a bundle current. Live changes since then are kept."""
     console().print(f"version {Engine.rollback(bundle, version)} is now the current one of {bundle}")
 
 
 def salvage(bundle: Bundle) -> None:
-    """Begin the damaged journal of a bundle anew with the live changes that are whole; the old files are kept."""
+    """Repair the damaged journal of a bundle with the live changes that are intact. The old files are kept."""
     outcome = Engine.salvage(bundle)
     if outcome.whole:
         console().print(f"the journal of {bundle} is whole ({outcome.kept:,} live changes); nothing was done")

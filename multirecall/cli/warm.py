@@ -1,4 +1,4 @@
-"""`multirecall warm`: compile what an engine needs into a folder, before anybody waits for it."""
+"""`multirecall warm`: compile an engine's kernels into a folder, before the first request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from multirecall.kernel_cache import FOLDER_VARIABLE, cache_state
 from multirecall.user import User
 
 ASKED = 3
-"""Users of a bundle that are asked for."""
+"""The number of users of a bundle that are asked for."""
 
 
 def warm(
@@ -33,18 +33,18 @@ def warm(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Compile the kernels that loading, asking and live changes need, once for all processes on such a CPU.
+    """Compile the kernels of loads, requests and live changes, once for all processes on a CPU of this kind.
 
     Then set MULTIRECALL_KERNELS to the folder wherever the engine runs; the folder may be read-only there.
     """
     folder = folder.resolve()
-    if os.environ.get(FOLDER_VARIABLE) != str(folder):  # kernels take their folder when they are imported
+    if os.environ.get(FOLDER_VARIABLE) != str(folder):  # set before kernels are imported, which is when they read it
         arguments = [str(path) for path in (folder, bundle) if path]
         arguments += [f"--plugin={name}" for name in plugin or []]
         command = [sys.executable, "-m", "multirecall", "warm", *arguments]
         environment = {**os.environ, FOLDER_VARIABLE: str(folder)}
         raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
-    logging.getLogger("multirecall").setLevel(logging.ERROR)  # that nothing is journaled here is no news
+    logging.getLogger("multirecall").setLevel(logging.ERROR)  # it is meant that nothing is journaled here
     start = perf_counter()
     if bundle is None:
         _fit_and_ask()
@@ -64,7 +64,7 @@ def _current(bundle: Path) -> str:
 
 
 def _fit_and_ask() -> None:
-    """Fit the default paths on a small log, save and load them, and do with them what is done in production."""
+    """Fit the default paths on a small log, save and load them, and use them as in production."""
     log = generate(n_users=200, n_items=300, n_interactions=4_000)
     with TemporaryDirectory() as place:
         with Engine().fit(Dataset.from_frames(log.interactions, log.items, log.users)) as engine:
@@ -74,7 +74,7 @@ def _fit_and_ask() -> None:
 
 
 def _ask(engine: Engine) -> None:
-    """Requests of every kind, and a live change of each kind, on an engine that journals nothing."""
+    """Make requests and live changes of every kind on an engine that journals nothing."""
     data = engine.data
     users = data.users.ids.ids(slice(0, ASKED)).tolist()
     item = data.items.ids.id(0)

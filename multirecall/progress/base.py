@@ -1,4 +1,4 @@
-"""What long work reports its progress to, and who hears nothing of it."""
+"""The interface that long work reports its progress to, and an implementation that shows nothing."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Progress(Protocol):
     def task(self, name: str, total: int, *, steady: bool = True) -> AbstractContextManager[Advance]:
         """Begin a task of `total` steps; inside the block, `advance(n)` or `advance(n, note)` reports `n` more done.
 
-        The task ends with its block, whatever was reported: one that stops early is complete.
+        The task ends with its block. A task that stops early counts as complete.
 
         Args:
             name: what is done, in plain words.
             total: how many steps at most.
-            steady: whether steps take about equally long; only then can a remaining time be told.
+            steady: whether all steps take about equally long. Only then a remaining time is shown.
         """
 
 
 def unheard(steps: int, note: str = "") -> None:
-    """An `Advance` that tells nobody."""
+    """An `Advance` that does nothing."""
 
 
 class Silent:
-    """Reports nothing."""
+    """A `Progress` that shows nothing."""
 
     @contextmanager
     def task(self, name: str, total: int, *, steady: bool = True) -> Iterator[Advance]:

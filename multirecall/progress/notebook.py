@@ -13,7 +13,7 @@ from typing import Any
 from multirecall.progress.base import Advance
 
 EVERY_S = 0.2
-"""Seconds between two pictures at least."""
+"""The least seconds between two updates."""
 
 
 @dataclass
@@ -45,10 +45,10 @@ class Row:
 
 
 class NotebookBars:
-    """A row for each task in one table, which is drawn anew as tasks advance."""
+    """One table with a row for each task. It is redrawn as tasks advance."""
 
     def __init__(self, handle: Any) -> None:
-        """Take what `update` draws on, with an object that has `_repr_html_`."""
+        """Take `update`, which shows an object that has `_repr_html_`."""
         self._handle = handle
         self._rows: list[Row] = []
         self._drawn = 0.0

@@ -62,7 +62,7 @@ class Bars:
 
 
 class _Remaining(TimeRemainingColumn):
-    """The time left of a task whose steps take equally long, and nothing for any other."""
+    """The remaining time of a steady task; nothing for any other."""
 
     def render(self, task: Task) -> Text:
         return super().render(task) if task.fields["steady"] and not task.finished else Text("")
