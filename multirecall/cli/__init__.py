@@ -59,7 +59,7 @@ def root(
 
 
 class _Notes(logging.Handler):
-    """Print the library's log records on standard error, one line each. Without progress bars it prints each fit too."""
+    """Print the library's log records on standard error, a line each; without progress bars, each fit too."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
