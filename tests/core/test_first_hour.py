@@ -177,7 +177,7 @@ def test_the_page_says_what_it_is_of(shop: Path, reading: list[str | Path]) -> N
     pytest.importorskip("matplotlib")
     run("evaluate", *reading, "--split", "last", "--report", shop / "page.html")
     page = (shop / "page.html").read_text(encoding="utf-8")
-    for part in ("log.csv: 540 interactions", "shop.toml", "each user&#x27;s last", "written", "recall: share of"):
+    for part in ("log.csv: 540 interactions", "shop.toml", "each user&#39;s last", "written", "recall: share of"):
         assert part in page, part
 
 
