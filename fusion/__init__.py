@@ -1,1 +1,1 @@
-"""Fusion strategies, one file each, registered under the entry-point group `multirecall.fusion`."""
+"""Fusion plug-ins, one file each, registered under the entry-point group `multirecall.fusion`."""

@@ -1,4 +1,4 @@
-"""What fusions have in common whose score of an item is a sum over the paths that propose it."""
+"""The base class of fusions that score an item by a sum over the paths that propose it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._merge import Merged, merge
 from ._windows import Windows, windows_of, windows_of_one
 
 FUSED_TOGETHER = 16
-"""Users whose windows are joined at a time, few enough that the cache holds them and no page is new."""
+"""Number of users fused at a time. Few keep the arrays in the CPU cache; many need fewer calls."""
 
 
 class AdditiveFusion(Fusion):
@@ -23,7 +23,7 @@ class AdditiveFusion(Fusion):
 
     @abstractmethod
     def contributions(self, windows: Windows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What each entry of the windows adds to its item's score, float64 (n,) beside `windows.items`."""
+        """The amount that each entry of the windows adds to the score of its item, float64 (n,), as `windows.items`."""
 
     def fuse(self, lists: Sequence[RankedList], weights: Sequence[float], quotas: Sequence[int], k: int) -> FusedList:
         """See `Fusion.fuse`."""

@@ -1,4 +1,4 @@
-"""The grouping kernel that all fusions share: flat ranked lists in, deduplicated candidates out."""
+"""The kernel that all fusions share: it merges ranked lists by item and selects the best k of each user."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from multirecall.topk import precedes
 from ._windows import Windows
 
 FEW = 12
-"""So many candidates are sorted by insertion."""
+"""Up to this number of candidates are sorted by insertion, which is faster than buckets for few."""
 
 
 class Merged(NamedTuple):
-    """The arrays of a `FusedBatch`, with room for lists that are still to come.
+    """The arrays of a `FusedBatch`, allocated once and filled by one or more calls of `merge`.
 
     Attributes:
-        offsets: int64 (n_users + 1,), 0 and then what is known.
+        offsets: CSR offsets, int64 (n_users + 1,), filled from the front.
         items: int32 (n,).
         scores: float64 (n,).
         ranks: int32 (n, n_paths).
@@ -34,7 +34,7 @@ class Merged(NamedTuple):
 
     @classmethod
     def allocate(cls, n_users: int, n: int, n_paths: int) -> Merged:
-        """Room for lists of `n` entries in all."""
+        """Allocate arrays for lists with `n` entries in total."""
         return cls(
             np.zeros(n_users + 1, np.int64),
             np.empty(n, np.int32),
@@ -43,16 +43,22 @@ class Merged(NamedTuple):
         )
 
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]:
-        """Those of the `FusedBatch` when all lists are there."""
+        """The arrays of the `FusedBatch`, cut to their filled length; call it when all users are merged."""
         n = self.offsets[-1]
         return self.offsets, self.items[:n], self.scores[:n], self.ranks[:n]
 
 
 def merge(windows: Windows, contributions: NDArray[np.float64], k: int, into: Merged, first: int = 0) -> None:
-    """Add up `contributions`, float64 (n,) beside `windows.items`, by item, and keep the best `k` of each user.
+    """Sum contributions by item and append the best `k` items of each user to `into`, in place.
 
-    Sums run over paths in path order; ties fall to the ordering rule; every path's rank is kept. The users are those
-    of `into` from `first` on; the lists before theirs are there.
+    Sums run over the paths in path order. Ties follow the ordering rule. The rank of an item in every path is kept.
+
+    Args:
+        windows: the entries of all paths and users.
+        contributions: the amount that each entry adds, float64 (n,), in the order of `windows.items`.
+        k: the most items of a user.
+        into: the arrays to fill.
+        first: the position in `into` of the first user of `windows`; the users before it must be filled.
     """
     offsets = into.offsets[first : first + windows.starts.shape[1] + 1]
     _merge(windows.items, windows.starts, windows.stops, contributions, k, offsets, *into[1:])
@@ -116,10 +122,13 @@ def _group(
     sums: Array,
     ranks: Array,
 ) -> int:
-    """Sum one user's entries by item into `unique`, `sums` and `ranks`; how many items there are.
+    """Group the entries of one user by item: fill `unique`, `sums` and `ranks` in place.
 
-    `table` maps a row to its position by open addressing, both packed into one word, -1 where free. Whether an
-    entry is new cannot be foretold, so nothing branches on it.
+    `table` is a hash table with open addressing. A slot packs an item row and its position into one word; -1 is free.
+    The code does not branch on whether an item is new, because the CPU could not predict the branch.
+
+    Returns:
+        The number of distinct items.
     """
     entries = 0
     for path in range(starts.size):
@@ -153,11 +162,11 @@ def _group(
 
 @kernel
 def _bring_forward(order: Array, keys: Array, n: int, k: int, items: Array, spare: Array) -> None:
-    """Sort the positions `order[:n]`, whose scores are `keys[:n]`, by the ordering rule; those behind `k` are lost.
+    """Sort the first `k` of the positions `order[:n]`, with scores `keys[:n]`, by the ordering rule, in place.
 
-    A crowd of positions is thrown into buckets of equal width between its best and its worst key: the score, or
-    where all are equal the row. Buckets that begin before `k` and are crowds again follow in the same way. What
-    then stands in its bucket, with a few others at most, is sorted by insertion.
+    A bucket sort: more than `FEW` positions are distributed over buckets of equal width between their best and worst
+    key. The key is the score or, where all scores are equal, the item row. Large buckets that begin before place `k`
+    are split again. Small buckets are sorted by insertion. The contents after place `k` are undefined.
     """
     buckets, spare_keys = np.empty(n, np.int32), np.empty(n, np.float64)
     pending = np.empty((n // FEW + 1, 2), np.int32)
@@ -212,10 +221,10 @@ def _bounds(keys: Array) -> tuple[float, float]:
 def _scatter(
     order: Array, keys: Array, high: float, scale: float, k: int, buckets: Array, spare: Array, spare_keys: Array
 ) -> Array:
-    """Sort `order` and `keys` by falling bucket of the key as far as place `k`, and lose the rest.
+    """Distribute `order` and `keys` over buckets, highest keys first, in place; buckets after place `k` are dropped.
 
     Returns:
-        Where each bucket ends.
+        The end of each bucket, int32.
     """
     n = order.size
     ends = np.zeros(n + 1, np.int32)

@@ -1,4 +1,4 @@
-"""The parts of the paths' lists that count in a fusion, joined into flat arrays."""
+"""Windows: the first entries of each path's list, which a fusion looks at, as flat arrays."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from multirecall.lists import RankedBatch, RankedList
 
 
 class Windows(NamedTuple):
-    """The windows of all paths and users, over joined flat arrays.
+    """The windows of all paths and users, over flat arrays.
 
     Attributes:
-        items: item rows, int32 (n,), one path behind the other.
-        scores: float32 (n,).
-        starts: int64 (n_paths, n_users), where the window of a path and user begins.
-        stops: int64 (n_paths, n_users), where it ends.
+        items: item rows, int32 (n,), path by path.
+        scores: the scores of the entries, float32 (n,).
+        starts: the begin of each window in the flat arrays, int64 (n_paths, n_users).
+        stops: the end of each window, int64 (n_paths, n_users).
     """
 
     items: NDArray[np.int32]
@@ -28,7 +28,7 @@ class Windows(NamedTuple):
 
 
 def windows_of(batches: Sequence[RankedBatch], sizes: Sequence[int]) -> Windows:
-    """Join one batch for each path; of each list the first `sizes[path]` entries count."""
+    """Concatenate one batch for each path; a window is the first `sizes[path]` entries of a list."""
     bounds = np.stack([batch.offsets for batch in batches])
     lengths = np.array([batch.items.size for batch in batches])
     bounds += (np.cumsum(lengths) - lengths)[:, None]
@@ -43,7 +43,7 @@ def windows_of(batches: Sequence[RankedBatch], sizes: Sequence[int]) -> Windows:
 
 
 def windows_of_one(lists: Sequence[RankedList], sizes: Sequence[int]) -> Windows:
-    """The same for the lists of a single user."""
+    """The windows of one user, from one list for each path; a window is its first `sizes[path]` entries."""
     starts, stops, end = [], [], 0
     for ranked, size in zip(lists, sizes, strict=True):
         n = ranked.items.size

@@ -1,4 +1,4 @@
-"""Cascade: one path after the other."""
+"""Cascade fusion: the paths fill the list one after the other."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class CascadeConfig(PluginConfig):
     """Settings of `cascade`."""
 
     on_duplicate: Annotated[Literal["replace", "skip"], accept_former({"refill": "replace"})] = "replace"
-    """What a path does about items that an earlier path has placed: `replace` goes on down its list until it
-    has placed `quota` items of its own, `skip` looks at its first `quota` items only. Changes results."""
+    """What a path does with items that an earlier path has placed. `replace`: it goes on down its list until it has
+    placed `quota` items of its own. `skip`: it only considers its first `quota` items. Changes results."""
 
 
 class Cascade(Fusion):
-    """All that the first path places, then what the second adds, and so on, each in its own order.
+    """The items of the first path, then the new items of the second path, and so on, each in the path's own order.
 
-    Each path places at most its quota. Shortfall rule: a path that runs out leaves its free places to nobody,
-    so the list may hold fewer than `k`; the engine's fallback then follows. The score of the item at position
-    `i` is `1 / (1 + i)`; weights play no part.
+    Each path places at most its quota. A path that has too few items does not pass its places on to other paths, so
+    the list may hold fewer than `k` items; the engine's backfill then completes it. The score of the item at position
+    `i` is `1 / (1 + i)`. Weights have no effect.
     """
 
     Config: ClassVar[type[PluginConfig]] = CascadeConfig
     config: CascadeConfig
 
     def windows(self, quotas: Sequence[int]) -> list[int]:
-        """With `replace`, room for every item that earlier paths may have placed."""
+        """The window of each path: with `replace`, it has room for all items that earlier paths may have placed."""
         return list(quotas) if self.config.on_duplicate == "skip" else list(accumulate(quotas))
 
     def fuse_batch(
@@ -54,7 +54,11 @@ class Cascade(Fusion):
 
 @kernel
 def _place(offsets: Array, ranks: Array, quotas: Array, k: int) -> tuple[Array, Array, Array]:
-    """Which grouped entries the paths place, in order, at most `k` for each user, and their scores."""
+    """Select the entries that the paths place, at most `k` for each user, path by path.
+
+    Returns:
+        CSR offsets of the users, int64 (n_users + 1,); the selected entries, int64; and their scores, float64.
+    """
     placed_offsets = np.zeros(offsets.size, np.int64)
     places = np.empty(ranks.shape[0], np.int64)
     scores = np.empty(ranks.shape[0], np.float64)

@@ -39,7 +39,7 @@ class ReciprocalRankFusion(AdditiveFusion):
 
 @kernel
 def reciprocal_rank(weight: float, rank: float, rank_constant: float) -> float:
-    """What a path with `weight` adds for an item at `rank`, counted from 1."""
+    """The amount that a path with `weight` adds for an item at `rank`, counted from 1."""
     return weight / (rank_constant + rank)
 
 

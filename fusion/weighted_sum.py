@@ -22,7 +22,7 @@ class WeightedSumConfig(PluginConfig):
     """Settings of `weighted_sum`."""
 
     normaliser: Normaliser = "min_max"
-    """What makes the scores of different paths comparable (see `WeightedSum`). Changes results."""
+    """The normaliser, which makes the scores of different paths comparable (see `WeightedSum`). Changes results."""
 
 
 class WeightedSum(AdditiveFusion):

@@ -1,4 +1,4 @@
-"""Honest measuring: splits that do not leak, metrics at several k, reports per path and fused."""
+"""Evaluation: splits without leakage, ranking metrics at several k, and reports by path and for the fused list."""
 
 from multirecall.evaluation.answers import Retrieved, latencies, retrieve_lists
 from multirecall.evaluation.bootstrap import Interval, interval, intervals

@@ -1,4 +1,4 @@
-"""What a fitted engine hands out for the test users of a split, held in memory."""
+"""Retrieving the lists of the test users of a split from a fitted engine, and measuring its latency."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from multirecall.lists import RankedBatch
 from multirecall.progress import SILENT, Progress
 
 CHUNK = 500
-"""Users that are asked for together."""
+"""Number of users in one batch request; more need more memory, fewer report progress more often."""
 
 UNHURRIED_MS = 1e8
-"""A deadline that no path misses, in place of the config's: a path that was not waited for has no time."""
+"""Milliseconds. A deadline that no path misses; it replaces that of the config, because a late path has no latency."""
 
 TIMED = 200
-"""Users that are asked for one by one to measure latency."""
+"""Most users that are asked for one by one to measure latency; more make the median steadier and take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Retrieved:
     """The lists of all test users.
 
     Attributes:
-        split: whose users were asked for.
-        windows: each path's own list as far as the fusion looks, which may be beyond the path's quota.
-        quotas: of each path.
+        split: the split whose test users were asked for.
+        windows: by path, its lists as far as the fusion reads them, which may be longer than the path's quota.
+        quotas: the quota of each path.
         fused: what `retrieve` gives, with what the fallback backfills; None where it was not asked for.
     """
 
@@ -44,23 +44,23 @@ class Retrieved:
 
     @property
     def paths(self) -> dict[str, RankedBatch]:
-        """Each path's own list, which ends at its quota."""
+        """By path, its own lists, cut at its quota."""
         return {name: batch.heads(self.quotas[name]) for name, batch in self.windows.items()}
 
     def take(self, users: NDArray[np.integer]) -> Retrieved:
-        """The paths' lists of some test users, by ascending position."""
+        """The paths' lists of some test users; `users` holds their positions, ascending. Fused lists are left out."""
         windows = {name: batch.take(users) for name, batch in self.windows.items()}
         return Retrieved(self.split.take(users, self.split.name), windows, self.quotas, None)
 
 
 def retrieve_lists(engine: Engine, split: Split, k: int | None, *, progress: Progress = SILENT) -> Retrieved:
-    """Ask for every test user: each path once, and with a `k` the fused list as well.
+    """Retrieve the lists of every path for every test user, and the fused lists of length `k` unless `k` is None.
 
     Raises:
         RequestError: the engine was not fitted on the training part.
     """
     if engine.data is not split.train:
-        raise RequestError("evaluate: the engine must be fitted on split.train, else it knows what it is asked for")
+        raise RequestError("evaluate: the engine must be fitted on split.train, or it may have learnt the targets")
     chunks: dict[str, list[RankedBatch]] = {name: [] for name in engine.paths}
     fused: list[RankedBatch] = []
     with progress.task("evaluate: asking for test users", split.users.size) as advance:
@@ -79,9 +79,10 @@ def retrieve_lists(engine: Engine, split: Split, k: int | None, *, progress: Pro
 
 
 def latencies(engine: Engine, split: Split, k: int) -> dict[str, float]:
-    """Median milliseconds of each path over single requests; `fused`: of the whole request.
+    """The median latency of each path over single requests, in milliseconds; under `fused`, that of the whole request.
 
-    Asked for are up to 200 test users who have a history, if any has; the others are answered in no time.
+    Up to 200 test users are asked for. If some have a history, only those are: a user without one costs hardly any
+    time.
     """
     known = np.flatnonzero(history_lengths(split))
     users = split.users[known] if known.size else split.users

@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1_000
+"""Number of bootstrap resamples; more make the bounds steadier and take longer."""
+
 LEVEL = 0.95
+"""Confidence level of an interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +29,13 @@ class Interval:
 def intervals(
     values: NDArray[np.float64], resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Bounds of the mean of each column, float64 (2, n_columns); NaN in a column is left out of its means.
+    """The lower and upper bound of the mean of each column, float64 (2, n_columns); NaN values are left out.
 
     Args:
         values: one row for each user, (n_users, n_columns). All columns see the same resamples.
-        resamples: how many; more make the bounds steadier.
-        level: share of the resampled means between the bounds.
-        seed: of the resampling.
+        resamples: the number of resamples; more make the bounds steadier.
+        level: the confidence level: the share of the resampled means between the bounds.
+        seed: the seed of the resampling.
     """
     rng = np.random.default_rng(seed)
     n_users = values.shape[0]
@@ -48,6 +51,6 @@ def intervals(
 
 
 def interval(values: NDArray[np.float64], resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Interval:
-    """The mean of `values` (n_users,) with its bounds; of differences by user, it is that of a paired gain."""
+    """The mean of `values` (n_users,) with its bounds; for differences by user, it is the interval of a paired gain."""
     low, high = intervals(values[:, None], resamples, level, seed)[:, 0]
     return Interval(float(values.mean()), float(low), float(high))

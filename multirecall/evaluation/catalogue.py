@@ -1,12 +1,14 @@
-"""What lists show of the catalogue: how much of it, how evenly, how well known.
+"""Catalogue metrics: how much of the catalogue the lists show, how evenly, and how popular the items are.
 
-All figures of this file come from one count, `exposure`: how often each item stands in the first k of a list.
-With `e_i` that count of item `i`, `E` their sum and `s_i` the share of training users who chose the item:
+All metrics are computed from `exposure`: the number of times that each item is among the first k of a list.
+`e_i` is the exposure of item `i`, `E` the sum of all exposures, and `s_i` the share of training users who chose item
+`i`:
 
-- `coverage`: share of items with `e_i > 0`.
+- `coverage`: the share of items with `e_i > 0`.
 - `novelty`: `-Σ e_i log2(s_i) / E`, the mean self-information in bits (Zhou et al., PNAS 2010, equation 10).
-- `gini`: of `e` over the whole catalogue, 0 where all items are shown alike, towards 1 where one is.
-- `long_tail`: share of `E` on items outside the head, which is the most chosen items that together make
+- `gini`: the Gini index of `e` over the whole catalogue: 0 where all items are shown equally often, near 1 where only
+  one item is shown.
+- `long_tail`: the share of `E` on items outside the head. The head is the smallest set of most chosen items with
   80 % of the training choices (Abdollahpouri et al., RecSys 2017).
 """
 
@@ -22,25 +24,25 @@ from multirecall.kernels import Array, kernel
 
 CATALOGUE_METRICS = ("coverage", "novelty", "gini", "long_tail")
 HEAD = 0.8
-"""Share of the training choices that the most chosen items of the head make up."""
+"""The share of the training choices that the items of the head have together, as in Abdollahpouri et al."""
 
 
 def exposure(
     offsets: NDArray[np.int64], items: NDArray[np.int32], n_items: int, ks: Sequence[int]
 ) -> NDArray[np.int64]:
-    """How often each item stands in the first k of a list, int64 (n_ks, n_items); `ks` ascending."""
+    """The number of times that each item is among the first k of a list, int64 (n_ks, n_items); `ks` ascending."""
     return _exposure(offsets, items, n_items, np.asarray(ks, np.int64))
 
 
 def catalogue_metrics(
     counts: NDArray[np.int64], shares: NDArray[np.float64], tail: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """`CATALOGUE_METRICS` of `exposure`'s counts, float64 (4, n_ks).
+    """The metrics of `CATALOGUE_METRICS`, float64 (4, n_ks).
 
     Args:
-        counts: int64 (n_ks, n_items).
-        shares: share of training users who chose each item, > 0, (n_items,).
-        tail: the items of the long tail, (n_items,).
+        counts: the result of `exposure`, int64 (n_ks, n_items).
+        shares: the share of training users who chose each item, > 0, float64 (n_items,).
+        tail: marks the items of the long tail, bool (n_items,).
     """
     shown = np.maximum(counts.sum(axis=1), 1)
     return np.stack(
@@ -62,13 +64,16 @@ def gini(counts: NDArray[np.integer]) -> float:
 
 
 def choice_shares(log: Interactions) -> NDArray[np.float64]:
-    """The share of training users who chose each item; an item that nobody chose counts as chosen by one."""
+    """The share of training users who chose each item, float64 (n_items,); an item without users counts as having one.
+
+    That keeps the logarithm of `novelty` finite.
+    """
     active = max(int((np.diff(log.offsets) > 0).sum()), 1)
     return np.maximum(_choosers(log), 1) / active
 
 
 def long_tail(log: Interactions) -> NDArray[np.bool_]:
-    """The items outside the head, bool (n_items,)."""
+    """Marks the items outside the head, bool (n_items,)."""
     choosers = _choosers(log)
     order = np.argsort(-choosers, kind="stable")
     before = np.cumsum(choosers[order]) - choosers[order]

@@ -1,4 +1,4 @@
-"""Intra-list diversity: how unlike each other the items of a list are."""
+"""Intra-list diversity: how different the items of a list are from each other."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from multirecall.kernels import Array, kernel
 
 
 def feature_rows(items: Table) -> csr_array | None:
-    """A unit row of categories, tags and words for each item, float64; None where no item feature has any.
+    """A sparse unit vector of categories, tags and words for each item, float64; None where no feature has any.
 
-    Each field is brought to unit length first, so that a long text does not drown a category. Items without
-    any value have an empty row.
+    Each feature is scaled to unit length first, so that a long text does not outweigh a category. An item without any
+    value has an empty row.
     """
     blocks = [block for feature in items.features.values() if (block := _block(feature)) is not None]
     return _unit(hstack(blocks, format="csr")) if blocks else None
 
 
 def vector_rows(vectors: NDArray[np.floating]) -> csr_array:
-    """Dense vectors (n_items, dim) as unit rows; a zero vector has an empty row."""
+    """Scale dense vectors (n_items, dim) to sparse unit rows; a zero vector has an empty row."""
     return _unit(csr_array(vectors.astype(np.float64)))
 
 
 def diversity(
     offsets: NDArray[np.int64], items: NDArray[np.int32], rows: csr_array, ks: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Mean of `1 - cosine` over the pairs among the first k of each list, float64 (n_users, n_ks).
+    """The mean of `1 - cosine` over all pairs among the first k items of each list, float64 (n_users, n_ks).
 
-    Items with an empty row are left out; a list with fewer than two others has NaN. Computed in one pass from
+    Items with an empty row are left out; a list with fewer than two other items has NaN. One pass computes it from
     `Σ_{i≠j} x_i·x_j = |Σ x_i|² - n` (Ziegler et al., WWW 2005, section 3.3, with the cosine of unit rows).
 
     Args:

@@ -1,4 +1,4 @@
-"""What fusing gains or loses against the best path alone."""
+"""The gain or loss in recall of the fused list over the best path alone."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Outcome = Literal["gains", "loses", "unclear"]
 
 @dataclass(frozen=True, slots=True)
 class FusionGain:
-    """The fused list against the path of the highest recall, user by user.
+    """The fused list compared with the path of the highest recall, user by user.
 
     Attributes:
-        path: that path.
-        k: list length.
-        n_users: test users.
-        best: recall of the path.
-        fused: recall of the fused list.
-        gain: of the fused list over the path, with its paired 95 % bootstrap interval over users.
+        path: the path of the highest recall.
+        k: the list length.
+        n_users: the number of test users.
+        best: the recall of that path.
+        fused: the recall of the fused list.
+        gain: the mean gain of the fused list over the path, with its paired 95 % bootstrap interval over users.
     """
 
     path: str
@@ -37,7 +37,7 @@ class FusionGain:
 
     @property
     def outcome(self) -> Outcome:
-        """Whether the interval of the gain lies above 0, below 0, or neither."""
+        """Whether the fused list `gains` (interval above 0), `loses` (below 0), or it is `unclear` (0 inside)."""
         if self.gain.low > 0:
             return "gains"
         return "loses" if self.gain.high < 0 else "unclear"
@@ -59,7 +59,7 @@ class FusionGain:
 
 
 def fusion_gain(recalls: Mapping[str, NDArray[np.float64]], k: int) -> FusionGain | None:
-    """From the recall at k of each user (n_users,), by list; None without a fused list, or with one path alone."""
+    """Compare the recall at `k` of each user, (n_users,) by list; None without a fused list or with only one path."""
     paths = {name: values for name, values in recalls.items() if name != FUSED}
     if FUSED not in recalls or len(paths) < 2 or not recalls[FUSED].size:
         return None

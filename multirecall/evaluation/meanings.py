@@ -1,4 +1,4 @@
-"""What each metric says, in one plain sentence."""
+"""The meaning of each metric, in one plain sentence."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ EXPLAINED = {
     "ndcg": "like recall, but a hit counts less the lower it stands; 1 is the best order possible",
     "mrr": "1 divided by the place of the first hit, counted from 1; 0 without one",
     "map": "mean of the precision at each hit, over all targets",
-    "diversity": "how unlike each other the items of a list are by their features, from 0 to 1",
-    "coverage": "share of the catalogue that stands in at least one list",
+    "diversity": "how different the features of the items of a list are, from 0 to 1",
+    "coverage": "share of the catalogue that is in at least one list",
     "novelty": "how little known the items shown are: mean of -log2 of the share of users who chose them, in bits",
-    "gini": "how unevenly the items are shown: 0 all alike, towards 1 only one",
+    "gini": "how unevenly the items are shown: 0 all equally often, near 1 only one item",
     "long_tail": "share of what is shown that lies outside the most chosen items, which make 80 % of all choices",
 }
-"""By metric, in the order of a report."""
+"""The meaning by metric, in the order of a report."""
 
 
 def explain_metrics(metrics: Iterable[str]) -> list[str]:
-    """A line for each metric."""
+    """A line for each metric: its name and its meaning."""
     return [f"{metric}: {EXPLAINED[metric]}" for metric in metrics]

@@ -1,6 +1,6 @@
-"""Ranking metrics over arrays, at many k in one pass.
+"""Ranking metrics, computed for several k in one pass.
 
-With `h_r` 1 where the item at rank `r` (from 1) is one of the user's targets `T`, and 0 elsewhere:
+`T` is the set of a user's targets. `h_r` is 1 where the item at rank `r` (from 1) is a target, else 0:
 
 - `recall`: `Σ_{r≤k} h_r / |T|`; targets outside the catalogue stay in `|T|`.
 - `hit_rate`: 1 if `Σ_{r≤k} h_r > 0`.
@@ -29,13 +29,13 @@ def user_metrics(
     targets: NDArray[np.int32],
     ks: Sequence[int],
 ) -> NDArray[np.float64]:
-    """Every metric of `METRICS` for every user and k, float64 (n_metrics, n_users, n_ks).
+    """The metrics of `METRICS` for every user and k, float64 (n_metrics, n_users, n_ks).
 
     Args:
         offsets: int64 (n_users + 1,), where the ranked list of each user begins in `items`.
         items: ranked item rows, best first within a user.
         target_offsets: int64 (n_users + 1,), where the targets of each user begin in `targets`.
-        targets: target rows, ascending within a user; -1 never hits.
+        targets: target rows, ascending within a user; row -1 is never a hit.
         ks: list lengths, ascending.
     """
     return _user_metrics(offsets, items, target_offsets, targets, np.asarray(ks, np.int64))

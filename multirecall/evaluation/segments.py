@@ -1,4 +1,4 @@
-"""Users by how much of them the training part knows."""
+"""Segments of users by the length of their history in the training part."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ NAMES = ("cold", "light", "heavy")
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Users with `low` to `high` events in the training part, both included; `high` None: no limit."""
+    """The users with `low` to `high` events in the training part, both included; `high` None: no upper limit."""
 
     name: str
     low: int
     high: int | None
 
     def members(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which history lengths (n_users,) belong to it."""
+        """Whether each history length (n_users,) belongs to the segment, bool (n_users,)."""
         return (lengths >= self.low) & (lengths <= (np.inf if self.high is None else self.high))
 
     def __str__(self) -> str:
@@ -31,7 +31,7 @@ class Segment:
 
 
 def history_lengths(split: Split) -> NDArray[np.int64]:
-    """Events of items of the training part that each test user is asked with, int64 (n_users,)."""
+    """The number of events with items of the training part in each test user's history, int64 (n_users,)."""
     if split.asked is not None:
         known = (split.train.items.ids.rows(split.history(user)) for user in split.users.tolist())
         return np.array([int((rows >= 0).sum()) for rows in known], np.int64)
@@ -41,7 +41,7 @@ def history_lengths(split: Split) -> NDArray[np.int64]:
 
 
 def history_segments(lengths: NDArray[np.int64]) -> list[Segment]:
-    """`new` users without history, and the others in three parts of nearly equal size; empty parts are left out."""
+    """Segment users by history length: `new` without a history, and the others in thirds; empty ones are left out."""
     known = lengths[lengths > 0]
     segments = [Segment("new", 0, 0)] if known.size < lengths.size else []
     if not known.size:

@@ -1,4 +1,4 @@
-"""Shapley values of the paths: what each is worth, averaged over all orders of joining (Shapley 1953)."""
+"""Shapley values of the paths: the gain by adding each path, averaged over all orders of adding (Shapley 1953)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from math import factorial
 import numpy as np
 
 EXACT_UP_TO = 6
-"""Players for which all subsets are valued; for more, orders are drawn."""
+"""Number of players up to which all subsets are valued, at most 64 of them; for more players, orders are drawn."""
 
 ORDERS = 12
-"""Orders that are drawn, each with its reverse."""
+"""Number of random orders, each used with its reverse; more make the values steadier and take longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shapley:
-    """The values, which sum to that of all players, and whether they are exact."""
+    """The Shapley values, whose sum is the value of all players together, and whether they are exact."""
 
     values: tuple[float, ...]
     exact: bool
@@ -33,15 +33,15 @@ def shapley(
 ) -> Shapley:
     """`φ_p = Σ_S |S|! (n - |S| - 1)! / n! · (v(S ∪ p) - v(S))` over the subsets S without p.
 
-    For many players the mean over random orders with their reverses takes its place (Castro et al., C&OR 2009),
-    which sums to `v` of all players just as well.
+    For many players, the values are estimated by the mean over random orders and their reverses (Castro et al., C&OR
+    2009); the estimates also sum to `v` of all players.
 
     Args:
-        n_players: how many, numbered from 0.
-        value: `v`; of the empty set it is taken as 0. Asked once for each subset.
-        exact_up_to: players for which it is computed exactly.
-        orders: orders that are drawn beyond that.
-        seed: of the draw.
+        n_players: the number of players, numbered from 0.
+        value: the function `v`; it is called once for each subset, and the empty set counts 0.
+        exact_up_to: the number of players up to which the values are exact.
+        orders: the number of random orders for more players.
+        seed: the seed of the random orders.
     """
     known: dict[frozenset[int], float] = {frozenset(): 0.0}
 

@@ -1,4 +1,4 @@
-"""Splits: what an engine may learn from, and what it is then asked for."""
+"""Splits of a log into a training part and the targets of test users."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from multirecall.vocabulary import Id
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A training part, and for each test user the items chosen afterwards.
+    """A training part, and for each test user the items that they chose afterwards.
 
     Attributes:
-        name: how it was made.
-        train: the past; users and items of the future alone are not in it.
+        name: a text that says how the split was made.
+        train: the training part; it lacks users and items that only occur in the held-out events.
         users: external ids of the test users, (n_users,).
-        offsets: int64 (n_users + 1,), the targets of user `u` are `offsets[u]:offsets[u + 1]`.
-        targets: item rows of `train`, int32, ascending within a user; -1 for an item that it does not have.
-        seen: whether items that the user had before count as targets, and may be retrieved.
-        n_unknown_users: test users that are not in the training log.
-        n_held_out: events that were left out of the training part.
-        n_repeats: pairs of a user and an item among these that are no targets, since the user had the item before.
-        concurrent: share of the events left out that are not newer than the whole training part, so that the
-            training part knows of their time; 0 in a split by time, None without timestamps.
-        asked: the log as it stands when the users are asked, where their histories hold events that nothing was fitted
-            on; None: `train`.
+        offsets: CSR offsets, int64 (n_users + 1,): the targets of user `u` are `offsets[u]:offsets[u + 1]`.
+        targets: item rows of `train`, int32, ascending within a user; -1 for an item that `train` lacks.
+        seen: whether items that the user had before count as targets and may be retrieved.
+        n_unknown_users: the number of test users that are not in the training log.
+        n_held_out: the number of events that are not in the training part.
+        n_repeats: the number of held-out pairs of user and item that are not targets, because the user had the item
+            before.
+        concurrent: the share of held-out events that are not newer than the whole training part, so that training
+            events leak from their time; 0 in a split by time, None without timestamps.
+        asked: the data that histories are taken from in a request, where these are longer than in the training part;
+            None: `train`.
     """
 
     name: str
@@ -49,22 +50,22 @@ class Split:
     asked: Dataset | None = None
 
     def requests(self, users: NDArray[Any]) -> Sequence[Id | User]:
-        """Who is asked for, of these external ids: the ids, or users with the histories that they have by then."""
+        """The users as a request names them: by id, or with their histories in `asked` where that is given."""
         ids: list[Id] = users.tolist()
         return ids if self.asked is None else [User(user, history=self.history(user)) for user in ids]
 
     def history(self, user: Id) -> NDArray[Any]:
-        """The item ids of a user's events when they are asked, oldest first."""
+        """The item ids of a user's events at the time of the request, oldest first."""
         asked = self.train if self.asked is None else self.asked
         return asked.items.ids.ids(asked.history(asked.users.ids.row(user)).items)
 
     @property
     def unreachable(self) -> float:
-        """The share of targets that the training catalogue does not have; they stay in every denominator."""
+        """The share of targets that the training catalogue lacks; metrics count them as missed."""
         return float((self.targets < 0).mean())
 
     def describe(self) -> str:
-        """What was left where, in one line."""
+        """The numbers of events, users and targets of the split, in one line."""
         parts = [
             f"{self.name}: {len(self.train.interactions):,} events train, {self.n_held_out:,} are left out",
             f"{self.users.size:,} users ({self.n_unknown_users:,} not in the training log) with "
@@ -77,7 +78,7 @@ class Split:
         return "; ".join(parts)
 
     def take(self, chosen: NDArray[np.integer], name: str) -> Split:
-        """The split for some of its test users, by ascending position."""
+        """The split with some of its test users; `chosen` holds their positions, ascending."""
         lengths = np.diff(self.offsets)[chosen]
         offsets = offsets_of(lengths)
         places = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
@@ -94,7 +95,7 @@ class Split:
 
 
 SplitKind = Literal["time", "user-time", "last", "random"]
-"""The splits of one log, as they are called on the command line."""
+"""The kinds of splits of one log, by their names on the command line."""
 
 
 def make_split(
@@ -107,16 +108,23 @@ def make_split(
     seen: bool = False,
     seed: int = 0,
 ) -> Split:
-    """The split of that kind; raises as its own function.
+    """Make a split of this kind.
 
     Args:
         data: the whole log.
-        kind: `time_split`, `user_time_split`, `leave_last_n` or `random_split`.
-        fraction: share that is held out, in all but `last`.
-        last: events of each user that `last` holds out.
-        validation: events before these that `last` does not fit on either, but asks with.
-        seen: whether items that the user had before count as targets; not for `random`, whose pairs are whole.
-        seed: of `random`.
+        kind: the split to make: `time` (`time_split`), `user-time` (`user_time_split`), `last` (`leave_last_n`) or
+            `random` (`random_split`).
+        fraction: the share to hold out, for all kinds but `last`.
+        last: for `last`, the number of events of each user to hold out.
+        validation: for `last`, the number of events before these that are not in the training part either, but stand
+            in the history of a request.
+        seen: whether items that the user had before count as targets; not for `random`, which holds out all events of
+            a pair.
+        seed: for `random`, the seed.
+
+    Raises:
+        RequestError: an argument is out of range.
+        DataError: the log cannot be split like that; see the function of the kind.
     """
     if kind == "time":
         return time_split(data, fraction, seen=seen)
@@ -127,14 +135,16 @@ def make_split(
     if kind != "random":
         raise RequestError(f"split: got {kind!r}; choose one of {', '.join(get_args(SplitKind))}")
     if seen:
-        raise RequestError("a random split holds out whole pairs of user and item, so nothing seen comes again")
+        raise RequestError(
+            "a random split cannot use seen, because it holds out all events of a user and an item; leave seen out"
+        )
     return random_split(data, fraction, seed=seed)
 
 
 def time_split(data: Dataset, fraction: float = 0.1, *, seen: bool = False) -> Split:
-    """The newest `fraction` of events as test, everything before as training; events of one time stay together.
+    """Hold out the newest `fraction` of all events; events of equal time stay together.
 
-    Targets are the distinct items that a user chose in the test part: all of them with `seen`, else those that
+    Targets are the distinct items that a user chose in the test part: all of them with `seen`, else only items that
     are new to the user. Users without a target are left out.
 
     Raises:
@@ -150,12 +160,15 @@ def time_split(data: Dataset, fraction: float = 0.1, *, seen: bool = False) -> S
     cut = np.sort(log.times)[min(int(len(log) * (1 - fraction)), len(log) - 1)]
     past = log.times < cut
     if past.all() or not past.any():
-        raise DataError(f"a time split of {fraction:g} leaves one part empty: too many events share one time")
+        raise DataError(
+            f"a time split of {fraction:g} leaves one part empty: too many events share one time; "
+            "change fraction, or use another split (command line: --fraction, --split)"
+        )
     return _from_events(f"last {fraction:.0%} of events by time", data, past, seen)
 
 
 def user_time_split(data: Dataset, fraction: float = 0.2, *, seen: bool = False) -> Split:
-    """The newest `fraction` of each user's events as test, at least one and never all of them.
+    """Hold out the newest `fraction` of each user's events, at least one and never all of them.
 
     Raises:
         DataError: the log has neither timestamps nor positions, or no user has two events.
@@ -167,14 +180,14 @@ def user_time_split(data: Dataset, fraction: float = 0.2, *, seen: bool = False)
 
 
 def leave_last_n(data: Dataset, n: int = 1, *, validation: int = 0, seen: bool = False) -> Split:
-    """The newest `n` events of each user as test, everything before as training; users with no more only train.
+    """Hold out the newest `n` events of each user; users with fewer events are in the training part only.
 
     Args:
         data: the whole log.
-        n: events of each user that are targets.
-        validation: events of each user before these that nothing is fitted on either, but that stand in the history
-            which the user is asked with. Published figures by last event leave one: their models were chosen on it. An
-            engine in use has learnt from it, so that 0 tells more of what users will see.
+        n: the number of events of each user to hold out as targets.
+        validation: the number of events of each user before these that are not in the training part either, but stand
+            in the history of a request. Published results by last event use 1: the models were chosen on that event.
+            An engine in use has learnt from it, so that 0 is closer to what users see.
         seen: whether items that the user had before count as targets.
 
     Raises:
@@ -191,12 +204,12 @@ def leave_last_n(data: Dataset, n: int = 1, *, validation: int = 0, seen: bool =
 
 
 def leave_last_out(data: Dataset, *, validation: int = 0, seen: bool = False) -> Split:
-    """`leave_last_n` of one event."""
+    """Hold out the newest event of each user: `leave_last_n` with `n` = 1."""
     return leave_last_n(data, 1, validation=validation, seen=seen)
 
 
 def random_split(data: Dataset, fraction: float = 0.2, *, seed: int = 0) -> Split:
-    """A random `fraction` of each user's items as test, with all events of the pair; never all of them.
+    """Hold out a random `fraction` of each user's items, with all events of the pair; never all items of a user.
 
     Raises:
         DataError: no user has two items.
@@ -217,11 +230,11 @@ def random_split(data: Dataset, fraction: float = 0.2, *, seed: int = 0) -> Spli
 
 
 def split_of_logs(train: Dataset, test: Dataset, *, seen: bool = False) -> Split:
-    """Two logs that somebody else has split.
+    """The split of two logs that are split already.
 
     Args:
         train: the training part, with the catalogue.
-        test: what the users chose afterwards; only its interactions count.
+        test: the events after it; only its interactions are used.
         seen: whether items that a user has in the training part count as targets.
 
     Raises:
@@ -258,7 +271,7 @@ def split_of_logs(train: Dataset, test: Dataset, *, seen: bool = False) -> Split
 
 
 def _newest_of_each(data: Dataset, counts: NDArray[np.int64], name: str, seen: bool, validation: int = 0) -> Split:
-    """The newest `counts` events of each user as targets; `validation` more of those who have any are not fitted on."""
+    """Hold out the newest `counts` events of each user as targets, and `validation` more for users with targets."""
     log = data.interactions
     if not log.ordered:
         raise DataError(
@@ -266,7 +279,10 @@ def _newest_of_each(data: Dataset, counts: NDArray[np.int64], name: str, seen: b
             f"{remedies.columns('timestamp')}, or split at random (command line: --split random)"
         )
     if not (counts > 0).any():
-        raise DataError(f"{name}: needs users with at least two events, and more than are left out")
+        raise DataError(
+            f"a split by {name} needs users with at least two events, and more events than are held out; hold out "
+            "fewer, or use another split (command line: --last, --split)"
+        )
     from_end = log.offsets[1:][log.users] - np.arange(len(log))
     left_out = counts + validation * (counts > 0)
     future = from_end <= counts[log.users]
@@ -277,7 +293,7 @@ def _newest_of_each(data: Dataset, counts: NDArray[np.int64], name: str, seen: b
 def _from_events(
     name: str, data: Dataset, past: NDArray[np.bool_], seen: bool, future: NDArray[np.bool_] | None = None
 ) -> Split:
-    """The split that trains on the events marked in `past`; those in `future`, by default all others, are targets."""
+    """The split with the events of `past` as training part and those of `future`, by default all others, as targets."""
     log = data.interactions
     future = ~past if future is None else future
     train = data.filter_events(past)
@@ -311,7 +327,7 @@ def _from_pairs(
     n_held_out: int,
     concurrent: float | None,
 ) -> Split:
-    """The split whose targets are `pairs` (user row · n_items + item row, repeated or not) without the dropped."""
+    """The split with targets `pairs` (user row · n_items + item row, may repeat), except those marked in `dropped`."""
     kept = np.unique(pairs[~dropped])
     if not kept.size:
         raise DataError("no user has a target that is new to them; pass seen=True (command line: --seen)")

@@ -1,4 +1,4 @@
-"""The path value report: what each path adds to the fused list, and what that costs."""
+"""The path value report: the gain in recall by each path, and the latency that it costs."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from multirecall.registry import fusion_class
 from multirecall.validation import validate
 
 CURVE = (5, 10, 20, 50, 100, 200, 500)
-"""List lengths of the curve of recall over k."""
+"""The list lengths of the curve of recall over k."""
 
 VALUED_USERS = 2_000
-"""Most test users that the many fusions of the Shapley values run on; more are drawn from evenly."""
+"""Most test users for the Shapley values, which need many fusions; of more users, an even sample is taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathValue:
-    """What one path is worth, at the report's k.
+    """The value of one path, at the k of the report.
 
     Attributes:
-        recall: Recall of the path's own list.
-        hits: targets among the path's candidates (its whole list), over all users.
-        unique_hits: those that no other path has among its candidates.
-        loss: what the fused list loses in Recall without the path, with its 95 % bootstrap interval.
-        shapley: its Shapley value; those of all paths sum to the fused Recall.
-        ms: median milliseconds of a single request.
-        ms_per_extra_hit: `ms` by the hits among the fused k that a user loses without the path; None where they
-            lose none.
+        recall: the recall of the path's own list.
+        hits: the number of targets in the path's whole lists, over all users.
+        unique_hits: the number of these targets that no other path has in its lists.
+        loss: the recall that the fused list loses without the path, with its 95 % bootstrap interval.
+        shapley: the Shapley value of the path; the values of all paths sum to the fused recall.
+        ms: the median latency of the path in single requests, in milliseconds.
+        ms_per_extra_hit: `ms` divided by the mean number of hits among the first k that a user loses without the
+            path; None where users lose no hit.
     """
 
     recall: float
@@ -56,19 +56,19 @@ class PathValue:
 
 @dataclass(frozen=True, slots=True)
 class ValueReport:
-    """What the paths are worth to each other.
+    """The value of all paths.
 
     Attributes:
-        split: how the data were split.
-        k: list length of all figures.
-        n_users: test users that the figures are over.
-        recall: Recall@k of the fusion of all paths, without what the fallback backfills.
-        paths: by path.
-        overlap: by path, then path: share of the first k of the one that stand among the first k of the other.
-        exact: whether the Shapley values are exact; else orders were drawn.
-        curve_ks: list lengths of `curve`.
-        curve: Recall over k, by path and for `fused`.
-        ms: median milliseconds of a whole request.
+        split: the name of the split.
+        k: the list length of all figures.
+        n_users: the number of test users in the figures.
+        recall: recall@k of the fusion of all paths, without backfill.
+        paths: the value of each path, by name.
+        overlap: by path, then path: the share of the first k of the one that is among the first k of the other.
+        exact: whether the Shapley values are exact; else they are estimated from random orders.
+        curve_ks: the list lengths of `curve`.
+        curve: the recall at each of these lengths, by path and for `fused`.
+        ms: the median latency of a whole request, in milliseconds.
     """
 
     split: str
@@ -88,7 +88,7 @@ class ValueReport:
 
 
 def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress = SILENT) -> ValueReport:
-    """The value report of the lists that `engine` gave for a split, fused over and over from memory.
+    """The value report of lists that `engine` retrieved for a split; subsets of the paths are fused again from memory.
 
     Raises:
         RequestError: as `Engine.retrieve`.
@@ -130,7 +130,7 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
     for number, name in enumerate(names):
         others = [other for other in range(len(names)) if other != number]
         without = fused(others, [k])[:, 0]
-        extra = np.rint(whole * n_targets) - np.rint(without * n_targets)  # in hits, so that no rounding is left
+        extra = np.rint(whole * n_targets) - np.rint(without * n_targets)  # whole hits, free of rounding errors
         paths[name] = PathValue(
             recall=float(recalls(own_lists[name], split, [k]).mean()),
             hits=int(hits[number]),
@@ -156,14 +156,14 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
 
 
 def ms_per_hit(value: float | None) -> str:
-    """`PathValue.ms_per_extra_hit` as text."""
+    """`PathValue.ms_per_extra_hit` as text, – for None."""
     if value is None:
         return "–"
     return f"{value:.3f}" if value < 1_000 else f"{value:,.0f}"
 
 
 def sample_users(lists: Retrieved, n_users: int) -> Retrieved:
-    """The lists of at most `n_users` test users, taken at even distances."""
+    """The lists of at most `n_users` test users, taken at even distances by position."""
     split = lists.split
     if split.users.size <= n_users:
         return lists
@@ -172,7 +172,7 @@ def sample_users(lists: Retrieved, n_users: int) -> Retrieved:
 
 
 def _by_segment(config: EngineConfig, lists: Retrieved) -> list[tuple[NDArray[np.int64], Retrieved, dict[str, float]]]:
-    """The users of each segment of the config by position, their lists, and the weights of the paths for them."""
+    """By segment of the config: the positions of its users, their lists, and the weights of the paths for them."""
     own = {path.name: path.weight for path in config.paths}
     bounds = [*(one.max_history for one in config.segments), np.inf]
     weights = [*(own | one.weights for one in config.segments), own]
@@ -182,21 +182,21 @@ def _by_segment(config: EngineConfig, lists: Retrieved) -> list[tuple[NDArray[np
 
 
 def recalls(lists: RankedBatch | FusedBatch, split: Split, ks: Sequence[int]) -> NDArray[np.float64]:
-    """Recall of each user at each k, float64 (n_users, n_ks)."""
+    """The recall of each user at each k, float64 (n_users, n_ks)."""
     values = user_metrics(lists.offsets, lists.items, split.offsets, split.targets, ks)
     by_user: NDArray[np.float64] = values[METRICS.index("recall")]
     return by_user
 
 
 def overlap(first: RankedBatch, second: RankedBatch, k: int) -> float:
-    """Share of the first k of `first` that stand among the first k of `second`; mean over users with any."""
+    """The share of the first k of `first` that is among the first k of `second`; the mean over users with a list."""
     shares = _overlaps(first.offsets, first.items, second.offsets, second.items, k)
     present = ~np.isnan(shares)
     return float(shares[present].mean()) if present.any() else 0.0
 
 
 def hit_counts(batches: Sequence[RankedBatch], split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each path, its hits and those that no other path has, over whole lists and all users; int64 (n_paths,)."""
+    """The hits of each path, and its hits that no other path has, over whole lists and all users; int64 (n_paths,)."""
     found = np.stack([_found_targets(batch.offsets, batch.items, split.offsets, split.targets) for batch in batches])
     return found.sum(axis=1), (found & (found.sum(axis=0) == 1)).sum(axis=1)
 

@@ -1,4 +1,4 @@
-"""Tuning the fusion: gate paths, weigh them from memory, and keep what holds up on a second slice."""
+"""Tuning a fusion: select paths, search weights and settings, and keep gains that a second slice confirms."""
 
 from multirecall.tuning.candidate import Candidate
 from multirecall.tuning.config import TuningConfig

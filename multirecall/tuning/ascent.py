@@ -1,4 +1,4 @@
-"""Coordinate ascent: one weight, quota or setting at a time, in steps that become finer."""
+"""Coordinate ascent: change one weight, quota or setting at a time, in steps that become finer."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from multirecall.tuning.scorer import LEAST_GAIN, Scorer
 from multirecall.tuning.space import choices, settings
 
 STEPS = (3.0, 1.6, 1.2)
-"""Factors on a weight, coarse to fine."""
+"""Factors by which a weight is raised or lowered, coarse to fine; more factors find more and need more trials."""
 
 REJOIN = (0.1, 0.3, 1.0)
-"""Weights that a gated path is tried at."""
+"""Weights, as factors on the largest weight, at which a gated path is tried again."""
 
 SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
-"""Quotas that are tried, as shares of the widest."""
+"""Quotas that are tried, as shares of the widest quota of the path."""
 
 MOST_STARTS = 2
-"""Strategies that are climbed from, best first."""
+"""Number of strategies to climb from, best first; more find more and need more trials."""
 
 Coordinate = Callable[[Candidate, float], Iterable[Candidate]]
-"""From a candidate and a step to the candidates beside it along one coordinate."""
+"""A function from a candidate and a step to its neighbours along one coordinate."""
 
 
 def search_strategies(start: Candidate, names: Iterable[str], scorer: Scorer) -> None:
-    """Score every strategy of `names` under every setting with the paths of `start`, then climb from the best.
+    """Score every strategy of `names` under every setting with the paths of `start`, then climb from the best ones.
 
-    What it finds is `scorer.best`, which is at least as good as `start`.
+    The result is `scorer.best`, which is at least as good as `start`.
     """
     memory = scorer.memory
     scorer.score(start)
@@ -43,7 +43,7 @@ def search_strategies(start: Candidate, names: Iterable[str], scorer: Scorer) ->
 
 
 def climb(start: Candidate, scorer: Scorer) -> None:
-    """Climb from `start` by every weight, setting and quota; gated paths may come back."""
+    """Climb from `start` along every weight, setting and quota; gated paths may come back. Updates `scorer`."""
     memory, paths = scorer.memory, range(len(start.weights))
     coordinates: list[Coordinate] = [
         *(partial(_change_weight, path) for path in paths),
@@ -54,7 +54,7 @@ def climb(start: Candidate, scorer: Scorer) -> None:
 
 
 def climb_weights(start: Candidate, scorer: Scorer) -> None:
-    """Climb from `start` by the weights of its chosen paths alone."""
+    """Climb from `start` along the weights of its chosen paths only. Updates `scorer`."""
     scorer.score(start)
     _climb(start, [partial(_scale_weight, path) for path in start.chosen], scorer)
 

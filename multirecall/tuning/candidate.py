@@ -1,4 +1,4 @@
-"""One way of fusing: what the search moves and the config holds."""
+"""A candidate of the search: one fusion with its settings, weights and quotas."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Candidate:
     """A fusion of some paths.
 
     Attributes:
-        strategy: name of the fusion plug-in.
-        params: its settings.
-        weights: of each path, 0 where it is gated.
-        quotas: of each path.
-        segments: most events of a history, and the weights up to there; shortest first.
+        strategy: the name of the fusion plug-in.
+        params: the settings of the plug-in.
+        weights: the weight of each path, 0 for a gated path.
+        quotas: the quota of each path.
+        segments: pairs of the largest history length of a segment and the weights of its users, shortest first.
     """
 
     strategy: str
@@ -32,25 +32,26 @@ class Candidate:
 
     @property
     def chosen(self) -> list[int]:
-        """The paths that are not gated."""
+        """The positions of the paths that are not gated."""
         return [path for path, weight in enumerate(self.weights) if weight > 0]
 
     @property
     def key(self) -> str:
-        """The candidate as one line of text."""
+        """The candidate as one line of text, equal for candidates that fuse alike."""
         own = self.chosen
         parts = (self.strategy, self.params, own, [self.weights[p] for p in own], [self.quotas[p] for p in own])
         return json.dumps([*parts, self.segments], sort_keys=True)
 
     def fusion(self) -> Fusion:
-        """The plug-in with its settings."""
+        """The fusion plug-in with the settings of the candidate."""
         plugin = fusion_class(self.strategy)
         return plugin(validate(plugin.Config, self.params, f"fusion ({self.strategy})"))
 
     def apply_to(self, config: EngineConfig, names: tuple[str, ...]) -> EngineConfig:
-        """`config` with this fusion; a path that `names` does not hold is switched off.
+        """A copy of `config` with this fusion; `names` are the paths in the order of the weights.
 
-        Gated paths stay in it, switched off, so that the others keep their places and with them their seeds.
+        Gated paths, and paths that are not in `names`, stay in the config but are disabled, so that the other paths
+        keep their positions and with them their seeds.
         """
         paths = []
         for path in config.paths:

@@ -1,4 +1,4 @@
-"""How a fusion is tuned."""
+"""Settings of the tuner."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ class TuningConfig(StrictModel):
     """Settings of `tune`; every one changes results."""
 
     metric: str = "recall"
-    """What is raised: recall, hit_rate, precision, ndcg, mrr or map."""
+    """The metric to maximise: recall, hit_rate, precision, ndcg, mrr or map."""
 
     k: Count = 100
-    """List length at which the metric is taken."""
+    """The list length at which the metric is computed."""
 
     split: SplitKind | None = None
-    """How the slices are held out: `time`, `user-time`, `last` or `random`; None: by time where the log has
+    """The split that holds out the slices: `time`, `user-time`, `last` or `random`; None: by time where the log has
     timestamps, by last event where it has positions, else at random."""
 
     fraction: Annotated[float, Field(strict=True, gt=0, lt=0.5)] = 0.1
-    """Share of the events of each slice; without meaning for `last`."""
+    """The share of events in each slice, between 0 and 0.5; not used by `last`."""
 
     last: Count = 1
-    """Events of each user that `last` holds out."""
+    """The number of events of each user that `last` holds out."""
 
     seen: bool = False
     """Whether items that the user has interacted with count as targets and may be retrieved."""
 
     search_users: Count = 3_000
-    """Most users of the slice that is searched on; more are steadier and slower."""
+    """Most users of the search slice; more give steadier results and take longer."""
 
     confirm_users: Count = 10_000
-    """Most users of the slice that confirms."""
+    """Most users of the second slice, which confirms the gain."""
 
     budget_ms: Positive | None = None
-    """Milliseconds that the paths of a request may take together (medians of single requests); None: no limit."""
+    """Limit in milliseconds on the sum of the paths' median latencies in single requests; None: no limit."""
 
     strategies: tuple[str, ...] = ()
-    """Fusion plug-ins to choose from; none named: all that are installed."""
+    """The fusion plug-ins to try; empty: all that are installed."""
 
     trials: Count = 2_000
-    """Most fusions that are scored, once each strategy under each of its settings was."""
+    """Most fusions that are scored. The settings of each strategy are always scored first."""
 
     patience: Count = 150
-    """The search ends after so many fusions without a gain."""
+    """The search stops after this number of fusions without a gain."""
 
     segments: bool = True
-    """Whether weights by length of history are tried as well."""
+    """Whether weights by history length are tried as well."""
 
     resamples: Annotated[int, Field(strict=True, ge=100)] = 1_000
-    """Resamples of the bootstrap intervals, ≥ 100."""
+    """The number of resamples of the bootstrap intervals, ≥ 100."""
 
     level: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.95
-    """Confidence level of the intervals, between 0 and 1."""
+    """The confidence level of the intervals, between 0 and 1."""
 
     seed: Annotated[int, Field(strict=True, ge=0)] = 7
-    """Of the draws of users and of the resamples."""
+    """The seed of the samples of users and of the bootstrap, ≥ 0."""
 
     @field_validator("metric")
     @classmethod
     def _check_metric(cls, metric: str) -> str:
         if metric not in METRICS:
-            raise ValueError(f"is no metric of a user's list; {nearest(metric, METRICS)}")
+            raise ValueError(f"is not a metric of a user's list; {nearest(metric, METRICS)}")
         return metric

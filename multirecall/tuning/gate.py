@@ -1,4 +1,4 @@
-"""Which paths earn their place: leave-one-path-out on the plain fusion, before anything is weighed."""
+"""The gate: select the paths by leave-one-path-out on the plain fusion, before any weight is searched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from multirecall.tuning.memory import Memory
 
 @dataclass(frozen=True, slots=True)
 class GateStep:
-    """What leaving out a path costs the plain fusion of those that are left, and whether it stays."""
+    """The loss of the plain fusion without one path, whether the path is kept, and why."""
 
     path: str
     loss: Interval
@@ -24,36 +24,36 @@ class GateStep:
 
 @dataclass(frozen=True, slots=True)
 class Gating:
-    """The paths that stay, fused plainly, and why."""
+    """The result of the gate: the plain fusion of the paths that are kept, and a step for every path."""
 
     plain: Candidate
     steps: tuple[GateStep, ...]
 
 
 def plain_fusion(memory: Memory, paths: list[int]) -> Candidate:
-    """The default fusion of some paths with equal weights and whole quotas."""
+    """The plain fusion of some paths: the default strategy with equal weights and full quotas."""
     weights = tuple(1.0 if path in paths else 0.0 for path in range(len(memory.names)))
     default = FusionConfig()
     return memory.limit_quotas(Candidate(default.strategy, default.params, weights, memory.widths))
 
 
 def best_single(memory: Memory, config: TuningConfig) -> Candidate:
-    """The path that does best alone, within the budget.
+    """The best path alone, among the paths within the budget.
 
     Raises:
-        RequestError: no path keeps to the budget.
+        RequestError: no path is within the budget.
     """
     alone = [plain_fusion(memory, [path]) for path in _affordable(memory, config)]
     return max(alone, key=lambda candidate: float(memory.values(candidate).mean()))
 
 
 def gate_paths(memory: Memory, config: TuningConfig) -> Gating:
-    """Leave out, one after the other, the path without which the plain fusion does best, as long as nothing is lost.
+    """Drop paths one by one, each time the path whose absence helps the plain fusion most, until every drop is a loss.
 
-    Over the budget, the path that loses least for each millisecond saved goes as well.
+    While the paths exceed the budget, the path with the least loss per millisecond saved is dropped as well.
 
     Raises:
-        RequestError: no path keeps to the budget.
+        RequestError: no path is within the budget.
     """
     kept = _affordable(memory, config)
     gone: list[GateStep] = []
@@ -85,7 +85,7 @@ def _affordable(memory: Memory, config: TuningConfig) -> list[int]:
     if not affordable:
         least = min(range(len(memory.names)), key=lambda path: memory.ms[path])
         raise RequestError(
-            f"tune: no path keeps to a budget of {budget:g} ms; the fastest, {memory.names[least]!r}, takes "
+            f"tune: no path is within the budget of {budget:g} ms; the fastest, {memory.names[least]!r}, takes "
             f"{memory.ms[least]:.3f} ms; raise budget_ms"
         )
     return affordable

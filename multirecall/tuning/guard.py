@@ -1,4 +1,4 @@
-"""What holds up on the second slice: the simplest fusion that no better one was found for there."""
+"""The decision on the second slice: the tuned fusion is kept only if its gain over simpler ones is confirmed there."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from multirecall.tuning.memory import Memory
 from multirecall.tuning.scorer import Scorer
 
 Verdict = Literal["tuned", "plain", "single"]
-"""Which fusion is written: the tuned one, equal weights over the paths that passed the gate, or the best path alone."""
+"""The fusion to write: the tuned one, equal weights over the paths that passed the gate, or the best path alone."""
 
 FEWEST = 100
-"""Users of a segment, in each slice, below which no weights are learned for it."""
+"""Least number of users of a segment in each slice for weights of its own; with fewer, the gain is mostly noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The three fusions on one slice, by the mean metric of its users.
+    """The three fusions compared on one slice, by the mean metric of its users.
 
     Attributes:
-        slice: which.
-        n_users: its users.
-        single, plain, tuned: the best path alone, equal weights over the paths that passed the gate, the tuned fusion.
-        over_plain: gain of the tuned over the plain fusion, user by user.
-        over_single: gain of the tuned fusion over the best path.
-        plain_over_single: gain of the plain fusion over the best path.
+        slice: the name of the slice.
+        n_users: the number of its users.
+        single, plain, tuned: the metric of the best path alone, of equal weights over the paths that passed the gate,
+            and of the tuned fusion.
+        over_plain: the gain of the tuned over the plain fusion, paired by user.
+        over_single: the gain of the tuned fusion over the best path.
+        plain_over_single: the gain of the plain fusion over the best path.
     """
 
     slice: str
@@ -52,7 +53,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class SegmentTrial:
-    """Weights that were learned for the users of one segment, and their gain over the fusion for all."""
+    """Weights for the users of one segment, and their gain over the common weights on both slices."""
 
     name: str
     max_history: int
@@ -63,7 +64,7 @@ class SegmentTrial:
 
 
 def compare(memory: Memory, single: Candidate, plain: Candidate, tuned: Candidate, config: TuningConfig) -> Comparison:
-    """The three fusions side by side on the users of `memory`."""
+    """Compare the three fusions on the users of `memory`."""
     alone, equal, best = (memory.values(candidate) for candidate in (single, plain, tuned))
 
     def bounded(values: np.typing.NDArray[np.float64]) -> Interval:
@@ -82,10 +83,11 @@ def compare(memory: Memory, single: Candidate, plain: Candidate, tuned: Candidat
 
 
 def choose(on: Comparison) -> Verdict:
-    """Which fusion holds up.
+    """Choose the fusion to keep from its comparison on the second slice.
 
-    The tuned one where its gain over the plain one is above 0 and it is not below the best path; else the plain
-    one, unless that is below the best path; else the best path.
+    The tuned fusion is kept if the interval of its gain over the plain fusion is above 0 and the interval over the
+    best path is not below 0. Else the plain fusion is kept, unless its interval over the best path is below 0. Else
+    the best path is kept.
     """
     if on.over_plain.low > 0 and on.over_single.high > 0:
         return "tuned"
@@ -95,10 +97,11 @@ def choose(on: Comparison) -> Verdict:
 def tune_segments(
     at: Candidate, search: Memory, confirm: Memory, config: TuningConfig
 ) -> tuple[Candidate, tuple[SegmentTrial, ...]]:
-    """`at` with weights of their own for those thirds of the users, by length of history, where they hold up.
+    """Search weights by history length: a copy of `at` with the confirmed segments, and all trials.
 
-    The weights of a segment are climbed from those for all on its users of the first slice, and kept where the
-    interval of their gain on its users of the second is above 0. The longest histories keep the weights for all.
+    Users are in three segments by history length. The search of a segment begins at the common weights and uses its
+    users of the first slice. Its weights are kept if the interval of their gain on its users of the second slice is
+    above 0. The segment of the longest histories always keeps the common weights.
     """
     trials: list[SegmentTrial] = []
     for segment in history_segments(search.lengths):
@@ -118,6 +121,6 @@ def tune_segments(
 
 
 def _bounds(at: Candidate, trials: list[SegmentTrial]) -> tuple[tuple[int, tuple[float, ...]], ...]:
-    """The segments as the engine reads them: up to the last that is kept, each bound with its weights."""
+    """The segments in the form of the config: the bound and the weights of each, up to the last one that is kept."""
     last = max((number for number, trial in enumerate(trials) if trial.kept), default=-1)
     return tuple((trial.max_history, trial.weights if trial.kept else at.weights) for trial in trials[: last + 1])

@@ -1,4 +1,4 @@
-"""The scores of a search on disk, so that a search that was stopped goes on where it was."""
+"""The journal of a search: its scores on disk, so that an interrupted search can be resumed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ FORMAT = 1
 
 
 class Journal:
-    """Scores by candidate, one line each; a search that starts anew finds those of before.
+    """Scores by candidate, one line each, which a resumed search looks up instead of computing them.
 
-    The search draws nothing at random beyond its seed, so it takes the same way again, at the speed of looking up.
+    The search depends only on its seed, so that a resumed search asks for the same candidates in the same order.
     """
 
     def __init__(self, file: Path | None, fingerprint: str) -> None:
-        """Open `file`, or keep scores in memory only where it is None.
+        """Open or create `file`; where it is None, scores are kept in memory only.
 
         Raises:
-            RequestError: the file cannot be used, or belongs to other lists.
+            RequestError: the file cannot be used, or belongs to other data, paths or settings.
         """
         self._scores: dict[str, float] = {}
         self._file = file
@@ -38,7 +38,7 @@ class Journal:
             raise RequestError(f"journal {file}: cannot be used ({fault.strerror}); name another file") from None
 
     def score(self, key: str, work: Callable[[], float]) -> float:
-        """The score of `key`, from `work` where it is not known yet."""
+        """The score of `key`; a score that is not in the journal is computed by `work` and written."""
         if key not in self._scores:
             self._scores[key] = work()
             if self._file is not None:
@@ -48,7 +48,7 @@ class Journal:
 
     def _read(self, file: Path, head: dict[str, object]) -> None:
         text = file.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]  # the last line may have been cut off
+        whole = text[: text.rfind(b"\n") + 1]  # the last line may be incomplete
         try:
             first, *lines = whole.decode().splitlines()
             if json.loads(first) != head:
@@ -57,6 +57,6 @@ class Journal:
                 )
             self._scores = {str(key): float(score) for key, score in map(json.loads, lines)}
         except (ValueError, TypeError):
-            raise RequestError(f"journal {file}: is no journal of a search; name another file") from None
+            raise RequestError(f"journal {file}: is not the journal of a search; name another file") from None
         if len(whole) < len(text):
             os.truncate(file, len(whole))

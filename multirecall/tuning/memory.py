@@ -1,4 +1,4 @@
-"""The lists of all paths for a slice, held in memory, and what any fusion of them scores there."""
+"""The lists of all paths for the users of a slice, held in memory, and the metric of any fusion of them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What each path proposed to each user of a slice, once.
+    """The lists of each path for each user of a slice, retrieved once.
 
     Attributes:
         split: the slice.
-        names: the paths.
-        lists: each path's lists, as wide as its quota in the config, which is the widest that a fusion may ask for.
-        widths: these quotas, capped at the catalogue.
-        ms: median milliseconds of each path in single requests.
-        lengths: events of each user's history, int64 (n_users,).
-        metric: what `values` takes.
-        k: at which length.
+        names: the names of the paths.
+        lists: the lists of each path. Their length is the path's quota in the config, the longest that a fusion may
+            ask for.
+        widths: these quotas, limited to the number of items.
+        ms: the median latency of each path in single requests, in milliseconds.
+        lengths: the number of events in each user's history, int64 (n_users,).
+        metric: the metric that `values` computes.
+        k: the list length of the metric.
     """
 
     split: Split
@@ -46,10 +47,12 @@ class Memory:
 
     @classmethod
     def of(cls, engine: Engine, split: Split, metric: str, k: int, progress: Progress) -> Memory:
-        """Ask every path of `engine`, which `open_engine` made and which was fitted on `split.train`, for every user.
+        """Retrieve the lists of every path for every user of `split`.
+
+        `engine` comes from `open_engine` and is fitted on `split.train`.
 
         Raises:
-            RequestError: it was fitted on something else.
+            RequestError: the engine was fitted on other data.
             PathError: a path fails.
         """
         lists = retrieve_lists(engine, split, None, progress=progress).paths
@@ -68,7 +71,7 @@ class Memory:
         )
 
     def values(self, candidate: Candidate) -> Values:
-        """The metric of each user under `candidate`, from memory."""
+        """The metric of each user under `candidate`, float64 (n_users,)."""
         values = np.empty(self.split.users.size)
         for users, fused in self.fuse(candidate, self.k):
             part = self.split if users.size == values.size else self.split.take(users, self.split.name)
@@ -77,7 +80,7 @@ class Memory:
         return values
 
     def fuse(self, candidate: Candidate, k: int) -> Iterator[tuple[NDArray[np.int64], FusedBatch]]:
-        """What `Engine.retrieve` would fuse for each user, by segment: positions of users, and their lists."""
+        """Fuse the lists as `Engine.retrieve` would; yields for each segment the users' positions and their lists."""
         fusion, own = candidate.fusion(), candidate.chosen
         quotas = [candidate.quotas[path] for path in own]
         bounds = [*(longest for longest, _ in candidate.segments), np.inf]
@@ -110,7 +113,7 @@ class Memory:
         return sum(self.ms[path] for path in candidate.chosen)
 
     def take(self, users: NDArray[np.integer]) -> Memory:
-        """The memory of some users, by ascending position."""
+        """The memory of some users; `users` holds their positions, ascending."""
         return replace(
             self,
             split=self.split.take(users, self.split.name),
@@ -119,7 +122,7 @@ class Memory:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 of all that a score depends on."""
+        """The SHA-256 of all inputs of a score, in hexadecimal."""
         digest = hashlib.sha256(f"{self.names} {self.metric} {self.k}".encode())
         for batch in self.lists:
             for array in (batch.offsets, batch.items, batch.scores):
@@ -130,7 +133,7 @@ class Memory:
 
 
 def open_engine(config: EngineConfig) -> Engine:
-    """An engine with the paths of `config` whose fusion asks each for its whole quota and nothing behind it."""
+    """An engine, not fitted, with the paths of `config` and the default fusion, which asks each path for its quota."""
     values = config.model_dump(exclude_unset=True)
     plain = {key: value for key, value in values.items() if key not in ("fusion", "segments")}
     return Engine(EngineConfig.model_validate(plain | {"fusion": FusionConfig().model_dump()}))

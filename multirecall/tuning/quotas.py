@@ -1,4 +1,4 @@
-"""Quotas given out greedily: every block goes to the path that it raises the metric most for."""
+"""Greedy quotas: each block of places goes to the path where it raises the metric most."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from multirecall.tuning.candidate import Candidate
 from multirecall.tuning.scorer import LEAST_GAIN, Scorer
 
 BLOCKS = 10
-"""Blocks that the widest quota of a path consists of."""
+"""Number of blocks in the widest quota of a path; more blocks are finer and need more trials."""
 
 
 def greedy_quotas(at: Candidate, scorer: Scorer) -> Candidate:
-    """The quotas of the chosen paths, one block each at first, grown block by block while the metric gains."""
+    """A copy of `at` with greedy quotas: each chosen path begins with one block; blocks are added while they gain."""
     widths = scorer.memory.widths
     blocks = [max(1, width // BLOCKS) for width in widths]
     quotas = [min(blocks[p], width) if at.weights[p] else at.quotas[p] for p, width in enumerate(widths)]

@@ -1,4 +1,4 @@
-"""Scoring candidates one after the other, and knowing when to stop."""
+"""Scoring candidates, and early stopping of the search."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from multirecall.tuning.journal import Journal
 from multirecall.tuning.memory import Memory
 
 LEAST_GAIN = 1e-6
-"""What counts as a gain; less is rounding."""
+"""The smallest difference of the metric that counts as a gain; smaller ones are rounding errors."""
 
 
 class Scorer:
-    """The mean metric of candidates on one memory, and the best of them.
+    """Scores candidates by their mean metric on one memory, and remembers the best.
 
     Attributes:
-        memory: what candidates are scored on.
+        memory: the lists that candidates are scored on.
         best: the best candidate so far, or None.
-        best_score: its score.
-        n_scored: different candidates that were scored.
-        n_idle: how many of these since the last gain.
+        best_score: the score of `best`, minus infinity without one.
+        n_scored: the number of different candidates scored so far.
+        n_idle: the number of these since the last gain.
     """
 
     def __init__(self, memory: Memory, config: TuningConfig, journal: Journal, advance: Advance) -> None:
@@ -33,11 +33,11 @@ class Scorer:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the search should end."""
+        """Whether the search must stop: the limit of trials or the patience is reached."""
         return self.n_scored >= self._config.trials or self.n_idle >= self._config.patience
 
     def score(self, candidate: Candidate) -> float:
-        """The candidate's mean metric; minus infinity where it has no path or is over the budget."""
+        """The mean metric of a candidate; minus infinity where it has no path or exceeds the budget."""
         budget = self._config.budget_ms
         if not candidate.chosen or (budget is not None and self.memory.cost(candidate) > budget):
             return float("-inf")

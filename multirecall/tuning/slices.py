@@ -1,10 +1,12 @@
-"""The two slices that a fusion is tuned on: one to search, one to confirm.
+"""The two slices of the tuner: a search slice and a second slice that confirms the gain.
 
-What makes a second slice honest depends on the split. Where users are split one by one (last events, random items),
-they are exchangeable: half of the users are searched on, the other half confirm, and one fit serves both. By time
-they are not: the next window differs from this one in what is on offer and in fashion, and a user's events in both
-are alike. There the slices are two windows that follow each other, the paths are fitted anew on everything before
-each, and what was found on the first must hold on the second, as it must when it is deployed.
+The slices must be independent, and the way to get that depends on the split:
+
+- User by user (last events, random items), users are exchangeable. Half of the users are the search slice, the other
+  half confirms, and both share one fit.
+- By time, users are not independent: the events of one user are similar in both windows, while catalogue and demand
+  change between them. The slices are two consecutive windows, and the paths are fitted again on the events before
+  each. A gain on the first must hold on the second, as after a deployment.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from multirecall.evaluation import Split, SplitKind, make_split
 from multirecall.tuning.config import TuningConfig
 
 FEWEST = 30
-"""Users that a slice needs for its interval to mean anything."""
+"""Least number of users of a slice; with fewer, a bootstrap interval means little."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """What is searched on, and what confirms; both may share their training part."""
+    """The search slice and the slice that confirms; both may share their training part."""
 
     search: Split
     confirm: Split
@@ -34,7 +36,7 @@ def slices(data: Dataset, config: TuningConfig) -> Slices:
     """Hold two slices out of `data`.
 
     Raises:
-        DataError: the log cannot be split so, or a slice has too few users.
+        DataError: the log cannot be split like that, or a slice has too few users.
     """
     kind = config.split or natural_kind(data)
     rng = np.random.default_rng(config.seed)
@@ -62,7 +64,7 @@ def slices(data: Dataset, config: TuningConfig) -> Slices:
 
 
 def natural_kind(data: Dataset) -> SplitKind:
-    """By time where the log has timestamps, by last event where it has positions, else at random."""
+    """The default split of a log: by time if it has timestamps, by last event if it has positions, else at random."""
     if data.interactions.times is not None:
         return "time"
     return "last" if data.interactions.ordered else "random"

@@ -1,4 +1,4 @@
-"""What may be set in a fusion, read from the plug-in's own `Config`."""
+"""The search space of a fusion, read from the `Config` of its plug-in."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from multirecall.registry import FUSIONS, fusion_class
 from multirecall.validation import nearest
 
 SCALE = (1 / 60, 1 / 12, 1 / 6, 1 / 3, 2 / 3, 1.0, 2.0, 4.0)
-"""Multiples of a positive default that are tried."""
+"""Factors on a positive default that are tried; for the rank constant 60 of `rrf` they give 1 to 240."""
 
 
 def strategies(wanted: Sequence[str]) -> list[str]:
-    """The fusions to choose from: those named, or all that are installed and work.
+    """The fusion plug-ins to try: the names in `wanted` or, if it is empty, all that are installed and load.
 
     Raises:
         RequestError: a name is unknown.
@@ -29,10 +29,10 @@ def strategies(wanted: Sequence[str]) -> list[str]:
 
 
 def choices(strategy: str) -> dict[str, list[Any]]:
-    """By setting, the values to try, the default among them.
+    """The values to try by setting, the default included.
 
-    A `Literal` or a bool is tried whole, a number with a positive default at multiples of it; any other setting
-    keeps its default.
+    All values of a `Literal` or bool are tried, and multiples of a positive default number. Any other setting keeps
+    its default.
     """
     fields = fusion_class(strategy).Config.model_fields
     found: dict[str, list[Any]] = {}
@@ -48,7 +48,7 @@ def choices(strategy: str) -> dict[str, list[Any]]:
 
 
 def settings(strategy: str) -> list[dict[str, Any]]:
-    """Every combination of the choices; a setting at its default is left out."""
+    """Every combination of `choices` as settings of the plug-in; a setting at its default is left out."""
     own = choices(strategy)
     defaults = _defaults(fusion_class(strategy).Config)
     return [

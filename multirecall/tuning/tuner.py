@@ -1,4 +1,4 @@
-"""Tuning the fusion of an engine's paths on data that no path was fitted on."""
+"""The tuner: searches the fusion of an engine's paths on events that no path was fitted on."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from multirecall.tuning.space import strategies
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What a search found, what held up, and the config that follows.
+    """The result of a tuning: the config to use, and the figures behind it.
 
     Attributes:
         config: the starting config with the fusion that is kept.
-        kept: that fusion.
-        verdict: which of the three it is.
-        single, plain, found: the best path alone, equal weights over the paths that passed the gate, what the search
-            found.
-        names: the paths; weights and quotas of the fusions are in this order.
-        ms: median milliseconds of each path in single requests.
-        gating: why paths stay or go.
-        searched: the three fusions on the slice that was searched on.
-        confirmed: the three on the second slice, without weights by segment.
-        segments: weights by length of history that were tried on the fusion that is kept.
-        n_scored: fusions that were scored.
-        quotas_by_blocks: whether the quotas given out greedily did as well as those of the search.
-        settings: how it was tuned.
+        kept: the fusion that is kept.
+        verdict: which of the three fusions is kept.
+        single, plain, found: the three fusions: the best path alone, equal weights over the paths that passed the
+            gate, and the result of the search.
+        names: the names of the paths; weights and quotas of the fusions are in this order.
+        ms: the median latency of each path in single requests, in milliseconds.
+        gating: the decision of the gate on each path.
+        searched: the comparison of the three fusions on the search slice.
+        confirmed: the comparison on the second slice, without weights by segment.
+        segments: the weights by history length that were tried with the fusion that is kept.
+        n_scored: the number of fusions scored.
+        quotas_by_blocks: whether greedy quotas did at least as well as the quotas of the search.
+        settings: the settings of the tuning.
     """
 
     config: EngineConfig
@@ -78,22 +78,22 @@ def tune(
     journal: Path | None = None,
     progress: Progress = SILENT,
 ) -> Tuned:
-    """Find the fusion of the paths of `config` that does best on users or times that no path was fitted on.
+    """Find the best fusion of the paths of `config` on users or times that no path was fitted on.
 
-    Each path is fitted, and asked once for each user of two slices (see `slices`). From memory, paths are gated,
-    then strategy, settings, weights and quotas searched together on the first slice; the second says whether the
-    gain holds up, and if it does not, the simple fusion is kept.
+    Each path is fitted, and its lists are retrieved once for each user of two slices (see `slices`). On the first
+    slice, the gate selects paths, and a search finds strategy, settings, weights and quotas together. The second slice
+    confirms the gain; without confirmation, a simple fusion is kept.
 
     Args:
-        data: all that may be learned from.
-        config: the paths, their quotas (the widest that are tried), and the fusion's default otherwise.
-        settings: how to tune.
-        journal: a file of scores, from which a search that was stopped goes on.
-        progress: what long work reports to.
+        data: the log and tables; both slices are taken from it.
+        config: the paths and their quotas, which are the widest that are tried; None: the default paths.
+        settings: the settings of the tuner; None: the defaults.
+        journal: a file for the scores, from which an interrupted search is resumed.
+        progress: receives the progress of fits and search.
 
     Raises:
         DataError: the log cannot be split, or a slice has too few users.
-        RequestError: no path keeps to the budget, a strategy is unknown, or the journal is of another search.
+        RequestError: no path is within the budget, a strategy is unknown, or the journal belongs to another search.
         PathError: a path fails.
     """
     config, settings = config or EngineConfig(), settings or TuningConfig()
@@ -133,21 +133,27 @@ def tune(
 
 
 def compare_on(tuned: Tuned, start: EngineConfig, split: Split, *, progress: Progress = SILENT) -> Comparison:
-    """The best path, the plain fusion and the one that is kept, on a split whose training part alone was tuned on.
+    """Compare the best path, the plain fusion and the kept fusion on a test split.
 
-    All paths of `start` are fitted on `split.train`.
+    `tuned` must come from the training part of `split` alone. All paths of `start` are fitted on `split.train`.
+
+    Raises:
+        RequestError: other paths can be fitted on the training part than were tuned.
     """
     engine = open_engine(start).fit(split.train, progress=progress)
     memory = Memory.of(engine, split, tuned.settings.metric, tuned.settings.k, progress)
     if memory.names != tuned.names:
-        raise RequestError(f"measured: the paths {tuned.names} were tuned, but {memory.names} could be fitted here")
+        raise RequestError(
+            f"tune: the paths {tuned.names} were tuned, but {memory.names} could be fitted on the training part of the "
+            "test split; name the paths in a config"
+        )
     return compare(memory, tuned.single, tuned.plain, tuned.kept, tuned.settings)
 
 
 def _ask_paths(
     config: EngineConfig, parts: tuple[Split, Split], settings: TuningConfig, progress: Progress
 ) -> tuple[Memory, Memory]:
-    """The lists for both slices; the paths are fitted once where these share their training part."""
+    """Retrieve the lists for both slices; the paths are fitted once if the slices share their training part."""
     first, second = parts
     engine = open_engine(config).fit(first.train, progress=progress)
     search = Memory.of(engine, first, settings.metric, settings.k, progress)
@@ -159,10 +165,10 @@ def _ask_paths(
 
 
 def _check_paths(search: Memory, names: tuple[str, ...]) -> None:
-    """Refuse parts of which a path could be fitted on one only, as one that a larger catalogue rules out.
+    """Refuse slices with different paths, as where a path cannot be fitted on the larger catalogue of one slice.
 
     Raises:
-        RequestError: there is one.
+        RequestError: the paths differ.
     """
     odd = sorted({*search.names} ^ {*names})
     if odd:
@@ -173,9 +179,9 @@ def _check_paths(search: Memory, names: tuple[str, ...]) -> None:
 
 
 def _with_quotas(scorer: Scorer, plain: Candidate) -> tuple[Candidate, bool]:
-    """What the search found, with quotas given out greedily where these do as well, since they are the narrower.
+    """The result of the search, with greedy quotas if they do at least as well, because they are smaller.
 
-    Where they do better, the search goes on from there.
+    If they do better, the search climbs on from them. The flag says whether greedy quotas are used.
     """
     found = scorer.best or plain
     greedy = greedy_quotas(found, scorer)

@@ -1,4 +1,4 @@
-"""The tuned config as TOML, with a comment of what was gained and where that was measured."""
+"""Writing the tuned config as TOML, with a comment on the gain and the slice it was measured on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERDICTS = {
 
 
 def write_config(tuned: Tuned, file: Path) -> None:
-    """Write the config to `file`, which appears when it is complete; `Engine.from_toml` loads it.
+    """Write the config to `file`, which is replaced only when the new content is complete; `Engine.from_toml` loads it.
 
     Raises:
         RequestError: the file cannot be written.
@@ -35,12 +35,16 @@ def write_config(tuned: Tuned, file: Path) -> None:
 
 
 def config_text(tuned: Tuned) -> str:
-    """The config as TOML under its comment; raises `RequestError` where a path's setting is None."""
+    """The config as TOML with its comment.
+
+    Raises:
+        RequestError: a setting of a path is None, which TOML cannot hold.
+    """
     for path in tuned.config.paths:
         for name, value in path.params.items():
             if value is None:
                 raise RequestError(
-                    f"paths {path.name!r}: {name} is None, which TOML cannot say; give a number, for a half-life a "
+                    f"paths {path.name!r}: {name} is None, which TOML cannot hold; give a number, for a half-life a "
                     "very large one"
                 )
     comment = "\n".join(f"# {line}".rstrip() for line in statement(tuned))
@@ -48,7 +52,7 @@ def config_text(tuned: Tuned) -> str:
 
 
 def statement(tuned: Tuned) -> list[str]:
-    """What was gained and where it was measured, in lines."""
+    """The lines that say what was gained and on which users it was measured."""
     on, settings = tuned.confirmed, tuned.settings
     lines = [
         f"Fusion tuned towards {settings.metric}@{settings.k}; {tuned.n_scored:,} fusions were scored "
@@ -72,7 +76,7 @@ def statement(tuned: Tuned) -> list[str]:
 
 
 def _gate_lines(tuned: Tuned) -> list[str]:
-    """What became of every path that the gate left out or the config switches off, as the config has it."""
+    """The lines on paths that the gate dropped, that came back, or that the config disables."""
     kept = {tuned.names[path]: tuned.kept.weights[path] for path in tuned.kept.chosen}
     gone = {step.path: step for step in tuned.gating.steps if not step.kept}
     lines = [

@@ -240,7 +240,7 @@ def test_plugins_and_doctor(bundle: Path) -> None:
             "command line: threads: input",
         ),
         (["evaluate", "--interactions", "no.parquet", "--config", "no.toml"], "no.toml: cannot be read"),
-        (["evaluate", "--interactions", "LOG", "--split", "random", "--seen"], "nothing seen comes again"),
+        (["evaluate", "--interactions", "LOG", "--split", "random", "--seen"], "cannot use seen"),
         (["evaluate", "--interactions", "LOG", "--report", "none/x.html"], "--report: none is no folder"),
         (["evaluate", "--interactions", "LOG", "--fraction", "2"], "must be a number between 0 and 1, got 2.0"),
         (["evaluate", "--interactions", "LOG", "--test", "no.parquet"], "interactions: no.parquet: no such file"),

@@ -131,7 +131,7 @@ def test_evaluation_equals_the_loop(seen: bool) -> None:
 def test_a_leak_is_refused() -> None:
     data = small_shop()
     split = time_split(data, 0.2)
-    with pytest.raises(RequestError, match=r"must be fitted on split.train, else it knows what it is asked for"):
+    with pytest.raises(RequestError, match=r"must be fitted on split.train, or it may have learnt the targets"):
         evaluate(Engine().fit(data), split)
 
 

@@ -156,7 +156,7 @@ def test_splits_that_cannot_be() -> None:
         random_split(data, 1.5)
     with pytest.raises(DataError, match="leaves nothing out"):
         random_split(data, 0.01)
-    with pytest.raises(RequestError, match="nothing seen comes again"):
+    with pytest.raises(RequestError, match="cannot use seen"):
         make_split(data, "random", seen=True)
 
 

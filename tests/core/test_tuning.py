@@ -88,7 +88,7 @@ def test_slices_are_drawn_down_and_refused_when_small() -> None:
 
 def test_memory_refuses_an_engine_that_knows_the_future() -> None:
     _, search, _, _, _ = fitted()
-    with pytest.raises(RequestError, match=r"must be fitted on split.train, else it knows what it is asked for"):
+    with pytest.raises(RequestError, match=r"must be fitted on split.train, or it may have learnt the targets"):
         Memory.of(open_engine(CONFIG).fit(shop()), search, "recall", 20, SILENT)
 
 
@@ -191,7 +191,7 @@ def test_the_budget_is_kept() -> None:
     assert scorer.best is not None
     assert timed.cost(scorer.best) <= 0.55
     with pytest.raises(
-        RequestError, match=r"no path keeps to a budget of 0.05 ms; the fastest, 'popularity', takes 0.1"
+        RequestError, match=r"no path is within the budget of 0.05 ms; the fastest, 'popularity', takes 0.1"
     ):
         best_single(timed, SETTINGS.model_copy(update={"budget_ms": 0.05}))
 
@@ -226,7 +226,7 @@ def test_a_stopped_search_goes_on(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="belongs to other data, paths or settings; remove it"):
         Journal(file, replace(memory, k=10).fingerprint())
     (tmp_path / "other").write_text("hello")
-    with pytest.raises(RequestError, match="is no journal of a search"):
+    with pytest.raises(RequestError, match="is not the journal of a search"):
         Journal(tmp_path / "other", memory.fingerprint())
     with pytest.raises(RequestError, match="cannot be used"):
         Journal(tmp_path / "none" / "journal", memory.fingerprint())
@@ -346,7 +346,7 @@ def test_same_seed_same_config() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"metric": "recal"}, "tune: metric: is no metric of a user's list; did you mean 'recall'"),
+        ({"metric": "recal"}, "tune: metric: is not a metric of a user's list; did you mean 'recall'"),
         ({"fraction": 0.5}, "tune: fraction: input should be less than 0.5, got 0.5"),
         ({"budget_ms": 0.0}, "tune: budget_ms: input should be greater than 0"),
         ({"trails": 3}, "tune: unknown key 'trails'; did you mean 'trials'"),
