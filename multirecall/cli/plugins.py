@@ -35,6 +35,8 @@ def plugins(
 
 def _installed() -> Table:
     table = plain_table("kind", "name", "from", "state")
+    for column in table.columns[2:]:
+        column.overflow = "fold"
     for one in listings():
         table.add_row(one.kind, one.name, one.origin, one.fault or "ok", style="red" if one.fault else None)
     return table

@@ -223,7 +223,7 @@ class Engine(EngineReader):
         engine = cls(config)
         engine._serve(state)
         if version is None:
-            engine._keep_up(Followed(Store(folder, saved), given), follow)
+            engine._keep_up(Followed(Store(folder, saved), config, given), follow)
         return engine
 
     @staticmethod

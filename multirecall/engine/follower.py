@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 
+from multirecall.config import EngineConfig, config_hash
 from multirecall.engine.bundle import bundle
 from multirecall.engine.bundle.bundle import Version
 from multirecall.engine.bundle.journal import JournalReader, Pruned
@@ -29,11 +30,13 @@ class Followed:
 
     Args:
         store: the bundle; its `version` is the one that was read last.
+        config: what was read from it, with the settings of all its parts.
         plugins: classes that the bundle may use, as for `Engine.load`.
     """
 
-    def __init__(self, store: Store, plugins: Sequence[type] = ()) -> None:
+    def __init__(self, store: Store, config: EngineConfig, plugins: Sequence[type] = ()) -> None:
         self.store = store
+        self._config = config
         self._plugins = plugins
 
     def newer(self, state: EngineState) -> EngineState:
@@ -68,8 +71,8 @@ class Followed:
         return state
 
     def _reload(self) -> tuple[EngineState, Version]:
-        _, state, version = bundle.load(self.store.folder, plugins=self._plugins)
-        if version.config_hash != self.store.version.config_hash:
+        config, state, version = bundle.load(self.store.folder, plugins=self._plugins)
+        if config_hash(config) != config_hash(self._config):  # as read, since an older release wrote fewer settings
             raise BundleError(f"{self.store.folder}: version {version.name} has another config; load the bundle again")
         warm_up(state)
         return state, version

@@ -415,7 +415,7 @@ def test_a_follower_takes_a_version_whose_journal_could_not_be_read_at_first(
     with Engine.load(folder) as writer, Engine.load(folder, follow=True) as reader:
         assert reader._follower is not None
         reader._follower.close()
-        followed = follower.Followed(reader._writer.store)  # type: ignore[arg-type]
+        followed = follower.Followed(reader._writer.store, reader.config)  # type: ignore[arg-type]
         writer.save(folder)
         with monkeypatch.context() as patch:
             patch.setattr(follower, "replay", interrupt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,13 @@ def test_every_setting_in_full_at_80_columns(group: PluginGroup[Any], name: str)
         default = f"; default {row.default}" if row.default not in ("", "required") else ""
         ranged = f"{row.type}; {row.range}" if row.range else row.type
         assert words(f"{row.name} {ranged}{default} {row.meaning}") in flowing
+
+
+def test_the_list_cuts_nothing_at_80_columns() -> None:
+    done = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["plugins"])
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "…" not in done.stdout
+    assert "multirecall.retrievers.graph_filter:GraphFilter of" in re.sub(r"\s+ok\s+", "", done.stdout)
 
 
 def test_a_setting_and_its_form_share_a_line() -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, SecretStr
 
 from multirecall import Engine, EngineConfig, PathConfig
 from multirecall.config import FusionConfig, config_hash, stored_values
+from multirecall.engine.follower import Followed
 from multirecall.engine.state import Blueprint
 from multirecall.errors import BundleError, CannotFit, ConfigError, PluginError
 from multirecall.fusion.rrf import ReciprocalRankFusion
@@ -149,13 +150,17 @@ def test_former_names_in_a_bundle_are_read_without_a_warning(tmp_path: Path) -> 
         assert manifest["config"]["fusion"]["params"] == {"on_duplicate": "replace"}
         manifest["config"]["fusion"]["params"]["on_duplicate"] = "refill"
         manifest["config_hash"] = json_digest(manifest["config"])
-    with Engine.load(tmp_path) as engine:
+    with Engine.load(tmp_path) as engine, Engine.load(tmp_path) as reader:
+        store = reader._writer.store
+        assert store is not None
+        followed = Followed(store, reader.config)
         answer = engine.retrieve(3)
         assert (answer.ids.tolist(), answer.scores.tolist()) == (expected.ids.tolist(), expected.scores.tolist())
         assert engine.health().config_hash == name, "equal configs have equal hashes"
         engine.refresh().result(60)
         engine.save(tmp_path)
         assert engine.versions(tmp_path)[-1].config["fusion"]["params"] == {"on_duplicate": "replace"}
+        assert followed.newer(reader._current()).data_version == engine._current().data_version, "it is the same config"
     with pytest.warns(DeprecationWarning, match="on_duplicate = 'refill' is now called 'replace'"):
         Engine(EngineConfig(fusion=FusionConfig(strategy="cascade", params={"on_duplicate": "refill"})))
 
