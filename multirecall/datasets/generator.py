@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from multirecall.datasets.shop import ADJECTIVES, CATEGORIES, COUNTRIES, STYLE_TAGS
 from multirecall.errors import ConfigError
 
 Ints = npt.NDArray[np.int64]
@@ -52,68 +53,6 @@ class Log(NamedTuple):
     """item_id str, category str, tags list[str], title str, price f64, arrival datetime[us]; sorted by arrival."""
     users: pl.DataFrame
     """user_id str, country str, age i64 with nulls; includes users without events."""
-
-
-class _Category(NamedTuple):
-    name: str
-    price: float
-    consumable: bool
-    materials: str
-    nouns: str
-    tags: str
-
-
-_CATEGORIES = (
-    _Category("clothing", 45, False, "wool cotton linen silk denim leather fleece cashmere",
-        "jacket coat sweater shirt scarf gloves hat boots sandals trousers skirt dress socks belt vest "
-        "hoodie blouse cardigan raincoat slippers",
-        "winter summer casual formal outdoor evening knitwear waterproof layering footwear"),
-    _Category("electronics", 180, False, "wireless aluminium digital portable solar stereo bluetooth mini",
-        "phone laptop tablet camera headphones speaker charger monitor keyboard mouse router projector "
-        "microphone drone printer smartwatch earbuds television scanner lens",
-        "gaming office travel audio photography streaming charging networking wearable studio"),
-    _Category("kitchen", 35, False, "steel copper ceramic glass bamboo enamel porcelain silicone",
-        "pan kettle knife toaster blender mug teapot grater whisk bowl plate oven mixer ladle skillet "
-        "colander peeler saucepan chopper tray",
-        "baking cooking brewing cutlery serving grilling storage breakfast dining appliances"),
-    _Category("garden", 40, False, "teak terracotta galvanised wicker cedar concrete willow slate",
-        "shovel rake hose planter trellis lantern bench pruner wheelbarrow sprinkler parasol hammock "
-        "birdhouse greenhouse fountain barbecue trowel hedge fence gazebo",
-        "planting watering lawn patio balcony pruning wildlife lighting composting shade"),
-    _Category("furniture", 220, False, "oak walnut velvet pine marble birch rattan mahogany",
-        "sofa armchair table wardrobe bookcase desk stool mattress dresser cabinet shelf lamp mirror "
-        "ottoman bed nightstand sideboard rug cushion curtain",
-        "bedroom lounge hallway study nursery lighting storage seating textiles decoration"),
-    _Category("sport", 60, False, "carbon nylon titanium rubber neoprene mesh canvas foam",
-        "bicycle helmet racket tent backpack kayak skis dumbbell treadmill paddle snowboard wetsuit goggles "
-        "football skateboard compass rope harness canteen whistle",
-        "cycling climbing camping running swimming hiking fitness skiing tennis paddling"),
-    _Category("toys", 25, False, "wooden plush magnetic plastic cardboard painted inflatable knitted",
-        "puzzle robot doll train castle dinosaur kite marbles puppet blocks teddy racetrack rocket dominoes "
-        "yoyo spaceship dollhouse drum scooter globe",
-        "toddler building boardgame science pretend vehicles animals puzzles party crafts"),
-    _Category("beauty", 18, True, "lavender almond coconut aloe rose honey citrus jasmine",
-        "shampoo lotion perfume lipstick soap serum mascara sunscreen conditioner toner balm cleanser "
-        "deodorant powder scrub moisturiser foundation primer eyeliner mask",
-        "skincare haircare makeup fragrance bath sensitive vegan men hydrating suncare"),
-    _Category("grocery", 9, True, "roasted smoked salted spiced dried fermented toasted wholegrain",
-        "coffee tea chocolate pasta olives granola biscuits cheese sauce rice noodles jam crackers vinegar "
-        "oats lentils popcorn almonds raisins soup",
-        "snack breakfast baking beverages spices italian asian sugarfree protein pantry"),
-    _Category("music", 120, False, "acoustic electric brass maple rosewood ebony spruce nickel",
-        "guitar violin piano ukulele trumpet flute cello amplifier metronome turntable saxophone harmonica "
-        "banjo cymbal tambourine clarinet accordion synthesizer mandolin xylophone",
-        "strings percussion woodwind vinyl beginner concert jazz rock classical recording"),
-)  # fmt: skip
-_ADJECTIVES = (
-    "bright calm classic clever compact cosy curious dainty deluxe durable elegant festive gentle golden "
-    "handy humble lively mellow modern noble pocket polished quiet refined robust royal rugged sleek sturdy"
-)
-_STYLE_TAGS = (
-    "minimalist vintage bohemian industrial nautical scandinavian gothic tropical rustic futuristic pastel "
-    "monochrome floral geometric artisan retro"
-)
-_COUNTRIES = {"US": 0.30, "DE": 0.18, "GB": 0.14, "FR": 0.12, "JP": 0.10, "BR": 0.08, "IN": 0.05, "SE": 0.03}
 
 
 def generate(
@@ -230,7 +169,7 @@ class _Crowd(NamedTuple):
 
 def _draw_crowd(rng: Rng, n_users: int, demand: Floats, days: int) -> _Crowd:
     activity = rng.lognormal(0.0, 1.1, n_users)
-    country = rng.choice(len(_COUNTRIES), n_users, p=list(_COUNTRIES.values()))
+    country = rng.choice(len(COUNTRIES), n_users, p=list(COUNTRIES.values()))
     before, new = np.split(rng.choice(len(demand), (n_users, 5), p=demand), [4], axis=1)
     turns = (rng.random((n_users, 1)) < _TURN_SHARE) & (np.arange(4) == 0)
     tastes = np.stack([before, np.where(turns, new, before)])
@@ -313,14 +252,14 @@ def _follow_trends(rng: Rng, item: Ints, visits: _Visits, country: Ints, arrival
 def _draw_hits(rng: Rng, arrival: Ints, rise: Ints) -> Ints:
     """The items (1 + n_countries, n_trends) that become a trend at the times `rise`; row 0 holds the worldwide ones."""
     n_arrived = np.searchsorted(arrival, np.maximum(rise, _OPENING), side="right")
-    return rng.integers(0, n_arrived, (1 + len(_COUNTRIES), len(rise)))
+    return rng.integers(0, n_arrived, (1 + len(COUNTRIES), len(rise)))
 
 
 def _repeat_purchases(rng: Rng, item: Ints, visits: _Visits, topic: Ints) -> Bools:
     """Make some visits open with the consumable of the user's visit before, in place; return which events do, bool."""
-    consumable = np.array([c.consumable for c in _CATEGORIES])
+    consumable = np.array([c.consumable for c in CATEGORIES])
     before = item[visits.first[:-1]]
-    again = consumable[topic[before] % len(_CATEGORIES)] & (visits.user[:-1] == visits.user[1:])
+    again = consumable[topic[before] % len(CATEGORIES)] & (visits.user[:-1] == visits.user[1:])
     again &= rng.random(len(again)) < _REPEAT_SHARE
     events = visits.first[1:][again]
     item[events] = before[again]
@@ -356,19 +295,19 @@ def _interaction_frame(
 def _item_frame(rng: Rng, catalogue: _Catalogue) -> pl.DataFrame:
     """The item table. A topic shows in category, title and tags; a style only in a tag of 30 % of its items."""
     topic, n_items = catalogue.topic, len(catalogue.topic)
-    kind = topic % len(_CATEGORIES)
-    adjectives, style_tags = pl.Series(_ADJECTIVES.split()), pl.Series(_STYLE_TAGS.split())
+    kind = topic % len(CATEGORIES)
+    adjectives, style_tags = pl.Series(ADJECTIVES.split()), pl.Series(STYLE_TAGS.split())
     adjective = adjectives.gather(rng.integers(0, len(adjectives), n_items))
-    material = _topic_words(rng, topic, [c.materials for c in _CATEGORIES], 3)
-    noun = _topic_words(rng, topic, [c.nouns for c in _CATEGORIES], 3)
-    main_tag, side_tag = (_topic_words(rng, topic, [c.tags for c in _CATEGORIES], n) for n in (1, 2))
+    material = _topic_words(rng, topic, [c.materials for c in CATEGORIES], 3)
+    noun = _topic_words(rng, topic, [c.nouns for c in CATEGORIES], 3)
+    main_tag, side_tag = (_topic_words(rng, topic, [c.tags for c in CATEGORIES], n) for n in (1, 2))
     style_tag = style_tags.gather(catalogue.style % len(style_tags))
     style_tag = style_tag.set(pl.Series(rng.random(n_items) > 0.3), None)
     tags = pl.concat_list(main_tag, side_tag, style_tag).list.drop_nulls().list.unique(maintain_order=True)
-    price = np.array([c.price for c in _CATEGORIES])[kind] * rng.lognormal(0.0, 0.6, n_items)
+    price = np.array([c.price for c in CATEGORIES])[kind] * rng.lognormal(0.0, 0.6, n_items)
     return pl.select(
         item_id=_ids("i", n_items, 6),
-        category=pl.Series([c.name for c in _CATEGORIES]).gather(kind),
+        category=pl.Series([c.name for c in CATEGORIES]).gather(kind),
         tags=tags,
         title=pl.concat_str(adjective, material, noun, separator=" ").str.to_titlecase(),
         price=pl.Series(price).round(2),
@@ -389,7 +328,7 @@ def _user_frame(rng: Rng, country: Ints) -> pl.DataFrame:
     known = rng.random(len(country)) < 0.9
     return pl.select(
         user_id=_ids("u", len(country), 5),
-        country=pl.Series(list(_COUNTRIES)).gather(country),
+        country=pl.Series(list(COUNTRIES)).gather(country),
         age=pl.Series(age).set(pl.Series(~known), None),
     )
 
