@@ -65,7 +65,7 @@ def show_embeddings(screen: Console, looked: Sequence[PathEmbeddings]) -> None:
         table.add_row(one.path, *(one.health.cells() if one.health else ["–"] * len(MEANINGS)))
     print_table(screen, table)
     for one in looked:
-        for line in one.said:
+        for line in one.remarks:
             screen.print(f"{one.path}: {line}")
     screen.print()
     _explain(screen, MEANINGS)

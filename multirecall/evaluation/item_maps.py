@@ -34,7 +34,7 @@ class ItemMap:
     field: str
     groups: list[tuple[str, str]]
 
-    def drawn(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What the page's script draws, as JSON values."""
         return {"points": self.points, "labels": self.labels, "colours": [colour for _, colour in self.groups]}
 
@@ -56,7 +56,7 @@ class PathEmbeddings:
     fault: str | None
 
     @property
-    def said(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """What is likely wrong, in words."""
         return [*(self.health.warnings if self.health else ()), *([self.fault] if self.fault else [])]
 

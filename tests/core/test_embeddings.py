@@ -130,10 +130,10 @@ def test_each_path_that_has_vectors_is_looked_at(engine: Engine) -> None:
     assert (item2vec.path, als.path) == ("item2vec", "als")
     assert item2vec.health == embedding_health(engine.vectors("item2vec")[1])
     assert item2vec.fault is None
-    assert item2vec.said == list(item2vec.health.warnings)
+    assert item2vec.remarks == list(item2vec.health.warnings)
     assert als.health is not None
     assert als.map is None
-    assert als.said[-1] == "embeddings: the vectors have one dimension; a map needs two or more"
+    assert als.remarks[-1] == "embeddings: the vectors have one dimension; a map needs two or more"
     assert [one.map for one in path_embeddings(engine)] == [None, None], "none was asked for"
     json.dumps([one.to_dict() for one in (item2vec, als)], allow_nan=False)
 
