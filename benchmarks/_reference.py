@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -34,7 +35,7 @@ CONFIGS: dict[str, Callable[[], type[BaseModel]]] = {
 def settings(name: str) -> str:
     """A row for each setting of a configuration."""
     rows = [
-        [f"`{one.name}`", one.type, f"`{one.default}`" if one.default else "", one.range, one.meaning]
+        [f"`{one.name}`", one.type, f"`{one.default}`" if one.default else "", _range(one.range), one.meaning]
         for one in settings_of(CONFIGS[name]())
     ]
     return table(["setting", "type", "default", "range", "meaning"], [list(map(_cell, row)) for row in rows], "---")
@@ -56,6 +57,11 @@ def command(name: str) -> str:
 
 def _default(value: object) -> str:
     return "" if value is None or value is False or value == () else f"`{value}`"
+
+
+def _range(text: str) -> str:
+    """A range, with a pattern set as code."""
+    return re.sub(r"(?<=of the form )\S+", r"`\g<0>`", text)
 
 
 def _cell(text: str) -> str:

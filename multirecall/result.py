@@ -183,7 +183,10 @@ class CandidateBatch:
         catalogue: the item ids and their rows.
         offsets: int64 (n_users + 1,): the list of user `u` is `offsets[u]:offsets[u + 1]`.
         items: item rows, int32 (n,).
-        scores, ranks, paths, status: as in `Candidates`, over all users.
+        scores: float64 (n,), as in `Candidates`.
+        ranks: int32 (n, n_paths), as in `Candidates`.
+        paths: names of the columns of `ranks`.
+        status: how each path fared, over all users.
         n_backfilled: int64 (n_users,), as in `Candidates`.
         shortfall: int64 (n_users,), as in `Candidates`.
         known: bool (n_users,), as in `Candidates`.

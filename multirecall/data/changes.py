@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ChangeKind = Literal[
     "add_interactions", "add_items", "update_items", "remove_items", "remove_interactions", "remove_users"
 ]
+"""What a live change does: the name of the method of `Engine` that makes it."""
+
 MAGIC = b"multirecall change 1"
 REMEDY = "restore the journal from a copy"
 

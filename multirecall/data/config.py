@@ -15,6 +15,7 @@ Kind = Literal["categorical", "list", "number", "text", "datetime", "ignore"]
 """The kind of values that a feature column holds; `ignore`: the column is not a feature."""
 
 IdType = Literal["auto", "text", "int"]
+"""The type of user and item ids; `auto`: decided over all tables together."""
 
 Future = Literal["keep", "clamp", "refuse"]
 """What to do with an event whose time is far beyond the rest of the log."""

@@ -206,6 +206,7 @@ class Text:
 
 
 Feature = Categorical | Tags | Numeric | Text
+"""A feature column of any kind."""
 
 
 def feature_of(kind: str, field: str, arrays: Mapping[str, NDArray[Any]]) -> Feature:

@@ -22,9 +22,10 @@ class PathHealth:
     Attributes:
         breaker: `closed` (called), `open` (skipped) or `half_open` (one call tries whether it answers again).
         consecutive_failures: calls in a row that failed or were late.
-        ok, late, failed, skipped: the number of requests by the path's state in them, as in `PathStatus.state`.
-            Requests that failed because of the caller's input are not counted, nor are those that were late under
-            a caller's deadline shorter than the config's.
+        ok: the number of requests in which the path was `ok`, see `PathStatus.state`.
+        late: the number of those in which it was late; a caller's deadline shorter than the config's does not count.
+        failed: the number of those in which it failed, but for those that failed because of the caller's input.
+        skipped: the number of those in which it was skipped.
         running: calls on its worker threads that a request waits for; 0 for an inline path.
         abandoned: calls on its worker threads that still run although their request has gone on without them.
         last_fault: the last error, or None.
@@ -56,7 +57,8 @@ class CacheHealth:
     Attributes:
         size: the most answers that it keeps; 0 without a cache.
         entries: the number of answers that it keeps now.
-        hits, misses: the number of cache hits and cache misses since the engine was made.
+        hits: the number of cache hits since the engine was made.
+        misses: the number of cache misses since then.
     """
 
     size: int = 0
@@ -111,7 +113,9 @@ class Health:
         config_hash: the hash of the config; equal configs have equal hashes.
         data_version: a number that rises with every change of the data and with every refit, also across processes.
             A rollback sets it back.
-        n_items, n_users, n_events: the number of items, users and events that are served. Removed items do not count.
+        n_items: the number of items that are served, without removed ones.
+        n_users: the number of users.
+        n_events: the number of events.
         paths: the paths by name.
         fallback: the fallback.
         cache: the result cache.

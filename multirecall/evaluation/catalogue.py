@@ -23,6 +23,8 @@ from multirecall.data import Interactions
 from multirecall.kernels import Array, kernel
 
 CATALOGUE_METRICS = ("coverage", "novelty", "gini", "long_tail")
+"""The metrics of all lists together, in the order in which they are returned."""
+
 HEAD = 0.8
 """The share of the training choices that the items of the head have together, as in Abdollahpouri et al."""
 

@@ -37,7 +37,8 @@ def diversity(
     `Σ_{i≠j} x_i·x_j = |Σ x_i|² - n` (Ziegler et al., WWW 2005, section 3.3, with the cosine of unit rows).
 
     Args:
-        offsets, items: ranked item rows of each user as CSR, best first.
+        offsets: int64 (n_users + 1,), where the ranked list of each user begins in `items`.
+        items: ranked item rows, best first within a user.
         rows: unit rows of all items.
         ks: list lengths, ascending.
     """

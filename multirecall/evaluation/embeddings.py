@@ -18,6 +18,7 @@ MAPPED = 5_000
 """Most vectors that a map shows; more are drawn from."""
 
 Method = Literal["pca", "tsne"]
+"""How a map of embeddings is laid out: `pca`, or `tsne` with the extra of that name."""
 
 MEANINGS = {
     "vectors": "items that have a vector",

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from multirecall.kernels import Array, kernel
 
 METRICS = ("recall", "hit_rate", "precision", "ndcg", "mrr", "map")
+"""The metrics of a user's list, in the order in which they are returned."""
 
 
 def user_metrics(

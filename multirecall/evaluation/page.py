@@ -61,7 +61,8 @@ def page(
     script of the maps reads is JSON, in which no `<` stands.
 
     Args:
-        report, worth: of the same split.
+        report: the quality of each list.
+        worth: what each path is worth, on the same split.
         facts: what the page says first, by name, such as the data set, the config and the date.
         embeddings: the item vectors of paths, from `path_embeddings`.
     """

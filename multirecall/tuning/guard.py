@@ -30,8 +30,9 @@ class Comparison:
     Attributes:
         slice: the name of the slice.
         n_users: the number of its users.
-        single, plain, tuned: the metric of the best path alone, of equal weights over the paths that passed the gate,
-            and of the tuned fusion.
+        single: the metric of the best path alone.
+        plain: the metric of equal weights over the paths that passed the gate.
+        tuned: the metric of the tuned fusion.
         over_plain: the gain of the tuned over the plain fusion, paired by user.
         over_single: the gain of the tuned fusion over the best path.
         plain_over_single: the gain of the plain fusion over the best path.

@@ -32,8 +32,9 @@ class Tuned:
         config: the starting config with the fusion that is kept.
         kept: the fusion that is kept.
         verdict: which of the three fusions is kept.
-        single, plain, found: the three fusions: the best path alone, equal weights over the paths that passed the
-            gate, and the result of the search.
+        single: the first of the three fusions, the best path alone.
+        plain: the second, equal weights over the paths that passed the gate.
+        found: the third, the result of the search.
         names: the names of the paths; weights and quotas of the fusions are in this order.
         ms: the median latency of each path in single requests, in milliseconds.
         gating: the decision of the gate on each path.

@@ -6,7 +6,9 @@ import json
 import re
 import sys
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -122,6 +124,21 @@ def test_tables_are_those_of_the_result_files(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delitem(sys.modules, "doc_tables")
 
 
+PUBLIC = (
+    "multirecall",
+    "multirecall.data",
+    "multirecall.evaluation",
+    "multirecall.testing",
+    "multirecall.tuning",
+)
+"""The modules whose names the reference must have."""
+
+
+def inventory_of(file: Path) -> list[str]:
+    """The lines of a site's list of documented names, of which the name comes first."""
+    return zlib.decompress(file.read_bytes().split(b"\n", 4)[4]).decode().splitlines()
+
+
 def test_the_site_is_built_and_fetches_nothing(tmp_path: Path) -> None:
     """With warnings as errors: a broken link or a docstring that does not fit its signature fails."""
     config = pytest.importorskip("mkdocs.config", reason="mkdocs is not installed: multirecall[docs]")
@@ -134,5 +151,8 @@ def test_the_site_is_built_and_fetches_nothing(tmp_path: Path) -> None:
     elsewhere = r'<(script|img|iframe|source)[^>]* src="(https?:)?//|<link rel="(style|pre|icon)[^>]*"(https?:)?//'
     for page in pages:
         assert not re.search(elsewhere, page.read_text(encoding="utf-8")), page
+    documented = {line.split()[0].rpartition(".")[2] for line in inventory_of(tmp_path / "objects.inv")}
+    for module in PUBLIC:
+        assert set(import_module(module).__all__) <= documented, module
     for sheet in tmp_path.rglob("*.css"):
         assert not re.search(r"url\([\"']?(?:https?:)?//|@import", sheet.read_text(encoding="utf-8")), sheet
