@@ -26,6 +26,9 @@ LIVE = frozenset({"interactions", "items", "removals"})
 class PluginConfig(StrictModel):
     """Base of a plug-in's `Config`: a pydantic model, immutable, which refuses unknown keys.
 
+    The docstring under a field is its description, which `multirecall plugins NAME` prints with its type, range and
+    default. State there whether the field changes results or only speed.
+
     A bundle holds every setting that its paths were fitted with. So a setting must not be a secret: take the name of
     an environment variable that holds the secret instead.
     """
