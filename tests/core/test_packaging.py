@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import sysconfig
+import tarfile
 import textwrap
 import zipfile
 from pathlib import Path
@@ -47,6 +48,18 @@ def test_wheel_contains_every_module(wheel: Path) -> None:
     expected |= {str(file.relative_to(ROOT)) for file in (ROOT / "multirecall").rglob("templates/*")}
     assert "multirecall/evaluation/templates/page.html" in expected
     assert packed == expected | {"multirecall/py.typed"}
+
+
+def test_source_distribution_has_what_a_reader_wants(tmp_path: Path) -> None:
+    listed = ("MANIFEST.in", "CHANGELOG.md", "LICENSE", "README.md", "constraints.txt", "mkdocs.yml", "pyproject.toml")
+    for name in listed:
+        shutil.copy(ROOT / name, tmp_path)
+    for name in (*FOLDERS, "docs", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    run(sys.executable, "-c", "from setuptools.build_meta import build_sdist; build_sdist('dist')", cwd=tmp_path)
+    with tarfile.open(next((tmp_path / "dist").glob("*.tar.gz"))) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    assert packed >= {*listed, "docs/index.md", "docs/assets/growth.svg", "examples/shop.py", "retrievers/als.py"}
 
 
 PLUGIN = '''
