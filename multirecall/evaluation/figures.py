@@ -1,4 +1,4 @@
-"""The plots of the evaluation, drawn with matplotlib, which is imported when the first one is drawn."""
+"""The plots of the evaluation, drawn with matplotlib, which is imported with the first plot."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from multirecall.evaluation.value import ValueReport
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#7F7F7F")
-"""The colours of the first paths, told apart by colour-blind readers as well (Okabe & Ito)."""
+"""The colours of the first paths, which colour-blind readers can tell apart too (Okabe & Ito)."""
 
 GOLDEN = 0.618034
-"""Steps of hue by which the paths behind them differ: no two come near each other for long."""
+"""Step of hue between further paths, as a share of the colour circle: the golden ratio spreads hues evenly."""
 
 FUSED_COLOUR = "#111111"
 
@@ -37,7 +37,7 @@ def require_plots() -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches.
+    """An empty figure of this width and height in inches.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -51,7 +51,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def data_url(figure: Figure) -> str:
-    """The figure as the address of an SVG image, to stand in a page. No script of an image is ever run."""
+    """The figure as a data URL of an SVG image, for a page. Browsers never run scripts inside an image."""
     out = io.BytesIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     return f"data:image/svg+xml;base64,{b64encode(out.getvalue()).decode()}"
@@ -74,7 +74,7 @@ def recall_curve(worth: ValueReport) -> Figure:
 
 
 def overlap_map(worth: ValueReport) -> Figure:
-    """How much of one path's list another has as well."""
+    """The overlap of the lists of each pair of paths, as a heat map."""
     names = list(worth.overlap)
     shares = np.array([list(row.values()) for row in worth.overlap.values()])
     size = 1.8 + 0.62 * len(names)
@@ -109,7 +109,7 @@ def similarities(health: EmbeddingHealth) -> Figure:
 
 
 def latency_against_recall(worth: ValueReport) -> Figure:
-    """Each path, and the whole request, by what it takes and what it finds."""
+    """The latency and the recall of each path and of the whole request."""
     from matplotlib.ticker import LogLocator
 
     points = {name: (path.ms, path.recall) for name, path in worth.paths.items()} | {FUSED: (worth.ms, worth.recall)}
@@ -130,7 +130,7 @@ def latency_against_recall(worth: ValueReport) -> Figure:
 
 
 def shares_of_recall(worth: ValueReport) -> Figure:
-    """Each path's Shapley value, and what is lost without it, with its interval."""
+    """The Shapley value of each path, and the recall that is lost without it, with its interval."""
     names = list(worth.paths)
     figure = new_figure(7, 1.2 + 0.62 * len(names))
     axes = figure.subplots()
@@ -156,7 +156,7 @@ def _colours(names: Mapping[str, object]) -> dict[str, str]:
 
 
 def colour(number: int) -> str:
-    """The colour of a path by its place; no two paths share one."""
+    """The colour of a path by its position; every path has a colour of its own."""
     if number < len(COLOURS):
         return COLOURS[number]
     turn = number - len(COLOURS)

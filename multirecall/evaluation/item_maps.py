@@ -1,4 +1,4 @@
-"""What an evaluation says of the item vectors of each path: their health, and a map of the items."""
+"""The item vectors of each path in an evaluation: their health, and a map of the items."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ GREY = "#CCCCCC"
 
 @dataclass(frozen=True, slots=True)
 class ItemMap:
-    """Items on a plane, near each other where their vectors are.
+    """A map of items on a plane: items with similar vectors are near each other.
 
     Attributes:
-        points: for each item x and y from 0 to 1, and the place of its group in `groups`.
-        labels: for each item what it is recognised by.
-        field: the categorical feature that the items are coloured by; "" where they have none.
-        groups: its most frequent categories with a colour each, and last the rest, in grey.
+        points: for each item, x and y from 0 to 1 and the position of its group in `groups`.
+        labels: for each item, its id and its title.
+        field: the categorical feature that gives the colours; "" where the items have none.
+        groups: name and colour of the most frequent categories; the last group, in grey, is the rest.
     """
 
     points: list[tuple[float, float, int]]
@@ -35,7 +35,7 @@ class ItemMap:
     groups: list[tuple[str, str]]
 
     def to_dict(self) -> dict[str, Any]:
-        """What the page's script draws, as JSON values."""
+        """The map as JSON values, for the script of the page."""
         return {"points": self.points, "labels": self.labels, "colours": [colour for _, colour in self.groups]}
 
 
@@ -44,10 +44,10 @@ class PathEmbeddings:
     """The item vectors of one path.
 
     Attributes:
-        path: its name.
-        health: their health, or None where it cannot be told.
-        map: a map of the items, where it was asked for and can be drawn.
-        fault: why there is no health or no map, or None.
+        path: the name of the path.
+        health: the health of the vectors; None where it cannot be computed.
+        map: a map of the items; None where it was not asked for or cannot be drawn.
+        fault: the reason why health or map is missing; None where there is none.
     """
 
     path: str
@@ -57,7 +57,7 @@ class PathEmbeddings:
 
     @property
     def remarks(self) -> list[str]:
-        """What is likely wrong, in words."""
+        """The warnings about the vectors, and the fault, in words."""
         return [*(self.health.warnings if self.health else ()), *([self.fault] if self.fault else [])]
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,12 +66,12 @@ class PathEmbeddings:
 
 
 def path_embeddings(engine: Engine, method: Method | None = None, *, seed: int = 0) -> list[PathEmbeddings]:
-    """Look at the item vectors of each path of a fitted engine that has any, in the order of the paths.
+    """Examine the item vectors of each path that has any, in the order of the paths.
 
     Args:
-        engine: the engine.
-        method: how a map of the items is laid out, see `layout`; None: no map is made.
-        seed: of what is drawn at random.
+        engine: a fitted engine.
+        method: the layout of the map of items, see `layout`; None: no map is made.
+        seed: the seed of random pairs and samples.
 
     Raises:
         NotFitted: the engine serves nothing.
@@ -93,7 +93,7 @@ def path_embeddings(engine: Engine, method: Method | None = None, *, seed: int =
 def item_map(
     items: Table, ids: NDArray[Any], vectors: NDArray[np.floating], method: Method = "pca", seed: int = 0
 ) -> ItemMap:
-    """A map of up to 5,000 of the items `ids` (n,), by their `vectors` (n, dim); the rest is as in `layout`."""
+    """Map up to 5,000 of the items `ids` (n,) by their `vectors` (n, dim); the rest is as in `layout`."""
     places, points = layout(vectors, method, seed)
     low, high = points.min(axis=0), points.max(axis=0)
     points = (points - low) / np.where(high > low, high - low, 1.0)
@@ -106,7 +106,7 @@ def item_map(
 
 
 def _groups(items: Table, rows: NDArray[np.int32]) -> tuple[str, NDArray[np.intp], list[tuple[str, str]]]:
-    """The first categorical feature, and for each of the rows the place of its category among those with a colour."""
+    """The first categorical feature, the position of each row's group, and the name and colour of the groups."""
     fields = [(field, one) for field, one in items.features.items() if isinstance(one, Categorical)]
     if not fields:
         return "", np.zeros(rows.size, np.intp), [("items", COLOURS[0])]

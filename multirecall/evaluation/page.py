@@ -1,4 +1,4 @@
-"""The evaluation as one HTML page that needs nothing beside it."""
+"""The evaluation as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_page(
     facts: Mapping[str, str] = NO_FACTS,
     embeddings: Sequence[PathEmbeddings] = (),
 ) -> None:
-    """Write the page to `file`; the rest as in `page`.
+    """Write the page to `file`; the other arguments are those of `page`.
 
     Raises:
         MissingExtra: matplotlib or Jinja2 is not installed.
@@ -55,10 +55,10 @@ def page(
     facts: Mapping[str, str] = NO_FACTS,
     embeddings: Sequence[PathEmbeddings] = (),
 ) -> str:
-    """The page: what was measured, the quality of each list, what each path is worth, and the plots.
+    """The HTML text of the page: the facts, the quality of each list, the value of each path, and the plots.
 
-    All text is escaped where it is put into the page, so that a title or the name of a file is never markup. What the
-    script of the maps reads is JSON, in which no `<` stands.
+    All text is escaped, so that a title or a file name is never markup. The script of the maps reads JSON in which `<`
+    is escaped too.
 
     Args:
         report: the quality of each list.

@@ -32,7 +32,7 @@ from multirecall.progress import SILENT, Progress
 
 DIVERSITY = "diversity"
 Figures = dict[str, dict[str, list[float]]]
-"""By list (a path's name, or `fused`), then metric, then k."""
+"""Means by list (the name of a path, or `fused`), then metric, then k."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +49,19 @@ class Report:
     """Means over test users.
 
     Attributes:
-        split: how the data were split.
-        n_users: test users.
-        n_targets: pairs of a test user and a target.
-        n_unknown_users: test users that are not in the training log.
-        unreachable: share of targets that the training catalogue does not have.
-        ks: list lengths.
-        figures: by list (a path's name, or `fused`), then metric, then k as in `ks`; `diversity` only where
-            items have features.
-        intervals: bounds [low, high] of each mean over users, in the same order: 95 % bootstrap intervals.
-        segments: the means over users by the length of their history.
-        statement: what the split left where, in words.
-        gain: what fusing gains over the best path at the largest k; None with one path, or without a fused list.
+        split: the name of the split.
+        n_users: the number of test users.
+        n_targets: the number of pairs of a test user and a target.
+        n_unknown_users: the number of test users that are not in the training log.
+        unreachable: the share of targets that the training catalogue lacks.
+        ks: the list lengths.
+        figures: the means by list (the name of a path, or `fused`), then metric, then k as in `ks`; `diversity` only
+            where items have features.
+        intervals: the bounds [low, high] of each mean, in the same order: 95 % bootstrap intervals over users.
+        segments: the means over the users of each segment by history length.
+        statement: the numbers of events, users and targets of the split, in words.
+        gain: the gain of the fused list over the best path at the largest k; None with one path, or without a fused
+            list.
     """
 
     split: str
@@ -81,9 +82,9 @@ class Report:
 
 
 def evaluate(engine: Engine, split: Split, ks: Sequence[int] = (20, 100), *, progress: Progress = SILENT) -> Report:
-    """Ask a fitted engine for every test user of `split`, and score each path's own list and the fused one.
+    """Retrieve lists for every test user of `split`, and compute the metrics of each path's own list and the fused one.
 
-    A path's list ends at its quota; the fused list includes what the fallback backfills.
+    A path's list ends at its quota; the fused list includes backfill.
 
     Raises:
         RequestError: the engine was not fitted on the training part, or a k is < 1.
@@ -93,7 +94,7 @@ def evaluate(engine: Engine, split: Split, ks: Sequence[int] = (20, 100), *, pro
 
 
 def score_lists(lists: Retrieved, ks: Sequence[int]) -> Report:
-    """The report on lists that were retrieved before."""
+    """The report on lists from `retrieve_lists`, at list lengths `ks`."""
     split, ks = lists.split, check_ks(ks)
     batches = dict(lists.paths)
     if lists.fused is not None:
@@ -131,14 +132,18 @@ def score_lists(lists: Retrieved, ks: Sequence[int]) -> Report:
 
 
 def check_ks(ks: Sequence[int]) -> tuple[int, ...]:
-    """List lengths in ascending order; raises `RequestError`."""
+    """The distinct list lengths, ascending.
+
+    Raises:
+        RequestError: there is none, or one is not a whole number from 1 to 2**31 - 1.
+    """
     if not ks or not all(isinstance(k, int) and 0 < k < 2**31 for k in ks):
         raise RequestError(f"k must be a whole number > 0 and < 2**31, got {list(ks)}")
     return tuple(sorted(set(ks)))
 
 
 def _user_values(lists: RankedBatch, split: Split, ks: tuple[int, ...], rows: csr_array | None) -> NDArray[np.float64]:
-    """Every metric by user, float64 (n_metrics, n_users, n_ks)."""
+    """The metrics of each user, float64 (n_metrics, n_users, n_ks); diversity is last if `rows` is given."""
     values = user_metrics(lists.offsets, lists.items, split.offsets, split.targets, ks)
     if rows is None:
         return values
@@ -154,7 +159,7 @@ def _means(values: NDArray[np.float64], metrics: Sequence[str]) -> dict[str, lis
 def _bounds(
     by_user: dict[str, NDArray[np.float64]], metrics: Sequence[str], n_ks: int
 ) -> dict[str, dict[str, list[list[float]]]]:
-    """The bounds of every mean; all lists see the same resamples of users."""
+    """The bounds of every mean; all lists use the same bootstrap resamples of users."""
     columns = np.concatenate([np.moveaxis(values, 1, 0).reshape(values.shape[1], -1) for values in by_user.values()], 1)
     bounds = intervals(columns).T.reshape(len(by_user), len(metrics), n_ks, 2)
     return {

@@ -1,4 +1,4 @@
-"""Each fault of a log or table is refused with file, column, row and remedy, and nothing else escapes."""
+"""Each fault of a log or table is refused with file, column, row and remedy, and no other error escapes."""
 
 from __future__ import annotations
 

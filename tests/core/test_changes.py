@@ -54,7 +54,7 @@ EVENT_SCHEMA: dict[str, Any] = {
 
 
 class World:
-    """The frames of a shop, and the plain dictionaries that changes to it are told to as well."""
+    """The frames of a shop, and the plain dictionaries to which every change is applied as well."""
 
     def __init__(self, draw: Any) -> None:
         self.as_text = draw(st.booleans())
@@ -92,7 +92,7 @@ class World:
         id_type: Any = pl.String if self.as_text else pl.Int64
         return pl.DataFrame(rows, schema={"item_id": id_type, **{field: SCHEMA[field] for field in fields}})
 
-    def loaded(self) -> Dataset:
+    def load(self) -> Dataset:
         items = self.item_frame(self.items, [*FIELDS])
         return Dataset.from_frames(self.event_frame(self.events), items, **self.options)
 
@@ -112,7 +112,7 @@ class World:
             self.events = [event for event in self.events if event["user_id"] not in forgotten]
             return read_change(data, kind, forgotten)
         if kind == "remove_interactions":
-            return read_change(data, kind, self.taken_back(draw))
+            return read_change(data, kind, self.draw_removals(draw))
         if kind == "add_interactions":
             events = draw(self.some_events(min_size=0))
             self.events += events
@@ -132,8 +132,8 @@ class World:
             self.removed -= items.keys()
         return read_change(data, kind, self.item_frame(items, fields))
 
-    def taken_back(self, draw: Any) -> pl.DataFrame:
-        """Some events that are in the log and some that are not, by ids and whatever else tells events apart."""
+    def draw_removals(self, draw: Any) -> pl.DataFrame:
+        """Some events that are in the log and some that are not, by ids and the other columns that identify events."""
         some = draw(st.lists(st.sampled_from(self.events), max_size=3)) if self.events else []
         given = [*some, *draw(self.some_events(min_size=0))[:2]]
         names = ["user_id", "item_id", *draw(st.sets(st.sampled_from(["timestamp", "position"])) if self.names else [])]
@@ -198,14 +198,14 @@ def test_any_sequence_of_changes_is_a_load_of_all_data(drawn: st.DataObject) -> 
     world = World(drawn.draw)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(event_log, "GROWTH", drawn.draw(st.sampled_from([0, 1, 2, 32]), label="growth"))
-        data = world.loaded()
+        data = world.load()
         for _ in range(drawn.draw(st.integers(1, 6), label="changes")):
             change = world.draw_change(drawn.draw, data)
             data = apply_change(data, Change.of_bytes(change.to_bytes())).data
             if drawn.draw(st.integers(0, 5), label="refreshed") == 5:
                 data = data.compact()
         assume(world.events and world.removed <= {*world.item_ids})
-        fresh = world.loaded()
+        fresh = world.load()
         assert_same_histories(data, fresh)
         assert_same_items(data, fresh, world.removed)
         assert_same(data.compact(), fresh)
@@ -228,7 +228,7 @@ def shop() -> Dataset:
     return Dataset.from_frames(LOG, ITEMS, kinds={"since": "datetime"})
 
 
-def changed(data: Dataset, kind: ChangeKind, frame: Any) -> Dataset:
+def apply(data: Dataset, kind: ChangeKind, frame: Any) -> Dataset:
     return apply_change(data, read_change(data, kind, frame)).data
 
 
@@ -252,7 +252,7 @@ def test_events_join_and_the_old_dataset_stays(shop: Dataset) -> None:
 
 
 def test_what_has_not_changed_is_shared(shop: Dataset) -> None:
-    data = changed(shop, "add_interactions", [{"user_id": 1, "item_id": "a", "timestamp": 15}])
+    data = apply(shop, "add_interactions", [{"user_id": 1, "item_id": "a", "timestamp": 15}])
     assert data.items is shop.items
     assert data.users is shop.users
 
@@ -268,7 +268,7 @@ def test_removed_updated_revived(shop: Dataset) -> None:
     data = changes.data
     assert (changes.touched.tolist(), changes.revived.tolist(), data.n_live) == ([0], [], 1)
     assert data.items.values(0) == shop.items.values(0) | {"price": 7.0}
-    data = changed(data, "add_interactions", [{"user_id": 2, "item_id": "a", "timestamp": 40}])
+    data = apply(data, "add_interactions", [{"user_id": 2, "item_id": "a", "timestamp": 40}])
     assert data.n_live == 1
     assert data.history(1).items.tolist() == [0, 0]
     new = [{"item_id": "c", "tags": ["q", "y"], "colour": None}, {"item_id": "n", "tags": [], "colour": "green"}]
@@ -297,8 +297,8 @@ def test_decay_moves_with_the_newest_event() -> None:
 
 def test_an_event_without_position_comes_last_of_its_time() -> None:
     data = Dataset.from_frames(LOG.with_columns(position=pl.Series([0, 5, 0])))
-    data = changed(data, "add_interactions", [{"user_id": 1, "item_id": "z", "timestamp": 20}])
-    data = changed(data, "add_interactions", [{"user_id": 1, "item_id": "y", "timestamp": 20, "position": 4}])
+    data = apply(data, "add_interactions", [{"user_id": 1, "item_id": "z", "timestamp": 20}])
+    data = apply(data, "add_interactions", [{"user_id": 1, "item_id": "y", "timestamp": 20, "position": 4}])
     assert data.items.ids.ids(data.history(0).items).tolist() == ["a", "y", "b", "z"]
 
 
@@ -306,11 +306,11 @@ def test_columns_have_the_callers_names() -> None:
     mapping: Any = {"user_id": "customer", "timestamp": "day", "item_id": "sku"}
     names = {"user_id": "customer", "timestamp": "day", "item_id": "sku"}
     data = Dataset.from_frames(LOG.rename(names), ITEMS.rename({"item_id": "sku"}), columns=mapping)
-    data = changed(
+    data = apply(
         data, "add_interactions", pl.DataFrame({"customer": [2], "sku": ["b"], "day": ["1970-01-01T00:01"]}).to_pandas()
     )
-    data = changed(data, "update_items", pl.DataFrame({"sku": ["a"], "price": [9]}).to_arrow())
-    data = changed(data, "remove_items", pl.DataFrame({"sku": ["b"]}))
+    data = apply(data, "update_items", pl.DataFrame({"sku": ["a"], "price": [9]}).to_arrow())
+    data = apply(data, "remove_items", pl.DataFrame({"sku": ["b"]}))
     times = data.history(1).times
     assert times is not None
     assert times.tolist() == [30, 60]
@@ -322,7 +322,7 @@ def test_columns_have_the_callers_names() -> None:
 def test_columns_that_the_log_does_not_have_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
     data = Dataset.from_frames(LOG.drop("timestamp"))
     for _ in range(2):
-        data = changed(data, "add_interactions", [{"user_id": 1, "item_id": "a", "timestamp": 15, "shop": "x"}])
+        data = apply(data, "add_interactions", [{"user_id": 1, "item_id": "a", "timestamp": 15, "shop": "x"}])
     assert caplog.messages == ["add_interactions: columns not used: timestamp, shop"]
     assert data.history(0).items.tolist() == [0, 1, 0, 0]
 
@@ -443,7 +443,7 @@ def test_faulty_changes(shop: Dataset, kind: Any, frame: Any, error: type[DataEr
 
 def test_integer_categories_stay_integers() -> None:
     data = Dataset.from_frames(LOG, ITEMS.with_columns(colour=pl.Series([1, 2])), kinds={"colour": "categorical"})
-    assert changed(data, "add_items", [{"item_id": "n", "colour": 7}]).items.values(3) == {"colour": 7}
+    assert apply(data, "add_items", [{"item_id": "n", "colour": 7}]).items.values(3) == {"colour": 7}
     with pytest.raises(
         DataError, match="'red' is text, but the categories of this column are integers; cast the column"
     ):
@@ -452,7 +452,7 @@ def test_integer_categories_stay_integers() -> None:
 
 def test_integer_ids_that_fit_no_common_type() -> None:
     data = Dataset.from_frames(pl.DataFrame({"user_id": [-1], "item_id": [1]}))
-    data = changed(
+    data = apply(
         data, "add_interactions", pl.DataFrame({"user_id": [1], "item_id": pl.Series([2**63], dtype=pl.UInt64)})
     )
     assert data.items.ids.ids().tolist() == [1, 2**63]
@@ -498,23 +498,23 @@ def test_a_change_of_other_data_is_refused(shop: Dataset) -> None:
 
 
 def test_saved_and_opened_with_its_changes(shop: Dataset, tmp_path: Path) -> None:
-    data = changed(shop, "add_items", [{"item_id": "0", "colour": "amber", "tags": ["a", "x"]}])
-    data = changed(
+    data = apply(shop, "add_items", [{"item_id": "0", "colour": "amber", "tags": ["a", "x"]}])
+    data = apply(
         data, "add_interactions", [{"user_id": 0, "item_id": "_", "timestamp": datetime(1970, 1, 1, 0, 0, 9, 5)}]
     )
-    data = changed(data, "remove_items", ["c"])
+    data = apply(data, "remove_items", ["c"])
     data.save(tmp_path)
     again = Dataset.open(tmp_path)
     assert_same(again, data)
     assert again.items.ids.ids().tolist() == ["a", "b", "c", "0", "_"], "rows stay as they were"
     assert_array_equal(again.removed, data.removed)
     more = [{"user_id": 0, "item_id": "a", "timestamp": datetime(1970, 1, 1, 0, 0, 9, 4)}]
-    assert_same_histories(changed(again, "add_interactions", more), changed(data, "add_interactions", more))
+    assert_same_histories(apply(again, "add_interactions", more), apply(data, "add_interactions", more))
 
 
 def test_a_changed_dataset_is_split_as_any_other(shop: Dataset) -> None:
-    data = changed(shop, "add_interactions", [{"user_id": 9, "item_id": "n", "timestamp": 40}])
-    data = changed(data, "remove_items", ["a"])
+    data = apply(shop, "add_interactions", [{"user_id": 9, "item_id": "n", "timestamp": 40}])
+    data = apply(data, "remove_items", ["a"])
     split = time_split(data, 0.25)
     assert split.train.items.ids.ids().tolist() == ["a", "b", "c"]
     assert split.train.removed is not None

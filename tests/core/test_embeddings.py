@@ -43,7 +43,7 @@ def test_what_is_wrong_is_said() -> None:
     said = "; ".join(health.warnings)
     for part in (
         "vectors that hold NaN or infinity: 1 of 500",
-        "vectors of length 0, which are near to nothing: 1",
+        "vectors of length 0, which are similar to no item: 1",
         "vectors that equal an earlier one: 2",
         "point one way",
         "effective rank",

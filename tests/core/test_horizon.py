@@ -1,4 +1,4 @@
-"""One bad clock: what "now" is, what becomes of events far beyond the rest, and that nothing else ages by them."""
+"""One wrong clock: "now", the events far beyond the rest, and that other events do not age by them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_log_that_begins_anew_after_years_goes_on_once_it_is_more_than_a_trick
     copies=st.sampled_from([1, 300]),
 )
 def test_now_is_one_of_all_events_however_they_are_divided(parts: list[list[int]], copies: int) -> None:
-    """By the definition, event by event."""
+    """`now` by its definition, event by event."""
     every = sorted(time for part in parts for time in part * copies)
     divided = [Times.of(np.repeat(np.array(part, np.int64), copies)) for part in parts]
     expected = every[-1] if every else None

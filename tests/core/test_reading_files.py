@@ -1,4 +1,4 @@
-"""Files as people have them: separators, packings, encodings, parts; each is read, or named with the remedy."""
+"""Files of many forms: separators, compression, encodings, parts; each is read, or refused with a remedy."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_rating_is_said_to_be_a_weight_and_errors_name_the_callers_column() ->
 
 
 def test_what_pandas_saves(tmp_path: Path) -> None:
-    """Its index is no feature, arrays in cells are lists, and whole floats are no ids without a word."""
+    """The index is not a feature, arrays in cells are lists, and whole floats are ids only if the caller says so."""
     items = pd.DataFrame(
         {"item_id": [3, 4, 5], "price": [1.5, None, 2.0], "tags": [np.array(["x"]), np.array([]), np.array(["x", "y"])]}
     )

@@ -19,7 +19,7 @@ SEGMENTS = [
 
 
 def engine(weights: dict[str, float] | None = None) -> Engine:
-    """With the segments above, or with one weight of each path for everybody."""
+    """With the segments above, or with the same weights for all users."""
     if weights is None:
         return Engine(EngineConfig.model_validate({"paths": PATHS, "segments": SEGMENTS}))
     return Engine(

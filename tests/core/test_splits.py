@@ -1,4 +1,4 @@
-"""What each split leaves where, and that nothing of the test part is known to what is fitted."""
+"""The parts of each split, and that nothing of the test part reaches the fit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LOG = pl.DataFrame(
 
 
 def targets_of(split: Split) -> dict[int, list[Any]]:
-    """External item ids by user; None for one that the training part does not have."""
+    """External item ids by user; None for an item that the training part lacks."""
     ids = [*split.train.items.ids.ids().tolist(), None]
     bounds = zip(split.users.tolist(), split.offsets, split.offsets[1:], strict=False)
     return {user: [ids[row] for row in split.targets[start:stop]] for user, start, stop in bounds}
@@ -221,7 +221,7 @@ def test_what_is_left_for_validation_is_asked_with_and_not_fitted_on(plugins: An
 
 
 class Peeking(Retriever):
-    """Proposes what the users will choose, since somebody left the future lying about."""
+    """Proposes what the users will choose, because the future leaked to it."""
 
     future: ClassVar[dict[int, RankedList]] = {}
 
@@ -239,7 +239,7 @@ class Peeking(Retriever):
 
 
 def test_where_the_future_is_chance_only_a_leak_beats_chance(plugins: Any) -> None:
-    """Events are drawn without rhyme or reason, so no honest path can do better than a random list."""
+    """Events are random, so that no honest path can do better than a random list."""
     rng = np.random.default_rng(9)
     n_users, n_items, k = 300, 200, 20
     pairs = rng.permutation(n_users * n_items)[: 30 * n_users]

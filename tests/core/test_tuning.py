@@ -1,4 +1,4 @@
-"""The tuner: what it remembers, what it finds, and that the config it writes gives what it scored."""
+"""The tuner: its memory, its search, and that the config it writes has the score that it found."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def shop() -> Dataset:
 
 
 @cache
-def fitted(split: str = "user-time") -> tuple[Engine, Split, Split, Memory, Memory]:
+def fit(split: str = "user-time") -> tuple[Engine, Split, Split, Memory, Memory]:
     held_out = slices(shop(), SETTINGS.model_copy(update={"split": split}))
     engine = open_engine(CONFIG).fit(held_out.search.train)
     memories = [Memory.of(engine, one, "recall", 20, SILENT) for one in (held_out.search, held_out.confirm)]
@@ -87,7 +87,7 @@ def test_slices_are_drawn_down_and_refused_when_small() -> None:
 
 
 def test_memory_refuses_an_engine_that_knows_the_future() -> None:
-    _, search, _, _, _ = fitted()
+    _, search, _, _, _ = fit()
     with pytest.raises(RequestError, match=r"must be fitted on split.train, or it may have learnt the targets"):
         Memory.of(open_engine(CONFIG).fit(shop()), search, "recall", 20, SILENT)
 
@@ -103,7 +103,7 @@ CANDIDATES = [
 
 @pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda one: f"{one.strategy}-{len(one.segments)}-{one.params}")
 def test_engine_finds_the_very_lists_that_were_scored(candidate: Candidate, tmp_path: Path) -> None:
-    _, search, _, memory, _ = fitted()
+    _, search, _, memory, _ = fit()
     candidate = memory.limit_quotas(candidate)
     file = tmp_path / "tuned.toml"
     write_config(tuned_of(candidate, memory), file)
@@ -147,7 +147,7 @@ def tuned_of(candidate: Candidate, memory: Memory) -> Tuned:
 
 
 def test_a_cascade_never_asks_for_more_than_memory_holds() -> None:
-    *_, memory, _ = fitted()
+    *_, memory, _ = fit()
     wide = Candidate("cascade", {}, (1.0, 1.0, 1.0), memory.widths)
     narrow = memory.limit_quotas(wide)
     assert all(a <= b for a, b in zip(narrow.fusion().windows(narrow.quotas), memory.widths, strict=True))
@@ -156,7 +156,7 @@ def test_a_cascade_never_asks_for_more_than_memory_holds() -> None:
 
 
 def test_metric_is_the_one_asked_for() -> None:
-    engine, search, _, memory, _ = fitted()
+    engine, search, _, memory, _ = fit()
     plain = plain_fusion(memory, [0, 1, 2])
     figures = evaluate(engine, search, [20]).figures["fused"]
     for metric in METRICS:
@@ -164,7 +164,7 @@ def test_metric_is_the_one_asked_for() -> None:
 
 
 def test_the_gate_lets_go_of_what_does_harm() -> None:
-    *_, memory, _ = fitted()
+    *_, memory, _ = fit()
     rng = np.random.default_rng(4)
     chance = [rng.choice(memory.split.train.n_items, 80, replace=False) for _ in memory.split.users]
     noise = RankedBatch.from_lists([ranked_list(items, -np.arange(80.0)) for items in chance])
@@ -180,7 +180,7 @@ def test_the_gate_lets_go_of_what_does_harm() -> None:
 
 
 def test_the_budget_is_kept() -> None:
-    *_, memory, _ = fitted()
+    *_, memory, _ = fit()
     timed = replace(memory, ms=(0.4, 0.5, 0.1))
     budget = SETTINGS.model_copy(update={"budget_ms": 0.55})
     gating = gate_paths(timed, budget)
@@ -197,7 +197,7 @@ def test_the_budget_is_kept() -> None:
 
 
 def test_the_search_does_better_than_equal_weights() -> None:
-    *_, memory, _ = fitted()
+    *_, memory, _ = fit()
     plain = plain_fusion(memory, [0, 1, 2])
     scorer = scorer_of(memory)
     search_strategies(plain, strategies(()), scorer)
@@ -209,7 +209,7 @@ def test_the_search_does_better_than_equal_weights() -> None:
 
 
 def test_a_stopped_search_goes_on(tmp_path: Path) -> None:
-    *_, memory, _ = fitted()
+    *_, memory, _ = fit()
     plain = plain_fusion(memory, [0, 1, 2])
     whole = scorer_of(memory)
     search_strategies(plain, ["rrf", "weighted_sum"], whole)
@@ -251,7 +251,7 @@ def test_what_does_not_hold_up_is_not_kept() -> None:
 
 def test_weights_of_a_segment_are_kept_only_where_they_hold_up() -> None:
     """Popularity is all that helps short histories in both slices; in the second world only in the first."""
-    *_, search, confirm = fitted()
+    *_, search, confirm = fit()
     lengths = np.sort(search.lengths)
     bound = int(lengths[lengths > 0][lengths.size // 3])
     at = Candidate("rrf", {}, (1.0, 0.05, 0.05), search.widths)
@@ -292,7 +292,7 @@ def test_settings_are_read_from_the_plugins() -> None:
 
 
 def test_the_config_keeps_places_and_says_what_was_measured(tmp_path: Path) -> None:
-    *_, memory, _ = fitted()
+    *_, memory, _ = fit()
     candidate = Candidate("rrf", {"rank_constant": 10.0}, (0.5, 0.0, 1.0), (30, 50, 80))
     config = candidate.apply_to(CONFIG, memory.names)
     assert [path.name for path in config.paths] == ["item_cf", "like", "popularity"]
@@ -311,7 +311,7 @@ def test_the_config_keeps_places_and_says_what_was_measured(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kept", ["plain", "back", "single", "less"])
 def test_what_is_said_of_a_path_is_what_the_config_does(kept: str, tmp_path: Path) -> None:
-    *_, memory, _ = fitted()
+    *_, memory, _ = fit()
     blind = replace(memory, lists=(memory.lists[0], RankedBatch.empty(len(memory.lists[1])), memory.lists[2]))
     base = tuned_of(plain_fusion(memory, [0, 2]), blind)
     gone = {step.path for step in base.gating.steps if not step.kept}

@@ -1,4 +1,4 @@
-"""What each path is worth."""
+"""The values of the paths."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def by_orders(n: int, v: Any) -> list[float]:
 
 
 def worth(players: frozenset[int]) -> float:
-    """A game whose values depend on who is together."""
+    """A game whose values depend on which players are together."""
     return float(np.sqrt(sum((player + 1) ** 2 for player in players)) + 0.3 * (players >= {0, 2}))
 
 
@@ -200,7 +200,7 @@ def test_the_price_of_a_hit_is_in_hits_not_in_rounding() -> None:
     found = evaluate(engine, split, [10])
     assert found.gain is not None
     n_targets = np.diff(split.offsets)
-    whole = recalls(_fused(engine, split), split, [10])[:, 0] * n_targets
+    whole = recalls(_fuse(engine, split), split, [10])[:, 0] * n_targets
     alone = recalls(lists.paths["popularity"], split, [10])[:, 0] * n_targets
     extra = round(whole.sum()) - round(alone.sum())
     price = report.paths["item_cf"].ms_per_extra_hit
@@ -210,7 +210,7 @@ def test_the_price_of_a_hit_is_in_hits_not_in_rounding() -> None:
     assert [ms_per_hit(one) for one in (None, 0.5, 12.3456, 5_846_517.4)] == ["–", "0.500", "12.346", "5,846,517"]
 
 
-def _fused(engine: Engine, split: Split) -> RankedBatch:
+def _fuse(engine: Engine, split: Split) -> RankedBatch:
     found = engine.retrieve_batch(split.users, 10)
     return RankedBatch(found.offsets, found.items, found.scores.astype(np.float32))
 

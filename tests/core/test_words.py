@@ -16,7 +16,7 @@ TEXTS = st.lists(
 )
 
 
-def spelt(texts: list[str], *, single: bool = False) -> list[list[str]]:
+def words_of(texts: list[str], *, single: bool = False) -> list[list[str]]:
     words = Words.of(Text.of(texts), single=single)
     bounds = words.offsets.tolist()
     numbers = words.numbers.tolist()
@@ -24,7 +24,7 @@ def spelt(texts: list[str], *, single: bool = False) -> list[list[str]]:
 
 
 def of(text: str) -> list[str]:
-    return spelt([text])[0]
+    return words_of([text])[0]
 
 
 def unspaced(letter: str) -> bool:
@@ -35,8 +35,8 @@ def unspaced(letter: str) -> bool:
     )
 
 
-def expected(text: str) -> list[str]:
-    """The words by loops over characters, each with its marks."""
+def words_by_loop(text: str) -> list[str]:
+    """The words of a text, by a loop over its characters with their marks."""
     plain = normalize("NFKC", text.replace("\u200d", "")).casefold().replace("i\u0307", "i").replace("ı", "i")
     characters: list[str] = []
     for letter in normalize("NFKC", plain):
@@ -62,13 +62,13 @@ def test_words_are_those_of_a_loop_over_characters(texts: list[str]) -> None:
         for text in texts
         if re.fullmatch("[\0-\u024f\u0300-\u0345ͰϿΣσς日本々のเรกี\u200d\ud800]*", text)
     ]
-    assert spelt(known) == [expected(text) for text in known]
+    assert words_of(known) == [words_by_loop(text) for text in known]
 
 
 @given(TEXTS)
 def test_distinct_words_are_sorted_and_stand_once(texts: list[str]) -> None:
     words = Words.of(Text.of(texts))
-    assert words.distinct == sorted({word for one in spelt(texts) for word in one})
+    assert words.distinct == sorted({word for one in words_of(texts) for word in one})
     assert words.hashes.size == len(words.distinct)
     assert all(len(word) <= LONGEST for word in words.distinct)
 
@@ -129,9 +129,9 @@ def test_scripts_without_spaces_are_cut_into_pairs() -> None:
 def test_a_word_within_a_run_is_found() -> None:
     assert set(of("大学")) <= set(of("在北京大学学习"))
     assert set(of("กาแฟ")) <= set(of("ร้านกาแฟสด"))
-    assert set(of("茶")) <= set(spelt(["绿茶很好"], single=True)[0])
-    assert spelt(["绿茶 a茶"], single=True) == [["绿", "绿茶", "茶", "a", "茶"]]
-    assert spelt(["かな"], single=True) == [["かな"]]
+    assert set(of("茶")) <= set(words_of(["绿茶很好"], single=True)[0])
+    assert words_of(["绿茶 a茶"], single=True) == [["绿", "绿茶", "茶", "a", "茶"]]
+    assert words_of(["かな"], single=True) == [["かな"]]
 
 
 def test_long_words_stand_for_themselves_alone() -> None:
@@ -147,4 +147,4 @@ def test_long_words_stand_for_themselves_alone() -> None:
 
 def test_more_distinct_words_than_the_table_has_room_for_at_first() -> None:
     texts = [f"w{number} v{number} w{number // 2}" for number in range(3 * SLOTS)]
-    assert spelt(texts) == [text.split() for text in texts]
+    assert words_of(texts) == [text.split() for text in texts]

@@ -40,7 +40,7 @@ class TestRawScores(FusionContract):
     params = {"normaliser": "none"}
 
 
-def fused(normaliser: str, *lists: RankedList, weights: Any = None, quota: int = 10) -> dict[int, float]:
+def fuse(normaliser: str, *lists: RankedList, weights: Any = None, quota: int = 10) -> dict[int, float]:
     fusion = WeightedSum(WeightedSumConfig.model_validate({"normaliser": normaliser}))
     result = fusion.fuse(lists, weights or [1.0] * len(lists), [quota] * len(lists), 10)
     return dict(zip(result.items.tolist(), result.scores.tolist(), strict=True))
@@ -65,25 +65,25 @@ def test_every_normaliser_is_tested() -> None:
 
 @pytest.mark.parametrize("normaliser", EXPECTED)
 def test_normaliser_written_out(normaliser: str) -> None:
-    assert [fused(normaliser, SPREAD)[item] for item in (1, 2, 3)] == pytest.approx(EXPECTED[normaliser])
+    assert [fuse(normaliser, SPREAD)[item] for item in (1, 2, 3)] == pytest.approx(EXPECTED[normaliser])
 
 
 @pytest.mark.parametrize(("normaliser", "value"), [(k, v) for k, v in ALL_EQUAL.items() if v is not None])
 def test_equal_scores(normaliser: str, value: float) -> None:
     same = ranked_list([1, 2, 3], [0.1, 0.1, 0.1])
-    assert [*fused(normaliser, same).values()] == pytest.approx([value] * 3)
+    assert [*fuse(normaliser, same).values()] == pytest.approx([value] * 3)
 
 
 def test_sum_over_paths_written_out() -> None:
     other = ranked_list([3, 9], [8.0, 6.0])
-    scores = fused("min_max", SPREAD, other, weights=[0.25, 2.0])
+    scores = fuse("min_max", SPREAD, other, weights=[0.25, 2.0])
     assert scores == pytest.approx({1: 0.25, 2: 0.25 * 0.5, 3: 0.25 * 0.0 + 2.0, 9: 0.0})
 
 
 def test_only_the_window_is_normalised() -> None:
-    assert fused("min_max", SPREAD, quota=2) == {1: 1.0, 2: 0.0}
+    assert fuse("min_max", SPREAD, quota=2) == {1: 1.0, 2: 0.0}
 
 
 def test_dbsf_clips_outliers() -> None:
     outlier = ranked_list(range(40), [1000.0] + [0.0] * 39)
-    assert max(fused("dbsf", outlier, quota=40).values()) == 1.0
+    assert max(fuse("dbsf", outlier, quota=40).values()) == 1.0
