@@ -37,7 +37,7 @@ def unspaced(letter: str) -> bool:
 
 def words_by_loop(text: str) -> list[str]:
     """The words of a text, by a loop over its characters with their marks."""
-    plain = normalize("NFKC", text.replace("\u200d", "")).casefold().replace("i\u0307", "i").replace("ı", "i")
+    plain = normalize("NFKC", re.sub("[\u00ad\u200d]", "", text)).casefold().replace("i\u0307", "i").replace("ı", "i")
     characters: list[str] = []
     for letter in normalize("NFKC", plain):
         if category(letter)[0] == "M" and characters and characters[-1][0].isalnum():
