@@ -45,7 +45,7 @@ class Sampler:
 
     Attributes:
         config: the number of draws from each source.
-        items: int32 (n,), the items that can be drawn: those that are the positive of an example.
+        items: int32 (n,), the items that can be drawn: the positives of all examples.
         in_batch: float64 (n_items,), the probability of each item to be an example's positive.
         frequency: float64 (n_items,), the probability of each item in a draw by frequency.
         ladder: float64 (n,), the prefix sums of `frequency` over `items`.
