@@ -73,7 +73,7 @@ class RankedBatch:
         return RankedBatch(offsets - offsets[0], self.items[entries], self.scores[entries])
 
     def keep(self, mask: NDArray[np.bool_]) -> RankedBatch:
-        """The lists with only the entries where `mask`, one value for each of `items`, is True."""
+        """The lists with only the entries where `mask`, bool (n,) beside `items`, is True."""
         return RankedBatch(_masked_offsets(mask, self.offsets), self.items[mask], self.scores[mask])
 
     def heads(self, n: int) -> RankedBatch:
@@ -162,7 +162,7 @@ class FusedBatch:
         return FusedBatch(offsets, self.items[places], self.scores[places], self.ranks[places])
 
     def keep(self, mask: NDArray[np.bool_]) -> FusedBatch:
-        """The lists with only the candidates where `mask`, one value for each of `items`, is True."""
+        """The lists with only the candidates where `mask`, bool (n,) beside `items`, is True."""
         return FusedBatch(_masked_offsets(mask, self.offsets), self.items[mask], self.scores[mask], self.ranks[mask])
 
     def replace(self, users: NDArray[np.integer], others: FusedBatch) -> FusedBatch:

@@ -102,7 +102,7 @@ class Query:
 
     @property
     def filter(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """`exclude` and `allowed` in the form that kernels such as `topk.top_eligible` take."""
+        """`exclude`, int32 (n,), and `allowed`, bool (n_items,) or (0,): what `topk.top_eligible` and others take."""
         return self.exclude, ALL_ALLOWED if self.allowed is None else self.allowed
 
     def eligible(self, items: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -46,7 +46,7 @@ def write_component(folder: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapp
 
 
 def read_component(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The arrays and the meta data that `write_component` wrote.
+    """The arrays by name, and the meta data, as `write_component` was given them.
 
     The arrays are memory-mapped copy-on-write: changes to them stay in memory and never reach the files. A read-only
     map would make numba compile each kernel a second time.

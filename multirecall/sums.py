@@ -56,7 +56,10 @@ class Sums:
         self.size = 0
 
     def add(self, columns: NDArray[np.int32], weights: NDArray[np.float32]) -> None:
-        """Add to each column its weight, ≥ 0; columns may repeat, and those ≥ `n_columns` are ignored. In place."""
+        """Add to each of `columns`, int32 (n,), its weight, float32 (n,), ≥ 0. In place.
+
+        Columns may repeat, and those ≥ `n_columns` are ignored.
+        """
         self.size = _add_each(columns, weights, self.totals, self.touched, self.size)
 
     def top(self, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -70,7 +73,13 @@ class Sums:
     def top_among(
         self, k: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """As `top`, among the columns that are absent from `exclude` (sorted) and set in `allowed` (bitmap)."""
+        """As `top`, among the columns that are absent from `exclude` and set in `allowed`.
+
+        Args:
+            k: most columns to return.
+            exclude: sorted int32 (n,).
+            allowed: bool (n_columns,), or empty for all.
+        """
         if self.size < 0:
             found: tuple[NDArray[np.int32], NDArray[np.float32]] = _take_all(self.totals, k, exclude, allowed)
         else:

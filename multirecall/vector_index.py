@@ -123,7 +123,7 @@ class VectorIndex(ABC):
         exclude: NDArray[np.int32] = NO_ROWS,
         allowed: NDArray[np.bool_] = ALL_ALLOWED,
     ) -> RankedList:
-        """The `k` items that are most similar to any of `vectors` (V, dim), V ≥ 1; one vector is a plain `search`.
+        """The `k` items most similar to any of `vectors`, float32 (V, dim), V ≥ 1; one vector is a plain `search`.
 
         An item has the best score that it has under any of them; the rest is as in `search`.
 
@@ -169,7 +169,7 @@ class VectorIndex(ABC):
 
     @abstractmethod
     def add(self, rows: NDArray[np.int32], vectors: ArrayLike) -> VectorIndex:
-        """The index with these vectors as well, each in place of the one that its row had.
+        """The index with `vectors`, float32 (n, dim), added or replaced at `rows`, int32 (n,).
 
         This one stays as it is, and goes on answering in other threads.
 
@@ -179,7 +179,7 @@ class VectorIndex(ABC):
 
     @abstractmethod
     def remove(self, rows: NDArray[np.int32]) -> VectorIndex:
-        """The index without these rows; those that it does not have are passed over. Otherwise as `add`."""
+        """The index without `rows`, int32 (n,); those that it does not have are passed over. Otherwise as `add`."""
 
     @abstractmethod
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

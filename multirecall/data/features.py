@@ -34,7 +34,7 @@ class Categorical:
         return self.codes.size
 
     def take(self, rows: NDArray[np.integer]) -> Categorical:
-        """The values of `rows`; row -1 gives null."""
+        """The values of `rows`, integers (n,); row -1 gives null."""
         return Categorical(np.append(self.codes, np.int32(-1))[rows], self.categories)
 
     def pad(self, n: int) -> Categorical:
@@ -42,7 +42,7 @@ class Categorical:
         return Categorical(_pad(self.codes, n, -1), self.categories)
 
     def with_values(self, rows: NDArray[np.integer], values: Categorical) -> Categorical:
-        """A copy in which `rows`, distinct, hold the values of `values`; new categories are appended."""
+        """A copy in which `rows`, distinct integers (n,), hold the values of `values`; new categories are appended."""
         categories, theirs = _merge_categories(self.categories, values.categories)
         codes = self.codes.copy()
         codes[rows] = theirs[values.codes]
@@ -76,7 +76,7 @@ class Tags:
         return self.offsets.size - 1
 
     def take(self, rows: NDArray[np.integer]) -> Tags:
-        """The values of `rows`; row -1 gives an empty list."""
+        """The values of `rows`, integers (n,); row -1 gives an empty list."""
         offsets, places = take_runs(self.offsets, rows)
         return Tags(offsets, self.codes[places], self.categories)
 
@@ -85,7 +85,7 @@ class Tags:
         return Tags(_pad(self.offsets, n + 1, self.offsets[-1]), self.codes, self.categories)
 
     def with_values(self, rows: NDArray[np.integer], values: Tags) -> Tags:
-        """A copy in which `rows`, distinct, hold the values of `values`; new categories are appended."""
+        """A copy in which `rows`, distinct integers (n,), hold the values of `values`; new categories are appended."""
         categories, theirs = _merge_categories(self.categories, values.categories)
         offsets, codes = replace_runs(self.offsets, self.codes, rows, values.offsets, theirs[values.codes])
         return Tags(offsets, codes, categories)
@@ -134,7 +134,7 @@ class Numeric:
             return np.isin(self.values.astype(self.precision), np.array(numbers, self.precision))
 
     def take(self, rows: NDArray[np.integer]) -> Numeric:
-        """The values of `rows`; row -1 gives null."""
+        """The values of `rows`, integers (n,); row -1 gives null."""
         return replace(self, values=np.append(self.values, np.nan)[rows])
 
     def pad(self, n: int) -> Numeric:
@@ -142,7 +142,7 @@ class Numeric:
         return replace(self, values=_pad(self.values, n, np.nan))
 
     def with_values(self, rows: NDArray[np.integer], values: Numeric) -> Numeric:
-        """A copy in which `rows`, distinct, hold the values of `values`, rounded to `precision`."""
+        """A copy in which `rows`, distinct integers (n,), hold the values of `values`, rounded to `precision`."""
         numbers = self.values.copy()
         numbers[rows] = values.values.astype(self.precision)
         return replace(self, values=numbers)
@@ -184,7 +184,7 @@ class Text:
         return [data[start:stop].decode() for start, stop in pairwise(bounds)]
 
     def take(self, rows: NDArray[np.integer]) -> Text:
-        """The values of `rows`; row -1 gives an empty text."""
+        """The values of `rows`, integers (n,); row -1 gives an empty text."""
         offsets, places = take_runs(self.offsets, rows)
         return Text(offsets, self.data[places])
 
@@ -193,7 +193,7 @@ class Text:
         return Text(_pad(self.offsets, n + 1, self.offsets[-1]), self.data)
 
     def with_values(self, rows: NDArray[np.integer], values: Text) -> Text:
-        """A copy in which `rows`, distinct, hold the values of `values`."""
+        """A copy in which `rows`, distinct integers (n,), hold the values of `values`."""
         return Text(*replace_runs(self.offsets, self.data, rows, values.offsets, values.data))
 
     def compact(self) -> Text:

@@ -82,7 +82,7 @@ class Interactions:
 
     @property
     def order(self) -> list[NDArray[np.integer]]:
-        """The sort keys of a user's events, most significant first; events equal in all keys keep input order."""
+        """The sort keys of a user's events, each (n,), most significant first; equal events keep input order."""
         return [column for column in (self.times, self.micros, self.positions) if column is not None]
 
     @cached_property

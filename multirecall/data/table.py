@@ -65,7 +65,7 @@ class Table:
         return ""
 
     def take(self, rows: NDArray[np.integer]) -> Table:
-        """The table of `rows`, in this order, renumbered from 0."""
+        """The table of `rows`, integers (n,), in this order, renumbered from 0."""
         return Table(
             Vocabulary(self.ids.ids(rows), self.ids.what),
             {field: feature.take(rows) for field, feature in self.features.items()},
@@ -73,12 +73,12 @@ class Table:
         )
 
     def with_ids(self, ids: NDArray[Any] | list[Id]) -> Table:
-        """A copy with the unknown ones of `ids` appended, with null features; the feature arrays are shared."""
+        """A copy with the unknown ones of `ids`, (n,), appended, with null features; the feature arrays are shared."""
         longer = self.ids.with_ids(ids)
         return self if longer is self.ids else replace(self, ids=longer)
 
     def with_features(self, rows: NDArray[np.integer], values: Mapping[str, Feature]) -> Table:
-        """A copy in which `rows` are `listed` and have the features `values`; columns not named stay."""
+        """A copy in which `rows`, integers (n,), are `listed` and have the features `values`; other columns stay."""
         listed = self.listed.copy()
         listed[rows] = True
         changed: dict[str, Feature] = {
@@ -88,7 +88,7 @@ class Table:
         return Table(self.ids, {**self.features, **changed}, listed)
 
     def without(self, rows: NDArray[np.integer]) -> Table:
-        """A copy in which `rows` have neither ids nor features; no row is renumbered."""
+        """A copy in which `rows`, integers (n,), have neither ids nor features; no row is renumbered."""
         left = np.arange(len(self))
         left[rows] = -1
         listed = self.listed.copy()
@@ -97,7 +97,7 @@ class Table:
         return Table(self.ids.without(rows), features, listed)
 
     def compact(self, order: NDArray[np.integer]) -> Table:
-        """The table of the rows in `order`, which must be sorted by id, without unused categories."""
+        """The table of the rows in `order`, integers (n,), which must be sorted by id, without unused categories."""
         taken = self.take(order)
         ids = taken.ids.ids()
         if taken.ids.holds_text:

@@ -48,7 +48,7 @@ class Retrieved:
         return {name: batch.heads(self.quotas[name]) for name, batch in self.windows.items()}
 
     def take(self, users: NDArray[np.integer]) -> Retrieved:
-        """The paths' lists of some test users; `users` holds their positions, ascending. Fused lists are left out."""
+        """The paths' lists of the test users at the positions `users`, integers (n,), ascending; no fused lists."""
         windows = {name: batch.take(users) for name, batch in self.windows.items()}
         return Retrieved(self.split.take(users, self.split.name), windows, self.quotas, None)
 

@@ -41,7 +41,10 @@ def history_lengths(split: Split) -> NDArray[np.int64]:
 
 
 def history_segments(lengths: NDArray[np.int64]) -> list[Segment]:
-    """Segment users by history length: `new` without a history, and the others in thirds; empty ones are left out."""
+    """Segment users by history length: `new` without a history, and the others in thirds; empty ones are left out.
+
+    `lengths` holds the events of each user, integers (n_users,).
+    """
     known = lengths[lengths > 0]
     segments = [Segment("new", 0, 0)] if known.size < lengths.size else []
     if not known.size:

@@ -50,12 +50,12 @@ class Split:
     asked: Dataset | None = None
 
     def requests(self, users: NDArray[Any]) -> Sequence[Id | User]:
-        """The users as a request names them: by id, or with their histories in `asked` where that is given."""
+        """The users, external ids (n,), as a request names them: by id, or with the histories of `asked`."""
         ids: list[Id] = users.tolist()
         return ids if self.asked is None else [User(user, history=self.history(user)) for user in ids]
 
     def history(self, user: Id) -> NDArray[Any]:
-        """The item ids of a user's events at the time of the request, oldest first."""
+        """The item ids of a user's events at the time of the request, (n,), oldest first."""
         asked = self.train if self.asked is None else self.asked
         return asked.items.ids.ids(asked.history(asked.users.ids.row(user)).items)
 
@@ -78,7 +78,7 @@ class Split:
         return "; ".join(parts)
 
     def take(self, chosen: NDArray[np.integer], name: str) -> Split:
-        """The split with some of its test users; `chosen` holds their positions, ascending."""
+        """The split with some of its test users; `chosen` holds their positions, integers (n,), ascending."""
         lengths = np.diff(self.offsets)[chosen]
         offsets = offsets_of(lengths)
         places = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
