@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from multirecall.cli import app
 from multirecall.config import EngineConfig
 from multirecall.data import DataConfig
+from multirecall.evaluation import EXPLAINED
 from multirecall.plugins import PluginGroup
 from multirecall.registry import GROUPS
 from multirecall.settings import settings_of
@@ -57,6 +58,11 @@ def command(name: str) -> str:
 
 def _default(value: object) -> str:
     return "" if value is None or value is False or value == () else f"`{value}`"
+
+
+def metrics() -> str:
+    """A row for each metric of an evaluation."""
+    return table(["metric", "says"], [[f"`{name}`", meaning] for name, meaning in EXPLAINED.items()], "---")
 
 
 def _range(text: str) -> str:

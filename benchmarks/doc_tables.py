@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _harness import RESULTS
 from _performance import performance
-from _reference import command, settings
+from _reference import command, metrics, settings
 from _summary import speed_summary, summary
 from _tables import machine_of, result, table
 
@@ -256,6 +256,7 @@ PARTS = {
     "live": live,
     "warm": warm,
     "sizes": sizes,
+    "metrics": metrics,
     "summary": summary,
     "speed_summary": speed_summary,
 }
