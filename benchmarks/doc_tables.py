@@ -27,8 +27,8 @@ def quality() -> str:
             own = case["report"]["figures"].get(name, {}).get("recall") or case["lists"].get(name)
             cells += [f"{own[figures['ks'].index(k)]:.4f}" if own else "–" for k in ks]
         rows.append([f"{name}, equal weights" if name.startswith("fused by") else name, *cells])
-    notes = "; ".join(f"{case['case']}: {case['statement']}" for case in cases)
-    return f"{table(head, rows)}\n\n{notes}."
+    notes = "\n".join(f"- {case['case']}: {case['statement']}." for case in cases)
+    return f"{table(head, rows)}\n\n{notes}"
 
 
 def costs() -> str:

@@ -106,6 +106,14 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             assert heading in [re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings], target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    homes = [ROOT, *(ROOT / name for name in ("multirecall", "retrievers", "fusion"))]
+    for name in re.findall(r"`(_?[\w/-]+/[\w-]+\.py|_[a-z]+/[a-z_]+)`", page.read_text(encoding="utf-8")):
+        file = name if name.endswith(".py") else f"{name}.py"
+        assert any((home / file).is_file() for home in homes), name
+
+
 def test_every_retriever_and_fusion_has_its_settings_shown() -> None:
     from multirecall.registry import GROUPS
 
