@@ -136,6 +136,16 @@ def find_at_least(bits: Array, peaks: Array, least: int) -> Array:
 
 
 @kernel
+def find_best(bits: Array, k: int) -> Array:
+    """The positions, int32 ascending, of the `k` largest positive finite scores, and of a few others of these.
+
+    `bits` are those of float32 scores, read as int32 (n,).
+    """
+    peaks = block_peaks(bits)
+    return find_at_least(bits, peaks, kth_lower_bound(peaks, k) if peaks.size > k else 1)
+
+
+@kernel
 def block_peaks(bits: Array) -> Array:
     """The largest positive finite score of each block of `BLOCK`, as bits, int32 (n_blocks,); 0 where a block has none.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedList
 from multirecall.query import Query
-from multirecall.selection import FINITE, best_keys, block_peaks, candidates_of, find_at_least, key_of, kth_lower_bound
+from multirecall.selection import FINITE, best_keys, candidates_of, find_best, key_of
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 ENTRIES_TO_SCAN = 4
@@ -137,8 +137,7 @@ def _take_all(totals: Array, k: int, exclude: Array, allowed: Array) -> tuple[Ar
     if allowed.size:
         for column in range(bits.size):
             bits[column] = bits[column] if allowed[column] else 0
-    peaks = block_peaks(bits)
-    places = find_at_least(bits, peaks, kth_lower_bound(peaks, k))
+    places = find_best(bits, k)
     keys = np.empty(places.size, np.int64)
     for position in range(places.size):
         keys[position] = key_of(bits[places[position]], places[position])

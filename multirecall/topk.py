@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
+from multirecall.selection import FINITE, best_keys, candidates_of, find_best, key_of
 
 NO_ROWS: NDArray[np.int32] = np.empty(0, np.int32)
 """Passed to a kernel that takes sorted item rows to exclude: nothing is excluded."""
 
 ALL_ALLOWED: NDArray[np.bool_] = np.empty(0, np.bool_)
 """Passed to a kernel that takes a bitmap over item rows: every item is allowed."""
+
+NEGATIVE_ZERO = np.int32(-(2**31))
+"""The bits of the float32 -0.0, read as int32."""
 
 MARK_WORDS = 64
 """Words of 64 bits in the filter of `marks_of`: a few hundred rows set about 5 % of its 4,096 bits."""
@@ -59,67 +63,57 @@ def is_eligible(item: int, exclude: NDArray[np.int32], marks: NDArray[np.uint64]
 
 
 @kernel
-def _sift_down(items: Array, scores: Array, root: int, size: int) -> None:
-    """Restore the heap below `root`, in place; the top of the heap is its last candidate under the ordering rule."""
-    item, score = items[root], scores[root]
-    while True:
-        child = 2 * root + 1
-        if child >= size:
-            break
-        if child + 1 < size and precedes(scores[child], items[child], scores[child + 1], items[child + 1]):
-            child += 1
-        if not precedes(score, item, scores[child], items[child]):
-            break
-        items[root], scores[root] = items[child], scores[child]
-        root = child
-    items[root], scores[root] = item, score
-
-
-@kernel
 def top_eligible(items: Array, scores: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
     """The first `k` eligible candidates under the ordering rule, best first.
 
     Args:
         items: item rows, int32 (n,), unique.
-        scores: float32 or float64 (n,).
+        scores: (n,), compared as float32, the type of a ranked list; -0.0 comes out as 0.0.
         k: most candidates to return.
         exclude: sorted item rows to leave out, int32; `NO_ROWS` for none.
         allowed: bitmap over item rows, or `ALL_ALLOWED`.
 
     Returns:
-        Item rows and scores, of the dtypes given, at most `k` of them.
+        Item rows, int32, and scores, float32, at most `k` of them.
 
-    A bounded heap keeps the best `k`. Only a candidate that would enter the heap is checked for eligibility.
+    Only the best `k + exclude.size` candidates are looked up in `exclude`.
     """
-    k = min(k, items.size)
-    marks = marks_of(exclude)
-    top_items = np.empty(k, items.dtype)
-    top_scores = np.empty(k, scores.dtype)
+    bits = scores.astype(np.float32).view(np.int32)
+    wanted = k + exclude.size
+    places = find_best(_ranks(items, bits, allowed), wanted)
+    keys = np.empty(places.size, np.int64)
+    for position in range(places.size):
+        value = bits[places[position]]
+        keys[position] = key_of(value if value != NEGATIVE_ZERO else 0, items[places[position]])
+    best, best_scores = candidates_of(best_keys(keys, wanted))
+    if not exclude.size:
+        return best, best_scores
+    marks, everything = marks_of(exclude), np.empty(0, np.bool_)
     size = 0
-    for position in range(items.size):
-        item, score = items[position], scores[position]
-        if size == k and (k == 0 or not precedes(score, item, top_scores[0], top_items[0])):
-            continue
-        if not (np.isfinite(score) and is_eligible(item, exclude, marks, allowed)):
-            continue
-        if size < k:
-            top_items[size], top_scores[size] = item, score
-            size += 1
-            if size == k:
-                for root in range(k // 2 - 1, -1, -1):
-                    _sift_down(top_items, top_scores, root, k)
-        else:
-            top_items[0], top_scores[0] = item, score
-            _sift_down(top_items, top_scores, 0, k)
-    if size < k:
-        for root in range(size // 2 - 1, -1, -1):
-            _sift_down(top_items, top_scores, root, size)
-    for last in range(size - 1, 0, -1):
-        item, score = top_items[0], top_scores[0]
-        top_items[0], top_scores[0] = top_items[last], top_scores[last]
-        top_items[last], top_scores[last] = item, score
-        _sift_down(top_items, top_scores, 0, last)
-    return top_items[:size], top_scores[:size]
+    for position in range(best.size):
+        if size == k:
+            break
+        best[size], best_scores[size] = best[position], best_scores[position]
+        size += int(is_eligible(best[position], exclude, marks, everything))
+    return best[:size], best_scores[:size]
+
+
+@kernel
+def _ranks(items: Array, bits: Array, allowed: Array) -> Array:
+    """Positive numbers below `FINITE`, int32 (n,), in the order of the scores; 0 for what is not finite or not allowed.
+
+    `bits` are those of the scores, float32 read as int32. The numbers lose their last two bits, so that scores next to
+    each other may share one.
+    """
+    ranks = np.empty(bits.size, np.int32)
+    for place in range(bits.size):
+        rank = ((bits[place] ^ ((bits[place] >> 31) & 0x7FFFFFFF)) >> 2) + (1 << 29)
+        ranks[place] = rank if bits[place] & FINITE != FINITE else 0
+    if allowed.size:
+        flags = allowed.view(np.uint8)  # numba would branch on a boolean
+        for place in range(bits.size):
+            ranks[place] *= np.int32(flags[items[place]])
+    return ranks
 
 
 @kernel

@@ -17,14 +17,14 @@ from multirecall.progress import SILENT, Progress
 from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
-from multirecall.topk import NO_ROWS, is_eligible, marks_of, precedes
+from multirecall.topk import NO_ROWS, is_eligible, marks_of, precedes, top_k
 from multirecall.validation import Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
 from ._fading_counts import FadingCounts, scores_of, total
 
-ALL_BITS = 2**31 - 1
-"""Mask of the low 31 bits of a key."""
+ROW_BITS = 2**31 - 1
+"""The part of a key that holds the item row."""
 
 LEAST = -1000.0
 """Lower bound of the base-2 logarithm of the sum of all counts, which is -inf if all weights are 0."""
@@ -143,7 +143,7 @@ class Popularity(Retriever):
             self._prior, self._own, self._own_rows = self._overall, RankedBatch.empty(0), NO_ROWS
             return
         priors = exponents + np.log2(self.config.smoothing) - max(total(exponents), LEAST)
-        self._own_rows = (own.keys & ALL_BITS).astype(np.int32)
+        self._own_rows = (own.keys & ROW_BITS).astype(np.int32)
         mixed = np.logaddexp2(own.exponents(now), priors[counts.keys.searchsorted(self._own_rows)])
         scores = scores_of(np.concatenate([priors, mixed]))
         prior = _scatter(rows, counts.keys, scores[: priors.size])
@@ -176,9 +176,8 @@ def _scatter(rows: NDArray[np.int32], chosen: NDArray[np.int64], scores: NDArray
 
 
 def _rank_items(items: NDArray[np.int32], scores: NDArray[np.float32]) -> RankedList:
-    """All `items` under the ordering rule. The bits of scores ≥ 0 order as integers, so that one sort is enough."""
-    keys = np.sort((ALL_BITS - scores.view(np.int32).astype(np.int64)) << 32 | items)
-    return RankedList((keys & ALL_BITS).astype(np.int32), (ALL_BITS - (keys >> 32)).astype(np.int32).view(np.float32))
+    """All `items` under the ordering rule."""
+    return RankedList(*top_k(items, scores, items.size))
 
 
 def _segments(data: Dataset, field: str | None) -> tuple[Vocabulary, NDArray[np.int32]]:

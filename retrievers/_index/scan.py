@@ -13,10 +13,7 @@ import numpy as np
 from numba import njit
 
 from multirecall.kernels import Array, kernel
-from multirecall.topk import is_eligible, marks_of, top_eligible, top_k
-
-BLOCK = 32
-"""Scores whose maximum is taken together when the best of many are sought."""
+from multirecall.topk import top_eligible, top_k
 
 MARGIN = 32
 """Items beyond `k` that are scored again after a selection by nearly right scores."""
@@ -72,90 +69,6 @@ def ready_rows(vectors: Array, order: Array, unit: bool) -> tuple[Array, int]:
     return prepared, -1
 
 
-@njit(nogil=True, fastmath={"nnan", "nsz"})
-def _peak(scores: Array) -> Any:
-    """The highest score; none is NaN."""
-    peak = np.float32(-np.inf)
-    for score in scores:
-        peak = score if score > peak else peak
-    return peak
-
-
-@kernel
-def _finite(score: float) -> Any:
-    """The score, or -inf where it is not finite."""
-    return score if np.isfinite(score) else np.float32(-np.inf)
-
-
-@kernel
-def _sort(items: Array, scores: Array) -> None:
-    """Bring candidates into order, in place: by the bytes of their scores, then by item; no branch is mispredicted."""
-    n = items.size
-    keys = (scores + np.float32(0.0)).view(np.int32)
-    for place in range(n):
-        keys[place] = ~(keys[place] ^ ((keys[place] >> 31) & 0x7FFFFFFF))
-    order, moved = np.arange(n).astype(np.int32), np.empty(n, np.int32)
-    ends = np.empty(257, np.int64)
-    for byte in range(4):
-        flip = 128 if byte == 3 else 0
-        ends[:] = 0
-        for place in range(n):
-            ends[(((keys[place] >> (8 * byte)) & 255) ^ flip) + 1] += 1
-        if ends.max() == n:
-            continue
-        for digit in range(256):
-            ends[digit + 1] += ends[digit]
-        for place in range(n):
-            digit = ((keys[order[place]] >> (8 * byte)) & 255) ^ flip
-            moved[ends[digit]] = order[place]
-            ends[digit] += 1
-        order, moved = moved, order
-    items[:], scores[:] = items[order], scores[order]
-    start = 0
-    for end in range(1, n + 1):
-        if end == n or scores[end] != scores[start]:
-            if end - start > 1:
-                items[start:end].sort()
-            start = end
-
-
-@kernel
-def _first(items: Array, scores: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
-    """As `top_eligible`, which is slower when most of the candidates are among the first `k`."""
-    if items.size > 4 * k:
-        return top_eligible(items, scores, k, exclude, allowed)
-    size = 0
-    marks = marks_of(exclude)
-    first, first_scores = np.empty_like(items), np.empty_like(scores)
-    for place in range(items.size):
-        first[size], first_scores[size] = items[place], scores[place]
-        size += int(np.isfinite(scores[place]) and is_eligible(items[place], exclude, marks, allowed))
-    _sort(first[:size], first_scores[:size])
-    return first[: min(k, size)].copy(), first_scores[: min(k, size)].copy()
-
-
-@kernel
-def _top(items: Array, scores: Array, k: int, exclude: Array) -> tuple[Array, Array]:
-    """As `top_eligible`, for scores without NaN, found among those that reach what enough blocks reach."""
-    n_blocks = (scores.size + BLOCK - 1) // BLOCK
-    enough = k + exclude.size
-    if 0 < 2 * enough < n_blocks:
-        peaks = np.empty(n_blocks, np.float32)
-        for block in range(n_blocks):
-            peaks[block] = _peak(scores[block * BLOCK : (block + 1) * BLOCK])
-        bound = np.partition(peaks, n_blocks - enough)[n_blocks - enough]
-        reaching = np.empty(scores.size, np.int32)
-        size = 0
-        for block in range(n_blocks):
-            if peaks[block] >= bound:
-                for position in range(block * BLOCK, min((block + 1) * BLOCK, scores.size)):
-                    if scores[position] >= bound:
-                        reaching[size] = position
-                        size += 1
-        items, scores = items[reaching[:size]], scores[reaching[:size]]
-    return _first(items, scores, k, exclude, np.empty(0, np.bool_))
-
-
 @kernel
 def _live(rows: Array, dead: Array, allowed: Array) -> Array:
     """Positions of the rows that are live and allowed; without branches, which would often be mispredicted."""
@@ -183,13 +96,13 @@ def _append_live(
     if allowed.size:
         for position in _live(rows, dead, allowed):
             items[size] = rows[position]
-            scores[size] = _finite(_similarity(values[position], query, l2))
+            scores[size] = _similarity(values[position], query, l2)
             size += 1
         return size
     for position in range(rows.size):
         if not dead[position]:
             items[size] = rows[position]
-            scores[size] = _finite(_similarity(values[position], query, l2))
+            scores[size] = _similarity(values[position], query, l2)
             size += 1
     return size
 
@@ -212,7 +125,7 @@ def scan(
     none_dead = np.zeros(new_rows.size, np.bool_)
     size = _append_live(rows, values, dead, query, l2, allowed, items, scores, 0)
     size = _append_live(new_rows, new_values, none_dead, query, l2, allowed, items, scores, size)
-    return _top(items[:size], scores[:size], k, exclude)
+    return top_eligible(items[:size], scores[:size], k, exclude, np.empty(0, np.bool_))
 
 
 @kernel
@@ -242,7 +155,7 @@ def rescored(
             size += 1
     none_dead = np.zeros(new_rows.size, np.bool_)
     size = _append_live(new_rows, new_values, none_dead, query, l2, allowed, items, scores, size)
-    best, best_scores = _first(items[:size], scores[:size], k, exclude, allowed)
+    best, best_scores = top_eligible(items[:size], scores[:size], k, exclude, allowed)
     return best, best_scores, lowest
 
 
@@ -252,12 +165,12 @@ def _append_near(near: Array, rows: Array, dead: Array, allowed: Array, items: A
     if allowed.size:
         for position in _live(rows, dead, allowed):
             items[size] = rows[position]
-            scores[size] = _finite(near[position])
+            scores[size] = near[position]
             size += 1
         return size
     for position in range(rows.size):
         items[size] = rows[position]
-        scores[size] = _finite(near[position])
+        scores[size] = near[position]
         size += int(not dead[position])
     return size
 
@@ -283,7 +196,7 @@ def picked(
     none_dead = np.zeros(new_rows.size, np.bool_)
     size = _append_near(near[: rows.size], rows, dead, allowed, items, scores, 0)
     size = _append_near(near[rows.size :], new_rows, none_dead, allowed, items, scores, size)
-    taken, taken_scores = _top(items[:size], scores[:size], k + MARGIN, exclude)
+    taken, taken_scores = top_eligible(items[:size], scores[:size], k + MARGIN, exclude, np.empty(0, np.bool_))
     complete = taken.size < k + MARGIN
     bound = -np.inf if complete else taken_scores[-1] + error
     for position in range(taken.size):

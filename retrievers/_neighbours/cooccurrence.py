@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from multirecall.kernels import Array, kernel, prefetch
 from multirecall.progress import Progress
-from multirecall.selection import best_keys, block_peaks, candidates_of, find_at_least, key_of, kth_lower_bound
+from multirecall.selection import best_keys, candidates_of, find_best, key_of
 
 from .._sparse.rows import SparseRows
 from .retriever import powers, run_in_blocks
@@ -145,8 +145,7 @@ def _neighbours(
             sums[target] = 0.0
         np.divide(similarities, divisors, similarities)
         bits = similarities.view(np.int32)
-        peaks = block_peaks(bits)
-        places = find_at_least(bits, peaks, kth_lower_bound(peaks, n_neighbours))
+        places = find_best(bits, n_neighbours)
         keys = np.empty(places.size, np.int64)
         for position in range(places.size):
             keys[position] = key_of(bits[places[position]], touched[places[position]])

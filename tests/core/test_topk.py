@@ -9,7 +9,7 @@ from oracles import rank_items
 
 from multirecall.kernels import kernel
 from multirecall.query import Query
-from multirecall.selection import best_keys, block_peaks, candidates_of, find_at_least, key_of, kth_lower_bound
+from multirecall.selection import best_keys, candidates_of, find_best, key_of
 from multirecall.topk import ALL_ALLOWED, MARK_WORDS, NO_ROWS, top_eligible, top_k
 
 SCORES = st.dictionaries(
@@ -61,8 +61,44 @@ def test_a_row_that_shares_its_mark_with_excluded_ones_is_eligible(excluded: set
 
 
 def test_no_filter_lets_everything_pass() -> None:
-    items, _ = top_eligible(np.arange(5, dtype=np.int32), np.arange(5, dtype=np.float64), 9, NO_ROWS, ALL_ALLOWED)
+    items, _ = top_eligible(np.arange(5, dtype=np.int32), np.arange(5, dtype=np.float32), 9, NO_ROWS, ALL_ALLOWED)
     assert items.tolist() == [4, 3, 2, 1, 0]
+
+
+def test_scores_are_compared_as_float32() -> None:
+    """Of a float64 nothing is left that a ranked list could not hold; so 1 and 1 + 1e-12 tie, and the row decides."""
+    items, scores = top_k(np.arange(3, dtype=np.int32), np.array([1.0, 1.0 + 1e-12, 1e300]), 3)
+    assert (items.tolist(), scores.tolist(), scores.dtype) == ([0, 1], [1.0, 1.0], np.float32)
+
+
+ENDS = np.array([0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e-45, -1e-45, 3.4028235e38, -3.4028235e38], np.float32)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.sampled_from([0, 1, 9, 300, 9_000]),
+    kind=st.sampled_from(["positive", "negative", "both", "ends", "ties"]),
+    k=st.sampled_from([0, 1, 10, 300, 10_000]),
+    n_excluded=st.sampled_from([0, 3, 300]),
+    filtered=st.booleans(),
+)
+def test_the_best_of_many_are_those_of_a_full_sort(
+    seed: int, n: int, kind: str, k: int, n_excluded: int, filtered: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    items = rng.permutation(10_000)[:n].astype(np.int32)
+    scores = (rng.normal(size=n) * 10.0 ** rng.integers(-44, 38)).astype(np.float32)
+    if kind in ("positive", "negative"):
+        scores = np.abs(scores) * np.float32(1 if kind == "positive" else -1)
+    elif kind != "both":
+        scores = rng.choice(ENDS if kind == "ends" else ENDS[:3], n)
+    exclude = np.sort(rng.permutation(10_000)[:n_excluded]).astype(np.int32)
+    allowed = rng.random(10_000) < 0.5 if filtered else ALL_ALLOWED
+    eligible = np.isfinite(scores) & ~np.isin(items, exclude) & (allowed[items] if filtered else True)
+    order = np.lexsort((items[eligible], -scores[eligible]))[:k]
+    found = top_eligible(items, scores, k, exclude, allowed)
+    assert found[0].tolist() == items[eligible][order].tolist()
+    assert found[1].tolist() == scores[eligible][order].tolist()
 
 
 @kernel
@@ -79,14 +115,14 @@ def keys_of(items: np.ndarray, bits: np.ndarray) -> np.ndarray:
     values=st.sampled_from([1, 3, 1_000, 10**6]),
     k=st.sampled_from([0, 1, 10, 500, 8_999, 20_000]),
 )
-def test_best_keys_are_what_the_heap_keeps(seed: int, n: int, values: int, k: int) -> None:
+def test_best_keys_are_the_first_of_a_full_sort(seed: int, n: int, values: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     items = (2**31 - 1 - rng.permutation(10 * n)[:n]).astype(np.int32)
     scores = ((rng.integers(0, values, n) - values // 2) / 7).astype(np.float32)
-    expected = top_eligible(items, scores, k, NO_ROWS, ALL_ALLOWED)
+    order = np.lexsort((items, -scores))[:k]
     found = candidates_of(best_keys(keys_of(items, scores.view(np.int32)), k))
-    assert found[0].tolist() == expected[0].tolist()
-    assert found[1].tolist() == expected[1].tolist()
+    assert found[0].tolist() == items[order].tolist()
+    assert found[1].tolist() == scores[order].tolist()
 
 
 @given(seed=st.integers(0, 10**6), n=st.sampled_from([0, 1, 63, 64, 65, 5_000]), k=st.integers(0, 100))
@@ -95,8 +131,7 @@ def test_what_reaches_the_bound_holds_the_best(seed: int, n: int, k: int) -> Non
     scores = rng.choice(np.array([0.0, -1.0, np.inf, np.nan, 1e-30, 0.5, 3.25], np.float32), n)
     scores = np.where(rng.random(n) < 0.5, scores, rng.random(n).astype(np.float32))
     bits = scores.view(np.int32)
-    peaks = block_peaks(bits)
-    places = find_at_least(bits, peaks, kth_lower_bound(peaks, k))
+    places = find_best(bits, k)
     good = {place: float(score) for place, score in enumerate(scores) if 0 < score < np.inf}
     assert {*rank_items(good)[:k]} <= {*places.tolist()} <= good.keys()
     assert places.tolist() == sorted(places.tolist())

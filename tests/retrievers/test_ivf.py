@@ -19,10 +19,9 @@ from multirecall.retrievers._index.cells import SIZES, SPARE, Cells
 from multirecall.retrievers._index.exact import ExactConfig
 from multirecall.retrievers._index.kinds import build_index, load_index
 from multirecall.retrievers._index.kmeans import centroids_of, means, nearest
-from multirecall.retrievers._index.scan import _first
 from multirecall.retrievers._index.vectors import Vectors
 from multirecall.storage import write_manifest
-from multirecall.topk import ALL_ALLOWED, top_eligible
+from multirecall.topk import ALL_ALLOWED
 from multirecall.vector_index import SPACES, Space, VectorIndex
 
 IVF = ivf_module.IvfConfig()
@@ -315,21 +314,6 @@ def test_k_means_finds_separate_groups_and_is_reproducible() -> None:
     assert counts.tolist() == np.bincount(found, minlength=26).tolist()
     np.testing.assert_allclose(averages[found[0]], vectors[found == found[0]].mean(axis=0), rtol=1e-5)
     assert not averages[25].any()
-
-
-@given(seed=st.integers(0, 10**6), n=st.integers(0, 300))
-def test_sorting_by_bytes_is_the_ordering_rule(seed: int, n: int) -> None:
-    rng = np.random.default_rng(seed)
-    items = rng.permutation(1000)[:n].astype(np.int32)
-    scores = (rng.normal(size=n) * 10.0 ** rng.integers(-44, 38)).astype(np.float32)
-    if seed % 2:
-        scores = rng.choice(np.array([0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf], np.float32), n)
-    exclude = np.sort(rng.permutation(1000)[: rng.integers(0, 300)]).astype(np.int32)
-    allowed = rng.random(1000) < 0.7 if seed % 3 else ALL_ALLOWED
-    k = int(rng.integers(n // 4, n + 3))
-    found, expected_list = (one(items, scores, k, exclude, allowed) for one in (_first, top_eligible))
-    assert found[0].tolist() == expected_list[0].tolist()
-    assert found[1].tolist() == expected_list[1].tolist()
 
 
 def test_the_same_seed_gives_the_same_cells() -> None:
