@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
+from multirecall.rowtable import entry_of, position_in, slot_of, table_size
 from multirecall.topk import precedes
 
 from ._windows import Windows
@@ -83,10 +84,7 @@ def _merge(
         for path in range(n_paths):
             entries += stops[path, user] - starts[path, user]
         capacity = max(capacity, entries)
-    table_size = 16
-    while table_size < 2 * capacity:
-        table_size *= 2
-    table = np.empty(table_size, np.int64)
+    table = np.empty(table_size(capacity), np.int64)
     unique = np.empty(capacity + 1, np.int32)
     sums = np.empty(capacity + 1, np.float64)
     ranks = np.empty((capacity + 1, n_paths), np.int32)
@@ -124,8 +122,8 @@ def _group(
 ) -> int:
     """Group the entries of one user by item: fill `unique`, `sums` and `ranks` in place.
 
-    `table` is a hash table with open addressing. A slot packs an item row and its position into one word; -1 is free.
-    The code does not branch on whether an item is new, because the CPU could not predict the branch.
+    `table` is scratch memory for a `rowtable` with room for all entries. The code does not branch on whether an item is
+    new, because the CPU could not predict the branch.
 
     Returns:
         The number of distinct items.
@@ -133,10 +131,8 @@ def _group(
     entries = 0
     for path in range(starts.size):
         entries += stops[path] - starts[path]
-    mask = np.int64(15)
-    while mask + 1 < 2 * entries:
-        mask = 2 * mask + 1
-    table[: mask + 1] = -1
+    table = table[: table_size(entries)]
+    table[:] = -1
     sums[:entries] = 0.0
     ranks[:entries] = -1
     n_unique = np.int64(0)
@@ -144,15 +140,11 @@ def _group(
         window, adds = items[starts[path] : stops[path]], contributions[starts[path] : stops[path]]
         own = ranks[:, path]
         for rank in range(window.size):
-            row = np.int64(window[rank]) & 0xFFFFFFFF
-            slot = (row * 0x9E3779B1 >> 15) & mask
+            slot = slot_of(window[rank], table)
             held = table[slot]
-            while held >= 0 and held >> 31 != row:
-                slot = (slot + 1) & mask
-                held = table[slot]
-            position = n_unique if held < 0 else held & 0x7FFFFFFF
+            position = n_unique if held < 0 else position_in(held)
             n_unique += held < 0
-            table[slot] = row << 31 | position
+            table[slot] = entry_of(window[rank], position)
             unique[position] = window[rank]
             if own[position] < 0:
                 own[position] = rank

@@ -1,4 +1,4 @@
-"""A small hash table of rows, for kernels that must not allocate an array as long as the catalogue."""
+"""A small hash table from rows to positions, for kernels that must not allocate memory for the whole catalogue."""
 
 from __future__ import annotations
 
@@ -6,27 +6,48 @@ import numpy as np
 
 from multirecall.kernels import Array, kernel
 
+ROW_BITS = 0xFFFFFFFF
+"""Mask of a row."""
+
+POSITION_BITS = 31
+"""Bits of an entry that hold the position of a row; the row itself stands above them."""
+
 
 @kernel
-def new_table(n_rows: int) -> Array:
-    """An empty open-addressing hash table for `n_rows` rows: int32 positions, -1 where a slot is free.
-
-    The size is a power of two and at least 2 · `n_rows`, so that at most half of the slots are filled.
-    """
+def table_size(n_rows: int) -> int:
+    """The slots of an open-addressing table that has room for `n_rows` rows: a power of 2, half of it free."""
     size = 16
     while size < 2 * n_rows:
         size *= 2
-    return np.full(size, -1, np.int32)
+    return size
 
 
 @kernel
-def slot_of(row: int, table: Array, rows: Array) -> int:
-    """The slot of `table` that holds the position of `row` in `rows`, or the free slot where it belongs.
+def new_table(n_rows: int) -> Array:
+    """An empty table with room for `n_rows` rows: int64 entries, -1 where a slot is free."""
+    return np.full(table_size(n_rows), -1, np.int64)
 
-    The hash is multiplicative; collisions are resolved by linear probing.
-    """
+
+@kernel
+def slot_of(row: int, table: Array) -> int:
+    """The slot of `table` that holds, or would hold, `row`."""
     mask = table.size - 1
-    slot = (np.int64(row) * 0x9E3779B1 >> 7) & mask
-    while table[slot] >= 0 and rows[table[slot]] != row:
+    key = np.int64(row) & ROW_BITS
+    slot = (key * 0x9E3779B1 >> 15) & mask
+    held = table[slot]
+    while held >= 0 and held >> POSITION_BITS != key:
         slot = (slot + 1) & mask
+        held = table[slot]
     return int(slot)
+
+
+@kernel
+def entry_of(row: int, position: int) -> int:
+    """The entry that says where `row` stands."""
+    return int((np.int64(row) & ROW_BITS) << POSITION_BITS | position)
+
+
+@kernel
+def position_in(entry: int) -> int:
+    """The position that an entry ≥ 0 holds."""
+    return int(entry & ((1 << POSITION_BITS) - 1))

@@ -16,7 +16,7 @@ from multirecall.lists import RankedBatch, RankedList
 from multirecall.plugins import PluginGroup
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
-from multirecall.rowtable import new_table, slot_of
+from multirecall.rowtable import entry_of, new_table, slot_of
 from multirecall.selection import best_keys, candidates_of, key_of
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
@@ -257,9 +257,9 @@ def _merge_by_best(items: Array, scores: Array, k: int) -> tuple[Array, Array]:
     for place in range(ordered.size):
         if size == first.size:
             break
-        slot = slot_of(ordered[place], table, first)
+        slot = slot_of(ordered[place], table)
         if table[slot] < 0:
-            table[slot] = size
+            table[slot] = entry_of(ordered[place], size)
             first[size], first_scores[size] = ordered[place], ordered_scores[place]
             size += 1
     return first[:size], first_scores[:size]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
 from multirecall.query import Query
-from multirecall.rowtable import new_table, slot_of
+from multirecall.rowtable import entry_of, new_table, slot_of
 
 
 def recent_items(
@@ -34,9 +34,9 @@ def _newest_distinct(history: Array, weights: Array, n: int, rate: float) -> tup
     for event in range(history.size - 1, -1, -1):
         if size == items.size:
             break
-        slot = slot_of(history[event], table, items)
+        slot = slot_of(history[event], table)
         if table[slot] < 0:
-            table[slot] = size
+            table[slot] = entry_of(history[event], size)
             items[size] = history[event]
             decayed[size] = weights[event] * np.exp2(-rate * size)
             size += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from multirecall.kernels import LINE, Array, kernel, prefetch
-from multirecall.rowtable import new_table, slot_of
+from multirecall.rowtable import entry_of, new_table, position_in, slot_of
 from multirecall.selection import best_keys, block_peaks, candidates_of, find_at_least, key_of, kth_lower_bound
 
 # The constants below are ratios of times. They decide which of several equal computations is the fastest, and change
@@ -323,7 +323,7 @@ def _add_terms(
     """New keys of the items of `keys`: the scores of the `terms` that they hold are added, in the order of `terms`."""
     table = new_table(terms.size)
     for place in range(terms.size):
-        table[slot_of(terms[place], table, terms)] = place
+        table[slot_of(terms[place], table)] = entry_of(terms[place], place)
     items, totals = candidates_of(keys)
     starts, stops = item_offsets[items], item_offsets[items + 1]
     places = np.empty(terms.size, np.int64)
@@ -335,8 +335,9 @@ def _add_terms(
         prefetch(item_scores, starts[ahead], n_bytes)
         n_found = 0
         for entry in range(starts[position], stops[position]):
-            place = table[slot_of(item_terms[entry], table, terms)]
-            if place >= 0:
+            held = table[slot_of(item_terms[entry], table)]
+            if held >= 0:
+                place = position_in(held)
                 at = n_found
                 while at > 0 and places[at - 1] > place:
                     places[at], addends[at] = places[at - 1], addends[at - 1]
