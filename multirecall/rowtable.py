@@ -1,6 +1,8 @@
-"""A small hash table from rows to positions, for kernels that must not allocate memory for the whole catalogue."""
+"""A small hash table from rows to positions, for kernels that must not allocate an array as long as the catalogue."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +12,12 @@ ROW_BITS = 0xFFFFFFFF
 """Mask of a row."""
 
 POSITION_BITS = 31
-"""Bits of an entry that hold the position of a row; the row itself stands above them."""
+"""Bits of an entry that hold the position of a row. The row itself stands above them."""
 
 
 @kernel
 def table_size(n_rows: int) -> int:
-    """The slots of an open-addressing table that has room for `n_rows` rows: a power of 2, half of it free."""
+    """The slots of a table for `n_rows` rows: a power of two, of which at most half are filled."""
     size = 16
     while size < 2 * n_rows:
         size *= 2
@@ -24,13 +26,16 @@ def table_size(n_rows: int) -> int:
 
 @kernel
 def new_table(n_rows: int) -> Array:
-    """An empty table with room for `n_rows` rows: int64 entries, -1 where a slot is free."""
+    """An empty open-addressing hash table for `n_rows` rows: int64 entries, -1 where a slot is free."""
     return np.full(table_size(n_rows), -1, np.int64)
 
 
 @kernel
 def slot_of(row: int, table: Array) -> int:
-    """The slot of `table` that holds, or would hold, `row`."""
+    """The slot of `table` that holds the entry of `row`, or the free slot where it belongs.
+
+    The hash is multiplicative; collisions are resolved by linear probing.
+    """
     mask = table.size - 1
     key = np.int64(row) & ROW_BITS
     slot = (key * 0x9E3779B1 >> 15) & mask
@@ -42,12 +47,12 @@ def slot_of(row: int, table: Array) -> int:
 
 
 @kernel
-def entry_of(row: int, position: int) -> int:
-    """The entry that says where `row` stands."""
+def entry_of(row: int, position: Any) -> int:
+    """The entry, ≥ 0, that holds `row`, int32, and its `position`, 0 … 2**31 - 1."""
     return int((np.int64(row) & ROW_BITS) << POSITION_BITS | position)
 
 
 @kernel
 def position_in(entry: int) -> int:
-    """The position that an entry ≥ 0 holds."""
+    """The position that an entry holds."""
     return int(entry & ((1 << POSITION_BITS) - 1))
