@@ -42,7 +42,7 @@ class Case:
         return CONFIGS / f"{self.name}.toml"
 
 
-def chosen(names: list[str] | None, cases: Mapping[str, Case]) -> list[Case]:
+def choose_cases(names: list[str] | None, cases: Mapping[str, Case]) -> list[Case]:
     """The cases of these names, or all."""
     unknown = set(names or ()) - set(cases)
     if unknown:

@@ -220,7 +220,7 @@ class Disk:
     def _error(self) -> OSError:
         return OSError(self.code, os.strerror(self.code))
 
-    def _wrapped(self, work: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap(self, work: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._fails():
                 raise self._error()
@@ -248,10 +248,10 @@ class Disk:
         with (
             patch("numpy.save", half_saved),
             patch.object(Path, "write_text", half_written),
-            patch.object(Path, "mkdir", self._wrapped(Path.mkdir)),
-            patch.object(Path, "rename", self._wrapped(Path.rename)),
-            patch("os.replace", self._wrapped(os.replace)),
-            patch("os.fsync", self._wrapped(lambda descriptor: None)),  # the machine stays up: no need to wait
+            patch.object(Path, "mkdir", self._wrap(Path.mkdir)),
+            patch.object(Path, "rename", self._wrap(Path.rename)),
+            patch("os.replace", self._wrap(os.replace)),
+            patch("os.fsync", self._wrap(lambda descriptor: None)),  # the machine stays up: no need to wait
         ):
             yield
 
@@ -287,7 +287,7 @@ def fail_every_write(saved: Saved, state: EngineState, config: Any, code: int = 
     return failures
 
 
-def refused(work: Callable[[], object]) -> str:
+def error_of(work: Callable[[], object]) -> str:
     """The message of the `BundleError` that `work` must raise."""
     try:
         work()

@@ -282,7 +282,7 @@ def new_value(content: bytes, rng: Rng) -> bytes:
 TOML: tuple[Mutation, ...] = (*BYTES, new_value, new_value, new_value)
 
 
-def mutated(content: bytes, mutations: tuple[Mutation, ...], rng: Rng) -> bytes:
+def mutate(content: bytes, mutations: tuple[Mutation, ...], rng: Rng) -> bytes:
     """One mutation, or two one after the other."""
     for _ in range(1 if rng.random() < 0.7 else 2):
         try:
@@ -299,14 +299,14 @@ def inputs(kind: str, n: int, seed: int) -> Iterator[tuple[str, bytes]]:
     for _ in range(n):
         table = str(rng.choice(TABLES))
         if kind == "toml":
-            yield "config", mutated(CONFIG.encode(), TOML, rng)
+            yield "config", mutate(CONFIG.encode(), TOML, rng)
         elif kind == "csv":
-            yield table, mutated(tables[table].write_csv().encode(), CSV, rng)
+            yield table, mutate(tables[table].write_csv().encode(), CSV, rng)
         else:
             typed = kind == "types"
             stream = io.BytesIO()
             (new_types(tables[table], rng) if typed else tables[table]).write_parquet(stream)
-            yield table, stream.getvalue() if typed else mutated(stream.getvalue(), BYTES, rng)
+            yield table, stream.getvalue() if typed else mutate(stream.getvalue(), BYTES, rng)
 
 
 KINDS = {"csv": ".csv", "parquet": ".parquet", "types": ".parquet", "toml": ".toml"}

@@ -109,7 +109,7 @@ def neighbour_lists(groups: NDArray[np.int64], n_neighbours: int, seed: int) -> 
 
 
 @contextmanager
-def generated_training(data: Dataset, vectors: Vectors, seed: int) -> Iterator[None]:
+def use_generated_vectors(data: Dataset, vectors: Vectors, seed: int) -> Iterator[None]:
     """Within it, a fit of the vector paths takes `vectors` and generated neighbour lists for trained ones."""
     fit_towers = training.fit_towers
 
@@ -140,7 +140,7 @@ def generated_training(data: Dataset, vectors: Vectors, seed: int) -> Iterator[N
 
 
 @contextmanager
-def generated_users(vectors: Vectors) -> Iterator[None]:
+def use_generated_users(vectors: Vectors) -> Iterator[None]:
     """Within it, the user vector of two_tower lies among the generated vectors of the user's history."""
     tower = two_tower.TwoTower.user_vectors
 
@@ -159,20 +159,20 @@ def folder_of(cache: Path, items: int, users: int, events: int, kind: str = "gen
     return cache / f"{items}-{users}-{events}-{kind}"
 
 
-def fitted_or_loaded(
+def fit_or_load(
     data: Dataset, vectors: Vectors, seed: int, folder: Path | None, progress: Progress, recall: float = RECALL
 ) -> Engine:
     """The engine with generated vectors, from the bundle in `folder` where one is there, or fitted and saved there."""
     if folder is not None and (folder / "CURRENT").is_file():
         return Engine.load(folder)
-    with generated_training(data, vectors, seed):
+    with use_generated_vectors(data, vectors, seed):
         engine = Engine(engine_config("rrf", recall)).fit(data, progress=progress)
     if folder is not None:
         engine.save(folder)
     return engine
 
 
-def trained_or_loaded(data: Dataset, folder: Path | None, progress: Progress, recall: float = RECALL) -> Engine:
+def train_or_load(data: Dataset, folder: Path | None, progress: Progress, recall: float = RECALL) -> Engine:
     """The engine fitted on `data`, from the bundle in `folder` where one is there."""
     if folder is not None and (folder / "CURRENT").is_file():
         return Engine.load(folder)

@@ -44,7 +44,7 @@ def cost(work: Callable[[], object], runs: int) -> Cost:
     return Cost(median(walls), median(cpus))
 
 
-def spread(seconds: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
+def percentiles(seconds: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
     """The 50th, 95th and 99th percentile in microseconds."""
     return {f"p{one}_us": float(np.percentile(seconds, one)) * 1e6 for one in (50, 95, 99)}
 

@@ -17,19 +17,19 @@ Case = Callable[[Rng, Path], str]
 Cases = Callable[[Rng, Path], Iterator[str]]
 
 
-def _repeated(case: Case) -> Cases:
-    def repeated(rng: Rng, folder: Path) -> Iterator[str]:
+def _repeat(case: Case) -> Cases:
+    def run_both(rng: Rng, folder: Path) -> Iterator[str]:
         while True:
             yield case(rng, folder)
 
-    return repeated
+    return run_both
 
 
 JUDGED: dict[str, Cases] = {
-    "times": _repeated(times),
-    "ids": _repeated(ids),
-    "kinds": _repeated(kinds),
-    "future": _repeated(future),
+    "times": _repeat(times),
+    "ids": _repeat(ids),
+    "kinds": _repeat(kinds),
+    "future": _repeat(future),
     "words": words,
     "filters": filters,
 }
@@ -40,14 +40,14 @@ def judge(kind: str, n: int, seed: int, folder: Path) -> Counter[str]:
     """Outcomes of `n` inputs of a kind; raises `Wrong` at the first whose reading is not what the oracle says."""
     rng = np.random.default_rng([seed, sum(kind.encode())])
     outcomes: Counter[str] = Counter()
-    with _hushed():
+    with _silence_log():
         while outcomes.total() < n:
             outcomes.update(islice(JUDGED[kind](rng, folder), n - outcomes.total()))
     return outcomes
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
+def _silence_log() -> Iterator[None]:
     """Without the notes in the log, which would flood it."""
     logger = logging.getLogger("multirecall")
     level = logger.level

@@ -117,7 +117,7 @@ def bear_odd_changes(retriever: str, folder: Path) -> Counter[str]:
     with Engine(EngineConfig.model_validate({"k": 5, "paths": [path]})).fit(small_shop("str")) as engine:
         engine.save(folder)
         for odd in odd_changes():
-            outcomes["taken" if taken(engine, odd) else "refused"] += 1
+            outcomes["taken" if takes_change(engine, odd) else "refused"] += 1
             prove(engine, f"after {odd}")
     with Engine.load(folder) as engine:
         prove(engine, "after the journal was replayed")
@@ -134,7 +134,7 @@ def bear_odd_changes(retriever: str, folder: Path) -> Counter[str]:
     return outcomes
 
 
-def taken(engine: Engine, odd: Odd) -> bool:
+def takes_change(engine: Engine, odd: Odd) -> bool:
     """Whether the change was taken; where it was not, nothing may have changed, and the error must name the field."""
     before = engine.health()
     try:

@@ -77,13 +77,13 @@ def requests() -> str:
             f"of `two_tower`, all in one run on {machine_of(figures)}; the stages are those of "
             "`rrf`, of which reading, filter and backfill are parts of the Python:\n\n"
             f"{table(['', 'p50', 'p95', 'p99', 'CPU, p50', 'share'], rows)}\n\n"
-            f"p50 of a request / of the bare search, median of {figures['runs']} runs: {ratios}.{found_by(figures)} "
+            f"p50 of a request / of the bare search, median of {figures['runs']} runs: {ratios}.{recall_text(figures)} "
             f"In this run {figures['vectors']}; two_tower's index is built for a recall of {figures['index_recall']}."
         )
     return "\n\n".join(tables)
 
 
-def found_by(figures: dict[str, Any]) -> str:
+def recall_text(figures: dict[str, Any]) -> str:
     """What the searches find, where it was measured."""
     shares = figures.get("recall", {})
     found = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())

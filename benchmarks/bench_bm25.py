@@ -44,7 +44,7 @@ def main(
     """Build and ask both; every pruned answer is compared with the sum over all postings, to the bit."""
     rng = np.random.default_rng(SEED)
     tokens, offsets = corpus(rng, documents, words)
-    asked = [drawn(rng, int(rng.integers(5, 11)), words) for _ in range(queries)]
+    asked = [draw_tokens(rng, int(rng.integers(5, 11)), words) for _ in range(queries)]
     few = documents // 100
     ours_of(tokens[: offsets[few]], offsets[: few + 1], words)
     index: dict[str, Any] = {}
@@ -60,18 +60,18 @@ def main(
         index["bm25s"] = cost(lambda: peer_of(tokenised, "numpy"), 1)
         advance(1)
         searches: dict[str, tuple[Callable[[NDArray[np.int32]], object], list[NDArray[np.int32]]]] = {
-            "multirecall": (lambda query: searched(ours, query, k), asked),
-            "multirecall unpruned": (lambda query: summed(ours, query, k), asked),
+            "multirecall": (lambda query: search_ours(ours, query, k), asked),
+            "multirecall unpruned": (lambda query: sum_all(ours, query, k), asked),
         }
         for name, peer in peers.items():
-            searches[name] = (lambda query, peer=peer: answered(peer, query, k)), asked[:peer_queries]  # type: ignore[misc]
-        times = {name: timed(ask, some, runs) for name, (ask, some) in searches.items()}
+            searches[name] = (lambda query, peer=peer: ask_peer(peer, query, k)), asked[:peer_queries]  # type: ignore[misc]
+        times = {name: time_queries(ask, some, runs) for name, (ask, some) in searches.items()}
         advance(1)
-        equal = sum(same(searched(ours, query, k), summed(ours, query, k)) for query in asked)
+        equal = sum(same(search_ours(ours, query, k), sum_all(ours, query, k)) for query in asked)
         overlap = float(np.mean([agreement(ours, peers["bm25s numpy"], query, k) for query in asked[:peer_queries]]))
         advance(1)
         if text:
-            strings = joined(tokens, offsets)
+            strings = join_documents(tokens, offsets)
             column = Text.of(strings)
             index["multirecall from text"] = cost(lambda: from_text(column, documents), 1)
             advance(1)
@@ -106,10 +106,10 @@ def corpus(rng: np.random.Generator, documents: int, words: int) -> tuple[NDArra
     """Token numbers of all documents, and where each begins."""
     lengths = np.maximum(rng.poisson(MEAN_LENGTH, documents), 1)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return drawn(rng, int(offsets[-1]), words), offsets
+    return draw_tokens(rng, int(offsets[-1]), words), offsets
 
 
-def drawn(rng: np.random.Generator, n: int, words: int) -> NDArray[np.int32]:
+def draw_tokens(rng: np.random.Generator, n: int, words: int) -> NDArray[np.int32]:
     """`n` token numbers by Zipf's law with exponent 1."""
     reach = np.cumsum(1 / np.arange(1, words + 1))
     found: NDArray[np.int32] = np.minimum(np.searchsorted(reach, rng.random(n) * reach[-1]), words - 1).astype(np.int32)
@@ -141,7 +141,7 @@ def peer_from_text(texts: list[str]) -> Any:
     return peer_of(tokens, "numpy")
 
 
-def searched(index: Postings, query: NDArray[np.int32], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def search_ours(index: Postings, query: NDArray[np.int32], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Our pruned answer."""
     terms, counts = np.unique(query, return_counts=True)
     found: tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -149,7 +149,7 @@ def searched(index: Postings, query: NDArray[np.int32], k: int) -> tuple[NDArray
     return found
 
 
-def summed(index: Postings, query: NDArray[np.int32], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def sum_all(index: Postings, query: NDArray[np.int32], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The answer from all postings."""
     terms, counts = np.unique(query, return_counts=True)
     sums = Sums(index.n_items)
@@ -158,12 +158,14 @@ def summed(index: Postings, query: NDArray[np.int32], k: int) -> tuple[NDArray[n
     return found
 
 
-def answered(peer: Any, query: NDArray[np.int32], k: int) -> Any:
+def ask_peer(peer: Any, query: NDArray[np.int32], k: int) -> Any:
     """The peer's answer."""
     return peer.retrieve([query.tolist()], k=k, show_progress=False, n_threads=1).documents[0]
 
 
-def timed(ask: Callable[[NDArray[np.int32]], object], asked: list[NDArray[np.int32]], runs: int) -> dict[str, float]:
+def time_queries(
+    ask: Callable[[NDArray[np.int32]], object], asked: list[NDArray[np.int32]], runs: int
+) -> dict[str, float]:
     """Milliseconds a query: the median of the runs' CPU and wall means, and percentiles over queries."""
     for query in asked[:5]:
         ask(query)
@@ -180,10 +182,10 @@ def same(first: tuple[NDArray[Any], NDArray[Any]], second: tuple[NDArray[Any], N
 
 def agreement(index: Postings, peer: Any, query: NDArray[np.int32], k: int) -> float:
     """The share of the peer's documents that are among ours; ties and rounding may swap those on the edge."""
-    return float(np.isin(answered(peer, query, k), searched(index, query, k)[0]).mean())
+    return float(np.isin(ask_peer(peer, query, k), search_ours(index, query, k)[0]).mean())
 
 
-def joined(tokens: NDArray[np.int32], offsets: NDArray[np.int64]) -> list[str]:
+def join_documents(tokens: NDArray[np.int32], offsets: NDArray[np.int64]) -> list[str]:
     """The documents as texts."""
     spelt = [f"w{word}" for word in range(int(tokens.max()) + 1)]
     return [" ".join([spelt[token] for token in part.tolist()]) for part in np.split(tokens, offsets[1:-1])]

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Annotated
 
 import typer
-from _generated import NOTE, RECALL, fitted_or_loaded, folder_of, item_vectors
+from _generated import NOTE, RECALL, fit_or_load, folder_of, item_vectors
 from _harness import in_process, write
 
 from multirecall import Dataset
@@ -58,7 +58,7 @@ def main(
     with terminal_progress() as progress:
         if not (folder / "CURRENT").is_file():
             data = Dataset.from_frames(log.interactions, log.items, log.users)
-            fitted_or_loaded(data, item_vectors(data, SEED), SEED, folder, progress).close()
+            fit_or_load(data, item_vectors(data, SEED), SEED, folder, progress).close()
         user = str(log.interactions["user_id"][0])
         in_process(LOAD, str(folder), user)
         with progress.task("processes", runs) as advance:

@@ -117,7 +117,7 @@ def main(
                 overruns(lambda _, limit: nothing.wait(limit / 1e3), requests, callers, deadline_ms),
             )
             for name, (unwell, may_open) in SCENARIOS.items():
-                engine = fitted(data, unwell, deadline_ms)
+                engine = fit_engine(data, unwell, deadline_ms)
                 Sleeps.begun.set()
                 with patch.object(breaker, "FAILURES_TO_OPEN", breaker.FAILURES_TO_OPEN if may_open else 10**9):
                     over_ms = overruns(asking(engine, users, k), requests, callers, deadline_ms)
@@ -131,7 +131,7 @@ def main(
     )
 
 
-def fitted(data: Dataset, unwell: list[str], deadline_ms: float) -> Engine:
+def fit_engine(data: Dataset, unwell: list[str], deadline_ms: float) -> Engine:
     """An engine of quick paths and unwell ones, whose answers take up to twice the deadline."""
     plugins = {"sleeps": Sleeps, "hangs": Hangs, "computes": Computes}
     points = [
@@ -156,13 +156,13 @@ def overruns(
 ) -> NDArray[np.float64]:
     """Milliseconds by which each call returned after its deadline; negative: before it."""
 
-    def timed(number: int) -> float:
+    def time_request(number: int) -> float:
         start = perf_counter()
         call(number, deadline_ms)
         return (perf_counter() - start) * 1e3 - deadline_ms
 
     with ThreadPoolExecutor(callers) as pool:
-        return np.array(list(pool.map(timed, range(requests))))
+        return np.array(list(pool.map(time_request, range(requests))))
 
 
 def health_counts(engine: Engine, path: str) -> dict[str, int]:

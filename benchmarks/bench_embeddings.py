@@ -53,7 +53,7 @@ def main(data: Annotated[Path, typer.Option(help="Folder that holds the data set
             if all(find_spec(module) for module in ("gensim", "pecanpy")):
                 start = process_time()
                 vectors = train(split.train.interactions)
-                rows[peer] = {"fit_cpu_s": process_time() - start, "recall": served(split, vectors)}
+                rows[peer] = {"fit_cpu_s": process_time() - start, "recall": serve_peer(split, vectors)}
         results.append({"data": name, "split": split.name, "lists": rows})
         typer.echo(f"{name}, {split.name}")
         for row, figures in rows.items():
@@ -71,7 +71,7 @@ def ours(split: Split, retriever: str, params: dict[str, Any]) -> dict[str, Any]
     return {"fit_cpu_s": fit_cpu_s, "recall": recall(engine, split, retriever)}
 
 
-def served(split: Split, vectors: Vectors) -> list[float]:
+def serve_peer(split: Split, vectors: Vectors) -> list[float]:
     """Recall of neighbour lists made of a peer's item vectors, served as Item2Vec serves its own."""
     path = PathConfig(retriever="item2vec", params={"epochs": 1, "dim": 2})
     engine = Engine(EngineConfig(paths=(path,))).fit(split.train)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from _generated import PATHS
-from _harness import in_process, peak_rss_mib, rss_mib, spread, write
+from _harness import in_process, peak_rss_mib, percentiles, rss_mib, write
 
 from multirecall import Dataset, Engine, EngineConfig
 from multirecall.datasets import generate
@@ -91,7 +91,7 @@ def one() -> None:
         "peak_rss_mib": peak_rss_mib(),
         "before_fit_mib": before,
         "after_fit_mib": rss_mib(),
-        **spread(times[20:]),
+        **percentiles(times[20:]),
     }
     print(json.dumps(row))
 

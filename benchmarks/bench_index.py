@@ -65,14 +65,14 @@ def main(
     graph with the same width, `bare_at_k` with the least width it allows. Both kinds of build include all checks.
     """
     source = log.stem if log else str(vectors)
-    stored, asked = learned(log, dim, queries) if log else generated(vectors, items, dim, queries)
+    stored, asked = learned(log, dim, queries) if log else generate_vectors(vectors, items, dim, queries)
     config = HnswConfig(ef_construction=ef_construction)
     with terminal_progress() as progress, TemporaryDirectory() as temporary:
         folder = (cache or Path(temporary)) / f"{source}-{len(stored)}-{dim}-{ef_construction}"
-        exact, _ = built(stored, ExactConfig(), folder, progress)
-        automatic, chosen_build = built(stored, AutoConfig(), folder, progress)
+        exact, _ = build_or_load(stored, ExactConfig(), folder, progress)
+        automatic, chosen_build = build_or_load(stored, AutoConfig(), folder, progress)
         chosen = automatic.chosen
-        index, graph_build = built(stored, config, folder, progress)
+        index, graph_build = build_or_load(stored, config, folder, progress)
         bare = hnswlib.Index("ip", dim)
         bare.load_index(str(folder / "hnsw" / hnsw_module.GRAPH))
         searches: dict[str, Any] = {}
@@ -98,7 +98,7 @@ def main(
                 "bare": of_bare,
                 "bare_at_k": lambda vector, k=k: of_bare(vector, k, k),  # type: ignore[misc]
             }
-            figures = timed(ways, asked, progress.task(f"top {k}: rounds", ROUNDS))
+            figures = time_searches(ways, asked, progress.task(f"top {k}: rounds", ROUNDS))
             for row in figures.values():
                 row["wall_of_bare"] = row["p50_us"] / figures["bare"]["p50_us"]
                 row["cpu_of_bare"] = row["cpu_p50_us"] / figures["bare"]["cpu_p50_us"]
@@ -130,7 +130,9 @@ def main(
     )
 
 
-def built(vectors: np.ndarray, config: IndexConfig, parent: Path, progress: Progress) -> tuple[Any, dict[str, float]]:
+def build_or_load(
+    vectors: np.ndarray, config: IndexConfig, parent: Path, progress: Progress
+) -> tuple[Any, dict[str, float]]:
     """The index of this config, from `parent` if it is there, else built and saved there, and what its build took."""
     folder, note = parent / config.kind, parent / f"{config.kind}-{BUILD}"
     if note.exists():
@@ -154,10 +156,10 @@ def per_query(index: Any, asked: np.ndarray) -> dict[str, float]:
     return {key.replace("_s", "_us"): value / len(asked) * 1e6 for key, value in since(start).items()}
 
 
-def generated(source: Source, items: int, dim: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
+def generate_vectors(source: Source, items: int, dim: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
     """Vectors to store and to ask for."""
     if source == Source.CLUSTERED:
-        return clustered(items, dim), clustered(queries, dim, seed=SEED + 1)
+        return draw_clusters(items, dim), draw_clusters(queries, dim, seed=SEED + 1)
     rng = np.random.default_rng(SEED)
     return rng.normal(size=(items, dim)).astype(np.float32), rng.normal(size=(queries, dim)).astype(np.float32)
 
@@ -172,7 +174,7 @@ def learned(file: Path, dim: int, queries: int) -> tuple[np.ndarray, np.ndarray]
     return (right.T * np.sqrt(values)).astype(np.float32), (left[some] * np.sqrt(values)).astype(np.float32)
 
 
-def clustered(n: int, dim: int, seed: int = SEED) -> np.ndarray:
+def draw_clusters(n: int, dim: int, seed: int = SEED) -> np.ndarray:
     """Unit vectors around centres that are the same for every `seed`."""
     centres = np.random.default_rng(SEED).normal(size=(CENTRES, dim))
     rng = np.random.default_rng([seed, n])
@@ -186,7 +188,7 @@ def since(start: tuple[float, float]) -> dict[str, float]:
     return {"wall_s": perf_counter() - start[0], "cpu_s": process_time() - start[1]}
 
 
-def timed(ways: dict[str, Callable[[Any], Any]], asked: np.ndarray, task: Any) -> dict[str, dict[str, float]]:
+def time_searches(ways: dict[str, Callable[[Any], Any]], asked: np.ndarray, task: Any) -> dict[str, dict[str, float]]:
     """Time of every way, all of them in turn in each round, and the share of the exact items that it finds."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     cpus: dict[str, list[float]] = {name: [] for name in ways}

@@ -46,7 +46,7 @@ def main(
     """Install the package into fresh environments and measure them."""
     with tempfile.TemporaryDirectory() as place:
         source = _source(Path(place))
-        plain = _installed(Path(place) / "plain", source, "", wheels_only=True)
+        plain = _install(Path(place) / "plain", source, "", wheels_only=True)
         shutil.copytree(BUNDLE, bundle := Path(place) / "bundle")
         states = _json(plain, SERVED, str(bundle), "i3")
         if set(states.values()) != {"ok"}:
@@ -58,7 +58,7 @@ def main(
             return
         more: dict[str, Any] = {}
         for extra in extras.split(","):
-            python = _installed(Path(place) / extra, source, f"[{extra}]", wheels_only=False)
+            python = _install(Path(place) / extra, source, f"[{extra}]", wheels_only=False)
             found = _json(python, SIZES)
             more[extra] = {name: found[name] for name in found if name not in sizes}
             typer.echo(f"{extra}: {sum(more[extra].values()) / 1e6:.0f} MB more")
@@ -75,7 +75,7 @@ def _source(place: Path) -> Path:
     return source
 
 
-def _installed(environment: Path, source: Path, extras: str, *, wheels_only: bool) -> Path:
+def _install(environment: Path, source: Path, extras: str, *, wheels_only: bool) -> Path:
     """The interpreter of a fresh environment that has the package."""
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin" / "python"

@@ -39,7 +39,7 @@ def main(
     runs: Annotated[int, typer.Option(help="Fits of each, in turn.")] = 3,
 ) -> None:
     """Fit both on a generated log with a long tail, then ask both for the same users."""
-    matrix = drawn(np.random.default_rng(SEED), users, items, events)
+    matrix = draw_matrix(np.random.default_rng(SEED), users, items, events)
     theirs = csr_matrix(matrix)
     settings: dict[str, Any] = {
         "user_exponent": 0.0,
@@ -115,7 +115,7 @@ def main(
     typer.echo(write("item_cf", figures))
 
 
-def drawn(rng: np.random.Generator, users: int, items: int, events: int) -> csr_array:
+def draw_matrix(rng: np.random.Generator, users: int, items: int, events: int) -> csr_array:
     """Users × items with a long tail of both; a pair stands once."""
     keys = np.empty(0, np.int64)
     while keys.size < events:

@@ -24,13 +24,13 @@ from _generated import (
     RECALL,
     TRAINED_NOTE,
     engine_config,
-    fitted_or_loaded,
+    fit_or_load,
     folder_of,
-    generated_users,
     item_vectors,
-    trained_or_loaded,
+    train_or_load,
+    use_generated_users,
 )
-from _harness import spread, write
+from _harness import percentiles, write
 from numpy.typing import NDArray
 
 from multirecall import Dataset, Engine
@@ -92,17 +92,17 @@ def main(
         with ExitStack() as stack:
             if generated:
                 vectors, labels = item_vectors(data, SEED), np.arange(data.n_items, dtype=np.int32)
-                stack.enter_context(generated_users(vectors))
-                first = fitted_or_loaded(data, vectors, SEED, folder and folder / f"engine-{recall}", progress, recall)
+                stack.enter_context(use_generated_users(vectors))
+                first = fit_or_load(data, vectors, SEED, folder and folder / f"engine-{recall}", progress, recall)
             else:
-                first = trained_or_loaded(data, folder and folder / f"engine-{recall}", progress, recall)
+                first = train_or_load(data, folder and folder / f"engine-{recall}", progress, recall)
                 stored = tower_of(first)._index.vectors
                 vectors, labels = stored.values, stored.rows
             ready_s = perf_counter() - start
             engines = {name: with_fusion(first, name, recall) for name in FUSIONS}
             bare = bare_index(vectors, ef_construction, folder, progress)
             asked = np.random.default_rng(SEED).choice(np.unique(data.interactions.users), requests + WARM)
-            figures = measured(engines, bare, data.users.ids.ids(asked).tolist(), k, runs, progress)
+            figures = measure(engines, bare, data.users.ids.ids(asked).tolist(), k, runs, progress)
             figures["recall"] = recalls(first, bare, labels, data.users.ids.ids(asked[:COMPARED]).tolist(), k)
     for name, row in figures["whole"].items():
         typer.echo(f"{name:14} " + "  ".join(f"{key} {value:8.0f}" for key, value in row.items()))
@@ -174,7 +174,7 @@ def recalls(engine: Engine, bare: Any, labels: NDArray[np.int32], users: Sequenc
     return {name: float(np.mean(values)) for name, values in shares.items()}
 
 
-def measured(
+def measure(
     engines: dict[str, Engine], bare: Any, users: Sequence[str], k: int, runs: int, progress: Progress
 ) -> dict[str, Any]:
     """Percentiles of every engine, of its stages and of the bare search at two widths."""
@@ -279,7 +279,7 @@ def spent(ask: Work, user: str) -> Seconds:
 def summary(times: Sequence[Seconds]) -> dict[str, float]:
     """Percentiles of the wall time, and the median of the CPU time, in microseconds."""
     wall, cpu = zip(*times, strict=True)
-    return {**spread(wall), "cpu_p50_us": spread(cpu)["p50_us"]}
+    return {**percentiles(wall), "cpu_p50_us": percentiles(cpu)["p50_us"]}
 
 
 @contextmanager
@@ -299,8 +299,8 @@ def clocks(engines: Iterable[Engine]) -> Iterator[dict[str, list[float]]]:
 
         return run
 
-    targets = [*asked_stages(engines), (answer, "read_user", "read"), (answer, "backfill", "filter and backfill")]
-    with patched(targets, clocked):
+    targets = [*stage_targets(engines), (answer, "read_user", "read"), (answer, "backfill", "filter and backfill")]
+    with patch_stages(targets, clocked):
         yield parts
 
 
@@ -309,7 +309,7 @@ def echoes(engines: Iterable[Engine]) -> Iterator[Event]:
     """While the event is set, paths and fusions answer at once, and what they answered last: what is left is Python."""
     repeat, last = Event(), {}
 
-    def echoed(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
+    def echo_stage(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
             if not repeat.is_set():
                 last[stage] = work(*arguments)
@@ -317,11 +317,11 @@ def echoes(engines: Iterable[Engine]) -> Iterator[Event]:
 
         return run
 
-    with patched(asked_stages(engines), echoed):
+    with patch_stages(stage_targets(engines), echo_stage):
         yield repeat
 
 
-def asked_stages(engines: Iterable[Engine]) -> list[Target]:
+def stage_targets(engines: Iterable[Engine]) -> list[Target]:
     """The calls of the paths, which the engines share, and of the fusions."""
     states = [engine._current() for engine in engines]
     paths: list[Target] = [(path.retriever, "retrieve", path.name) for path in states[0].paths]
@@ -329,7 +329,7 @@ def asked_stages(engines: Iterable[Engine]) -> list[Target]:
 
 
 @contextmanager
-def patched(
+def patch_stages(
     targets: Iterable[Target], wrapped: Callable[[str, Callable[..., Any]], Callable[..., Any]]
 ) -> Iterator[None]:
     """Each target replaced by what `wrapped` makes of its stage and its function."""

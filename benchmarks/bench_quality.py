@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from _cases import CASES, PUBLISHED, chosen
+from _cases import CASES, PUBLISHED, choose_cases
 from _harness import fit_times, write
 
 from multirecall import Engine
@@ -31,16 +31,16 @@ def main(
     """Fit on the training part of each case and score every path, every fusion at its defaults and the config's own."""
     results = []
     with terminal_progress() as progress:
-        for one in chosen(case, ALL):
+        for one in choose_cases(case, ALL):
             split = one.split(data)
-            results.append({"case": one.name, **measured(split, config, progress)})
+            results.append({"case": one.name, **measure_split(split, config, progress)})
             typer.echo(markdown(results[-1]))
     file = write(out, {"ks": KS, "config": config.name if config else "default", "cases": results})
     file.with_suffix(".md").write_text("\n\n".join(map(markdown, results)) + "\n", encoding="utf-8")
     typer.echo(file)
 
 
-def measured(split: Split, config: Path | None, progress: Progress) -> dict[str, Any]:
+def measure_split(split: Split, config: Path | None, progress: Progress) -> dict[str, Any]:
     """The figures of one split."""
     engine = Engine.from_toml(config) if config else Engine()
     fit_cpu_s = fit_times(engine, split.train, progress)

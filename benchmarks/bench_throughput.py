@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from _generated import NOTE, PATHS, RECALL, fitted_or_loaded, folder_of, generated_users, item_vectors
+from _generated import NOTE, PATHS, RECALL, fit_or_load, folder_of, item_vectors, use_generated_users
 from _harness import rss_mib, write
 
 from multirecall import Dataset, Engine
@@ -40,8 +40,8 @@ def main(
         data = Dataset.from_frames(log.interactions, log.items, log.users)
         vectors = item_vectors(data, SEED)
         folder = None if cache is None else folder_of(cache, items, data.n_users, events) / f"engine-{RECALL}"
-        with generated_users(vectors):
-            engine = fitted_or_loaded(data, vectors, SEED, folder, progress)
+        with use_generated_users(vectors):
+            engine = fit_or_load(data, vectors, SEED, folder, progress)
             known = np.unique(data.interactions.users)
             asked = data.users.ids.ids(np.random.default_rng(SEED).choice(known, min(users, known.size), replace=False))
             alone = {name: [0.0, 0.0] for name in (*PATHS, "fusion")}
@@ -86,7 +86,7 @@ def run_of(
     before = peak = rss_mib()
     with progress.task(f"users, {chunk} at a time", len(users)) as advance:
 
-        def fed() -> Iterator[Any]:
+        def feed() -> Iterator[Any]:
             nonlocal peak
             for start in range(0, len(users), chunk):
                 part = users[start : start + chunk]
@@ -99,7 +99,7 @@ def run_of(
                 advance(len(part))
 
         wall, cpu = perf_counter(), process_time()
-        engine.write_candidates(fed(), scratch / f"{chunk}.parquet", k, chunk=chunk)
+        engine.write_candidates(feed(), scratch / f"{chunk}.parquet", k, chunk=chunk)
         wall, cpu = perf_counter() - wall - beside[0], process_time() - cpu - beside[1]
     floor = [sum(times[clock] for times in alone.values()) for clock in (0, 1)]
     return {
@@ -119,7 +119,7 @@ def parts_alone(engine: Engine, users: list[Any], k: int, alone: dict[str, list[
     state = engine._current()
     queries = read_queries(state.data, users, read_filters(state, None, None, seen=False), {})
 
-    def timed(name: str, work: Callable[[], Any]) -> Any:
+    def time_work(name: str, work: Callable[[], Any]) -> Any:
         wall, cpu = perf_counter(), thread_time()
         answer = work()
         alone[name][0] += perf_counter() - wall
@@ -127,10 +127,10 @@ def parts_alone(engine: Engine, users: list[Any], k: int, alone: dict[str, list[
         return answer
 
     batches = [
-        timed(path.name, lambda path=path: path.retriever.retrieve_batch(queries, path.quota))  # type: ignore[misc]
+        time_work(path.name, lambda path=path: path.retriever.retrieve_batch(queries, path.quota))  # type: ignore[misc]
         for path in state.paths
     ]
-    timed("fusion", lambda: state.fusion.fuse_batch(batches, [1.0] * len(batches), state.quotas, k))
+    time_work("fusion", lambda: state.fusion.fuse_batch(batches, [1.0] * len(batches), state.quotas, k))
 
 
 if __name__ == "__main__":

@@ -86,9 +86,9 @@ def quality(data: Annotated[Path, typer.Option(help="Folder that holds the data 
     results = []
     with terminal_progress() as progress:
         for name, split in cases(data):
-            lists = found(split, progress)
+            lists = measure_ours(split, progress)
             if find_spec("torch_rechub"):
-                lists["torch-rechub DSSM"] = found_by_peer(split)
+                lists["torch-rechub DSSM"] = measure_peer(split)
             results.append({"data": name, "split": split.name, "n_users": split.users.size, "lists": lists})
             typer.echo(f"{name}, {split.name}")
             for row, figures in lists.items():
@@ -109,7 +109,7 @@ def cases(folder: Path) -> Iterator[tuple[str, Split]]:
             yield name, time_split(data)
 
 
-def found(split: Split, progress: Progress) -> dict[str, Any]:
+def measure_ours(split: Split, progress: Progress) -> dict[str, Any]:
     """Recall of each path and of the fused list, with the CPU seconds that fitting took."""
     engine = Engine(EngineConfig(paths=SIX))
     seconds = fit_times(engine, split.train, progress)
@@ -117,7 +117,7 @@ def found(split: Split, progress: Progress) -> dict[str, Any]:
     return {name: {"recall": one["recall"], "fit_cpu_s": seconds[name]} for name, one in figures.items()}
 
 
-def found_by_peer(split: Split) -> dict[str, Any]:
+def measure_peer(split: Split) -> dict[str, Any]:
     """Recall of DSSM by exact search over its vectors, without what the user has seen where that does not count."""
     start = process_time()
     model = Dssm(split.train, DIM, WIDTH, HISTORY)

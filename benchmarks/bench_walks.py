@@ -40,7 +40,7 @@ def bipartite(rng: np.random.Generator, n_edges: int, n_users: int, n_items: int
     return Graph.from_matrix(matrix, weighted=False)
 
 
-def copying(rng: np.random.Generator, n_edges: int) -> tuple[Graph, int]:
+def draw_copying_graph(rng: np.random.Generator, n_edges: int) -> tuple[Graph, int]:
     """A graph with hubs and triangles, and its number of triangles.
 
     A new node links to one end of an earlier edge, and then to neighbours of that node or to ends of others.
@@ -121,7 +121,7 @@ def main(
     """Walk on bipartite graphs, the dense one shaped like ml-1m, and on a general one; unweighted, one thread."""
     numba.set_num_threads(1)
     rng = np.random.default_rng(SEED)
-    general, n_triangles = copying(rng, edges)
+    general, n_triangles = draw_copying_graph(rng, edges)
     graphs = {
         "bipartite, sparse": bipartite(rng, edges, edges // 10, edges // 20),
         "bipartite, medium": bipartite(rng, edges, edges // 50, edges // 100),

@@ -49,7 +49,7 @@ def costs() -> str:
     return f"On {case['case']} ({case['statement']}), 500 candidates, one thread:\n\n{table(head, rows)}"
 
 
-def tuned() -> str:
+def tuned_table() -> str:
     """Best path, equal weights and what the tuner kept, on test parts that it never saw."""
     head = ["case", "metric", "users", "best path alone", "equal weights", "kept", "gain over the best path"]
     rows = []
@@ -64,7 +64,7 @@ def tuned() -> str:
     return table(head, rows)
 
 
-def published() -> str:
+def published_table() -> str:
     """Figures of the configs for splits that others have published on, path by path."""
     shown = (("recall", 20), ("ndcg", 20), ("hit_rate", 10), ("ndcg", 10), ("recall", 100))
     rows = []
@@ -248,8 +248,8 @@ def beside_peers() -> str:
 PARTS = {
     "quality": quality,
     "costs": costs,
-    "tuned": tuned,
-    "published": published,
+    "tuned": tuned_table,
+    "published": published_table,
     "peers": beside_peers,
     "performance": performance,
     "speed": speed,
@@ -267,7 +267,7 @@ NAMED = {"settings": settings, "command": command}
 """The same for `<!-- settings rrf -->`, which may stand several times."""
 
 
-def filled(page: str) -> str:
+def fill(page: str) -> str:
     """The page with the parts between its markers written anew."""
     return re.sub(
         r"(<!-- (\w+)(?: (\w+))? -->\n).*?(<!-- /\2 -->)",
@@ -279,4 +279,4 @@ def filled(page: str) -> str:
 
 if __name__ == "__main__":
     for file in PAGES:
-        file.write_text(filled(file.read_text(encoding="utf-8")), encoding="utf-8")
+        file.write_text(fill(file.read_text(encoding="utf-8")), encoding="utf-8")

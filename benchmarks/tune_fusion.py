@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import typer
-from _cases import CASES, Case, chosen
+from _cases import CASES, Case, choose_cases
 from _harness import write
 
 from multirecall import EngineConfig, MultirecallError
@@ -30,13 +30,13 @@ def cases(
     case's config in `configs/untuned`, and writes the tuned one into `configs`.
     """
     with terminal_progress() as progress:
-        for one in chosen(case, CASES):
-            result = tuned_case(one, data, EngineConfig.from_toml(one.untuned), progress)
+        for one in choose_cases(case, CASES):
+            result = tune_case(one, data, EngineConfig.from_toml(one.untuned), progress)
             typer.echo(markdown([result]))
             write(f"tuning-{one.name}", result)
 
 
-def tuned_case(one: Case, data: Path, start: EngineConfig, progress: Progress) -> dict[str, Any]:
+def tune_case(one: Case, data: Path, start: EngineConfig, progress: Progress) -> dict[str, Any]:
     """Tune on the training part of a case, write the config, and measure on the test part."""
     settings = TuningConfig(metric=one.metric, k=one.k, split=one.tuned_by, seen=one.seen)
     split = one.split(data)

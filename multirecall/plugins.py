@@ -67,7 +67,7 @@ def import_class(name: str) -> type:
         found = reduce(getattr, path.split("."), import_module(module))
     except Exception as fault:
         raise PluginError(
-            f"{name!r} cannot be imported: {type(fault).__name__}: {fault}; mend it, or mend the name"
+            f"{name!r} cannot be imported: {type(fault).__name__}: {fault}; correct the module or the name"
         ) from fault
     if not isinstance(found, type):
         raise PluginError(f"{name!r} is no class; name a class")
@@ -141,7 +141,7 @@ class PluginGroup(Generic[P]):
             plugin = points[0].load()
         except Exception as fault:
             raise PluginError(
-                f"{title} cannot be imported: {type(fault).__name__}: {fault}; mend or uninstall it"
+                f"{title} cannot be imported: {type(fault).__name__}: {fault}; fix or uninstall it"
             ) from fault
         return self._check(plugin, title)
 

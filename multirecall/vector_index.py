@@ -198,7 +198,7 @@ class VectorIndex(ABC):
     def load(cls, folder: Path, settings: Any, *, threads: int, verify: bool) -> VectorIndex:
         """The index that was saved into `folder`; `settings` and `threads` hold for searches and later builds.
 
-        `verify`: compare every file with a digest first; False where somebody has compared all files of the bundle.
+        `verify`: compare every file with its digest first. False if all files of the bundle have been compared already.
 
         Raises:
             BundleError: a file is missing or damaged, another version has written it, or it is of another kind.

@@ -23,7 +23,7 @@ def plugins(
     """List the installed plug-ins and what is wrong with a broken one, or explain the settings of one."""
     screen = console()
     if name is None:
-        screen.print(_installed())
+        screen.print(_plugins_table())
         return
     groups = [group for group in GROUPS if name in group.names()]
     if not groups:
@@ -33,7 +33,7 @@ def plugins(
         _explain(screen, f"{group.kind} {name}", group.load(name))
 
 
-def _installed() -> Table:
+def _plugins_table() -> Table:
     table = plain_table("kind", "name", "from", "state")
     for column in table.columns[2:]:
         column.overflow = "fold"

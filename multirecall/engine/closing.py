@@ -33,5 +33,5 @@ def _close(name: str, served: list[Retriever], process: int) -> None:
         return
     try:
         served[0].close()
-    except Exception as fault:  # noqa: BLE001 - whoever happens to let go last has nothing to do with it
+    except Exception as fault:  # noqa: BLE001 - the caller that happens to hold it last is not to blame
         _log.warning("path %r could not be closed: %r", name, fault)

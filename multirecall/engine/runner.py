@@ -113,7 +113,7 @@ def _refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]
             raise RequestError(f"required path {path.name!r}: {outcome.detail}")
         if path.required and outcome.state != "ok":
             raise PathError(
-                f"required path {path.name!r} {outcome.state}: {outcome.detail}; mend it, or set required = false"
+                f"required path {path.name!r} {outcome.state}: {outcome.detail}; fix the path, or set required = false"
             )
     if all(_is_failure(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)):
         details = "; ".join(f"{path.name}: {one.detail}" for path, one in zip(paths, outcomes, strict=True))

@@ -197,7 +197,7 @@ def overlap(first: RankedBatch, second: RankedBatch, k: int) -> float:
 
 def hit_counts(batches: Sequence[RankedBatch], split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The hits of each path, and its hits that no other path has, over whole lists and all users; int64 (n_paths,)."""
-    found = np.stack([_found_targets(batch.offsets, batch.items, split.offsets, split.targets) for batch in batches])
+    found = np.stack([_find_targets(batch.offsets, batch.items, split.offsets, split.targets) for batch in batches])
     return found.sum(axis=1), (found & (found.sum(axis=0) == 1)).sum(axis=1)
 
 
@@ -217,7 +217,7 @@ def _overlaps(offsets_a: Array, items_a: Array, offsets_b: Array, items_b: Array
 
 
 @kernel
-def _found_targets(offsets: Array, items: Array, target_offsets: Array, targets: Array) -> Array:
+def _find_targets(offsets: Array, items: Array, target_offsets: Array, targets: Array) -> Array:
     found = np.zeros(targets.size, np.bool_)
     for user in range(offsets.size - 1):
         start = target_offsets[user]

@@ -40,9 +40,9 @@ def slices(data: Dataset, config: TuningConfig) -> Slices:
     """
     kind = config.split or natural_kind(data)
     rng = np.random.default_rng(config.seed)
-    held_out = _split(data, kind, config)
+    held_out = _split_once(data, kind, config)
     if kind == "time":
-        earlier = _split(held_out.train, kind, config)
+        earlier = _split_once(held_out.train, kind, config)
         pair = Slices(
             _draw(earlier, np.arange(earlier.users.size), config.search_users, rng, "the window before"),
             _draw(held_out, np.arange(held_out.users.size), config.confirm_users, rng, "the newest window"),
@@ -70,7 +70,7 @@ def natural_kind(data: Dataset) -> SplitKind:
     return "last" if data.interactions.ordered else "random"
 
 
-def _split(data: Dataset, kind: SplitKind, config: TuningConfig) -> Split:
+def _split_once(data: Dataset, kind: SplitKind, config: TuningConfig) -> Split:
     return make_split(data, kind, fraction=config.fraction, last=config.last, seen=config.seen, seed=config.seed)
 
 

@@ -85,7 +85,7 @@ def _of_table(source: Source, data: Dataset, directed: bool, weighted: bool) -> 
 def _weights(source: Source) -> NDArray[np.float64]:
     weights = source.numbers("weight", "cast it to numbers, or set weighted = false")
     held = weights.is_between(SMALLEST, LARGEST).fill_null(False)
-    source.refuse("weight", ~held, "{value} is no number above 0 that float32 holds; mend it, or drop the row")
+    source.refuse("weight", ~held, "{value} is not a positive float32; correct it, or drop the row")
     return weights.to_numpy()
 
 

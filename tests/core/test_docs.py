@@ -126,7 +126,7 @@ def test_tables_are_those_of_the_result_files(monkeypatch: pytest.MonkeyPatch) -
     import doc_tables
 
     for name, text in TEXTS.items():
-        assert doc_tables.filled(text) == text, f"{name}: run python benchmarks/doc_tables.py"
+        assert doc_tables.fill(text) == text, f"{name}: run python benchmarks/doc_tables.py"
     for name in doc_tables.PARTS:
         assert sum(text.count(f"<!-- {name} -->") for text in TEXTS.values()) == 1, name
     monkeypatch.delitem(sys.modules, "doc_tables")

@@ -71,7 +71,7 @@ def test_garbage_is_a_failure(misfits: None, kind: str) -> None:
 
 
 def test_required_path_fails_the_request(misfits: None) -> None:
-    with pytest.raises(PathError, match="required path 'raises' failed: RuntimeError: out of order; mend it"):
+    with pytest.raises(PathError, match="required path 'raises' failed: RuntimeError: out of order; fix the path"):
         engine({"retriever": "raises", "required": True}).retrieve(1)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _faults import CHANGES, DAMAGES, Saved, damage_every_file, fail_every_write, read_only, refused
+from _faults import CHANGES, DAMAGES, Saved, damage_every_file, error_of, fail_every_write, read_only
 from _odd_changes import RETRIEVERS, bear_odd_changes, odd_changes
 from _odd_data import bear_odd_data, odd_data
 
@@ -57,12 +57,12 @@ def test_disk_that_fails_at_every_write(saved: Saved, engine: Engine) -> None:
 def test_read_only_folder(saved: Saved, engine: Engine) -> None:
     with read_only(saved.folder):
         assert saved.open() == CHANGES
-        assert "cannot be locked (Permission denied)" in refused(lambda: bundle.claim(saved.folder))
+        assert "cannot be locked (Permission denied)" in error_of(lambda: bundle.claim(saved.folder))
         [_, current] = bundle.versions(saved.folder)
-        told = refused(lambda: Journal(saved.folder, current.bundle, current.journal_seq))
+        told = error_of(lambda: Journal(saved.folder, current.bundle, current.journal_seq))
         assert "check the disk and the permissions" in told
         later = replace(engine._current(), journal_seq=40)
-        told = refused(lambda: bundle.save(later, engine.config, saved.folder))
+        told = error_of(lambda: bundle.save(later, engine.config, saved.folder))
         assert "cannot be written" in told
     assert saved.open() == CHANGES
 

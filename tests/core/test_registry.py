@@ -36,7 +36,7 @@ def test_two_of_one_name_are_both_named(plugins: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("no_such_module:X", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'; mend or"),
+        ("no_such_module:X", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'; fix or"),
         ("faulty:NoSuchClass", "cannot be imported: AttributeError: module 'faulty' has no attribute 'NoSuchClass'"),
         ("faulty:NotARetriever", "is not a complete subclass of multirecall.protocols.Retriever"),
         ("faulty:Unfinished", "is not a complete subclass of multirecall.protocols.Retriever"),

@@ -158,7 +158,7 @@ def test_a_broken_kind_is_named(plugins: Callable[..., None]) -> None:
     plugins(INDEXES, loose=f"{__name__}:Loose", absent="no_such_module:Index", rows="faulty:Rows")
     for kind, message in (
         ("loose", "its Config must inherit multirecall.vector_index.IndexConfig"),
-        ("absent", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'; mend or uninstall it"),
+        ("absent", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'; fix or uninstall it"),
         ("rows", "is not a complete subclass of multirecall.vector_index.VectorIndex; let it inherit"),
     ):
         with pytest.raises(PluginError) as fault:

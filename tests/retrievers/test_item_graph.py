@@ -133,7 +133,7 @@ def test_unknown_ids_are_counted_once(tmp_path: Path, caplog: pytest.LogCaptureF
 def test_weights_that_are_none_name_their_place(tmp_path: Path, name: str, value: Any) -> None:
     data = small_shop()
     file = write_edges(tmp_path / name, data, [(1, 2), (2, 3)], [1.0, value])
-    place = rf"{file}: column 'weight', row 1 \(the first is 0\): .* is no number above 0 that float32 holds; mend it"
+    place = rf"{file}: column 'weight', row 1 \(the first is 0\): .* is not a positive float32; correct it"
     with pytest.raises(DataError, match=place):
         item_graph(file, data, directed=False, weighted=True)
 

@@ -278,7 +278,7 @@ def _write(state: EngineState, draft: Path, payload: dict[str, Any]) -> str:
             raise
         except Exception as fault:
             raise BundleError(
-                f"path {path.name!r} cannot be saved ({fault_text(fault)}); mend the plug-in, or leave the path out"
+                f"path {path.name!r} cannot be saved ({fault_text(fault)}); fix the plug-in, or leave the path out"
             ) from fault
     digest: str = write_manifest(draft, payload)["sha256"]
     return digest

@@ -34,7 +34,7 @@ def finish(folder: Path, erased: bool) -> None:
         BundleError: the folder cannot be written.
     """
     if not erased:
-        _log.warning("%s: somebody reads the journal, so what was taken back is still in it; save once more", folder)
+        _log.warning("%s: a reader holds the journal, so it still has what was taken back; save again later", folder)
         return
     try:
         for aside in folder.glob("damaged-*"):
