@@ -61,7 +61,7 @@ def test_each_library_has_an_extra_that_brings_it() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for library, extra in EXTRAS.items():
         name = {"sklearn": "scikit-learn"}.get(library, library)
-        assert [Requirement(line).name for line in project["optional-dependencies"][extra]] == [name]
+        assert name in {Requirement(line).name for line in project["optional-dependencies"][extra]}
         assert name not in {Requirement(line).name for line in project["dependencies"]}
 
 
