@@ -156,7 +156,7 @@ def ours(data: Dataset, batch: int, precision: str) -> Callable[[NDArray[np.int6
     rng = np.random.default_rng(0)
     device = torch.device("cpu")
     training = TrainingData.of(data, config, "two_tower", rng)
-    model = TowerModel(training, config, TwoTower.new_encoder, device, training_dtype(config, device))
+    model = TowerModel(training, config, TwoTower.new_encoders, device, training_dtype(config, device))
     log = training.log
     number = 0
 

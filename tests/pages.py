@@ -26,7 +26,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 NOT_RUN = {
     "apt-get install": "changes the machine; .ci/run does the same",
-    "python3 -m venv .venv && .venv/bin/pip install": "installs; .ci/run runs the tests' command as it stands",
+    "python3 -m venv .venv && .venv/bin/pip install": "installs; .ci/run runs these commands as they stand",
     "pip install": "installs; bench_install.py installs the package and its extras",
     "ENV MULTIRECALL_KERNELS": "is a part of a Dockerfile",
 }

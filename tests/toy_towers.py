@@ -1,4 +1,4 @@
-"""Small user encoders that use what `two_tower` does not: order, ages, several vectors, the target."""
+"""Small encoders that use what `two_tower` does not: order, ages, several vectors, the target, order in a text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multirecall.retrievers._towers.config import TowerConfig
-from multirecall.retrievers._towers.encoders import UserBatch, UserEncoder
+from multirecall.retrievers._towers.encoders import ItemEncoder, TokenBags, UserBatch, UserEncoder
 from multirecall.retrievers._towers.mlp import SMALLEST, Vectors
 from multirecall.retrievers._towers.retriever import TowerRetriever
-from multirecall.retrievers._towers.serving import ExportedEncoder, UserInputs
+from multirecall.retrievers._towers.serving import ExportedEncoder, ExportedItemEncoder, UserInputs
 
 DAY_S = 86_400.0
 Arrays = Mapping[str, NDArray[Any]]
@@ -145,6 +145,46 @@ class AgedVector(Exported):
         return unit((self.weights["mix.weight"] @ inputs + self.weights["mix.bias"])[None])
 
 
+class Convolution(ItemEncoder):  # type: ignore[misc]
+    """The largest value in each dimension over windows of three tokens in a row."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.window = nn.Linear(3 * dim, dim)
+
+    def forward(self, items: TokenBags) -> Tensor:
+        rows = items.rows[items.places] * items.weights[:, None]
+        none = rows.new_zeros(1, rows.shape[1])
+        before = torch.cat([none, rows[:-1]]).index_fill(0, items.offsets[:-1], 0.0)
+        behind = torch.cat([rows[1:], none]).index_fill(0, items.offsets[1:] - 1, 0.0)
+        hidden = torch.tanh(self.window(torch.cat([before, rows, behind], dim=1)))
+        owners = torch.repeat_interleave(items.offsets.diff())[:, None].expand_as(hidden)
+        best = hidden.new_zeros(len(items.offsets) - 1, hidden.shape[1])
+        best = best.scatter_reduce(0, owners, hidden, "amax", include_self=False)
+        return functional.normalize(best, dim=1, eps=SMALLEST)
+
+    def export(self) -> ConvolutionVector:
+        return ConvolutionVector(arrays_of(self))
+
+
+@dataclass(frozen=True)
+class ConvolutionVector(ExportedItemEncoder):  # type: ignore[misc]
+    weights: Arrays
+
+    def __call__(self, weights: Vectors, rows: Vectors) -> Vectors:
+        padded = np.pad(rows * weights[:, None], ((1, 1), (0, 0)))
+        windows = np.concatenate([padded[:-2], padded[1:-1], padded[2:]], axis=1)
+        hidden = np.tanh(windows @ self.weights["window.weight"].T + self.weights["window.bias"])
+        return unit(hidden.max(axis=0))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return dict(self.weights)
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays, config: Any) -> Self:
+        return cls(arrays)
+
+
 class _Toy(TowerRetriever):  # type: ignore[misc]
     Config: ClassVar[type[TowerConfig]] = TowerConfig
     encoder: ClassVar[type[Interests] | type[Recurrent] | type[Aged]]
@@ -164,3 +204,11 @@ class RecurrentTower(_Toy):
 
 class AgedTower(_Toy):
     name, encoder, exported = "aged", Aged, AgedVector
+
+
+class ConvolutionTower(_Toy):
+    name, encoder, exported, exported_item = "convolution", Aged, AgedVector, ConvolutionVector
+
+    @classmethod
+    def new_item_encoder(cls, config: TowerConfig) -> ItemEncoder:
+        return Convolution(config.dim)

@@ -8,6 +8,7 @@ from multirecall.data.interactions import Interactions
 from multirecall.data.kinds import ColumnKind
 from multirecall.data.log import EventLog, History
 from multirecall.data.table import Table
+from multirecall.deprecation import former_names
 
 __all__ = [
     "Categorical",
@@ -28,3 +29,10 @@ __all__ = [
     "Tags",
     "Text",
 ]
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Runs": "EventLog",
+    },
+)

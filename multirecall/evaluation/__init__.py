@@ -1,5 +1,6 @@
 """Evaluation: splits without leakage, ranking metrics at several k, and reports by path and for the fused list."""
 
+from multirecall.deprecation import former_names
 from multirecall.evaluation.answers import Retrieved, latencies, retrieve_lists
 from multirecall.evaluation.bootstrap import Interval, interval, intervals
 from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metrics, exposure, gini
@@ -82,3 +83,15 @@ __all__ = [
     "vector_rows",
     "write_page",
 ]
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "made_split": "make_split",
+        "given_split": "split_of_logs",
+        "retrieved": "retrieve_lists",
+        "scored": "score_lists",
+        "explained": "explain_metrics",
+        "checked_ks": "check_ks",
+    },
+)

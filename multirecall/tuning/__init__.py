@@ -1,5 +1,6 @@
 """Tuning a fusion: select paths, search weights and settings, and keep gains that a second slice confirms."""
 
+from multirecall.deprecation import former_names
 from multirecall.tuning.candidate import Candidate
 from multirecall.tuning.config import TuningConfig
 from multirecall.tuning.gate import GateStep, Gating
@@ -25,3 +26,10 @@ __all__ = [
     "tune",
     "write_config",
 ]
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "measured": "compare_on",
+    },
+)

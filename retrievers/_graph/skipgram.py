@@ -58,7 +58,7 @@ class Sampler:
     """Draws tokens by weight in constant time.
 
     Attributes:
-        choices: an alias table, `_alias.CHOICE` (n,).
+        choices: an alias table, `alias.CHOICE` (n,).
     """
 
     choices: NDArray[np.void]

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from .mlp import EPSILON, SMALLEST, Activation, Layer, Mlp, Norm, Vectors
 from .pooling import pool, pool_gradient
-from .serving import ExportedEncoder
+from .serving import ExportedEncoder, ExportedItemEncoder
 
 MODULES: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
@@ -129,6 +129,21 @@ class UserEncoder(nn.Module, ABC):
     @abstractmethod
     def export(self) -> ExportedEncoder:
         """The encoder in a form that runs without torch."""
+
+
+class ItemEncoder(nn.Module, ABC):
+    """A network from items' tokens to item vectors."""
+
+    @abstractmethod
+    def forward(self, items: TokenBags) -> Tensor:
+        """Unit vectors, float32 (B, dim).
+
+        The tokens of an item stand in the order of its fields, and those of a text in the order of its words.
+        """
+
+    @abstractmethod
+    def export(self) -> ExportedItemEncoder:
+        """The same encoder without torch."""
 
 
 class Net(nn.Module):

@@ -16,7 +16,7 @@ from multirecall.csr import take_runs
 from .bags import Bags
 from .config import TowerConfig
 from .data import TrainingData
-from .encoders import HistoryBags, Net, TokenBags, UserBatch, UserEncoder
+from .encoders import HistoryBags, ItemEncoder, TokenBags, UserBatch, UserEncoder
 from .histories import Histories
 from .losses import LOSSES, BlockwiseLoss, Columns
 from .mlp import Vectors
@@ -59,7 +59,7 @@ class TowerModel:
         self,
         data: TrainingData,
         config: TowerConfig,
-        new_encoder: Callable[[TowerConfig], UserEncoder],
+        new_encoders: Callable[[TowerConfig], tuple[UserEncoder, ItemEncoder]],
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
@@ -69,8 +69,7 @@ class TowerModel:
         n_items = data.log.n_items
         sizes = {"users": data.user_profile.size, "history": n_items, "items": data.item_profile.size}
         self.tables = {name: Table((torch.randn(size, dim) * SPREAD).to(device)) for name, size in sizes.items()}
-        self.user_net = new_encoder(config)
-        self.item_net = Net(dim, config.item_widths, dim, config.activation, config.norm, config.dropout)
+        self.user_net, self.item_net = new_encoders(config)
         self.log_scale = nn.Parameter(torch.tensor(0.0 if config.loss == "triplet" else -np.log(config.temperature)))
         self.log_scale.requires_grad_(config.learn_temperature)
         self.nets = nn.ModuleDict({"user": self.user_net, "item": self.item_net})
@@ -204,7 +203,7 @@ class TowerModel:
     def _item_vectors(self, bags: Bags) -> Tensor:
         own = TokenBags(*self._bags("items", bags.offsets, bags.tokens, bags.weights))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            vectors: Tensor = self.item_net(own.sum(own.weights[None]))
+            vectors: Tensor = self.item_net(own)
         return vectors
 
     def _bags(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .encoders import Net, UserBatch, UserEncoder
+from .encoders import ItemEncoder, Net, TokenBags, UserBatch, UserEncoder
 from .mlp import SMALLEST
-from .pooling import PooledVector
+from .pooling import PooledVector, SummedItem
 
 
 class PooledEncoder(UserEncoder):
@@ -39,3 +39,24 @@ class PooledEncoder(UserEncoder):
     def export(self) -> PooledVector:
         """See `UserEncoder.export`."""
         return PooledVector.of(self.net.export(), self.half_lives)
+
+
+class SummedItems(ItemEncoder):
+    """The weighted sum of an item's token embeddings, through a network.
+
+    Args:
+        net: from `dim` inputs to the vector.
+    """
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, items: TokenBags) -> Tensor:
+        """See `ItemEncoder.forward`."""
+        vectors: Tensor = self.net(items.sum(items.weights[None]))
+        return vectors
+
+    def export(self) -> SummedItem:
+        """See `ItemEncoder.export`."""
+        return SummedItem(self.net.export())

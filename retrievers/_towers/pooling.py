@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from multirecall.kernels import Array, fast_kernel, kernel
 
 from .mlp import Mlp, Vectors
-from .serving import ExportedEncoder, UserInputs
+from .serving import ExportedEncoder, ExportedItemEncoder, UserInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,37 @@ class PooledVector(ExportedEncoder):
         return self.net(inputs)[None]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """See `ExportedEncoder.arrays`; the half-lives are settings, and so not among the arrays."""
+        """See `Exported.arrays`; the half-lives are settings, and so not among the arrays."""
         return self.net.arrays()
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], config: Any) -> Self:
-        """See `ExportedEncoder.of_arrays`."""
+        """See `Exported.of_arrays`."""
         return cls.of(Mlp.of_arrays(arrays, config.activation), config.half_lives)
+
+
+@dataclass(frozen=True, slots=True)
+class SummedItem(ExportedItemEncoder):
+    """`SummedItems` without torch.
+
+    Attributes:
+        net: from the weighted sum of the token embeddings to the vector.
+    """
+
+    net: Mlp
+
+    def __call__(self, weights: Vectors, rows: Vectors) -> Vectors:
+        """See `ExportedItemEncoder.__call__`."""
+        return self.net(weights @ rows)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """See `Exported.arrays`."""
+        return self.net.arrays()
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], config: Any) -> Self:
+        """See `Exported.of_arrays`."""
+        return cls(Mlp.of_arrays(arrays, config.activation))
 
 
 @kernel

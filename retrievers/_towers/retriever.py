@@ -25,12 +25,13 @@ from .._text.cold_start import ColdRule, with_cold_items
 from .._vector_table import VectorTable
 from .config import TowerConfig
 from .data import TrainingData
-from .mlp import Mlp, Vectors
-from .serving import ExportedEncoder, UserInputs
+from .mlp import Vectors
+from .pooling import SummedItem
+from .serving import ExportedEncoder, ExportedItemEncoder, UserInputs
 from .tower import Tower
 
 if TYPE_CHECKING:
-    from .encoders import UserEncoder
+    from .encoders import ItemEncoder, UserEncoder
 
 N_SIMILAR = 10
 """The number of items with similar features whose mean embedding an item gets if no training history has it."""
@@ -44,7 +45,8 @@ class TowerRetriever(Retriever):
     torch: the exported encoder computes the user's vectors, and the vector index finds the items.
 
     A subclass defines a `Config`, a `UserEncoder` for training (torch), and an `ExportedEncoder` for requests (numpy).
-    The results of the two encoders agree to 1e-5.
+    The results of the two encoders agree to 1e-5. It may also define an `ItemEncoder` and its exported form, such as a
+    convolution over the words of a text.
 
     Live: new items and new features count at once. The networks and the embeddings of ids stay as fitted. So the
     vector of a new item depends on its features only, and that of a new user on their features and history.
@@ -53,6 +55,9 @@ class TowerRetriever(Retriever):
     Config: ClassVar[type[TowerConfig]]
     exported: ClassVar[type[ExportedEncoder]]
     """The class of the result of `UserEncoder.export`."""
+
+    exported_item: ClassVar[type[ExportedItemEncoder]] = SummedItem
+    """The class of the result of `ItemEncoder.export`."""
 
     name: ClassVar[str]
     """The name of the retriever in messages and in the folder names of checkpoints."""
@@ -64,7 +69,7 @@ class TowerRetriever(Retriever):
     recalls: list[float]
     """Recall@100 on held-out events after each epoch of the fit; empty if no events were held out."""
     _users: Tower[ExportedEncoder]
-    _items: Tower[Mlp]
+    _items: Tower[ExportedItemEncoder]
     _history: VectorTable
     _cold: ColdRule
     _known: NDArray[np.bool_]
@@ -73,7 +78,21 @@ class TowerRetriever(Retriever):
     @classmethod
     @abstractmethod
     def new_encoder(cls, config: Any) -> UserEncoder:
-        """A new encoder to train, whose weights are drawn from torch's random stream; called by `fit` only."""
+        """A new user encoder to train, whose weights are drawn from torch's random stream; called by `fit` only."""
+
+    @classmethod
+    def new_item_encoder(cls, config: Any) -> ItemEncoder:
+        """A new item encoder; by default the weighted sum of an item's tokens, through the layers of `item_widths`."""
+        from .encoders import Net
+        from .pooled_encoder import SummedItems
+
+        options = config.activation, config.norm, config.dropout
+        return SummedItems(Net(config.dim, config.item_widths, config.dim, *options))
+
+    @classmethod
+    def new_encoders(cls, config: Any) -> tuple[UserEncoder, ItemEncoder]:
+        """Both, the user encoder first: they draw from one random stream."""
+        return cls.new_encoder(config), cls.new_item_encoder(config)
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train the encoder and the item tower, and index the items.
@@ -84,7 +103,7 @@ class TowerRetriever(Retriever):
         from .training import fit_towers
 
         training = TrainingData.of(data, self.config, self.name, rng)
-        towers = fit_towers(training, self.config, self.new_encoder, rng, progress)
+        towers = fit_towers(training, self.config, self.new_encoders, rng, progress)
         self._users = Tower(training.user_profile, towers.tables["users"], towers.user_net)
         self._items = Tower(training.item_profile, towers.tables["items"], towers.item_net)
         history, self._cold = with_cold_items(towers.tables["history"], data, N_SIMILAR, training.is_in_history())
@@ -154,7 +173,7 @@ class TowerRetriever(Retriever):
         `row` is -1 for an item that the fit did not have.
         """
         tokens, weights = self._items.profile.tokens(row, values)
-        return self._items.net(weights @ self._items.table[tokens])
+        return self._items.net(weights, self._items.table[tokens])
 
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """See `Retriever.item_vectors`."""
@@ -172,9 +191,8 @@ class TowerRetriever(Retriever):
     def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
         """See `Retriever.load`."""
         path = cls(config)
-        exported, activation = cls.exported, config.activation
-        path._users = Tower.load(folder / "users", config.tokeniser, lambda arrays: exported.of_arrays(arrays, config))
-        path._items = Tower.load(folder / "items", config.tokeniser, lambda arrays: Mlp.of_arrays(arrays, activation))
+        path._users = Tower.load(folder / "users", config, cls.exported)
+        path._items = Tower.load(folder / "items", config, cls.exported_item)
         arrays, meta = read_component(folder)
         path._history, path._known, path.recalls = VectorTable.of(arrays["history"]), arrays["known"], meta["recalls"]
         path._cold = ColdRule.load(folder / "cold")

@@ -1,4 +1,4 @@
-"""User encoders for requests: numpy and numba, without torch."""
+"""Encoders for requests: numpy and numba, without torch."""
 
 from __future__ import annotations
 
@@ -46,18 +46,35 @@ class UserInputs(NamedTuple):
         return ages
 
 
-class ExportedEncoder(ABC):
-    """A trained `UserEncoder` without torch. Immutable, so any number of threads may call it."""
+class Exported(ABC):
+    """A trained network without torch. Immutable, so any number of threads may call it."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays from which `of_arrays` restores the network, together with the settings."""
+
+    @classmethod
+    @abstractmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], config: Any) -> Self:
+        """The network whose `arrays()` are given, of a retriever with the settings `config`."""
+
+
+class ExportedEncoder(Exported):
+    """A trained `UserEncoder` without torch."""
 
     @abstractmethod
     def __call__(self, user: UserInputs) -> Vectors:
         """The unit vectors of one user, float32 (V, dim), equal to `UserEncoder.forward` to 1e-5; V is constant."""
 
-    @abstractmethod
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The arrays from which `of_arrays` restores the encoder, together with the settings."""
 
-    @classmethod
+class ExportedItemEncoder(Exported):
+    """A trained `ItemEncoder` without torch."""
+
     @abstractmethod
-    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], config: Any) -> Self:
-        """The encoder whose `arrays()` are given, of a retriever with the settings `config`."""
+    def __call__(self, weights: Vectors, rows: Vectors) -> Vectors:
+        """The unit vector of one item, float32 (dim,), equal to `ItemEncoder.forward` to 1e-5.
+
+        Args:
+            weights: float32 (n_tokens,), the weight of each token of the item, in the order of `TokenBags`.
+            rows: float32 (n_tokens, dim), the embedding of each token.
+        """

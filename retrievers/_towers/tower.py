@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
-
-from numpy.typing import NDArray
+from typing import Generic, TypeVar
 
 from multirecall.storage import read_component, write_component
 
+from .config import TowerConfig
 from .features import Profile
 from .mlp import Vectors
-from .tokenisers import TokeniserName
+from .serving import Exported
 
-
-class Network(Protocol):
-    """A network whose parameters can be stored as arrays."""
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """All parameters, by name."""
-
-
-N = TypeVar("N", bound=Network)
+N = TypeVar("N", bound=Exported)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +37,8 @@ class Tower(Generic[N]):
         write_component(folder / "net", self.net.arrays(), {})
 
     @staticmethod
-    def load(folder: Path, tokeniser: TokeniserName, net_of: Callable[[Mapping[str, NDArray[Any]]], N]) -> Tower[N]:
-        """Read the tower that `save` wrote; `net_of` builds the network from its arrays."""
+    def load(folder: Path, config: TowerConfig, kind: type[N]) -> Tower[N]:
+        """Read the tower that `save` wrote; `config`: settings of its retriever, `kind`: class of its network."""
         arrays, meta = read_component(folder)
-        profile = Profile.of_meta(meta["profile"], read_component(folder / "categories")[0], tokeniser)
-        return Tower(profile, arrays["table"], net_of(read_component(folder / "net")[0]))
+        profile = Profile.of_meta(meta["profile"], read_component(folder / "categories")[0], config.tokeniser)
+        return Tower(profile, arrays["table"], kind.of_arrays(read_component(folder / "net")[0], config))

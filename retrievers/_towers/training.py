@@ -19,10 +19,10 @@ from multirecall.progress import Advance, Progress
 from .checkpoint import Checkpoint
 from .config import TowerConfig
 from .data import TrainingData
-from .encoders import UserEncoder
-from .mlp import Mlp, Vectors
+from .encoders import ItemEncoder, UserEncoder
+from .mlp import Vectors
 from .model import Batch, TowerModel, best_scores
-from .serving import ExportedEncoder
+from .serving import ExportedEncoder, ExportedItemEncoder
 
 RECALL_AT = 100
 """The k of recall@k on held-out events."""
@@ -37,14 +37,14 @@ class TrainedTowers:
 
     Attributes:
         tables: the embeddings of `users` (tokens), `history` (items) and `items` (tokens), float32 (n, dim).
-        user_net, item_net: the user encoder and the item network, without torch.
+        user_net, item_net: the two encoders, without torch.
         vectors: float32 (n_items, dim), the unit vectors of all items.
         recalls: recall@100 on held-out events after each epoch; empty if no events were held out.
     """
 
     tables: dict[str, Vectors]
     user_net: ExportedEncoder
-    item_net: Mlp
+    item_net: ExportedItemEncoder
     vectors: Vectors
     recalls: list[float]
 
@@ -52,7 +52,7 @@ class TrainedTowers:
 def fit_towers(
     data: TrainingData,
     config: TowerConfig,
-    new_encoder: Callable[[TowerConfig], UserEncoder],
+    new_encoders: Callable[[TowerConfig], tuple[UserEncoder, ItemEncoder]],
     rng: np.random.Generator,
     progress: Progress,
 ) -> TrainedTowers:
@@ -65,7 +65,7 @@ def fit_towers(
     """
     device = _device(config, data.name)
     with _torch_settings(config.threads, int(rng.integers(2**62)), device):
-        training = _Training(TowerModel(data, config, new_encoder, device, training_dtype(config, device)), rng)
+        training = _Training(TowerModel(data, config, new_encoders, device, training_dtype(config, device)), rng)
         training.run(progress)
         return training.result()
 

@@ -152,6 +152,17 @@ def test_no_imports_run_in_a_circle() -> None:
     assert not left, {name: used & left.keys() for name, used in left.items()}
 
 
+def test_a_bundle_knows_of_the_engine_only_what_it_stores() -> None:
+    """The writer, the follower and the engine stand upon the bundle."""
+    below = {f"multirecall.engine.{name}" for name in ("state", "path", "live")}
+    for name, file in MODULES.items():
+        used = {one for one in imports(file) if one.startswith("multirecall.engine")}
+        if name.startswith("multirecall.engine.bundle."):
+            assert {one for one in used if not one.startswith("multirecall.engine.bundle")} <= below, name
+        if name in below:
+            assert not {one for one in used if one.startswith("multirecall.engine.bundle")}, name
+
+
 def test_plugins_do_not_know_each_other() -> None:
     for folder in ("retrievers", "fusion"):
         for file in (ROOT / folder).glob("[a-z]*.py"):

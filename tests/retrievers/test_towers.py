@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from toy_towers import DAY_S, AgedTower, InterestsTower, RecurrentTower
+from toy_towers import DAY_S, AgedTower, ConvolutionTower, InterestsTower, RecurrentTower
 
 from multirecall import Dataset
 from multirecall.progress import SILENT
 from multirecall.query import Query
+from multirecall.registry import RETRIEVERS
 from multirecall.retrievers._queries import query_of
 from multirecall.retrievers._towers.data import TrainingData
 from multirecall.retrievers._towers.encoders import UserEncoder
@@ -21,18 +22,26 @@ from multirecall.retrievers._towers.model import Batch, TowerModel, best_scores
 from multirecall.retrievers._towers.retriever import TowerRetriever
 from multirecall.retrievers._towers.tower import Tower
 from multirecall.retrievers._vector_table import VectorTable
-from multirecall.retrievers.two_tower import TwoTower
 from multirecall.testing import RetrieverContract, small_shop
 from multirecall.testing.retriever import queries
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 SMALL: dict[str, Any] = {"dim": 8, "epochs": 2, "batch": 128, "precision": "float32"}
-TOWERS: list[type[TowerRetriever]] = [TwoTower, InterestsTower, RecurrentTower, AgedTower]
+TOYS: list[type[TowerRetriever]] = [InterestsTower, RecurrentTower, AgedTower, ConvolutionTower]
+INSTALLED = [RETRIEVERS.load(name) for name in RETRIEVERS.names()]
+TOWERS = [*TOYS, *(kind for kind in INSTALLED if issubclass(kind, TowerRetriever))]
+LAYERS: list[dict[str, Any]] = [{}, {"user_widths": (16, 8), "item_widths": (8,), "norm": "batch"}, {"norm": "layer"}]
 
 
 class TestSeveralVectors(RetrieverContract):
     retriever = InterestsTower
+    params = SMALL
+    score_tolerance = 1e-5
+
+
+class TestOrderInATextAndAnotherItemEncoder(RetrieverContract):
+    retriever = ConvolutionTower
     params = SMALL
     score_tolerance = 1e-5
 
@@ -57,14 +66,17 @@ def model_of(tower: type[TowerRetriever], data: Dataset, **params: Any) -> Tower
     torch.manual_seed(0)
     config = config_of(tower, **params)
     training = TrainingData.of(data, config, tower.name, np.random.default_rng(0))
-    return TowerModel(training, config, tower.new_encoder, torch.device("cpu"), torch.float32)
+    return TowerModel(training, config, tower.new_encoders, torch.device("cpu"), torch.float32)
 
 
 @pytest.mark.parametrize("tower", TOWERS)
 @pytest.mark.parametrize("ordered", [True, False])
-def test_exported_encoder_equals_the_trained_one(tower: type[TowerRetriever], ordered: bool) -> None:
+@pytest.mark.parametrize("layers", LAYERS, ids=["plain", "batch norm", "layer norm"])
+def test_exported_encoder_equals_the_trained_one(
+    tower: type[TowerRetriever], ordered: bool, layers: dict[str, Any]
+) -> None:
     data = small_shop(timestamps=ordered)
-    model = model_of(tower, data)
+    model = model_of(tower, data, **{name: one for name, one in layers.items() if name in tower.Config.model_fields})
     users = np.array([0, 3, 8], np.int32)
     events = data.interactions.offsets[users + 1] - 1
     histories = histories_before(model.data.whole, events, np.zeros(3, np.int64), model.config.history)
@@ -88,6 +100,24 @@ def test_exported_encoder_equals_the_trained_one(tower: type[TowerRetriever], or
         )
         np.testing.assert_allclose(path.user_vectors(query), expected[row], atol=1e-5)
         assert np.linalg.norm(expected[row], axis=1) == pytest.approx(np.ones(len(expected[row])), abs=1e-5)
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_exported_item_encoder_equals_the_trained_one(tower: type[TowerRetriever]) -> None:
+    data = small_shop()
+    model = model_of(tower, data)
+    path = tower(model.config)
+    path._items = Tower(model.data.item_profile, model.tables["items"].values.numpy(), model.item_net.export())
+    chosen = model.data.is_target()
+    vectors = [path.item_vector(row if chosen[row] else -1, data.items.values(row)) for row in range(data.n_items)]
+    np.testing.assert_allclose(vectors, model.item_vectors().numpy(), atol=1e-5)
+
+
+def test_an_item_encoder_may_read_the_order_of_words() -> None:
+    data = small_shop()
+    path = fit_path(ConvolutionTower, data, epochs=1)
+    plain, turned = (path.item_vector(-1, {"title": title}) for title in ("warm red coat", "coat red warm"))
+    assert not np.allclose(plain, turned)
 
 
 def test_an_item_has_the_best_score_under_any_vector() -> None:

@@ -101,7 +101,7 @@ def model_on(data: Dataset, **params: Any) -> TowerModel:
     config = TwoTower.Config.model_validate({**SMALL, **params})
     torch.manual_seed(0)
     training = TrainingData.of(data, config, "two_tower", np.random.default_rng(0))
-    return TowerModel(training, config, TwoTower.new_encoder, torch.device("cpu"), torch.float32)
+    return TowerModel(training, config, TwoTower.new_encoders, torch.device("cpu"), torch.float32)
 
 
 def batch_of(model: TowerModel, events: np.ndarray) -> Batch:
