@@ -100,8 +100,8 @@ class Retriever(ABC):
         `changes.data`. Removed items need no handling: the engine excludes them through `query.allowed`. If `live`
         names "removals", the events in `changes.taken` and the users in `changes.forgotten` must not count any more.
 
-        It takes over what `close` lets go of, and shares it with this one: this one still answers, is never closed
-        itself, and may be asked for another successor where the first one could not be journaled.
+        The copy shares the resources that `close` releases; only the last copy that was served is closed. The engine
+        may call this method again on this retriever if the change could not be journaled.
 
         Raises:
             DataError: the retriever cannot take the changes. A change that is not acknowledged yet is then refused,

@@ -140,9 +140,9 @@ class Candidates:
     def __repr__(self) -> str:
         first = ", ".join(f"{one.item_id!r} {short_number(one.score)}" for one in self[:REPR_ENTRIES])
         more = ", …" if len(self) > REPR_ENTRIES else ""
-        unwell = "".join(f"; {path} {one.state}" for path, one in self.status.items() if one.state != "ok")
+        not_ok = "".join(f"; {path} {one.state}" for path, one in self.status.items() if one.state != "ok")
         return (
-            f"<Candidates: {entries(len(self), 'item')} of {entries(len(self.paths), 'path')}{unwell}: {first}{more}>"
+            f"<Candidates: {entries(len(self), 'item')} of {entries(len(self.paths), 'path')}{not_ok}: {first}{more}>"
         )
 
     def _repr_html_(self) -> str:
@@ -266,10 +266,10 @@ class CandidateBatch:
         return _as_pandas(self.to_polars())
 
     def __repr__(self) -> str:
-        unwell = "".join(f"; {path} {one.state}" for path, one in self.status.items() if one.state != "ok")
+        not_ok = "".join(f"; {path} {one.state}" for path, one in self.status.items() if one.state != "ok")
         return (
             f"<CandidateBatch: {entries(self.items.size, 'candidate')} for {entries(len(self), 'user')} "
-            f"of {entries(len(self.paths), 'path')}{unwell}>"
+            f"of {entries(len(self.paths), 'path')}{not_ok}>"
         )
 
     def _repr_html_(self) -> str:

@@ -44,7 +44,7 @@ def warm(
         command = [sys.executable, "-m", "multirecall", "warm", *arguments]
         environment = {**os.environ, FOLDER_VARIABLE: str(folder)}
         raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
-    logging.getLogger("multirecall").setLevel(logging.ERROR)  # it is meant that nothing is journaled here
+    logging.getLogger("multirecall").setLevel(logging.ERROR)  # this engine deliberately journals nothing
     start = perf_counter()
     if bundle is None:
         _fit_and_ask()

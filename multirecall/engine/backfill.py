@@ -20,7 +20,7 @@ _log = logging.getLogger("multirecall.engine")
 def backfill(state: EngineState, query: Query, fused: FusedList, k: int, deadline: Deadline) -> tuple[FusedList, int]:
     """The fused list brought to `k` items while the catalogue has eligible ones, and how many were added.
 
-    Added items follow the fused ones, have rank -1 in every path, and scores that fall from below the lowest.
+    Added items follow the fused ones, have rank -1 in every path, and scores below the lowest fused score, decreasing.
     """
     keep = query.eligible(fused.items)
     if not keep.all():

@@ -36,24 +36,24 @@ def warm_up(state: EngineState, progress: Progress = SILENT) -> None:
     )
     filters = read_filters(state, None, {}, seen=False)
     asked = list(zip((*state.paths, state.fallback), (*state.windows, 1), strict=True))
-    unwell: set[str] = set()
+    failed: set[str] = set()
     with progress.task("compiling what requests need", len(users) * len(asked), steady=False) as advance:
         for user in users:
             query = read_query(state.data, user, filters, {})
             lists = [RankedList.empty()] * len(asked)
             for number, (path, window) in enumerate(asked):
                 advance(0, path.name)
-                if path.name not in unwell:
+                if path.name not in failed:
                     # one by one, so that none loses its turn because another had to be compiled
                     deadline = Deadline(DEADLINE_MS)
                     (outcome,) = ask_paths([path], [window], replace(query, deadline=deadline.moment), deadline)
                     if outcome.ranked is None:
                         _log.warning("path %r %s when it was first asked: %s", path.name, outcome.state, outcome.detail)
-                        unwell.add(path.name)
+                        failed.add(path.name)
                     else:
                         lists[number] = outcome.ranked
                 advance(1, path.name)
             fused = state.fusion.fuse(lists[:-1], state.weights_for(query.history.size), state.quotas, 1)
-            backfill(state, query, fused, 2, Deadline(0.0 if state.fallback.name in unwell else DEADLINE_MS))
+            backfill(state, query, fused, 2, Deadline(0.0 if state.fallback.name in failed else DEADLINE_MS))
     for path, _ in asked:
         path.breaker.reset()

@@ -55,14 +55,14 @@ class Workers(Generic[T]):
         """The number of calls that a request waits for, including those in the queue."""
         return max(0, self._open - self._abandoned)
 
-    def submit(self, function: Callable[[], T], crashed: Callable[[BaseException], T]) -> Future[T]:
-        """Run `function` on a thread of the pool; should it raise, or no thread start, `crashed` makes the result."""
+    def submit(self, function: Callable[[], T], crash_result: Callable[[BaseException], T]) -> Future[T]:
+        """Run `function` on a thread of the pool. If it raises or no thread can start, `crash_result` gives the result."""
         future: Future[T] = Future()
         future.add_done_callback(lambda _: self._note_end())
         try:
-            self._hand_over((future, function, crashed))
+            self._hand_over((future, function, crash_result))
         except RuntimeError as fault:  # the system cannot start another thread
-            future.set_result(crashed(fault))
+            future.set_result(crash_result(fault))
         return future
 
     def abandon(self, future: Future[T]) -> None:
@@ -135,11 +135,11 @@ def _work(tasks: queue.SimpleQueue[Task[T] | None]) -> None:
 
 
 def _run(task: Task[T]) -> None:
-    future, function, crashed = task
+    future, function, crash_result = task
     if not future.set_running_or_notify_cancel():
         return
     try:
         result = function()
     except BaseException as fault:  # noqa: BLE001 - the waiting request must learn of it, whatever it is
-        result = crashed(fault)
+        result = crash_result(fault)
     future.set_result(result)

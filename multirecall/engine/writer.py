@@ -120,7 +120,7 @@ class Writer:
                     self.store.note_version(version)
                     self._note_forgotten(state)
             else:
-                copy, _ = Store.found(self._current(), config, folder)
+                copy, _ = Store.create(self._current(), config, folder)
                 copy.close()
 
     def refresh(self, blueprint: Blueprint) -> Future[None]:
@@ -223,7 +223,7 @@ class Writer:
     def _settle(self, config: EngineConfig, folder: Path) -> None:
         """Save for the first time. Live changes wait, because none may come between the version and its journal."""
         with self._turn:
-            store, state = Store.found(self._current(), config, folder)
+            store, state = Store.create(self._current(), config, folder)
             self._publish(state)
             self.store = store
             self._note_forgotten(state)

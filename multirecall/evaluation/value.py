@@ -103,7 +103,7 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
     fusion = plugin(validate(plugin.Config, strategy.params, f"fusion ({strategy.strategy})"))
     parts = _by_segment(engine.config, lists)
 
-    def fused(players: Sequence[int], ks: Sequence[int]) -> NDArray[np.float64]:
+    def fuse(players: Sequence[int], ks: Sequence[int]) -> NDArray[np.float64]:
         """Recall of each user at each k under the fusion of some paths."""
         values = np.zeros((split.users.size, len(ks)))
         for users, part, weights in parts if players else ():
@@ -118,18 +118,18 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
 
         def value(players: frozenset[int]) -> float:
             advance(1)
-            return float(fused(sorted(players), [k]).mean())
+            return float(fuse(sorted(players), [k]).mean())
 
         worth = shapley(len(names), value)
     curve_ks = tuple(sorted({*CURVE, k}))
-    everything = fused(range(len(names)), curve_ks)
+    everything = fuse(range(len(names)), curve_ks)
     whole = everything[:, curve_ks.index(k)]
     n_targets = np.diff(split.offsets)
     hits, unique = hit_counts(list(own_lists.values()), split)
     paths = {}
     for number, name in enumerate(names):
         others = [other for other in range(len(names)) if other != number]
-        without = fused(others, [k])[:, 0]
+        without = fuse(others, [k])[:, 0]
         extra = np.rint(whole * n_targets) - np.rint(without * n_targets)  # whole hits, free of rounding errors
         paths[name] = PathValue(
             recall=float(recalls(own_lists[name], split, [k]).mean()),

@@ -66,7 +66,7 @@ class Graph:
         users, items = entries.row, entries.col.astype(np.int64) + n_users
         both = np.concatenate([users, items]), np.concatenate([items, users])
         graph = _of_edges(*both, np.tile(entries.data, 2), n_users + n_items, directed=False, bipartite=True)
-        return graph if weighted else graph.unweighted()
+        return graph if weighted else graph.without_weights()
 
     @classmethod
     def from_edges(
@@ -140,7 +140,7 @@ class Graph:
         """The graph of a matrix nodes × nodes, float32 with entries above 0; symmetric unless `directed`."""
         return _of_adjacency(matrix, directed=directed, bipartite=False if directed else None)
 
-    def unweighted(self) -> Graph:
+    def without_weights(self) -> Graph:
         """The same edges, all of one weight."""
         return replace(self, weights=None, totals=None, choices=None)
 

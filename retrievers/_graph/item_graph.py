@@ -60,7 +60,7 @@ def item_graph(file: str, data: Dataset, *, directed: bool, weighted: bool) -> G
         ) from None
     joined = f"{np.count_nonzero(graph.degrees):,} of {data.n_items:,} items"
     _log.info("%s: read as the graph of items, which joins %s", file, joined)
-    return graph if weighted else graph.unweighted()
+    return graph if weighted else graph.without_weights()
 
 
 def _of_table(source: Source, data: Dataset, directed: bool, weighted: bool) -> Graph:

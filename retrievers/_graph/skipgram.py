@@ -19,7 +19,7 @@ from .alias import alias_tables
 
 TABLE_SIZE = 4096
 LARGEST_LOGIT = 8.0
-"""Beyond it the logistic function counts as 0 or 1."""
+"""The absolute logit above which the logistic function is rounded to 0 or 1."""
 
 SEQUENCES_PER_TASK = 64
 """Sequences that one thread takes at a time; each task has a random stream of its own."""

@@ -41,8 +41,8 @@ LANE = np.dtype(
     align=True,
 )
 """A walk on its way, in one cache line: the row it fills, the column that comes next, how often this step was
-rejected, its random stream, the weight of the way back, the edge proposed and where within its share it was hit;
-the node before, this node, the node proposed."""
+rejected, its random stream, the weight of the way back, the proposed edge, and the uniform number that is left
+after it was drawn; the node before, this node, the node proposed."""
 
 
 def walks(
@@ -123,7 +123,7 @@ def walk_chunks(
 
 
 @kernel
-def _mixed(state: Any) -> Any:
+def _mix(state: Any) -> Any:
     """The output function of splitmix64 (Steele, Lea & Flood, OOPSLA 2014)."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -133,7 +133,7 @@ def _mixed(state: Any) -> Any:
 @kernel
 def _uniform(state: Any) -> Any:
     """A number in [0, 1) from the state of a stream."""
-    return np.float64(_mixed(state) >> np.uint64(11)) * 2.0**-53
+    return np.float64(_mix(state) >> np.uint64(11)) * 2.0**-53
 
 
 @kernel
@@ -161,7 +161,7 @@ def _find(offsets: Array, neighbours: Array, sources: Array, targets: Array, fou
 
 
 @kernel
-def _drawn(offsets: Array, neighbours: Array, weights: Any, biases: tuple[float, float, float], lane: Any) -> int:
+def _draw_edge(offsets: Array, neighbours: Array, weights: Any, biases: tuple[float, float, float], lane: Any) -> int:
     """The edge of a second-order step, drawn from all edges of the lane's node: slow, but never rejected."""
     back_bias, near_bias, far_bias = biases
     low, high = offsets[lane.current], offsets[lane.current + 1]
@@ -221,7 +221,7 @@ def _walk(
             lane = lanes[active]
             lane.walk, lane.step, lane.tries = upcoming, 1, 0
             lane.previous, lane.current = -1, walks[upcoming, 0]
-            lane.state = _mixed(_mixed(seed) + GOLDEN * np.uint64(first + upcoming))
+            lane.state = _mix(_mix(seed) + GOLDEN * np.uint64(first + upcoming))
             active += 1
             upcoming += 1
 
@@ -296,7 +296,7 @@ def _walk(
                 lane.tries += 1
                 if lane.tries < TRIES:
                     continue
-                lane.edge = _drawn(offsets, neighbours, weights, biases, lane)
+                lane.edge = _draw_edge(offsets, neighbours, weights, biases, lane)
                 lane.proposed = neighbours[lane.edge]
             if lane.edge != DEAD_END:
                 walks[lane.walk, lane.step] = lane.proposed

@@ -39,7 +39,7 @@ class Store:
         self._journal: Journal | None = None
 
     @classmethod
-    def found(cls, state: EngineState, config: EngineConfig, folder: Path) -> tuple[Self, EngineState]:
+    def create(cls, state: EngineState, config: EngineConfig, folder: Path) -> tuple[Self, EngineState]:
         """Save a state into a bundle for the first time; return the store, as its writer, and the state.
 
         Raises:
