@@ -56,7 +56,7 @@ class Workers(Generic[T]):
         return max(0, self._open - self._abandoned)
 
     def submit(self, function: Callable[[], T], crash_result: Callable[[BaseException], T]) -> Future[T]:
-        """Run `function` on a thread of the pool. If it raises or no thread can start, `crash_result` gives the result."""
+        """Run `function` on a thread. If it raises or no thread can start, `crash_result` gives a result."""
         future: Future[T] = Future()
         future.add_done_callback(lambda _: self._note_end())
         try:
