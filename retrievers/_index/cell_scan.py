@@ -12,6 +12,8 @@ import numpy as np
 from multirecall.kernels import Array, kernel, prefetch
 from multirecall.topk import is_eligible, marks_of
 
+from .expectation import deviation_of
+
 CODE_MAX = 127
 """Largest code of an entry of a vector."""
 
@@ -77,7 +79,7 @@ def located(query: Array, l2: bool, centre: Array, unit: float) -> tuple[Array, 
 def expected(
     placed: Array, l2: bool, centroids: Array, centroid_scales: Array, spreads: Array, squares: Array
 ) -> tuple[Array, Array]:
-    """Mean and standard deviation of the scores in each cell, as if its vectors lay around it alike on all sides.
+    """Mean and standard deviation of the scores in each cell, float32 (n_cells,), by the model of `expectation`.
 
     A score is the inner product with the query, or in `l2` `2 q·x - |x|²`, which orders as the distance does.
     """
@@ -93,10 +95,10 @@ def expected(
         if l2:
             mean[cell] = 2 * product - squares[cell]
             centre = squares[cell] - placed.size * spreads[cell] * spreads[cell]
-            deviation[cell] = 2 * np.sqrt(max(length - 2 * product + centre, np.float32(0.0))) * spreads[cell]
+            deviation[cell] = 2 * deviation_of(spreads[cell], length - 2 * product + centre)
         else:
             mean[cell] = product
-            deviation[cell] = np.sqrt(length) * spreads[cell]
+            deviation[cell] = deviation_of(spreads[cell], length)
     return mean, deviation
 
 

@@ -13,7 +13,7 @@ from multirecall.errors import BundleError
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 from .cell_scan import best_positions, encoded, expected
-from .kmeans import centroids_of, means, nearest
+from .kmeans import grouped, means_of_runs
 from .vectors import Vectors
 
 CELLS_PER_ROOT = 4
@@ -71,14 +71,12 @@ class Cells:
         n = vectors.rows.size
         centre = vectors.values.mean(axis=0, dtype=np.float64)
         placed, unit = _placed(vectors.values, centre)
-        centroids = centroids_of(placed, min(n, round(CELLS_PER_ROOT * np.sqrt(n))), rng)
-        members = nearest(placed, centroids)
-        order = np.argsort(members, kind="stable")
+        order, starts = grouped(placed, CELLS_PER_ROOT, rng)
         vectors, placed = vectors.reordered(order), placed[order]
-        numbers = np.unique(members[order], return_inverse=True)[1]
-        centroids, counts = means(placed, numbers, int(numbers[-1]) + 1)
+        centroids = means_of_runs(placed, starts)
         lengths = np.einsum("ij,ij->i", placed, placed)
-        squares = np.bincount(numbers, lengths) / counts
+        counts = np.diff(starts)
+        squares = np.bincount(np.repeat(np.arange(counts.size), counts), lengths) / counts
         around = squares - np.einsum("ij,ij->i", centroids, centroids, dtype=np.float64)
         centroid_codes, centroid_scales = encoded(centroids)
         codes, scales = encoded(placed)
@@ -89,7 +87,7 @@ class Cells:
             centroid_scales=centroid_scales,
             spreads=np.sqrt(np.maximum(around, 0.0) / vectors.dim).astype(np.float32),
             squares=squares.astype(np.float32),
-            starts=np.append(0, np.cumsum(counts)),
+            starts=starts,
             codes=codes,
             scales=scales,
             offsets=lengths if vectors.space == "l2" else np.zeros(n, np.float32),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.csr import offsets_of
 from multirecall.kernels import Array, kernel
 
 BLOCK_BYTES = 8 * 2**20
@@ -41,6 +42,26 @@ def nearest(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDA
         near = vectors[start : start + step] @ centroids.T
         near -= halves
         found[start : start + step] = near.argmax(axis=1)
+    return found
+
+
+def grouped(
+    vectors: NDArray[np.float32], cells_per_root: int, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Cells of near vectors, `cells_per_root · √n` of them, of which those that stay empty are left out.
+
+    Returns:
+        The vectors in the order of the cells, intp (n,), and where each cell begins in it, int64 (n_cells + 1,).
+    """
+    n = len(vectors)
+    members = nearest(vectors, centroids_of(vectors, min(n, round(cells_per_root * np.sqrt(n))), rng))
+    return np.argsort(members, kind="stable"), offsets_of(np.unique(members, return_counts=True)[1])
+
+
+def means_of_runs(vectors: NDArray[np.float32], starts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The mean of each run `vectors[starts[c]:starts[c + 1]]`, float32 (n_runs, dim)."""
+    n_runs = starts.size - 1
+    found: NDArray[np.float32] = means(vectors, np.repeat(np.arange(n_runs), np.diff(starts)), n_runs)[0]
     return found
 
 

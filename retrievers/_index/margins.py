@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .cell_scan import located
 from .cells import SIZES, Cells
+from .expectation import needed_margins
 from .vectors import Vectors
 
 ASKED = 100
@@ -70,9 +71,8 @@ class _Asked(NamedTuple):
         point, _ = located(query, l2, cells.centre, cells.unit[0])
         mean, deviation = cells.expected(point, l2)
         members = np.searchsorted(cells.starts, best, side="right") - 1
-        lacking = scores[best][np.array(sizes) - 1, None] - mean[members]
-        deviations = deviation[members]
-        needs = np.divide(lacking, deviations, out=np.zeros(lacking.shape), where=deviations > 0).clip(0, LARGEST)
+        lowest = scores[best][np.array(sizes) - 1, None]
+        needs = needed_margins(lowest, mean[members], deviation[members]).astype(np.float64).clip(0, LARGEST)
         return cls(query, best, [needs[place, :k] for place, k in enumerate(sizes)])
 
 

@@ -16,7 +16,8 @@ from multirecall.kernels import Array, kernel
 from multirecall.progress import Progress
 from multirecall.selection import best_keys, candidates_of, key_of
 
-from .._index.kmeans import centroids_of, means, nearest
+from .._index.expectation import deviation_of, needed_margins
+from .._index.kmeans import grouped, means_of_runs
 
 CELLS_PER_ROOT = 8
 """The number of k-means cells, as a multiple of the square root of the number of vectors. Trades the work of scanning
@@ -66,13 +67,11 @@ class VectorCells:
         """Group the unit vectors `units`, float32 (n_rows, dim), of ascending `rows` by k-means."""
         values, numbers = np.unique(units, axis=0, return_inverse=True)
         n = len(values)
-        members = nearest(values, centroids_of(values, min(n, round(CELLS_PER_ROOT * np.sqrt(n))), rng))
-        order = np.argsort(members, kind="stable")
+        order, bounds = grouped(values, CELLS_PER_ROOT, rng)
         places = np.empty(n, np.int64)
         places[order] = np.arange(n)
         places = places[numbers.ravel()]
-        bounds = offsets_of(np.unique(members, return_counts=True)[1]).tolist()
-        starts = np.array([*chain.from_iterable(range(*bound, CELL) for bound in pairwise(bounds)), n])
+        starts = np.array([*chain.from_iterable(range(*bound, CELL) for bound in pairwise(bounds.tolist())), n])
         values = values[order]
         firsts = offsets_of(np.bincount(places, minlength=n))
         by_vector = rows[np.argsort(places, kind="stable")]
@@ -81,7 +80,7 @@ class VectorCells:
         return cls(
             values,
             starts,
-            means(values, np.repeat(np.arange(starts.size - 1), np.diff(starts)), starts.size - 1)[0],
+            means_of_runs(values, starts),
             firsts,
             by_vector,
             by_vector[firsts[:-1]],
@@ -103,9 +102,7 @@ class VectorCells:
         best = np.argpartition(scores, -n_best)[-n_best:]
         cells = np.searchsorted(self.starts, best, side="right") - 1
         mean, deviation = (one[cells, 0] for one in expected_scores(query[None], self.centroids))
-        lacking = scores[best].min() - mean
-        needed: NDArray[np.float32] = np.divide(lacking, deviation, out=np.zeros_like(lacking), where=deviation > 0)
-        return needed
+        return needed_margins(scores[best].min(), mean, deviation)
 
     def search(
         self, queries: NDArray[np.float32], margin: float, n_best: int
@@ -171,8 +168,8 @@ def _products(vector: Array, vectors: Array, products: Array) -> Any:
 def expected_scores(queries: Array, centroids: Array) -> tuple[Array, Array]:
     """The mean and the standard deviation, float32 (n_cells, n), of the scores of queries (n, dim) in each cell.
 
-    As for `l2` in `_index/cell_scan.py`, the deviation grows with the distance of the query, not with its length. For
-    unit vectors, distance and cosine give one order, and a direction that all vectors share does not widen a cell.
+    By the model of `_index/expectation.py` for the distance, not for the inner product: for unit vectors, distance and
+    cosine give one order, and a direction that all vectors share does not widen a cell.
     """
     n_cells, dim = centroids.shape
     mean = np.empty((n_cells, queries.shape[0]), np.float32)
@@ -185,7 +182,7 @@ def expected_scores(queries: Array, centroids: Array) -> tuple[Array, Array]:
         spread = np.sqrt(max(np.float32(1.0) - square, np.float32(0.0)) / np.float32(dim))
         for query in range(queries.shape[0]):
             distance = np.float32(1.0) + square - np.float32(2.0) * mean[cell, query]
-            deviation[cell, query] = spread * np.sqrt(distance if distance > 0 else np.float32(0.0))
+            deviation[cell, query] = deviation_of(spread, distance)
     return mean, deviation
 
 
