@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from multirecall.csr import offsets_of
 from multirecall.kernels import Array, kernel
-from multirecall.topk import ALL_ALLOWED, NO_ROWS, is_eligible, marks_of
+from multirecall.topk import ALL_ALLOWED, NO_ROWS, eligible
 
 Value = str | int | float | bool
 
@@ -107,7 +107,7 @@ class Query:
 
     def eligible(self, items: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Whether each of `items` (rows, int32 (n,)) may be returned, bool (n,)."""
-        return _eligible(items, *self.filter)
+        return eligible(items, *self.filter)
 
 
 def eligible_in_lists(
@@ -133,17 +133,6 @@ def _eligible_in_lists(
 ) -> NDArray[np.bool_]:
     keep = np.empty(items.size, np.bool_)
     for user in range(bounds.size - 1):
-        own = exclude[bounds[user] : bounds[user + 1]]
-        marks = marks_of(own)
-        for position in range(offsets[user], offsets[user + 1]):
-            keep[position] = is_eligible(items[position], own, marks, allowed)
-    return keep
-
-
-@kernel
-def _eligible(items: NDArray[np.int32], exclude: NDArray[np.int32], allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    keep = np.empty(items.size, np.bool_)
-    marks = marks_of(exclude)
-    for position in range(items.size):
-        keep[position] = is_eligible(items[position], exclude, marks, allowed)
+        own = slice(offsets[user], offsets[user + 1])
+        keep[own] = eligible(items[own], exclude[bounds[user] : bounds[user + 1]], allowed)
     return keep

@@ -5,6 +5,8 @@ A key is an integer that orders candidates by the ordering rule of `topk`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from multirecall.kernels import Array, kernel
@@ -18,11 +20,11 @@ SLACK = 64
 BLOCK = 8
 """Scores in a block: 8 float32 values are one vector register of 256 bits."""
 
-STEP_BITS = 18
-"""Low bits of a float32 that a lower bound ignores: scores that differ only in these differ by at most 3 %."""
+LEVELS = 1024
+"""Levels of score below the highest in which a lower bound is searched for."""
 
-STEPS = 1024
-"""Steps of `2**STEP_BITS` in which a lower bound is searched for, from the highest score down: 32 powers of two."""
+NEAR = 10 << 23
+"""Distance in bits of a float32 in which a lower bound is searched for first: 10 powers of two."""
 
 FINITE = np.int32(0x7F800000)
 """The bits of infinity. Those of a positive finite float32, read as int32, lie between 0 and this, in score order."""
@@ -91,28 +93,47 @@ def candidates_of(keys: Array) -> tuple[Array, Array]:
 
 
 @kernel
-def kth_lower_bound(peaks: Array, k: int) -> int:
+def kth_lower_bound(bits: Array, k: int) -> int:
     """A lower bound of the k-th largest score, as bits of a float32 read as int32.
 
     Args:
-        peaks: the `block_peaks` of the scores.
+        bits: those of float32 scores, read as int32 (n,), or their `block_peaks`.
         k: the rank.
 
     Returns:
-        A number ≥ 1 that the bits of the `k` best scores reach; 1 where the peaks show fewer than `k` such scores.
+        A number ≥ 1 that the bits of the `k` best scores reach; 1 where `bits` show fewer than `k` such scores.
     """
-    while peaks.size >= BLOCK * max(k, 1):
-        peaks = block_peaks(peaks)
-    highest = np.int64(peaks.max()) if peaks.size else np.int64(0)
-    counts = np.zeros(STEPS, np.int32)
-    for peak in peaks:
-        counts[min((highest - peak) >> STEP_BITS, STEPS - 1)] += 1
-    n_reached = 0
-    for step in range(STEPS - 1):
-        n_reached += counts[step]
-        if n_reached >= k:
-            return max(int(highest - ((step + 1) << STEP_BITS) + 1), 1)
+    while bits.size >= BLOCK * max(k, 1):
+        bits = block_peaks(bits)
+    highest, lowest = _ends(bits)
+    levels = np.empty(bits.size, np.int32)
+    for span in (min(highest - lowest, NEAR), highest - lowest):
+        shift = 0
+        while span >> shift >= LEVELS - 1:
+            shift += 1
+        for place in range(bits.size):
+            level = (highest - bits[place]) >> shift if bits[place] > 0 else LEVELS - 1
+            levels[place] = level if 0 <= level < LEVELS else LEVELS - 1
+        counts = np.zeros(LEVELS, np.int32)
+        for level in levels:
+            counts[level] += 1
+        n_reached = 0
+        for level in range(LEVELS - 1):
+            n_reached += counts[level]
+            if n_reached >= k:
+                return int(max(highest - ((level + 1) << shift) + 1, 1))
     return 1
+
+
+@kernel
+def _ends(bits: Array) -> tuple[Any, Any]:
+    """The largest and the smallest of the positive finite scores, as bits; 0 and `FINITE` where there are none."""
+    highest, lowest = np.int32(0), FINITE
+    for value in bits:
+        is_score = (value > 0) & (value < FINITE)
+        highest = max(highest, value if is_score else np.int32(0))
+        lowest = min(lowest, value if is_score else FINITE)
+    return highest, lowest
 
 
 @kernel
@@ -142,7 +163,7 @@ def find_best(bits: Array, k: int) -> Array:
     `bits` are those of float32 scores, read as int32 (n,).
     """
     peaks = block_peaks(bits)
-    return find_at_least(bits, peaks, kth_lower_bound(peaks, k) if peaks.size > k else 1)
+    return find_at_least(bits, peaks, kth_lower_bound(peaks if peaks.size > 2 * k else bits, k))
 
 
 @kernel

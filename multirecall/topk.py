@@ -43,23 +43,46 @@ def marks_of(rows: NDArray[np.int32]) -> NDArray[np.uint64]:
 
 
 @kernel
-def is_eligible(item: int, exclude: NDArray[np.int32], marks: NDArray[np.uint64], allowed: NDArray[np.bool_]) -> bool:
-    """Whether `item` is absent from `exclude` (sorted rows) and set in `allowed` (bitmap, empty: all).
+def is_marked(row: int, marks: NDArray[np.uint64]) -> bool:
+    """Whether the bit of `row` is set in `marks`: if not, it is not among the rows that they are of."""
+    return bool((marks[(row >> 6) % MARK_WORDS] >> np.uint64(row & 63)) & np.uint64(1))
 
-    `marks` are the `marks_of(exclude)`; they spare most other items the binary search in `exclude`.
-    """
-    if allowed.size and not allowed[item]:
-        return False
-    if not (marks[(item >> 6) % MARK_WORDS] >> np.uint64(item & 63)) & np.uint64(1):
-        return True
-    low, high = 0, exclude.size
+
+@kernel
+def is_among(row: int, rows: NDArray[np.int32]) -> bool:
+    """Whether `rows`, sorted, have `row`."""
+    low, high = 0, rows.size
     while low < high:
         middle = (low + high) >> 1
-        if exclude[middle] < item:
+        if rows[middle] < row:
             low = middle + 1
         else:
             high = middle
-    return low == exclude.size or exclude[low] != item
+    return low < rows.size and rows[low] == row
+
+
+@kernel
+def is_eligible(item: int, exclude: NDArray[np.int32], marks: NDArray[np.uint64], allowed: NDArray[np.bool_]) -> bool:
+    """Whether `item` is absent from `exclude` (sorted rows) and set in `allowed` (bitmap, empty: all).
+
+    `marks` are those of `exclude`, which is looked through for few others than its own rows. Of many items `eligible`
+    tells it faster: a call with arrays takes longer than the look.
+    """
+    if allowed.size and not allowed[item]:
+        return False
+    return not (is_marked(item, marks) and is_among(item, exclude))
+
+
+@kernel
+def eligible(items: NDArray[np.int32], exclude: NDArray[np.int32], allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of `items` (rows, int32 (n,)) `is_eligible`, bool (n,)."""
+    marks = marks_of(exclude)
+    keep = np.ones(items.size, np.bool_)
+    for place in range(items.size):
+        item = items[place]
+        if (allowed.size and not allowed[item]) or (is_marked(item, marks) and is_among(item, exclude)):
+            keep[place] = False
+    return keep
 
 
 @kernel
@@ -88,14 +111,23 @@ def top_eligible(items: Array, scores: Array, k: int, exclude: Array, allowed: A
     best, best_scores = candidates_of(best_keys(keys, wanted))
     if not exclude.size:
         return best, best_scores
-    marks, everything = marks_of(exclude), np.empty(0, np.bool_)
+    keep = eligible(best, exclude, np.empty(0, np.bool_))
     size = 0
     for position in range(best.size):
         if size == k:
             break
         best[size], best_scores[size] = best[position], best_scores[position]
-        size += int(is_eligible(best[position], exclude, marks, everything))
+        size += int(keep[position])
     return best[:size], best_scores[:size]
+
+
+@kernel
+def find_places(items: Array, scores: Array, k: int, allowed: Array) -> Array:
+    """The positions, int32 ascending, of the `k` best finite scores of allowed items, and of a few others of these.
+
+    Arrays are those of `top_eligible`, with float32 scores.
+    """
+    return find_best(_ranks(items, scores.view(np.int32), allowed), k)
 
 
 @kernel

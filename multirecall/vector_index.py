@@ -135,7 +135,7 @@ class VectorIndex(ABC):
             raise RequestError(f"vectors: have shape {given.shape}; pass one row for each vector of the user")
         if len(given) == 1:
             return self.search(given[0], k, exclude, allowed)
-        return _best_of([self.search(vector, k, exclude, allowed) for vector in given], k)
+        return self._search_any_batch(given[None], k, [(exclude, allowed)])[0]
 
     def search_batch(self, vectors: ArrayLike, k: int, filters: Sequence[Filter] | None = None) -> RankedBatch:
         """`search` for `vectors` (n, dim), with a filter for each or none; list by list equal to it.
@@ -157,15 +157,7 @@ class VectorIndex(ABC):
         given = np.asarray(vectors)
         if given.ndim != 3 or not given.shape[1]:
             raise RequestError(f"vectors: have shape {given.shape}; pass (users, vectors of a user, dim)")
-        n_users, n_each, dim = given.shape
-        each = [one for one in _each(filters, n_users) for _ in range(n_each)]
-        lists = self._search_batch(given.reshape(n_users * n_each, dim), k, each)
-        if n_each == 1:
-            return lists
-        parts = range(0, len(lists), n_each)
-        return RankedBatch.from_lists(
-            [_best_of([lists[start + place] for place in range(n_each)], k) for start in parts]
-        )
+        return self._search_any_batch(given, k, _each(filters, len(given)))
 
     @abstractmethod
     def add(self, rows: NDArray[np.int32], vectors: ArrayLike) -> VectorIndex:
@@ -209,6 +201,14 @@ class VectorIndex(ABC):
         pairs = zip(vectors, filters, strict=True)
         return RankedBatch.from_lists([self.search(vector, k, *one) for vector, one in pairs])
 
+    def _search_any_batch(self, vectors: NDArray[Any], k: int, filters: Sequence[Filter]) -> RankedBatch:
+        n_users, n_each, dim = vectors.shape
+        each = [one for one in filters for _ in range(n_each)]
+        lists = self._search_batch(vectors.reshape(n_users * n_each, dim), k, each)
+        if n_each == 1:
+            return lists
+        return RankedBatch(*_merge_each(lists.offsets[::n_each], lists.items, lists.scores, max(k, 0)))
+
 
 def _fault_of(kind: type[VectorIndex]) -> str | None:
     if not issubclass(kind.Config, IndexConfig):
@@ -225,12 +225,6 @@ def _each(filters: Sequence[Filter] | None, n: int) -> Sequence[Filter]:
     if filters is not None and len(filters) != n:
         raise RequestError(f"filters: are {len(filters)} for {n} queries; pass one for each, or None")
     return [NO_FILTER] * n if filters is None else filters
-
-
-def _best_of(lists: Sequence[RankedList], k: int) -> RankedList:
-    """The `k` best items of several lists, each with the best score that it has in one of them."""
-    items, scores = (np.concatenate(arrays) for arrays in zip(*((one.items, one.scores) for one in lists), strict=True))
-    return RankedList(*_merge_by_best(items, scores, max(k, 0)))
 
 
 @kernel
@@ -263,3 +257,17 @@ def _merge_by_best(items: Array, scores: Array, k: int) -> tuple[Array, Array]:
             first[size], first_scores[size] = ordered[place], ordered_scores[place]
             size += 1
     return first[:size], first_scores[:size]
+
+
+@kernel
+def _merge_each(bounds: Array, items: Array, scores: Array, k: int) -> tuple[Array, Array, Array]:
+    """`_merge_by_best` for each user, whose lists stand between two of `bounds`: as CSR."""
+    offsets = np.zeros(bounds.size, np.int64)
+    merged, merged_scores = np.empty(items.size, np.int32), np.empty(items.size, np.float32)
+    for user in range(bounds.size - 1):
+        own = slice(bounds[user], bounds[user + 1])
+        found, found_scores = _merge_by_best(items[own], scores[own], k)
+        start, stop = offsets[user], offsets[user] + found.size
+        merged[start:stop], merged_scores[start:stop] = found, found_scores
+        offsets[user + 1] = stop
+    return offsets, merged[: offsets[-1]], merged_scores[: offsets[-1]]

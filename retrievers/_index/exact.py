@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -17,8 +18,11 @@ from multirecall.vector_index import Filter, IndexConfig
 from .base import StoredIndex
 from .vectors import Vectors
 
-BLOCK = 8_000_000
-"""Scores that a batch holds at a time: 32 MB."""
+BLOCK = 2_000_000
+"""Scores that a batch holds at a time, 8 MB."""
+
+NARROW = 4
+"""Where a bitmap allows fewer than one in so many vectors, a batch scores these alone, query by query."""
 
 LARGEST = 1e37
 """Scores up to here are far enough from the largest float32."""
@@ -55,45 +59,60 @@ class ExactIndex(StoredIndex):
 
     def _search_batch(self, vectors: NDArray[Any], k: int, filters: Sequence[Filter]) -> RankedBatch:
         """One matrix product for a block of queries finds the candidates, which are then scored as in `search`."""
-        stored = self.vectors
-        for _, allowed in filters:
-            stored.check_filter(allowed)
-        queries = np.array([stored.query(vector)[0] for vector in vectors], np.float32).reshape(-1, stored.dim)
-        squares = np.concatenate([_squares(stored.values), _squares(stored.new_values)])
-        errors = self._errors(queries, squares)
-        lists = []
-        step = max(1, BLOCK // max(1, squares.size))
-        for start in range(0, len(queries), step):
-            block = queries[start : start + step]
-            near = self._near(block, squares)
-            for place, query in enumerate(block, start):
-                arguments = query, max(k, 0), *filters[place]
-                if errors[place] < np.inf:
-                    lists.append(stored.picked(near[place - start], errors[place], *arguments))
-                else:
-                    lists.append(stored.scan(*arguments))
-        return RankedBatch.from_lists(lists)
+        queries = self.vectors.queries(vectors)
+        errors = self._errors(queries)
+        if not np.isfinite(errors).all():
+            return super()._search_batch(vectors, k, filters)
+        n = self._squares.size
+        step = max(1, min(len(queries), BLOCK // max(1, n)))
+        near = np.empty((step, n), np.float32)
+        parts = [
+            self._search_block(queries[start:stop], errors[start:stop], k, filters[start:stop], near[: stop - start])
+            for start, stop in _blocks(filters, step)
+        ]
+        return RankedBatch.concat(parts) if parts else RankedBatch.empty(0)
 
-    def _near(self, queries: NDArray[np.float32], squares: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores of all vectors, up to the error of a sum in another order."""
+    def _search_block(
+        self,
+        queries: NDArray[np.float32],
+        errors: NDArray[np.float64],
+        k: int,
+        filters: Sequence[Filter],
+        near: NDArray[np.float32],
+    ) -> RankedBatch:
+        """`_search_batch` for a few queries of one bitmap; one by one where that leaves few vectors to score.
+
+        `near`, float32 (B, n + m), is scratch memory.
+        """
+        stored, allowed = self.vectors, filters[0][1]
+        stored.check_filter(allowed)
+        if allowed.size and NARROW * np.count_nonzero(allowed) < self._squares.size:
+            return super()._search_batch(queries, k, filters)
+        self._compute_near(queries, near)
+        return stored.pick(near, errors, queries, max(k, 0), [one for one, _ in filters], allowed)
+
+    @cached_property
+    def _squares(self) -> NDArray[np.float32]:
+        """The squared length of each vector, those of the main part first."""
+        return np.concatenate([_squares(self.vectors.values), _squares(self.vectors.new_values)])
+
+    def _compute_near(self, queries: NDArray[np.float32], near: NDArray[np.float32]) -> None:
+        """Fill `near` with the scores of all vectors, up to the error of a sum in another order."""
         n = self.vectors.rows.size
-        near = np.empty((len(queries), squares.size), np.float32)
-        with np.errstate(over="ignore", invalid="ignore"):
-            np.matmul(queries, self.vectors.values.T, out=near[:, :n])
-            np.matmul(queries, self.vectors.new_values.T, out=near[:, n:])
-            if self.space == "l2":
-                near *= 2
-                near -= squares
-                near -= _squares(queries)[:, None]
-        return near
+        np.matmul(queries, self.vectors.values.T, out=near[:, :n])
+        np.matmul(queries, self.vectors.new_values.T, out=near[:, n:])
+        if self.space == "l2":
+            near *= 2
+            near -= self._squares
+            near -= _squares(queries)[:, None]
 
-    def _errors(self, queries: NDArray[np.float32], squares: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _errors(self, queries: NDArray[np.float32]) -> NDArray[np.float64]:
         """A bound of the error of `_near` for each query, infinite where scores may overflow.
 
         A sum of `dim` products is off by at most about `dim / 2` units in the last place of `Σ |q_i · v_i|`, which
         is at most `|q| · |v|`; the score that it is compared with is off by as much.
         """
-        longest = np.sqrt(np.max(squares, initial=0.0).astype(np.float64))
+        longest = np.sqrt(np.max(self._squares, initial=0.0).astype(np.float64))
         lengths = np.sqrt(_squares(queries).astype(np.float64))
         largest = (lengths + longest) ** 2 if self.space == "l2" else lengths * longest
         errors = (self.dim + 8) * np.finfo(np.float32).eps * largest
@@ -115,3 +134,12 @@ def _squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         squares: NDArray[np.float32] = np.einsum("ij,ij->i", vectors, vectors)
         return squares
+
+
+def _blocks(filters: Sequence[Filter], step: int) -> Iterator[tuple[int, int]]:
+    """Runs of at most `step` filters with the same bitmap, by where they begin and end."""
+    start = 0
+    for place in range(1, len(filters) + 1):
+        if place == len(filters) or place - start == step or filters[place][1] is not filters[start][1]:
+            yield start, place
+            start = place

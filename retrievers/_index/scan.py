@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from multirecall.kernels import Array, kernel
-from multirecall.topk import top_eligible, top_k
+from multirecall.topk import find_places, top_eligible
 
 MARGIN = 32
 """Items beyond `k` that are scored again after a selection by nearly right scores."""
@@ -160,29 +160,11 @@ def rescored(
 
 
 @kernel
-def _append_near(near: Array, rows: Array, dead: Array, allowed: Array, items: Array, scores: Array, size: int) -> int:
-    """Append the rows that are live and allowed, with the scores of `near`."""
-    if allowed.size:
-        for position in _live(rows, dead, allowed):
-            items[size] = rows[position]
-            scores[size] = near[position]
-            size += 1
-        return size
-    for position in range(rows.size):
-        items[size] = rows[position]
-        scores[size] = near[position]
-        size += int(not dead[position])
-    return size
-
-
-@kernel
-def picked(
+def _pick(
     near: Array,
     error: float,
-    rows: Array,
+    items: Array,
     values: Array,
-    dead: Array,
-    new_rows: Array,
     new_values: Array,
     query: Array,
     l2: bool,
@@ -190,21 +172,56 @@ def picked(
     exclude: Array,
     allowed: Array,
 ) -> tuple[Array, Array, bool]:
-    """The best `k`, and whether no item that was passed over can be better than they are."""
-    items = np.empty(near.size, np.int32)
-    scores = np.empty(near.size, np.float32)
-    none_dead = np.zeros(new_rows.size, np.bool_)
-    size = _append_near(near[: rows.size], rows, dead, allowed, items, scores, 0)
-    size = _append_near(near[rows.size :], new_rows, none_dead, allowed, items, scores, size)
-    taken, taken_scores = top_eligible(items[:size], scores[:size], k + MARGIN, exclude, np.empty(0, np.bool_))
-    complete = taken.size < k + MARGIN
-    bound = -np.inf if complete else taken_scores[-1] + error
-    for position in range(taken.size):
-        entry = np.searchsorted(rows, taken[position])
-        if entry < rows.size and rows[entry] == taken[position] and not dead[entry]:
-            taken_scores[position] = _similarity(values[entry], query, l2)
-        else:
-            entry = np.searchsorted(new_rows, taken[position])
-            taken_scores[position] = _similarity(new_values[entry], query, l2)
-    best, best_scores = top_k(taken, taken_scores, k)
-    return best, best_scores, complete or (best.size == k and (k == 0 or best_scores[k - 1] > bound))
+    """The best `k`, and whether no item that was passed over can be better than they are.
+
+    `near` and `items`, float32 and int32 (n + m,), are of the main part and, behind it, of what was added.
+    """
+    wanted = k + MARGIN + exclude.size
+    places = find_places(items, near, wanted, allowed)
+    scores = np.empty(places.size, np.float32)
+    lowest = np.float32(np.inf)
+    n = len(values)
+    for position in range(places.size):
+        place = places[position]
+        lowest = min(lowest, near[place])
+        scores[position] = _similarity(values[place] if place < n else new_values[place - n], query, l2)
+    found, found_scores = top_eligible(items[places], scores, k, exclude, np.empty(0, np.bool_))
+    complete = places.size < wanted or k == 0
+    return found, found_scores, complete or (found.size == k and found_scores[k - 1] > lowest + error)
+
+
+@kernel
+def pick(
+    near: Array,
+    errors: Array,
+    rows: Array,
+    values: Array,
+    dead: Array,
+    new_rows: Array,
+    new_values: Array,
+    queries: Array,
+    l2: bool,
+    k: int,
+    bounds: Array,
+    exclude: Array,
+    allowed: Array,
+) -> tuple[Array, Array, Array]:
+    width = min(k, near.shape[1])
+    items = np.empty(len(queries) * width, np.int32)
+    scores = np.empty(items.size, np.float32)
+    offsets = np.zeros(len(queries) + 1, np.int64)
+    every = np.concatenate((rows, new_rows))
+    gone = np.flatnonzero(dead)
+    for number in range(len(queries)):
+        query, filtered = queries[number], exclude[bounds[number] : bounds[number + 1]]
+        for place in gone:
+            near[number, place] = -np.inf
+        found, found_scores, proved = _pick(
+            near[number], errors[number], every, values, new_values, query, l2, k, filtered, allowed
+        )
+        if not proved:
+            found, found_scores = scan(rows, values, dead, new_rows, new_values, query, l2, k, filtered, allowed)
+        start, stop = offsets[number], offsets[number] + found.size
+        items[start:stop], scores[start:stop] = found, found_scores
+        offsets[number + 1] = stop
+    return offsets, items[: offsets[-1]], scores[: offsets[-1]]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from multirecall.csr import offsets_of
 from multirecall.errors import BundleError, DataError, RequestError
 from multirecall.kernels import Array
-from multirecall.lists import RankedList
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 from multirecall.vector_index import SPACES, Space
 
-from .scan import picked, ready, ready_rows, rescored, scan
+from .scan import pick, ready, ready_rows, rescored, scan
 
 DTYPES = {
     "rows": "int32",
@@ -126,6 +128,17 @@ class Vectors:
             raise RequestError(f"vector[{fault}]: is {given[fault]}; pass finite numbers only")
         return query, norm == 0.0
 
+    def queries(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """`query` for several vectors (n, dim) at once."""
+        with np.errstate(over="ignore"):
+            given = np.ascontiguousarray(vectors, np.float32)
+        if given.shape[1:] != (self.dim,) and len(given):
+            self.query(given[0])
+        prepared, fault = ready_rows(given, np.arange(len(given)), self.space == "cosine")
+        if fault >= 0:
+            self.query(given[fault])
+        return prepared
+
     def check_filter(self, allowed: NDArray[np.bool_]) -> None:
         """Refuse a bitmap that is shorter than the item rows.
 
@@ -146,26 +159,28 @@ class Vectors:
         """The best `k` eligible items for a query from `query()`, from the scores of all of them."""
         return RankedList(*scan(*self._kernel_arrays(), query, self.space == "l2", k, exclude, allowed))
 
-    def picked(
+    def pick(
         self,
         near: NDArray[np.float32],
-        error: float,
-        query: NDArray[np.float32],
+        errors: NDArray[np.float64],
+        queries: NDArray[np.float32],
         k: int,
-        exclude: NDArray[np.int32],
+        exclude: Sequence[NDArray[np.int32]],
         allowed: NDArray[np.bool_],
-    ) -> RankedList:
-        """What `scan` gives, found with the help of scores that are known up to `error`.
+    ) -> RankedBatch:
+        """What `scan` gives for each of several queries, found with the help of scores that are known up to an error.
 
         Args:
-            near: float32 (n + m,), the scores of the main part and of the new part.
-            error: how far any of them may be from the score that `scan` computes.
-            query: from `query()`.
-            k: as in `scan`, also `exclude` and `allowed`.
+            near: float32 (B, n + m), finite scores of the main part and of the new part; overwritten.
+            errors: float64 (B,), how far any of them may be from the score that `scan` computes.
+            queries: float32 (B, dim), from `queries()`.
+            k: as in `scan`.
+            exclude: as in `scan`, for each query.
+            allowed: as in `scan`, for all.
         """
-        arrays = *self._kernel_arrays(), query, self.space == "l2", k, exclude, allowed
-        items, scores, proved = picked(near, error, *arrays)
-        return RankedList(items, scores) if proved else RankedList(*scan(*arrays))
+        bounds, rows = offsets_of([one.size for one in exclude]), np.concatenate(exclude)
+        arrays = *self._kernel_arrays(), queries, self.space == "l2", k
+        return RankedBatch(*pick(near, errors, *arrays, bounds, rows, allowed))
 
     def rescored(
         self,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import rank_items
@@ -10,7 +11,7 @@ from oracles import rank_items
 from multirecall.kernels import kernel
 from multirecall.query import Query
 from multirecall.selection import best_keys, candidates_of, find_best, key_of
-from multirecall.topk import ALL_ALLOWED, MARK_WORDS, NO_ROWS, top_eligible, top_k
+from multirecall.topk import ALL_ALLOWED, MARK_WORDS, NO_ROWS, eligible, find_places, top_eligible, top_k
 
 SCORES = st.dictionaries(
     st.integers(0, 50),
@@ -48,6 +49,8 @@ def test_filters_before_it_counts(scores: dict[int, float], exclude: set[int], a
     rows = np.array(sorted(exclude), np.int32)
     wanted = [item for item in rank_items(scores) if item in allowed and item not in exclude]
     assert top_eligible(*arrays(scores), k, rows, bitmap)[0].tolist() == wanted[:k]
+    every = np.arange(51, dtype=np.int32)
+    assert every[eligible(every, rows, bitmap)].tolist() == sorted(allowed - exclude)
 
 
 @given(st.sets(st.one_of(st.integers(0, 40), st.integers(0, 2**31 - 1)), max_size=60), st.integers(0, 3))
@@ -95,11 +98,28 @@ def test_the_best_of_many_are_those_of_a_full_sort(
         scores = rng.choice(ENDS if kind == "ends" else ENDS[:3], n)
     exclude = np.sort(rng.permutation(10_000)[:n_excluded]).astype(np.int32)
     allowed = rng.random(10_000) < 0.5 if filtered else ALL_ALLOWED
-    eligible = np.isfinite(scores) & ~np.isin(items, exclude) & (allowed[items] if filtered else True)
-    order = np.lexsort((items[eligible], -scores[eligible]))[:k]
+    good = np.isfinite(scores) & ~np.isin(items, exclude) & (allowed[items] if filtered else True)
+    order = np.lexsort((items[good], -scores[good]))[:k]
     found = top_eligible(items, scores, k, exclude, allowed)
-    assert found[0].tolist() == items[eligible][order].tolist()
-    assert found[1].tolist() == scores[eligible][order].tolist()
+    assert found[0].tolist() == items[good][order].tolist()
+    assert found[1].tolist() == scores[good][order].tolist()
+
+
+@pytest.mark.parametrize("k", [10, 300, 3_000])
+@pytest.mark.parametrize(
+    "scores",
+    [
+        np.random.default_rng(0).normal(size=10_000),
+        np.random.default_rng(0).uniform(0.5, 0.6, 10_000),
+        -1 - np.random.default_rng(0).random(10_000),
+        np.random.default_rng(0).pareto(0.5, 10_000),
+    ],
+    ids=["of both signs", "in a narrow range", "below zero", "over many powers of ten"],
+)
+def test_few_more_places_are_found_than_asked_for(scores: np.ndarray, k: int) -> None:
+    places = find_places(np.arange(10_000, dtype=np.int32), scores.astype(np.float32), k, ALL_ALLOWED)
+    assert set(np.argsort(-scores)[:k].tolist()) <= set(places.tolist())
+    assert places.size <= 1.3 * k + 20
 
 
 @kernel

@@ -125,6 +125,29 @@ def test_exact_equals_the_oracle(space: str, seed: int, n: int, k: int) -> None:
         np.testing.assert_allclose(single.scores, batch[place].scores, atol=1e-6)
 
 
+@pytest.mark.parametrize("space", SPACES)
+@given(seed=st.integers(0, 10**6), k=st.integers(0, 90), grid=st.booleans(), block=st.sampled_from([1, 900, 10**6]))
+def test_a_batch_equals_one_by_one_to_the_bit(space: str, seed: int, k: int, grid: bool, block: int) -> None:
+    """With removed and added rows, bitmaps that change within the batch, and scores that tie where `grid`."""
+    rng = np.random.default_rng(seed)
+
+    def drawn(n: int) -> np.ndarray:
+        return (rng.integers(-2, 3, (n, DIM)) if grid else rng.normal(size=(n, DIM))).astype(np.float32)
+
+    rows = rng.permutation(N_ROWS)[:300].astype(np.int32)
+    index = build_index(rows[:250], drawn(250), space, EXACT, rng=rng).add(rows[200:], drawn(100)).remove(rows[:40])
+    queries = drawn(12)
+    bitmaps = [ALL_ALLOWED, np.arange(N_ROWS) % 3 > 0, np.arange(N_ROWS) % 16 == 0]
+    filters = [(random_filter(rng)[0], bitmaps[place]) for place in np.sort(rng.integers(0, 3, 12)).tolist()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact, "BLOCK", block)
+        batch = index.search_batch(queries, k, filters)
+    for place, (query, one) in enumerate(zip(queries, filters, strict=True)):
+        single = index.search(query, k, *one)
+        assert batch[place].items.tolist() == single.items.tolist()
+        assert batch[place].scores.tobytes() == single.scores.tobytes()
+
+
 @ALL_KINDS
 @pytest.mark.parametrize("space", SPACES)
 @settings(max_examples=12)
