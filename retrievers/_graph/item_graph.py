@@ -44,7 +44,7 @@ def item_graph(file: str, data: Dataset, *, directed: bool, weighted: bool) -> G
         MissingExtra: networkx, which reads GraphML, is not installed.
         CannotFit: no edge joins two items of the catalogue.
     """
-    path = Path(file)  # a path collapses slashes, so that no URL is left for a reader to open
+    path = Path(file)  # Path() collapses the slashes of a URL, so the reader cannot open one
     if not path.is_file():
         raise DataError(
             f"{file}: the graph of items is no file; each fit and refit reads it: put it there, or name it anew"

@@ -19,20 +19,20 @@ from .vectors import Vectors
 FORMAT = 2
 
 CHANGED_SHARE = 0.1
-"""Share of added, and of removed or replaced, vectors in the main part past which the index is rebuilt."""
+"""The index is rebuilt when added vectors, or removed and replaced ones, exceed this share of the main part."""
 
 CHANGED_AT_LEAST = 1_000
-"""A rebuild does not pay before so many vectors were added, or removed or replaced."""
+"""The fewest added, or removed and replaced, vectors that trigger a rebuild. To scan fewer is cheaper."""
 
 
 class StoredIndex(VectorIndex):
     """An index over a `Vectors`: a main part that it is built over, and a small part that was added since.
 
     Args:
-        vectors: what it searches.
-        settings: how.
-        seed: of the graph or the cells that it, or a later state of it, is built from.
-        threads: of such builds.
+        vectors: the vectors to search.
+        settings: an instance of `Config`.
+        seed: the seed of this build and of later rebuilds.
+        threads: the threads of builds.
     """
 
     Config: ClassVar[type[IndexConfig]]
@@ -80,15 +80,15 @@ class StoredIndex(VectorIndex):
         Shares what did not change with this one. Once `CHANGED_SHARE` is passed it is built anew, which takes as long
         as a build.
         """
-        return self._changed(self.vectors.with_rows(rows, vectors))
+        return self._with_or_rebuild(self.vectors.with_rows(rows, vectors))
 
     def remove(self, rows: NDArray[np.int32]) -> Self:
         """See `VectorIndex.remove`; otherwise as `add`."""
-        return self._changed(self.vectors.without(rows))
+        return self._with_or_rebuild(self.vectors.without(rows))
 
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """See `VectorIndex.item_vectors`."""
-        kept = self.vectors.compacted()
+        kept = self.vectors.compact()
         return kept.rows, kept.values
 
     def save(self, folder: Path) -> None:
@@ -151,8 +151,8 @@ class StoredIndex(VectorIndex):
     def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: Any, threads: int) -> StoredIndex:
         """The index that was saved into `folder`, whose files have been verified."""
 
-    def _changed(self, vectors: Vectors) -> Self:
+    def _with_or_rebuild(self, vectors: Vectors) -> Self:
         most = max(CHANGED_AT_LEAST, CHANGED_SHARE * vectors.rows.size)
         if vectors.new_rows.size <= most and vectors.n_dead <= most:
             return self._with(vectors)
-        return self._of(vectors.compacted(), self.settings, self.seed, self.threads, SILENT)
+        return self._of(vectors.compact(), self.settings, self.seed, self.threads, SILENT)

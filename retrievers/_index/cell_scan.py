@@ -15,27 +15,27 @@ from multirecall.topk import is_eligible, marks_of
 from .expectation import deviation_of
 
 CODE_MAX = 127
-"""Largest code of an entry of a vector."""
+"""The largest code of a vector's entry."""
 
 FARTHEST = 1e15
-"""Distance of a query, in units of the largest entry, up to which squares are far from overflow."""
+"""The largest distance of a query, in units of the largest entry; beyond it squares could overflow."""
 
 QUERY_MAX = 1_023
-"""Largest code of an entry of a query: sums of 16,384 products with codes of vectors stay within int32."""
+"""The largest code of a query's entry. With it, sums of 16,384 products with codes of vectors fit int32."""
 
 N_LEVELS = 1_024
-"""Levels of score at which vectors are counted, to know what the best reach."""
+"""The number of score levels at which vectors are counted, to bound the score of the k-th best."""
 
 N_BUCKETS = 256
-"""Buckets by which cells are brought into order."""
+"""The number of buckets of the bucket sort of cells."""
 
 N_AHEAD = 16
-"""Vectors whose codes are asked for ahead of their turn, within a cell and at the start of the next one."""
+"""The number of vectors whose codes are prefetched, within a cell and at the start of the next one."""
 
 
 @kernel
 def _code_product(codes: Array, query_codes: Array) -> Any:
-    """Each step is cut to int32, without which numba widens the sum and it does not become packed instructions."""
+    """Each step is truncated to int32; otherwise numba widens the sum, and it is not vectorised."""
     total = np.int32(0)
     for entry in range(codes.size):
         total = np.int32(total + np.int32(codes[entry]) * np.int32(query_codes[entry]))
@@ -43,7 +43,7 @@ def _code_product(codes: Array, query_codes: Array) -> Any:
 
 
 @kernel
-def encoded(vectors: Array) -> tuple[Array, Array]:
+def encode(vectors: Array) -> tuple[Array, Array]:
     """Codes of vectors, int8 (n, dim), and the scale of each, float32 (n,): entry ≈ code · scale."""
     n, dim = vectors.shape
     codes = np.empty((n, dim), np.int8)
@@ -60,7 +60,7 @@ def encoded(vectors: Array) -> tuple[Array, Array]:
 
 
 @kernel
-def located(query: Array, l2: bool, centre: Array, unit: float) -> tuple[Array, float]:
+def locate(query: Array, l2: bool, centre: Array, unit: float) -> tuple[Array, float]:
     """A query among the vectors of the cells, float32, and its length; only its direction counts unless `l2`."""
     moved = query.astype(np.float64)
     total = 0.0
@@ -76,7 +76,7 @@ def located(query: Array, l2: bool, centre: Array, unit: float) -> tuple[Array, 
 
 
 @kernel
-def expected(
+def score_moments(
     placed: Array, l2: bool, centroids: Array, centroid_scales: Array, spreads: Array, squares: Array
 ) -> tuple[Array, Array]:
     """Mean and standard deviation of the scores in each cell, float32 (n_cells,), by the model of `expectation`.
@@ -103,7 +103,7 @@ def expected(
 
 
 @kernel
-def _falling(values: Array) -> Array:
+def _order_descending(values: Array) -> Array:
     """Positions of values, the larger ones first, in no order within one of `N_BUCKETS` buckets."""
     high = values.max()
     width = high - values.min()
@@ -158,7 +158,7 @@ def best_positions(
 ) -> Array:
     """Positions of about the best `n_best` eligible vectors, int32, at least so many where there are.
 
-    Few excluded rows are not looked up: they may be among the positions, which are so many more then.
+    If few rows are excluded, the search returns that many extra positions and leaves their removal to the caller.
 
     Cells are visited by what their vectors may score, `mean + margin · deviation`, as long as that reaches the
     lowest of the best `n_best` found so far. All positions for a query that is too far away to tell them apart.
@@ -167,10 +167,10 @@ def best_positions(
         n_best += exclude.size
         exclude = exclude[:0]
     marks = marks_of(exclude)
-    placed, length = located(query, l2, centre, unit[0])
+    placed, length = locate(query, l2, centre, unit[0])
     if length > FARTHEST:
         return np.arange(rows.size).astype(np.int32)
-    mean, deviation = expected(placed, l2, centroids, centroid_scales, spreads, squares)
+    mean, deviation = score_moments(placed, l2, centroids, centroid_scales, spreads, squares)
     for cell in range(mean.size):
         mean[cell] += np.float32(margin) * deviation[cell]
     asked, step = query_codes(placed)
@@ -184,7 +184,7 @@ def best_positions(
     at_level = np.zeros(N_LEVELS, np.int64)
     level, above = 0, 0
     bound = np.float32(-np.inf)
-    order = _falling(mean)
+    order = _order_descending(mean)
     code_bytes, dim = codes.reshape(-1), codes.shape[1]
     for turn in range(order.size):
         cell = order[turn]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from multirecall.errors import BundleError
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
-from .cell_scan import best_positions, encoded, expected
-from .kmeans import grouped, means_of_runs
+from .cell_scan import best_positions, encode, score_moments
+from .kmeans import group_vectors, means_of_runs
 from .vectors import Vectors
 
 CELLS_PER_ROOT = 4
@@ -62,7 +62,7 @@ class Cells:
     margins: NDArray[np.float32]
 
     @classmethod
-    def grouped(cls, vectors: Vectors, rng: np.random.Generator) -> tuple[Vectors, Self, NDArray[np.float32]]:
+    def of_vectors(cls, vectors: Vectors, rng: np.random.Generator) -> tuple[Vectors, Self, NDArray[np.float32]]:
         """Cells over `vectors`, which are all in the main part; no margin is known yet.
 
         Returns:
@@ -70,16 +70,16 @@ class Cells:
         """
         n = vectors.rows.size
         centre = vectors.values.mean(axis=0, dtype=np.float64)
-        placed, unit = _placed(vectors.values, centre)
-        order, starts = grouped(placed, CELLS_PER_ROOT, rng)
-        vectors, placed = vectors.reordered(order), placed[order]
+        placed, unit = _centre_and_scale(vectors.values, centre)
+        order, starts = group_vectors(placed, CELLS_PER_ROOT, rng)
+        vectors, placed = vectors.reorder(order), placed[order]
         centroids = means_of_runs(placed, starts)
         lengths = np.einsum("ij,ij->i", placed, placed)
         counts = np.diff(starts)
         squares = np.bincount(np.repeat(np.arange(counts.size), counts), lengths) / counts
         around = squares - np.einsum("ij,ij->i", centroids, centroids, dtype=np.float64)
-        centroid_codes, centroid_scales = encoded(centroids)
-        codes, scales = encoded(placed)
+        centroid_codes, centroid_scales = encode(centroids)
+        codes, scales = encode(placed)
         cells = cls(
             centre=centre,
             unit=np.array([unit]),
@@ -103,9 +103,9 @@ class Cells:
             float(self.margins[min(bisect_left(SIZES, k), last)]),
         )
 
-    def expected(self, placed: NDArray[np.float32], l2: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mean and standard deviation of the scores in each cell, float32 (n_cells,), for a `located` query."""
-        found: tuple[NDArray[np.float32], NDArray[np.float32]] = expected(
+    def score_moments(self, placed: NDArray[np.float32], l2: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and standard deviation of the scores in each cell, float32 (n_cells,), for a `locate` query."""
+        found: tuple[NDArray[np.float32], NDArray[np.float32]] = score_moments(
             placed, l2, self.centroids, self.centroid_scales, self.spreads, self.squares
         )
         return found
@@ -178,7 +178,7 @@ class Cells:
         return cls(**arrays)
 
 
-def _placed(values: NDArray[np.float32], centre: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
+def _centre_and_scale(values: NDArray[np.float32], centre: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
     """The vectors taken from `centre` and divided by their then largest entry, and that entry, 1 if it is 0."""
     blocks = range(0, len(values), BLOCK)
     unit = max(float(np.abs(values[start : start + BLOCK] - centre).max()) for start in blocks) or 1.0

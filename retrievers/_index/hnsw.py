@@ -27,16 +27,16 @@ _log = logging.getLogger("multirecall.retrievers")
 
 GRAPH = "graph.hnsw"
 CHUNK = 2_000
-"""Vectors that are added between two reports of progress."""
+"""The number of vectors that are added between two reports of progress."""
 
 SCANNED_PER_STEP = 100
-"""Vectors that the exact search scores in the time in which a search takes one step of its width in the graph."""
+"""The cost of one graph step, in vectors that the exact search scores in the same time (a trade-off of speed only)."""
 
 METRICS: dict[Space, str] = {"cosine": "ip", "inner_product": "ip", "l2": "l2"}
 
 
 WIDENING: dict[Space, int] = {"cosine": 1, "inner_product": 4, "l2": 4}
-"""How much wider a graph search is in each space: vectors of very different length mislead it."""
+"""The factor on the width of a graph search in each space. Vectors of very different length mislead the graph."""
 
 
 class HnswConfig(IndexConfig):
@@ -57,7 +57,7 @@ class HnswConfig(IndexConfig):
     long vectors beside short ones mislead the graph. Changes results."""
 
     def width(self, space: Space, k: int) -> int:
-        """Candidates that a search for `k` items looks at: more find more and take longer."""
+        """The number of candidates that a search for `k` items looks at."""
         return WIDENING[space] * max(self.ef_search, 2 * k)
 
 
@@ -107,7 +107,7 @@ class HnswIndex(StoredIndex):
                 positions, _ = self._graph.knn_query(query, k=width, num_threads=1)
             except RuntimeError:  # the graph is not connected enough to reach so many
                 break
-            found, lowest = stored.rescored(positions[0], query, k, exclude, allowed)
+            found, lowest = stored.rescore(positions[0], query, k, exclude, allowed)
             if k == 0 or (len(found) == k and found.scores[-1] >= lowest):
                 return found
             width *= 2

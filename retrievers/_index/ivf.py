@@ -18,7 +18,7 @@ from multirecall.vector_index import IndexConfig
 
 from .base import StoredIndex
 from .cells import Cells
-from .margins import measured
+from .margins import measure_margins
 from .vectors import Vectors
 
 FOLDER = "cells"
@@ -31,7 +31,7 @@ SCANNED_PER_ITEM = 20
 
 
 Recall = Annotated[float, Field(ge=0.5, le=1)]
-"""Share of the true items that a search finds, in the mean over searches like those that will come."""
+"""The share of the true items that a search finds, in the mean over sampled queries."""
 
 
 class IvfConfig(IndexConfig):
@@ -41,8 +41,8 @@ class IvfConfig(IndexConfig):
     """Searches the near cells of an inverted file, and scores every vector where that is faster."""
 
     recall: Recall = 0.99
-    """Share of the true items that a search finds at least. It visits as many cells as that was measured to need on
-    queries like those that will come; more find more and take longer. Changes results."""
+    """The least share of the true items that a search finds. The build measures how many cells this needs on
+    sampled queries. A larger value finds more items and takes longer. Changes results."""
 
 
 class IvfIndex(StoredIndex):
@@ -64,9 +64,9 @@ class IvfIndex(StoredIndex):
             return cls(vectors, settings, seed, threads)._on(None)
         rng = np.random.default_rng(seed)
         with progress.task("index: grouping vectors into cells", 2, steady=False) as advance:
-            vectors, cells, placed = Cells.grouped(vectors, rng)
+            vectors, cells, placed = Cells.of_vectors(vectors, rng)
             advance(1)
-            margins = measured(cells, vectors, placed, settings.recall, rng)
+            margins = measure_margins(cells, vectors, placed, settings.recall, rng)
             advance(1)
         return cls(vectors, settings, seed, threads)._on(replace(cells, margins=margins))
 
@@ -88,7 +88,7 @@ class IvfIndex(StoredIndex):
             margin = self._cells.margin(wanted)
             if margin < np.inf:
                 positions = self._cells.near(stored, query, k, margin, exclude, allowed)
-                found, _ = stored.rescored(positions, query, k, exclude, allowed)
+                found, _ = stored.rescore(positions, query, k, exclude, allowed)
                 if len(found) == k:
                     return found
         return stored.scan(query, k, exclude, allowed)

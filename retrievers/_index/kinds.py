@@ -14,7 +14,7 @@ from multirecall.progress import SILENT, Progress
 from multirecall.vector_index import INDEXES, IndexConfig, Space, VectorIndex
 
 SHARED_KEYS = {"kind", "recall", "M", "ef_construction", "ef_search"}
-"""Keys of an index in a bundle that an older release has written: those of all kinds. Those of others do nothing."""
+"""The keys of all kinds, which an older release wrote into every bundle. Keys of other kinds are ignored."""
 
 
 def index_settings(given: Any = None) -> IndexConfig:

@@ -45,7 +45,7 @@ def nearest(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDA
     return found
 
 
-def grouped(
+def group_vectors(
     vectors: NDArray[np.float32], cells_per_root: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     """Cells of near vectors, `cells_per_root · √n` of them, of which those that stay empty are left out.

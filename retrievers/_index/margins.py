@@ -8,27 +8,27 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .cell_scan import located
+from .cell_scan import locate
 from .cells import SIZES, Cells
 from .expectation import needed_margins
 from .vectors import Vectors
 
 ASKED = 100
-"""Queries of each kind."""
+"""The number of sampled queries of each kind."""
 
 ASKED_TOGETHER = 20
 
 MEAN_OF = 5
-"""Vectors whose mean is a query of the second kind, as the profile of a user with several items is."""
+"""The number of vectors whose mean is a query of the second kind, like the profile of a user with several items."""
 
 ALLOWANCES = (1.0, 0.5)
-"""Parts of the true items that may be missed, whose cells a margin leaves out; the rest is for what codes miss."""
+"""The shares of the allowed misses that may come from unvisited cells. The rest is left for quantisation errors."""
 
 LARGEST = 1e6
 """The largest margin: it opens every cell, and its products are far from overflow."""
 
 
-def measured(
+def measure_margins(
     cells: Cells, vectors: Vectors, placed: NDArray[np.float32], recall: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """The margin for lists of each of `SIZES`, float32; infinite where no margin has the recall that is asked for.
@@ -46,7 +46,10 @@ def measured(
     drawn = rng.integers(vectors.rows.size, size=(ASKED, MEAN_OF))
     samples = [values[drawn[:, 0]], values[drawn].mean(axis=1, dtype=np.float64), vectors.asked]
     kinds = [
-        [_Asked.of(query, scores, cells, vectors, sizes) for query, scores in _scored(queries, cells, vectors, placed)]
+        [
+            _Asked.of(query, scores, cells, vectors, sizes)
+            for query, scores in _exact_scores(queries, cells, vectors, placed)
+        ]
         for queries in samples
         if len(queries)
     ]
@@ -68,22 +71,22 @@ class _Asked(NamedTuple):
         rest = scores.size - sizes[-1]
         best = np.argpartition(scores, rest)[rest:]
         best = best[np.argsort(-scores[best], kind="stable")]
-        point, _ = located(query, l2, cells.centre, cells.unit[0])
-        mean, deviation = cells.expected(point, l2)
+        point, _ = locate(query, l2, cells.centre, cells.unit[0])
+        mean, deviation = cells.score_moments(point, l2)
         members = np.searchsorted(cells.starts, best, side="right") - 1
         lowest = scores[best][np.array(sizes) - 1, None]
         needs = needed_margins(lowest, mean[members], deviation[members]).astype(np.float64).clip(0, LARGEST)
         return cls(query, best, [needs[place, :k] for place, k in enumerate(sizes)])
 
 
-def _scored(
+def _exact_scores(
     queries: NDArray[np.float32], cells: Cells, vectors: Vectors, placed: NDArray[np.float32]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Each query, and the scores of all vectors in the measure of the cells."""
     l2 = vectors.space == "l2"
     for start in range(0, len(queries), ASKED_TOGETHER):
         block = [vectors.query(query)[0] for query in queries[start : start + ASKED_TOGETHER]]
-        points = np.array([located(query, l2, cells.centre, cells.unit[0])[0] for query in block])
+        points = np.array([locate(query, l2, cells.centre, cells.unit[0])[0] for query in block])
         scores = points @ placed.T
         yield from zip(block, 2 * scores - cells.offsets if l2 else scores, strict=True)
 

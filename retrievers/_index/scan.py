@@ -16,10 +16,11 @@ from multirecall.kernels import Array, kernel
 from multirecall.topk import find_places, top_eligible
 
 MARGIN = 32
-"""Items beyond `k` that are scored again after a selection by nearly right scores."""
+"""The number of items beyond `k` that are scored exactly after a selection by approximate scores."""
 
 _FAST: Any = {"reassoc", "contract", "nsz"}
-"""Lets the compiler vectorise a sum; it stays the same sum for the same input, and non-finite values remain."""
+"""The fast-math flags that let the compiler vectorise a sum. The result is the same for the same input, and
+non-finite values stay so."""
 
 
 @njit(nogil=True, fastmath=_FAST)
@@ -45,7 +46,7 @@ def _similarity(vector: Array, query: Array, l2: bool) -> Any:
 
 
 @kernel
-def ready(vector: Array, unit: bool) -> tuple[Array, float]:
+def prepare(vector: Array, unit: bool) -> tuple[Array, float]:
     """A vector, scaled to length 1 if `unit`, and its length, which is not finite where an entry is not."""
     total = 0.0
     for value in vector:
@@ -59,11 +60,11 @@ def ready(vector: Array, unit: bool) -> tuple[Array, float]:
 
 
 @kernel
-def ready_rows(vectors: Array, order: Array, unit: bool) -> tuple[Array, int]:
+def prepare_rows(vectors: Array, order: Array, unit: bool) -> tuple[Array, int]:
     """The vectors in this order, at length 1 if `unit`, and the first that is not finite, or -1."""
     prepared = np.empty(vectors.shape, np.float32)
     for position in range(order.size):
-        prepared[position], norm = ready(vectors[order[position]], unit)
+        prepared[position], norm = prepare(vectors[order[position]], unit)
         if not np.isfinite(norm):
             return prepared, position
     return prepared, -1
@@ -129,7 +130,7 @@ def scan(
 
 
 @kernel
-def rescored(
+def rescore(
     positions: Array,
     rows: Array,
     values: Array,

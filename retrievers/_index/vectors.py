@@ -16,7 +16,7 @@ from multirecall.lists import RankedBatch, RankedList
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 from multirecall.vector_index import SPACES, Space
 
-from .scan import pick, ready, ready_rows, rescored, scan
+from .scan import pick, prepare, prepare_rows, rescore, scan
 
 DTYPES = {
     "rows": "int32",
@@ -34,7 +34,7 @@ class Vectors:
 
     Attributes:
         space: the similarity; in `cosine` vectors are kept at length 1, zero vectors as they are.
-        rows: int32 (n,), unique item rows of the main part, sorted but for `reordered`.
+        rows: int32 (n,), unique item rows of the main part, sorted but for `reorder`.
         values: float32 (n, dim), C-contiguous.
         dead: bool (n,), which of the main part are removed or replaced.
         new_rows: int32 (m,), sorted unique; a row is live in one of the two parts only.
@@ -61,7 +61,7 @@ class Vectors:
         Raises:
             DataError: a row is repeated or negative, shapes do not fit, or a vector is not finite.
         """
-        rows, kept = _checked(rows, values, space, None)
+        rows, kept = _check_rows(rows, values, space, None)
         samples = np.array([] if asked is None else asked, np.float32).reshape(-1, kept.shape[1])
         samples = samples[samples.any(axis=1)]
         return cls._main(space, rows, kept, samples)
@@ -82,7 +82,7 @@ class Vectors:
         Raises:
             DataError: as in `of`, or the vectors have another length.
         """
-        rows, kept = _checked(rows, values, self.space, self.dim)
+        rows, kept = _check_rows(rows, values, self.space, self.dim)
         rest = self.without(rows)
         all_rows = np.concatenate([rest.new_rows, rows])
         order = np.argsort(all_rows)
@@ -101,14 +101,14 @@ class Vectors:
             new_values=self.new_values[keep],
         )
 
-    def compacted(self) -> Vectors:
+    def compact(self) -> Vectors:
         """The same vectors with all of them in the main part."""
         rows = np.concatenate([self.rows[~self.dead], self.new_rows])
         order = np.argsort(rows)
         values = np.concatenate([self.values[~self.dead], self.new_values])[order]
         return self._main(self.space, rows[order], values, self.asked)
 
-    def reordered(self, order: NDArray[np.intp]) -> Vectors:
+    def reorder(self, order: NDArray[np.intp]) -> Vectors:
         """The same vectors, all of them in the main part, with position `order[i]` at `i`."""
         return self._main(self.space, self.rows[order], self.values[order], self.asked)
 
@@ -122,7 +122,7 @@ class Vectors:
             given = np.ascontiguousarray(vector, np.float32)
         if given.shape != (self.dim,):
             raise RequestError(f"vector: has shape {given.shape}, the index needs ({self.dim},); pass one vector of it")
-        query, norm = ready(given, self.space == "cosine")
+        query, norm = prepare(given, self.space == "cosine")
         if not np.isfinite(norm):
             fault = int(np.flatnonzero(~np.isfinite(given))[0])
             raise RequestError(f"vector[{fault}]: is {given[fault]}; pass finite numbers only")
@@ -134,7 +134,7 @@ class Vectors:
             given = np.ascontiguousarray(vectors, np.float32)
         if given.shape[1:] != (self.dim,) and len(given):
             self.query(given[0])
-        prepared, fault = ready_rows(given, np.arange(len(given)), self.space == "cosine")
+        prepared, fault = prepare_rows(given, np.arange(len(given)), self.space == "cosine")
         if fault >= 0:
             self.query(given[fault])
         return prepared
@@ -182,7 +182,7 @@ class Vectors:
         arrays = *self._kernel_arrays(), queries, self.space == "l2", k
         return RankedBatch(*pick(near, errors, *arrays, bounds, rows, allowed))
 
-    def rescored(
+    def rescore(
         self,
         positions: NDArray[np.integer],
         query: NDArray[np.float32],
@@ -195,7 +195,7 @@ class Vectors:
         Returns:
             These, and the lowest score at any of the positions, eligible or not.
         """
-        items, scores, lowest = rescored(
+        items, scores, lowest = rescore(
             positions, *self._kernel_arrays(), query, self.space == "l2", k, exclude, allowed
         )
         return RankedList(items, scores), lowest
@@ -238,7 +238,7 @@ class Vectors:
         return self.rows, self.values, self.dead, self.new_rows, self.new_values
 
 
-def _checked(
+def _check_rows(
     rows: NDArray[np.int32], values: ArrayLike, space: Space, dim: int | None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Rows in ascending order and their vectors as they are kept, which never share memory with `values`."""
@@ -256,7 +256,7 @@ def _checked(
     repeated = np.flatnonzero(rows[1:] == rows[:-1])
     if repeated.size:
         raise DataError(f"rows: has row {rows[repeated[0]]} twice; pass one vector for each row")
-    kept, fault = ready_rows(given, order, space == "cosine")
+    kept, fault = prepare_rows(given, order, space == "cosine")
     if fault >= 0:
         raise DataError(f"vectors: that of row {rows[fault]} is not finite; leave it out or repair it")
     return rows, kept

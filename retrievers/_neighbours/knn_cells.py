@@ -17,7 +17,7 @@ from multirecall.progress import Progress
 from multirecall.selection import best_keys, candidates_of, key_of
 
 from .._index.expectation import deviation_of, needed_margins
-from .._index.kmeans import grouped, means_of_runs
+from .._index.kmeans import group_vectors, means_of_runs
 
 CELLS_PER_ROOT = 8
 """The number of k-means cells, as a multiple of the square root of the number of vectors. Trades the work of scanning
@@ -67,7 +67,7 @@ class VectorCells:
         """Group the unit vectors `units`, float32 (n_rows, dim), of ascending `rows` by k-means."""
         values, numbers = np.unique(units, axis=0, return_inverse=True)
         n = len(values)
-        order, bounds = grouped(values, CELLS_PER_ROOT, rng)
+        order, bounds = group_vectors(values, CELLS_PER_ROOT, rng)
         places = np.empty(n, np.int64)
         places[order] = np.arange(n)
         places = places[numbers.ravel()]

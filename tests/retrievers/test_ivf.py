@@ -14,7 +14,7 @@ from multirecall.errors import BundleError
 from multirecall.retrievers._index import cells as cells_module
 from multirecall.retrievers._index import ivf as ivf_module
 from multirecall.retrievers._index import margins as margins_module
-from multirecall.retrievers._index.cell_scan import encoded, located
+from multirecall.retrievers._index.cell_scan import encode, locate
 from multirecall.retrievers._index.cells import SIZES, SPARE, Cells
 from multirecall.retrievers._index.exact import ExactConfig
 from multirecall.retrievers._index.kinds import build_index, load_index
@@ -82,8 +82,8 @@ def test_a_visit_of_few_cells_is_enough(space: Space) -> None:
     cells = ivf._cells
     visited = []
     for query in vectors[:50]:
-        placed, _ = located(query, space == "l2", cells.centre, cells.unit[0])
-        mean, deviation = cells.expected(placed, space == "l2")
+        placed, _ = locate(query, space == "l2", cells.centre, cells.unit[0])
+        mean, deviation = cells.score_moments(placed, space == "l2")
         bound = np.sort(mean + cells.margin(10) * deviation)[::-1]
         found = cells.near(ivf.vectors, query, 10, cells.margin(10))
         assert found.size <= 2 * (10 + SPARE)
@@ -109,7 +109,7 @@ def test_when_every_cell_is_visited_codes_decide(space: Space, seed: int, n: int
     """The kernel keeps the best by codes that are live and eligible; how few others is for the test above."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(n, dim)).astype(np.float32) * np.float32(10.0 ** rng.integers(-15, 15))
-    vectors, cells, _ = Cells.grouped(Vectors.of(np.arange(n, dtype=np.int32), values, space), rng)
+    vectors, cells, _ = Cells.of_vectors(Vectors.of(np.arange(n, dtype=np.int32), values, space), rng)
     vectors = vectors.without(rng.choice(n, n // 8, replace=False).astype(np.int32))
     exclude = np.sort(rng.choice(n, n // 5, replace=False)).astype(np.int32)
     allowed = rng.random(n) < 0.8 if rng.random() < 0.5 else ALL_ALLOWED
@@ -130,7 +130,7 @@ def test_when_every_cell_is_visited_codes_decide(space: Space, seed: int, n: int
 def test_excluded_rows_that_are_nearest_crowd_out_no_others() -> None:
     rng = np.random.default_rng(20)
     rows = np.arange(2000, dtype=np.int32)
-    vectors, cells, _ = Cells.grouped(Vectors.of(rows, clustered(rng, 2000, 16), "cosine"), rng)
+    vectors, cells, _ = Cells.of_vectors(Vectors.of(rows, clustered(rng, 2000, 16), "cosine"), rng)
     query, _ = vectors.query(vectors.values[3])
     exclude = np.sort(vectors.scan(query, 140).items)
     found = vectors.rows[cells.near(vectors, query, 100, 8.0, exclude)]
@@ -272,14 +272,14 @@ def test_when_recall_is_too_low_there_is_no_margin(monkeypatch: pytest.MonkeyPat
 def test_the_expected_scores_are_those_of_the_cell(space: Space) -> None:
     """The mean up to what 8-bit codes lose; the deviation on average over directions."""
     rng = np.random.default_rng(12)
-    vectors, cells, placed = Cells.grouped(
+    vectors, cells, placed = Cells.of_vectors(
         Vectors.of(np.arange(3000, dtype=np.int32), rng.normal(size=(3000, 6)), space), rng
     )
     l2 = space == "l2"
     shares = []
     for query in rng.normal(size=(20, 6)).astype(np.float32):
-        point, _ = located(query, l2, cells.centre, cells.unit[0])
-        mean, deviation = cells.expected(point, l2)
+        point, _ = locate(query, l2, cells.centre, cells.unit[0])
+        mean, deviation = cells.score_moments(point, l2)
         scores = placed @ point
         if l2:
             scores = 2 * scores - (placed**2).sum(axis=1)
@@ -295,7 +295,7 @@ def test_codes_are_within_half_a_step() -> None:
     rng = np.random.default_rng(13)
     vectors = rng.normal(size=(50, 7)).astype(np.float32) * np.float32(1e-3)
     vectors[3] = 0
-    codes, scales = encoded(vectors)
+    codes, scales = encode(vectors)
     assert np.abs(codes.astype(int)).max(axis=1).tolist() == [127 if one != 3 else 0 for one in range(50)]
     assert (np.abs(vectors - codes * scales[:, None]) <= 0.501 * scales[:, None]).all()
 
