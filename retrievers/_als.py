@@ -39,7 +39,7 @@ def half_step(
     arrays = matrix.indptr, matrix.indices, matrix.data
 
     def solve(start: int) -> None:
-        _solve_rows(start, min(start + BLOCK, len(solved)), *arrays, fixed, gram, penalties, steps, solved)
+        solve_rows(start, min(start + BLOCK, len(solved)), *arrays, fixed, gram, penalties, steps, solved)
 
     for _ in pool.map(solve, range(0, len(solved), BLOCK)):
         pass
@@ -122,7 +122,7 @@ def _apply(
 
 
 @fast_kernel
-def _solve_rows(
+def solve_rows(
     start: int,
     stop: int,
     offsets: Array,
@@ -134,6 +134,10 @@ def _solve_rows(
     steps: int,
     solved: Array,
 ) -> None:
+    """`conjugate_gradient` for the rows from `start` to `stop` of a matrix, whose vectors are `solved`.
+
+    `offsets`, `columns` and `values` are the matrix by rows, float32 values; the rest is as in `half_step`.
+    """
     for row in range(start, stop):
         part = slice(offsets[row], offsets[row + 1])
         conjugate_gradient(columns[part], values[part], fixed, gram, penalties[row], steps, solved[row])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.csr import offsets_of
 from multirecall.kernels import Array, kernel
 from multirecall.query import Query
 from multirecall.rowtable import entry_of, new_table, slot_of
@@ -25,6 +28,18 @@ def recent_items(
     return items, weights
 
 
+def recent_items_of_each(
+    queries: Sequence[Query], half_life: float | None
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """`recent_items` of several users as CSR: offsets, int64 (n_users + 1,), items and weights; at least one user."""
+    bounds = offsets_of([query.history.size for query in queries])
+    histories = np.concatenate([query.history for query in queries])
+    weights = np.concatenate([query.weights for query in queries])
+    rates = np.array([0.0 if half_life is None or not query.ordered else 1.0 / half_life for query in queries])
+    offsets, items, decayed = _newest_distinct_of_each(bounds, histories, weights, rates)
+    return offsets, items, decayed
+
+
 @kernel
 def _newest_distinct(history: Array, weights: Array, n: int, rate: float) -> tuple[Array, Array]:
     items = np.empty(min(n, history.size), np.int32)
@@ -41,3 +56,18 @@ def _newest_distinct(history: Array, weights: Array, n: int, rate: float) -> tup
             decayed[size] = weights[event] * np.exp2(-rate * size)
             size += 1
     return items[:size], decayed[:size]
+
+
+@kernel
+def _newest_distinct_of_each(
+    bounds: Array, histories: Array, weights: Array, rates: Array
+) -> tuple[Array, Array, Array]:
+    offsets = np.zeros(bounds.size, np.int64)
+    items, decayed = np.empty(histories.size, np.int32), np.empty(histories.size, np.float32)
+    for user in range(rates.size):
+        own = slice(bounds[user], bounds[user + 1])
+        newest, newest_weights = _newest_distinct(histories[own], weights[own], own.stop - own.start, rates[user])
+        start, stop = offsets[user], offsets[user] + newest.size
+        items[start:stop], decayed[start:stop] = newest, newest_weights
+        offsets[user + 1] = stop
+    return offsets, items[: offsets[-1]], decayed[: offsets[-1]]

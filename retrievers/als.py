@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
@@ -12,7 +13,7 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from multirecall.data import Dataset
-from multirecall.lists import RankedList
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever, ThreadedConfig
 from multirecall.query import Query
@@ -20,10 +21,10 @@ from multirecall.storage import read_component, write_component
 from multirecall.validation import Count, NonNegative, Positive
 from multirecall.vector_index import VectorIndex
 
-from ._als import conjugate_gradient, half_step, weighted_gram
+from ._als import half_step, solve_rows, weighted_gram
 from ._index.kinds import IndexSettings, build_index, index_settings, load_index
 from ._queries import N_QUERIES
-from ._recency import recent_items
+from ._recency import recent_items_of_each
 from ._weights import weight_matrix
 
 
@@ -123,15 +124,28 @@ class ALS(Retriever):
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
-        items, weights = recent_items(query, None, self.config.half_life)
-        if not weights.any():
-            return RankedList.empty()
+        users, is_known = self._fold_in([query])
+        return self._index.search(users[0], quota, *query.filter) if is_known[0] else RankedList.empty()
+
+    def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
+        """See `Retriever.retrieve_batch`: all users are folded in together, and go through the index together."""
+        if not queries:
+            return RankedBatch.empty(0)
+        users, is_known = self._fold_in(queries)
+        known = np.flatnonzero(is_known)
+        found = self._index.search_batch(users[known], quota, [queries[user].filter for user in known.tolist()])
+        return found if known.size == len(queries) else RankedBatch.empty(len(queries)).replace(known, found)
+
+    def _fold_in(self, queries: Sequence[Query]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The vectors of several users, float32 (n, dim), and whether each has a history that says anything."""
+        offsets, items, weights = recent_items_of_each(queries, self.config.half_life)
+        own = map(slice, offsets[:-1].tolist(), offsets[1:].tolist())
+        totals = np.array([weights[part].sum(dtype=np.float64) for part in own])
+        penalties = self._penalties(self._scale(totals, len(self._vectors)), self._mean_scale)
         dim = self._vectors.shape[1]
-        user = np.zeros(dim, np.float32)
-        scale = self._scale(weights.sum(keepdims=True, dtype=np.float64), len(self._vectors))
-        penalty = self._penalties(scale, self._mean_scale)[0]
-        conjugate_gradient(items, weights, self._vectors, self._gram, penalty, 2 * dim, user)
-        return self._index.search(user, quota, *query.filter)
+        users = np.zeros((len(queries), dim), np.float32)
+        solve_rows(0, len(users), offsets, items, weights, self._vectors, self._gram, penalties, 2 * dim, users)
+        return users, totals > 0
 
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """See `Retriever.item_vectors`."""

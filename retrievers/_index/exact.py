@@ -21,6 +21,9 @@ from .vectors import Vectors
 BLOCK = 2_000_000
 """Scores that a batch holds at a time, 8 MB."""
 
+PRODUCT_FROM = 8
+"""Queries from which a matrix product pays: it copies the vectors first, as much work as several searches."""
+
 NARROW = 4
 """Where a bitmap allows fewer than one in so many vectors, a batch scores these alone, query by query."""
 
@@ -59,6 +62,8 @@ class ExactIndex(StoredIndex):
 
     def _search_batch(self, vectors: NDArray[Any], k: int, filters: Sequence[Filter]) -> RankedBatch:
         """One matrix product for a block of queries finds the candidates, which are then scored as in `search`."""
+        if len(vectors) < PRODUCT_FROM:
+            return super()._search_batch(vectors, k, filters)
         queries = self.vectors.queries(vectors)
         errors = self._errors(queries)
         if not np.isfinite(errors).all():

@@ -180,15 +180,14 @@ def _pick(
     wanted = k + MARGIN + exclude.size
     places = find_places(items, near, wanted, allowed)
     scores = np.empty(places.size, np.float32)
-    lowest = np.float32(np.inf)
-    n = len(values)
-    for position in range(places.size):
-        place = places[position]
-        lowest = min(lowest, near[place])
-        scores[position] = _similarity(values[place] if place < n else new_values[place - n], query, l2)
+    n_main = np.searchsorted(places, len(values))
+    for position in range(n_main):
+        scores[position] = _similarity(values[places[position]], query, l2)
+    for position in range(n_main, places.size):
+        scores[position] = _similarity(new_values[places[position] - len(values)], query, l2)
     found, found_scores = top_eligible(items[places], scores, k, exclude, np.empty(0, np.bool_))
     complete = places.size < wanted or k == 0
-    return found, found_scores, complete or (found.size == k and found_scores[k - 1] > lowest + error)
+    return found, found_scores, complete or (found.size == k and found_scores[k - 1] > near[places].min() + error)
 
 
 @kernel
