@@ -225,7 +225,7 @@ def test_a_reader_of_the_journal_is_waited_for_or_said(folder: Path, caplog: pyt
         reader.execute("SELECT count(*) FROM changes").fetchone()
         with caplog.at_level(logging.WARNING):
             engine.save(folder)
-        assert "save once more" in caplog.text
+        assert "save again later" in caplog.text
         assert store_of(engine).to_forget == "save"
         reader.close()
         engine.save(folder)
