@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,13 @@ def _predicate(condition: Condition) -> Any:
     return {bound: value for bound, value in bounds.items() if value is not None}
 
 
+Filter = tuple[NDArray[np.int32], NDArray[np.bool_]]
+"""Sorted item rows to exclude and a bitmap of allowed items, empty for all: the form of `Query.filter`."""
+
+NO_FILTER: Filter = (NO_ROWS, ALL_ALLOWED)
+"""Every item may be returned."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """One request as a retriever sees it. Arrays are read-only by agreement.
@@ -101,13 +108,25 @@ class Query:
     deadline: float | None = None
 
     @property
-    def filter(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    def filter(self) -> Filter:
         """`exclude`, int32 (n,), and `allowed`, bool (n_items,) or (0,): what `topk.top_eligible` and others take."""
         return self.exclude, ALL_ALLOWED if self.allowed is None else self.allowed
 
     def eligible(self, items: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Whether each of `items` (rows, int32 (n,)) may be returned, bool (n,)."""
         return eligible(items, *self.filter)
+
+
+def runs_of_one_bitmap(filters: Sequence[Filter], longest: int = 2**31) -> Iterator[slice]:
+    """Cut filters into runs that share their bitmap, so that a kernel can take it once: at most `longest` in each.
+
+    All queries of a batch that the engine sends share theirs.
+    """
+    start = 0
+    for stop in range(1, len(filters) + 1):
+        if stop == len(filters) or stop - start == longest or filters[stop][1] is not filters[start][1]:
+            yield slice(start, stop)
+            start = stop
 
 
 def eligible_in_lists(

@@ -162,8 +162,16 @@ def find_best(bits: Array, k: int) -> Array:
 
     `bits` are those of float32 scores, read as int32 (n,).
     """
-    peaks = block_peaks(bits)
-    return find_at_least(bits, peaks, kth_lower_bound(peaks if peaks.size > 2 * k else bits, k))
+    if bits.size > 2 * BLOCK * k:
+        peaks = block_peaks(bits)
+        return find_at_least(bits, peaks, kth_lower_bound(peaks, k))
+    least = kth_lower_bound(bits, k) if 2 * bits.size > 3 * k else 1
+    places = np.empty(bits.size, np.int32)
+    n_places = 0
+    for place in range(bits.size):
+        places[n_places] = place
+        n_places += (least <= bits[place]) & (bits[place] < FINITE)
+    return places[:n_places]
 
 
 @kernel

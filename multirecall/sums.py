@@ -80,10 +80,9 @@ class Sums:
             exclude: sorted int32 (n,).
             allowed: bool (n_columns,), or empty for all.
         """
-        if self.size < 0:
-            found: tuple[NDArray[np.int32], NDArray[np.float32]] = _take_all(self.totals, k, exclude, allowed)
-        else:
-            found = _take_touched(self.totals, self.touched, self.size, k, exclude, allowed)
+        found: tuple[NDArray[np.int32], NDArray[np.float32]] = take_top(
+            self.totals, self.touched, self.size, k, exclude, allowed
+        )
         self.release()
         return found
 
@@ -106,6 +105,30 @@ def _add_each(columns: Array, weights: Array, totals: Array, touched: Array, siz
             size += total == 0.0
         totals[column] = total + weights[position]
     return size
+
+
+@kernel
+def scale_sums(totals: Array, touched: Array, size: int, factors: Array) -> None:
+    """Multiply the sums of a `Sums`, all ≥ 0, by the factors of their columns, float32 (n_columns,), in place.
+
+    A column that occurs twice in `touched` is multiplied once: a negative sign marks it as done.
+    """
+    if size < 0:
+        for column in range(totals.size):
+            totals[column] *= factors[column]
+    for column in touched[: max(size, 0)]:
+        if totals[column] > 0.0:
+            totals[column] *= -factors[column]
+    for column in touched[: max(size, 0)]:
+        totals[column] = abs(totals[column])
+
+
+@kernel
+def take_top(totals: Array, touched: Array, size: int, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
+    """`Sums.top_among` for kernels: the best columns and their sums. Sets all `totals` to 0."""
+    if size < 0:
+        return _take_all(totals, k, exclude, allowed)
+    return _take_touched(totals, touched, size, k, exclude, allowed)
 
 
 @kernel

@@ -16,6 +16,7 @@ from multirecall.lists import RankedBatch, RankedList
 from multirecall.plugins import PluginGroup
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
+from multirecall.query import NO_FILTER, Filter
 from multirecall.rowtable import entry_of, new_table, slot_of
 from multirecall.selection import best_keys, candidates_of, key_of
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
@@ -25,12 +26,6 @@ Space = Literal["cosine", "inner_product", "l2"]
 negative squared Euclidean distance. One that overflows float32 is not finite and therefore dropped."""
 
 SPACES: tuple[Space, ...] = ("cosine", "inner_product", "l2")
-
-Filter = tuple[NDArray[np.int32], NDArray[np.bool_]]
-"""Sorted rows to exclude and a bitmap of allowed rows, empty for all: the form of `Query.filter`."""
-
-NO_FILTER: Filter = (NO_ROWS, ALL_ALLOWED)
-"""Every item may be returned."""
 
 
 class IndexConfig(PluginConfig):

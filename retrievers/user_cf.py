@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -11,17 +12,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multirecall.data import Changes, Dataset
-from multirecall.kernels import Array, kernel
-from multirecall.lists import RankedList
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
-from multirecall.query import Query
+from multirecall.query import NO_FILTER, Query
 from multirecall.storage import read_component, write_component
-from multirecall.sums import Sums
 from multirecall.validation import Count, Positive
 
 from ._neighbours.retriever import Exponent, powers
-from ._recency import recent_items
+from ._recency import recent_items_of_each
 from ._sparse.patched import PatchedRows
 from ._sparse.rows import SparseRows
 from ._weights import weight_matrix
@@ -131,21 +130,25 @@ class UserCF(Retriever):
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
+        return self.retrieve_batch([query], quota)[0]
+
+    def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
+        """See `Retriever.retrieve_batch`: each of the two steps is one call for all users."""
+        if not queries:
+            return RankedBatch.empty(0)
         config = self.config
-        items, weights = recent_items(query, None, config.half_life)
-        items = items[: self._users_of.n_affordable(items, config.entries)]
-        similar = Sums(self._users_of.n_columns)
-        self._users_of.add(items, weights[: items.size] * self._rarity(items), similar)
-        _scale(similar, self._activity)
-        users, similarities = similar.top(config.neighbours)
-        sums = Sums(self._items_of.n_columns)
-        if users.size:
-            n_read = self._items_of.n_affordable(users, config.entries)
-            shares = (similarities[:n_read] / similarities[0]) ** np.float32(config.similarity_exponent)
-            shares *= np.float32(self._fade ** (1 - config.target_exponent))
-            self._items_of.add(users[:n_read], shares, sums)
-            _scale(sums, self._popularity)
-        return sums.top_for(query, quota)
+        offsets, items, weights = recent_items_of_each(queries, config.half_life)
+        history = RankedBatch(offsets, items, weights * self._rarity(items))
+        everyone = [NO_FILTER] * len(queries)
+        similar = self._users_of.top_of_each(history, config.entries, self._activity, config.neighbours, everyone)
+        lengths = np.diff(similar.offsets)
+        nearest = similar.scores[similar.offsets[:-1][lengths > 0]]
+        relative = similar.scores / np.repeat(nearest, lengths[lengths > 0])
+        shares = (relative ** np.float32(config.similarity_exponent)).astype(np.float32, copy=False)
+        shares *= np.float32(self._fade ** (1 - config.target_exponent))
+        users = RankedBatch(similar.offsets, similar.items, shares)
+        filters = [query.filter for query in queries]
+        return self._items_of.top_of_each(users, config.entries, self._popularity, quota, filters)
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
@@ -219,23 +222,3 @@ def _add_gains(
     np.add.at(sums, rows, gains)
     factors[rows] = powers(sums[rows], exponent)
     return sums, factors
-
-
-def _scale(sums: Sums, factors: NDArray[np.float32]) -> None:
-    _scale_touched(sums.totals, sums.touched, sums.size, factors)
-
-
-@kernel
-def _scale_touched(totals: Array, touched: Array, size: int, factors: Array) -> None:
-    """Multiply each sum ≥ 0 by the factor of its column, in place; if `size` is -1, in all columns.
-
-    A column that occurs twice in `touched` is multiplied once: a negative sign marks it as done.
-    """
-    if size < 0:
-        for column in range(totals.size):
-            totals[column] *= factors[column]
-    for column in touched[: max(size, 0)]:
-        if totals[column] > 0.0:
-            totals[column] *= -factors[column]
-    for column in touched[: max(size, 0)]:
-        totals[column] = abs(totals[column])

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from multirecall.query import Query
 
 
-def narrow(query: Query, n_items: int, n_users: int) -> Query:
-    """Drop from the query every row that is not among the first `n_items` items and `n_users` users."""
+def narrow(queries: Sequence[Query], n_items: int, n_users: int) -> list[Query]:
+    """Drop from queries every row that is not among the first `n_items` items and `n_users` users.
+
+    Queries of one request share `allowed`, and go on sharing it.
+    """
+    bitmaps = {id(query.allowed): _first(query.allowed, n_items) for query in queries}
+    return [_narrow(query, n_items, n_users, bitmaps[id(query.allowed)]) for query in queries]
+
+
+def _first(allowed: NDArray[np.bool_] | None, n_items: int) -> NDArray[np.bool_] | None:
+    return None if allowed is None else allowed[:n_items]
+
+
+def _narrow(query: Query, n_items: int, n_users: int, allowed: NDArray[np.bool_] | None) -> Query:
     keep = query.history < n_items
     return replace(
         query,
@@ -18,5 +34,5 @@ def narrow(query: Query, n_items: int, n_users: int) -> Query:
         times=None if query.times is None else query.times[keep],
         exclude=query.exclude[: query.exclude.searchsorted(n_items)],
         removed=query.removed[: query.removed.searchsorted(n_items)],
-        allowed=None if query.allowed is None else query.allowed[:n_items],
+        allowed=allowed,
     )

@@ -87,12 +87,12 @@ class Path:
 
     def answer(self, query: Query, window: int) -> Outcome[RankedList]:
         """Ask for one user's first `window` eligible items. An exception of the retriever becomes a status."""
-        known = self._narrow(query)
+        [known] = self._narrow([query])
         return self._call_safely(lambda: eligible_window(self.retriever, known, window, self.n_items))
 
     def answer_batch(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
         """Ask for several users. A user whose own query is invalid gets an empty list; the others get theirs."""
-        known = [self._narrow(query) for query in queries]
+        known = self._narrow(queries)
         outcome = self._call_safely(lambda: eligible_windows(self.retriever, known, window, self.n_items))
         return self._one_by_one(known, window) if outcome.callers else outcome
 
@@ -133,8 +133,8 @@ class Path:
             why = f"after {tally.failures} failures in a row; tried again in {tally.retry_in_s or 0.0:.1f} s"
         return f"{why}; last fault: {tally.last_fault}"
 
-    def _narrow(self, query: Query) -> Query:
-        return narrow(query, self.n_items, self.n_users) if self.behind else query
+    def _narrow(self, queries: Sequence[Query]) -> Sequence[Query]:
+        return narrow(queries, self.n_items, self.n_users) if self.behind else queries
 
     def _one_by_one(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
         start = self.clock()

@@ -76,6 +76,16 @@ class RetrieverContract:
         for position, query in enumerate(asked):
             self.assert_same(batch[position], fitted.retrieve(query, QUOTA))
 
+    def test_filtered_batch_equals_one_by_one(self, fitted: Retriever, data: Dataset) -> None:
+        if not fitted.filters:
+            pytest.skip("the engine filters for it")
+        exclude = np.arange(0, data.n_items, 5, dtype=np.int32)
+        allowed = np.arange(data.n_items) % 3 != 0
+        asked = [*queries(data, exclude=exclude, allowed=allowed), *queries(data, allowed=~allowed), *queries(data)]
+        batch = fitted.retrieve_batch(asked, QUOTA)
+        for position, query in enumerate(asked):
+            self.assert_same(batch[position], fitted.retrieve(query, QUOTA))
+
     def test_batch_of_nobody(self, fitted: Retriever) -> None:
         assert len(fitted.retrieve_batch([], QUOTA)) == 0
 

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
+from multirecall.query import Filter
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
-from multirecall.vector_index import Filter, IndexConfig
+from multirecall.vector_index import IndexConfig
 
 from .base import StoredIndex
 from .exact import ExactIndex

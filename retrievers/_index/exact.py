@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
+from multirecall.query import Filter, runs_of_one_bitmap
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
-from multirecall.vector_index import Filter, IndexConfig
+from multirecall.vector_index import IndexConfig
 
 from .base import StoredIndex
 from .vectors import Vectors
@@ -72,8 +73,8 @@ class ExactIndex(StoredIndex):
         step = max(1, min(len(queries), BLOCK // max(1, n)))
         near = np.empty((step, n), np.float32)
         parts = [
-            self._search_block(queries[start:stop], errors[start:stop], k, filters[start:stop], near[: stop - start])
-            for start, stop in _blocks(filters, step)
+            self._search_block(queries[run], errors[run], k, filters[run], near[: run.stop - run.start])
+            for run in runs_of_one_bitmap(filters, step)
         ]
         return RankedBatch.concat(parts) if parts else RankedBatch.empty(0)
 
@@ -139,12 +140,3 @@ def _squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         squares: NDArray[np.float32] = np.einsum("ij,ij->i", vectors, vectors)
         return squares
-
-
-def _blocks(filters: Sequence[Filter], step: int) -> Iterator[tuple[int, int]]:
-    """Runs of at most `step` filters with the same bitmap, by where they begin and end."""
-    start = 0
-    for place in range(1, len(filters) + 1):
-        if place == len(filters) or place - start == step or filters[place][1] is not filters[start][1]:
-            yield start, place
-            start = place

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from multirecall.kernels import Array, kernel
-from multirecall.topk import find_places, top_eligible
+from multirecall.topk import eligible, find_places, top_eligible, top_k
 
 MARGIN = 32
 """The number of items beyond `k` that are scored exactly after a selection by approximate scores."""
@@ -179,15 +179,17 @@ def _pick(
     """
     wanted = k + MARGIN + exclude.size
     places = find_places(items, near, wanted, allowed)
+    complete = places.size < wanted or k == 0
+    lowest = np.float32(np.inf) if complete else near[places].min()
+    places = places[eligible(items[places], exclude, np.empty(0, np.bool_))]
     scores = np.empty(places.size, np.float32)
     n_main = np.searchsorted(places, len(values))
     for position in range(n_main):
         scores[position] = _similarity(values[places[position]], query, l2)
     for position in range(n_main, places.size):
         scores[position] = _similarity(new_values[places[position] - len(values)], query, l2)
-    found, found_scores = top_eligible(items[places], scores, k, exclude, np.empty(0, np.bool_))
-    complete = places.size < wanted or k == 0
-    return found, found_scores, complete or (found.size == k and found_scores[k - 1] > near[places].min() + error)
+    found, found_scores = top_k(items[places], scores, k)
+    return found, found_scores, complete or (found.size == k and found_scores[k - 1] > lowest + error)
 
 
 @kernel

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from multirecall.kernels import Array, kernel
+from multirecall.sums import scale_sums, take_top
 
 COLUMN = 0xFFFFFFFF
 """Mask of the column in a place."""
@@ -59,7 +60,7 @@ def add_patched(
         if row + 1 < offsets.size:
             if size < 0:
                 for entry in range(offsets[row], offsets[row + 1]):
-                    totals[columns[entry]] += weight * values[entry]
+                    totals[np.uint32(columns[entry])] += weight * values[entry]  # unsigned: none counts from the end
             else:
                 for entry in range(offsets[row], offsets[row + 1]):
                     column = columns[entry]
@@ -76,6 +77,70 @@ def add_patched(
                 size += 1
             totals[column] = changed
     return size
+
+
+@kernel
+def top_of_each(
+    bounds: Array,
+    rows: Array,
+    weights: Array,
+    n_entries: int,
+    factors: Array,
+    k: int,
+    exclude_bounds: Array,
+    exclude: Array,
+    allowed: Array,
+    lengths: Array,
+    offsets: Array,
+    columns: Array,
+    values: Array,
+    runs: Array,
+    patch_offsets: Array,
+    longest: int,
+    places: Array,
+    patch_values: Array,
+    totals: Array,
+    touched: Array,
+) -> tuple[Array, Array, Array]:
+    """The best `k` columns of each of several sums of weighted rows, as CSR; see `PatchedRows.top_of_each`.
+
+    The rows of sum `s` are `rows[bounds[s] : bounds[s + 1]]`, and what it leaves out is between two of
+    `exclude_bounds`. `totals` and `touched` are those of a `Sums`, all of whose totals are 0, and are so again.
+    """
+    n_sums = bounds.size - 1
+    found_offsets = np.zeros(n_sums + 1, np.int64)
+    found = np.empty(n_sums * min(k, totals.size), np.int32)
+    scores = np.empty(found.size, np.float32)
+    for number in range(n_sums):
+        start, stop = bounds[number], bounds[number]
+        n_read = 0
+        while stop < bounds[number + 1] and (stop == start or n_read + lengths[rows[stop]] <= n_entries):
+            n_read += lengths[rows[stop]]
+            stop += 1
+        size = add_patched(
+            rows[start:stop],
+            weights[start:stop],
+            lengths,
+            offsets,
+            columns,
+            values,
+            runs,
+            patch_offsets,
+            longest,
+            places,
+            patch_values,
+            totals,
+            touched,
+            0,
+        )
+        scale_sums(totals, touched, size, factors)
+        own = exclude[exclude_bounds[number] : exclude_bounds[number + 1]]
+        best, best_scores = take_top(totals, touched, size, k, own, allowed)
+        first = found_offsets[number]
+        last = first + best.size
+        found[first:last], scores[first:last] = best, best_scores
+        found_offsets[number + 1] = last
+    return found_offsets, found[: found_offsets[-1]], scores[: found_offsets[-1]]
 
 
 @kernel

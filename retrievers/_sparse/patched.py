@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multirecall.csr import offsets_of
+from multirecall.kernels import Array
+from multirecall.lists import RankedBatch
+from multirecall.query import Filter, runs_of_one_bitmap
 from multirecall.sums import Sums
 
-from .patch_kernels import add_patched, entries_at, merge_rows, without_items
+from .patch_kernels import add_patched, entries_at, merge_rows, top_of_each, without_items
 from .rows import Arrays, SparseRows
 
 NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
@@ -73,27 +77,41 @@ class PatchedRows:
 
     def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
         """Add `Σ weight · row` to `sums`, in place; weights are ≥ 0."""
-        sums.size = add_patched(
-            rows,
-            weights,
-            self.lengths,
-            self.base.offsets,
-            self.base.columns,
-            self.base.values,
-            self.runs,
-            self.offsets,
-            self.longest,
-            self.places,
-            self.values,
-            sums.totals,
-            sums.touched,
-            sums.size,
-        )
+        sums.size = add_patched(rows, weights, *self._kernel_arrays(), sums.totals, sums.touched, sums.size)
 
-    def n_affordable(self, rows: NDArray[np.int32], n_entries: int) -> int:
-        """The largest number of leading `rows` that have at most `n_entries` entries together; at least 1."""
-        entries = np.cumsum(self.lengths[rows], dtype=np.int64)
-        return max(1, int(np.searchsorted(entries, n_entries, side="right")))
+    def top_of_each(
+        self, lists: RankedBatch, n_entries: int, factors: NDArray[np.float32], k: int, filters: Sequence[Filter]
+    ) -> RankedBatch:
+        """The best columns of several sums of rows, each multiplied by the factor of its column.
+
+        Args:
+            lists: the rows that each sum adds up, with their weights, all ≥ 0.
+            n_entries: the entries that a sum reads at most: those of its first rows, at least of one.
+            factors: float32 (n_columns,), ≥ 0.
+            k: the columns of each sum at most; only those above 0 count.
+            filters: for each sum, the columns to leave out.
+        """
+        sums = Sums(self.n_columns)
+        parts = []
+        for run in runs_of_one_bitmap(filters):
+            exclude = [rows for rows, _ in filters[run]]
+            arrays = top_of_each(
+                lists.offsets[run.start : run.stop + 1],
+                lists.items,
+                lists.scores,
+                n_entries,
+                factors,
+                k,
+                offsets_of([rows.size for rows in exclude]),
+                np.concatenate(exclude),
+                filters[run.start][1],
+                *self._kernel_arrays(),
+                sums.totals,
+                sums.touched,
+            )
+            parts.append(RankedBatch(*arrays))
+        sums.release()
+        return parts[0] if len(parts) == 1 else RankedBatch.concat(parts)
 
     def at(self, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.float32]:
         """The entry at each pair of row and column, float32 (n,), NaN where there is none."""
@@ -168,6 +186,11 @@ class PatchedRows:
             self.values,
         )
         return SparseRows(offsets, *arrays, self.n_columns)
+
+    def _kernel_arrays(self) -> tuple[Array, Array, Array, Array, Array, Array, int, Array, Array]:
+        base = self.base
+        patch = self.runs, self.offsets, self.longest, self.places, self.values
+        return self.lengths, base.offsets, base.columns, base.values, *patch
 
     def arrays(self) -> Arrays:
         """The arrays from which `of_arrays` restores the matrix; base and patch are merged."""

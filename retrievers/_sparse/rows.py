@@ -50,11 +50,6 @@ class SparseRows:
             sums.size,
         )
 
-    def n_affordable(self, rows: NDArray[np.int32], n_entries: int) -> int:
-        """The largest number of leading `rows` that have at most `n_entries` entries together; at least 1."""
-        entries = np.cumsum(self.offsets[rows + 1] - self.offsets[rows])
-        return max(1, int(np.searchsorted(entries, n_entries, side="right")))
-
     @classmethod
     def of_matrix(cls, matrix: csr_array) -> SparseRows:
         """The sparse rows of a scipy matrix."""

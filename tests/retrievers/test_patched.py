@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import SILENT
 from multirecall.retrievers._neighbours.knn import entries_for_items, nearest_neighbours
 from multirecall.retrievers._sparse.patched import PatchedRows
 from multirecall.retrievers._sparse.rows import SparseRows
 from multirecall.retrievers._vector_table import VectorTable, unit_rows
 from multirecall.sums import Sums
+from multirecall.topk import ALL_ALLOWED
 
 SIZES = st.lists(st.integers(0, 30), min_size=1, max_size=6)
 
@@ -62,6 +64,36 @@ def test_patched_rows_equal_a_dense_matrix(sizes: list[int], seed: int) -> None:
         np.testing.assert_array_equal(state.at(*every), np.where(entries, expected, np.nan).ravel())
         np.testing.assert_allclose(state.sums(), expected.sum(axis=1), rtol=1e-6)
         np.testing.assert_allclose(totals(state.scale(0.5), asked, weights), weights @ expected[asked] / 2, rtol=1e-6)
+        assert_top_of_each(state, expected, entries, rng)
+
+
+def assert_top_of_each(
+    rows: PatchedRows, dense: NDArray[np.float32], held: NDArray[np.bool_], rng: np.random.Generator
+) -> None:
+    """Several sums in one call are those of a dense matrix, each cut, scaled and filtered by itself."""
+    n_rows, n_columns = dense.shape
+    asked = [rng.permutation(n_rows)[: rng.integers(0, n_rows + 1)].astype(np.int32) for _ in range(4)]
+    weights = [rng.choice([0.0, 0.5, 1.0], one.size).astype(np.float32) for one in asked]
+    factors = rng.choice([0.0, 1.0, 2.0], n_columns).astype(np.float32)
+    bitmaps: list[NDArray[np.bool_]] = [ALL_ALLOWED, np.asarray(rng.random(n_columns) < 0.5)]
+    filters = [
+        (np.flatnonzero(rng.random(n_columns) < 0.2).astype(np.int32), bitmaps[place // 2]) for place in range(4)
+    ]
+    n_entries, k = int(rng.integers(0, held.sum() + 2)), int(rng.integers(0, n_columns + 2))
+    lists = RankedBatch.from_lists([RankedList(*one) for one in zip(asked, weights, strict=True)])
+    found = rows.top_of_each(lists, n_entries, factors, k, filters)
+    assert len(found) == 4
+    for place, (own, weight) in enumerate(zip(asked, weights, strict=True)):
+        exclude, allowed = filters[place]
+        read = np.cumsum(held[own].sum(axis=1)) <= n_entries
+        read[:1] = True
+        scores = (weight[read] @ dense[own[read]] * factors).astype(np.float32)
+        scores[exclude] = 0
+        scores[~allowed if allowed.size else slice(0, 0)] = 0
+        best = np.lexsort((np.arange(n_columns), -scores))[:k]
+        best = best[scores[best] > 0]
+        assert found[place].items.tolist() == best.tolist()
+        assert found[place].scores.tolist() == scores[best].tolist()
 
 
 def test_work_on_patches_ends_in_the_base() -> None:

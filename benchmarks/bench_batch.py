@@ -1,0 +1,138 @@
+"""Microseconds a user of `retrieve` and of `retrieve_batch`, by path, beside implicit's ALS: one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import implicit
+import numpy as np
+import typer
+from _harness import write
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from multirecall import Dataset, Engine, EngineConfig, PathConfig
+from multirecall.engine.request import read_filters, read_queries
+from multirecall.progress import Progress, terminal_progress
+from multirecall.query import Query
+
+SEED = 7
+PATHS = (
+    PathConfig(retriever="als"),
+    PathConfig(retriever="user_cf"),
+    PathConfig(retriever="two_tower", params={"epochs": 1}),  # what a search takes does not depend on the fit
+)
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder with interactions.parquet, as ml-1m.")],
+    users: Annotated[int, typer.Option(help="Users of a batch, drawn at random.")] = 1_000,
+    k: Annotated[int, typer.Option(help="Items of a list.")] = 500,
+    rounds: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 7,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps the fitted engine for later runs.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the result.")] = "batch",
+) -> None:
+    """Ask each path for the same users one by one and in one batch, turn by turn, and compare the lists.
+
+    Of the engine, whole requests are timed, with all paths, filters and fusion. implicit folds users in anew as `als`
+    does (`recalculate_user`), and leaves out what they had. Compile time is excluded.
+    """
+    with threadpool_limits(1), terminal_progress() as progress:
+        engine = fitted(folder, cache, progress)
+        state = engine._current()
+        asked = state.data.users.ids.ids(
+            np.random.default_rng(SEED).choice(state.data.n_users, users, replace=False)
+        ).tolist()
+        queries = read_queries(state.data, asked, read_filters(state, None, None, seen=False), {})
+        works: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+            path.name: of_path(path.retriever, queries, k) for path in state.paths
+        }
+        works["engine"] = (
+            lambda: [engine.retrieve(user, k) for user in asked],
+            lambda: engine.retrieve_batch(asked, k),
+        )
+        works["implicit ALS"] = of_implicit(state.data, asked, k)
+        for path in state.paths:
+            assert_equal(*(work() for work in works[path.name]))
+        times = timed(works, rounds, progress)
+    figures = {one: [1e6 * seconds / users for seconds in both] for one, both in times.items()}
+    for one, (single, batch) in figures.items():
+        typer.echo(f"{one}: {single:.0f} µs one by one, {batch:.0f} µs in a batch, {single / batch:.1f} times as fast")
+    result = {
+        "data": folder.name,
+        "items": state.data.n_items,
+        "users": users,
+        "mean_history": float(np.mean([query.history.size for query in queries])),
+        "k": k,
+        "threads": 1,
+        "rounds": rounds,
+        "seed": SEED,
+        "implicit": implicit.__version__,
+        "us_per_user": {one: {"single": both[0], "batch": both[1]} for one, both in figures.items()},
+    }
+    typer.echo(write(name, result))
+
+
+def fitted(folder: Path, cache: Path | None, progress: Progress) -> Engine:
+    """The engine, from `cache` if it is there."""
+    if cache is not None and cache.exists():
+        return Engine.load(cache)
+    tables = [folder / f"{table}.parquet" for table in ("items", "users")]
+    items, owners = (file if file.is_file() else None for file in tables)
+    data = Dataset.load(folder / "interactions.parquet", items, owners)
+    engine = Engine(EngineConfig(paths=PATHS, seed=SEED)).fit(data, progress=progress)
+    if cache is not None:
+        engine.save(cache)
+    return engine
+
+
+def of_path(retriever: Any, queries: Sequence[Query], k: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """A path's lists of all users, one by one and in one batch."""
+    return lambda: [retriever.retrieve(query, k) for query in queries], lambda: retriever.retrieve_batch(queries, k)
+
+
+def of_implicit(data: Dataset, users: Sequence[Any], k: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """The same of implicit's model, fitted for one epoch on the same log."""
+    matrix = csr_matrix(data.interactions.matrix)
+    model = implicit.als.AlternatingLeastSquares(factors=64, iterations=1, num_threads=1, random_state=SEED)
+    model.fit(matrix, show_progress=False)
+    rows = data.users.ids.rows(users)
+    histories = matrix[rows]
+    keys = {"N": k, "recalculate_user": True, "filter_already_liked_items": True}
+    return (
+        lambda: [model.recommend(row, histories[place], **keys) for place, row in enumerate(rows.tolist())],
+        lambda: model.recommend(rows, histories, **keys),
+    )
+
+
+def assert_equal(single: Sequence[Any], batch: Any) -> None:
+    """Refuse to time lists that differ."""
+    for place, one in enumerate(single):
+        np.testing.assert_array_equal(one.items, batch[place].items)
+        np.testing.assert_allclose(one.scores, batch[place].scores, atol=1e-5)
+
+
+def timed(
+    works: dict[str, tuple[Callable[[], Any], Callable[[], Any]]], rounds: int, progress: Progress
+) -> dict[str, list[float]]:
+    """The median seconds of each work, all in turn."""
+    times: dict[str, list[list[float]]] = {name: [[], []] for name in works}
+    for both in works.values():
+        for work in both:
+            work()
+    with progress.task("rounds", rounds) as advance:
+        for _ in range(rounds):
+            for name, both in works.items():
+                for place, work in enumerate(both):
+                    start = perf_counter()
+                    work()
+                    times[name][place].append(perf_counter() - start)
+            advance(1)
+    return {name: [float(np.median(one)) for one in both] for name, both in times.items()}
+
+
+if __name__ == "__main__":
+    typer.run(main)
