@@ -27,7 +27,7 @@ class FusionContract:
     params: ClassVar[Mapping[str, Any]] = {}
 
     @pytest.fixture
-    def fuse_with(self) -> Fusion:
+    def fused_by(self) -> Fusion:
         return self.fusion(self.fusion.Config.model_validate(dict(self.params)))
 
     @pytest.mark.parametrize("seed", range(5))
