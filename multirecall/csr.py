@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 def offsets_of(lengths: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
     """The CSR offsets, int64 (n + 1,), of consecutive runs of these lengths: a prefix sum that begins with 0."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
+    offsets[1:] = lengths
+    return offsets.cumsum()
 
 
 def replace_runs(

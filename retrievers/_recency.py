@@ -32,6 +32,9 @@ def recent_items_of_each(
     queries: Sequence[Query], half_life: float | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
     """`recent_items` of several users as CSR: offsets, int64 (n_users + 1,), items and weights; at least one user."""
+    if len(queries) == 1:
+        newest, newest_weights = recent_items(queries[0], None, half_life)
+        return offsets_of([newest.size]), newest, newest_weights
     bounds = offsets_of([query.history.size for query in queries])
     histories = np.concatenate([query.history for query in queries])
     weights = np.concatenate([query.weights for query in queries])

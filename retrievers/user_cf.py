@@ -141,7 +141,7 @@ class UserCF(Retriever):
         history = RankedBatch(offsets, items, weights * self._rarity(items))
         everyone = [NO_FILTER] * len(queries)
         similar = self._users_of.top_of_each(history, config.entries, self._activity, config.neighbours, everyone)
-        lengths = np.diff(similar.offsets)
+        lengths = similar.offsets[1:] - similar.offsets[:-1]
         nearest = similar.scores[similar.offsets[:-1][lengths > 0]]
         relative = similar.scores / np.repeat(nearest, lengths[lengths > 0])
         shares = (relative ** np.float32(config.similarity_exponent)).astype(np.float32, copy=False)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from multirecall.kernels import Array, kernel, prefetch
-from multirecall.topk import is_eligible, marks_of
+from multirecall.topk import is_among, is_marked, marks_of
 
 from .expectation import deviation_of
 
@@ -211,7 +211,9 @@ def best_positions(
         for place in range(n):
             if reached[place] >= bound:
                 position = first + place
-                if not dead[position] and is_eligible(rows[position], exclude, marks, allowed):
+                row = rows[position]
+                is_out = dead[position] or (allowed.size and not allowed[row])
+                if not (is_out or (is_marked(row, marks) and is_among(row, exclude))):
                     positions[size], scores[size] = position, reached[place]
                     size += 1
                     reaches = min(max((reached[place] - low) * per_score, np.float32(0.0)), np.float32(N_LEVELS - 1))

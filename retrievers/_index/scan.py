@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from multirecall.kernels import Array, kernel
+from multirecall.kernels import Array, kernel, prefetch
 from multirecall.topk import eligible, find_places, top_eligible, top_k
 
 MARGIN = 32
 """The number of items beyond `k` that are scored exactly after a selection by approximate scores."""
+
+N_AHEAD = 8
+"""Vectors that are fetched ahead of their turn where some of many are scored."""
 
 _FAST: Any = {"reassoc", "contract", "nsz"}
 """The fast-math flags that let the compiler vectorise a sum. The result is the same for the same input, and
@@ -147,7 +150,11 @@ def rescore(
     scores = np.empty(items.size, np.float32)
     size = 0
     lowest = np.inf
-    for position in positions:
+    entries, dim = values.reshape(-1), values.shape[1]
+    for place in range(positions.size):
+        if place + N_AHEAD < positions.size:
+            prefetch(entries, positions[place + N_AHEAD] * dim, dim * entries.itemsize)
+        position = positions[place]
         score = _similarity(values[position], query, l2)
         lowest = min(lowest, score)
         if not dead[position]:
