@@ -163,3 +163,16 @@ def test_path_is_not_told_of_removed_rows_that_it_does_not_know(queries: list[Qu
     engine.remove_items([3, 1_000])
     engine.retrieve(1)
     assert queries[-1].removed.tolist() == engine.data.items.ids.rows([3]).tolist()
+
+
+def test_queries_of_a_batch_share_their_bitmap(queries: list[Query]) -> None:
+    """Also where the path does not know the newest items, so that a kernel can take it once for all."""
+    engine = engine_of(Notes)
+    engine.remove_items([3])
+    for n_items in (engine.data.n_items, engine.data.n_items):
+        engine.retrieve_batch([1, 2, 4])
+        allowed = [query.allowed for query in queries[-3:]]
+        assert allowed[0] is allowed[1] is allowed[2]
+        assert allowed[0] is not None
+        assert allowed[0].size == n_items
+        engine.add_items([{"item_id": 1_000}])
