@@ -88,7 +88,8 @@ class Query:
             requests of a state.
         context: what the caller says about the request with `retrieve(..., context=...)`, such as device or page.
         deadline: the `time.monotonic()` at which the request goes on without the path; None: no limit. It may have
-            passed. Use it as the timeout of a call that waits. The content of an answer must not depend on it, since
+            passed. Use it as the timeout of a call that waits, and raise `TimeoutError` or another `OSError` when it
+            runs out. The content of an answer must not depend on it, since
             the engine may cache answers.
     """
 

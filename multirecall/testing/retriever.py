@@ -135,7 +135,7 @@ class RetrieverContract:
     def test_request_with_all_that_a_query_holds(self, fitted: Retriever, data: Dataset, left_s: float) -> None:
         """Lists stay valid with conditions, removed items, a context and a deadline, which may have passed.
 
-        A call whose deadline has passed may raise.
+        A call whose deadline has passed may raise `TimeoutError`, or another `OSError` of its connection.
         """
         where = Where((Condition("group", "categorical", ("even",)),))
         removed = np.arange(0, data.n_items, 6, dtype=np.int32)
@@ -147,7 +147,7 @@ class RetrieverContract:
             told = replace(query, where=where, removed=removed, context=context, deadline=deadline)
             try:
                 ranked = fitted.retrieve(told, QUOTA)
-            except Exception:
+            except OSError:
                 if left_s > 0:
                     raise
                 continue
