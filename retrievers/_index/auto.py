@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.query import Filter
-from multirecall.topk import ALL_ALLOWED, NO_ROWS
 from multirecall.vector_index import IndexConfig
 
 from .base import StoredIndex
@@ -56,15 +55,10 @@ class AutoIndex(StoredIndex):
         choice: type[StoredIndex] = ExactIndex if vectors.live <= EXACT_UP_TO else IvfIndex
         return cls._around(choice._of(vectors, settings.of(choice), seed, threads, progress), settings)
 
-    def search(
-        self,
-        vector: ArrayLike,
-        k: int,
-        exclude: NDArray[np.int32] = NO_ROWS,
-        allowed: NDArray[np.bool_] = ALL_ALLOWED,
-    ) -> RankedList:
-        """See `VectorIndex.search`."""
-        return self.chosen.search(vector, k, exclude, allowed)
+    def _search_near(
+        self, query: NDArray[np.float32], k: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]
+    ) -> RankedList | None:
+        return self.chosen._search_near(query, k, exclude, allowed)
 
     @classmethod
     def _reads(cls, kind: str) -> bool:

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multirecall.errors import BundleError
+from multirecall.lists import RankedList
 from multirecall.progress import SILENT, Progress
 from multirecall.storage import read_component, verify_manifest, write_component, write_manifest
+from multirecall.topk import ALL_ALLOWED, NO_ROWS
 from multirecall.vector_index import IndexConfig, Space, VectorIndex
 
 from .vectors import Vectors
@@ -74,6 +76,19 @@ class StoredIndex(VectorIndex):
         """See `VectorIndex.build`."""
         return cls._of(Vectors.of(rows, vectors, space, asked), settings, seed, threads, progress)
 
+    def search(
+        self,
+        vector: ArrayLike,
+        k: int,
+        exclude: NDArray[np.int32] = NO_ROWS,
+        allowed: NDArray[np.bool_] = ALL_ALLOWED,
+    ) -> RankedList:
+        """See `VectorIndex.search`."""
+        query, is_zero = self.vectors.query(vector)
+        self.vectors.check_filter(allowed)
+        found = None if is_zero else self._search_near(query, max(k, 0), exclude, allowed)
+        return self.vectors.scan(query, max(k, 0), exclude, allowed) if found is None else found
+
     def add(self, rows: NDArray[np.int32], vectors: ArrayLike) -> Self:
         """See `VectorIndex.add`.
 
@@ -127,6 +142,19 @@ class StoredIndex(VectorIndex):
         if (meta["dim"], meta["rows"], meta["live"]) != (vectors.dim, vectors.rows.size, vectors.live):
             raise BundleError(f"{folder}: the vectors are not those of its meta.json; restore the folder from a copy")
         return cls._open(folder, meta, vectors, settings, threads)
+
+    def _search_near(
+        self, query: NDArray[np.float32], k: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]
+    ) -> RankedList | None:
+        """The result of a search that does not score every vector; None if there is no such search or it is slower.
+
+        Args:
+            query: float32 (dim,), from `Vectors.query`, not zero.
+            k: 0 or more.
+            exclude: as in `search`.
+            allowed: as in `search`, long enough.
+        """
+        return None
 
     @classmethod
     @abstractmethod

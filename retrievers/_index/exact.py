@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from multirecall.lists import RankedBatch, RankedList
+from multirecall.lists import RankedBatch
 from multirecall.progress import Progress
 from multirecall.query import Filter, runs_of_one_bitmap
-from multirecall.topk import ALL_ALLOWED, NO_ROWS
 from multirecall.vector_index import IndexConfig
 
 from .base import StoredIndex
@@ -48,18 +47,6 @@ class ExactIndex(StoredIndex):
     @classmethod
     def _of(cls, vectors: Vectors, settings: ExactConfig, seed: int, threads: int, progress: Progress) -> Self:
         return cls(vectors, settings, seed, threads)
-
-    def search(
-        self,
-        vector: ArrayLike,
-        k: int,
-        exclude: NDArray[np.int32] = NO_ROWS,
-        allowed: NDArray[np.bool_] = ALL_ALLOWED,
-    ) -> RankedList:
-        """See `VectorIndex.search`."""
-        query, _ = self.vectors.query(vector)
-        self.vectors.check_filter(allowed)
-        return self.vectors.scan(query, max(k, 0), exclude, allowed)
 
     def _search_batch(self, vectors: NDArray[Any], k: int, filters: Sequence[Filter]) -> RankedBatch:
         """One matrix product for a block of queries finds the candidates, which are then scored as in `search`."""

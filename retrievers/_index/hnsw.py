@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from pydantic import Field
 
 from multirecall.errors import BundleError, MissingExtra
 from multirecall.extras import import_extra
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
-from multirecall.topk import ALL_ALLOWED, NO_ROWS
 from multirecall.vector_index import IndexConfig, Space
 
 from .base import StoredIndex
@@ -87,22 +86,13 @@ class HnswIndex(StoredIndex):
                 advance(len(chunk))
         return cls(vectors, settings, seed, threads)._on(graph)
 
-    def search(
-        self,
-        vector: ArrayLike,
-        k: int,
-        exclude: NDArray[np.int32] = NO_ROWS,
-        allowed: NDArray[np.bool_] = ALL_ALLOWED,
-    ) -> RankedList:
-        """See `VectorIndex.search`."""
+    def _search_near(
+        self, query: NDArray[np.float32], k: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]
+    ) -> RankedList | None:
         stored = self.vectors
-        query, is_zero = stored.query(vector)
-        stored.check_filter(allowed)
-        k = max(k, 0)
-        n = stored.rows.size
-        eligible = min(stored.live, int(np.count_nonzero(allowed))) if allowed.size else stored.live
+        n, eligible = stored.rows.size, stored.n_eligible(allowed)
         width = self.settings.width(self.space, k + min(k, exclude.size)) * n // max(eligible, 1)
-        while not is_zero and width < n and SCANNED_PER_STEP * width < eligible:
+        while width < n and SCANNED_PER_STEP * width < eligible:
             try:
                 positions, _ = self._graph.knn_query(query, k=width, num_threads=1)
             except RuntimeError:  # the graph is not connected enough to reach so many
@@ -111,7 +101,7 @@ class HnswIndex(StoredIndex):
             if k == 0 or (len(found) == k and found.scores[-1] >= lowest):
                 return found
             width *= 2
-        return stored.scan(query, k, exclude, allowed)
+        return None
 
     def _on(self, graph: Any) -> Self:
         self._graph = graph

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from pydantic import Field
 
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.storage import read_component, write_component
-from multirecall.topk import ALL_ALLOWED, NO_ROWS
 from multirecall.vector_index import IndexConfig
 
 from .base import StoredIndex
@@ -70,28 +69,20 @@ class IvfIndex(StoredIndex):
             advance(1)
         return cls(vectors, settings, seed, threads)._on(replace(cells, margins=margins))
 
-    def search(
-        self,
-        vector: ArrayLike,
-        k: int,
-        exclude: NDArray[np.int32] = NO_ROWS,
-        allowed: NDArray[np.bool_] = ALL_ALLOWED,
-    ) -> RankedList:
-        """See `VectorIndex.search`."""
+    def _search_near(
+        self, query: NDArray[np.float32], k: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]
+    ) -> RankedList | None:
         stored = self.vectors
-        query, is_zero = stored.query(vector)
-        stored.check_filter(allowed)
-        k = max(k, 0)
-        eligible = min(stored.live, int(np.count_nonzero(allowed))) if allowed.size else stored.live
-        if self._cells is not None and not is_zero and eligible > SCANNED + SCANNED_PER_ITEM * k:
-            wanted = (k + min(k, exclude.size)) * stored.rows.size // eligible
-            margin = self._cells.margin(wanted)
-            if margin < np.inf:
-                positions = self._cells.near(stored, query, k, margin, exclude, allowed)
-                found, _ = stored.rescore(positions, query, k, exclude, allowed)
-                if len(found) == k:
-                    return found
-        return stored.scan(query, k, exclude, allowed)
+        eligible = stored.n_eligible(allowed)
+        if self._cells is None or eligible <= SCANNED + SCANNED_PER_ITEM * k:
+            return None
+        wanted = (k + min(k, exclude.size)) * stored.rows.size // eligible
+        margin = self._cells.margin(wanted)
+        if margin == np.inf:
+            return None
+        positions = self._cells.near(stored, query, k, margin, exclude, allowed)
+        found, _ = stored.rescore(positions, query, k, exclude, allowed)
+        return found if len(found) == k else None
 
     def _on(self, cells: Cells | None) -> Self:
         self._cells = cells

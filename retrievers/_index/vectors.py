@@ -149,6 +149,10 @@ class Vectors:
         if allowed.size and allowed.size <= last:
             raise RequestError(f"allowed: has {allowed.size} entries, the index has row {last}; pass one for each item")
 
+    def n_eligible(self, allowed: NDArray[np.bool_]) -> int:
+        """An upper bound of the vectors that a bitmap leaves; all that are live where it is empty."""
+        return min(self.live, int(np.count_nonzero(allowed))) if allowed.size else self.live
+
     def scan(
         self,
         query: NDArray[np.float32],
