@@ -14,6 +14,10 @@ import numpy as np
 from multirecall.kernels import Array, kernel
 from multirecall.sums import scale_sums, take_top
 
+Matrix = tuple[Array, Array, Array, Array, Array, Array, int, Array, Array]
+"""A `PatchedRows` for kernels: the number of entries of each row, int32 (n_rows,); offsets, columns and values of the
+base; the number of each row's run, the offsets of runs, the length of the longest; places and values of the patch."""
+
 COLUMN = 0xFFFFFFFF
 """Mask of the column in a place."""
 
@@ -22,15 +26,7 @@ COLUMN = 0xFFFFFFFF
 def add_patched(
     rows: Array,
     weights: Array,
-    lengths: Array,
-    offsets: Array,
-    columns: Array,
-    values: Array,
-    runs: Array,
-    patch_offsets: Array,
-    longest: int,
-    places: Array,
-    patch_values: Array,
+    matrix: Matrix,
     totals: Array,
     touched: Array,
     size: int,
@@ -38,9 +34,9 @@ def add_patched(
     """Add weighted rows to the accumulator `totals`, `touched` (see `Sums`), in place, and return its new `size`.
 
     Where the patch replaces an entry, the addend of the base is undone. So each column gets its addends in the order
-    of `rows`, as it would from a matrix without a patch. `lengths`, int32 (n_rows,), is the number of entries of each
-    row, and `longest` that of the longest run.
+    of `rows`, as it would from a matrix without a patch.
     """
+    lengths, offsets, columns, values, runs, patch_offsets, longest, places, patch_values = matrix
     if size >= 0:
         n_entries = size
         for row in rows:
@@ -90,15 +86,7 @@ def top_of_each(
     exclude_bounds: Array,
     exclude: Array,
     allowed: Array,
-    lengths: Array,
-    offsets: Array,
-    columns: Array,
-    values: Array,
-    runs: Array,
-    patch_offsets: Array,
-    longest: int,
-    places: Array,
-    patch_values: Array,
+    matrix: Matrix,
     totals: Array,
     touched: Array,
 ) -> tuple[Array, Array, Array]:
@@ -107,6 +95,7 @@ def top_of_each(
     The rows of sum `s` are `rows[bounds[s] : bounds[s + 1]]`, and what it leaves out is between two of
     `exclude_bounds`. `totals` and `touched` are those of a `Sums`, all of whose totals are 0, and are so again.
     """
+    lengths = matrix[0]
     n_sums = bounds.size - 1
     found_offsets = np.zeros(n_sums + 1, np.int64)
     found = np.empty(n_sums * min(k, totals.size), np.int32)
@@ -120,15 +109,7 @@ def top_of_each(
         size = add_patched(
             rows[start:stop],
             weights[start:stop],
-            lengths,
-            offsets,
-            columns,
-            values,
-            runs,
-            patch_offsets,
-            longest,
-            places,
-            patch_values,
+            matrix,
             totals,
             touched,
             0,

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multirecall.csr import offsets_of
-from multirecall.kernels import Array
 from multirecall.lists import RankedBatch
 from multirecall.query import Filter, runs_of_one_bitmap
 from multirecall.sums import Sums
 
-from .patch_kernels import add_patched, entries_at, merge_rows, top_of_each, without_items
+from .patch_kernels import Matrix, add_patched, entries_at, merge_rows, top_of_each, without_items
 from .rows import Arrays, SparseRows
 
 NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
@@ -77,7 +76,7 @@ class PatchedRows:
 
     def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
         """Add `Σ weight · row` to `sums`, in place; weights are ≥ 0."""
-        sums.size = add_patched(rows, weights, *self._kernel_arrays(), sums.totals, sums.touched, sums.size)
+        sums.size = add_patched(rows, weights, self._kernel_arrays(), sums.totals, sums.touched, sums.size)
 
     def top_of_each(
         self, lists: RankedBatch, n_entries: int, factors: NDArray[np.float32], k: int, filters: Sequence[Filter]
@@ -105,7 +104,7 @@ class PatchedRows:
                 offsets_of([rows.size for rows in exclude]),
                 np.concatenate(exclude),
                 filters[run.start][1],
-                *self._kernel_arrays(),
+                self._kernel_arrays(),
                 sums.totals,
                 sums.touched,
             )
@@ -187,7 +186,7 @@ class PatchedRows:
         )
         return SparseRows(offsets, *arrays, self.n_columns)
 
-    def _kernel_arrays(self) -> tuple[Array, Array, Array, Array, Array, Array, int, Array, Array]:
+    def _kernel_arrays(self) -> Matrix:
         base = self.base
         patch = self.runs, self.offsets, self.longest, self.places, self.values
         return self.lengths, base.offsets, base.columns, base.values, *patch
@@ -209,7 +208,8 @@ def _compile() -> None:
     offsets = np.zeros(1, np.int64)
     base = offsets, none, one[:0]
     sums = Sums(1)
-    add_patched(none, one[:0], none, *base, none, offsets, 0, *NOTHING, sums.totals, sums.touched, sums.size)
+    matrix = none, *base, none, offsets, 0, *NOTHING
+    add_patched(none, one[:0], matrix, sums.totals, sums.touched, sums.size)
     sums.top(1)
     entries_at(none, none, *base, *NOTHING)
     merge_rows(offsets, *base, none, offsets, *NOTHING)
