@@ -93,9 +93,9 @@ class PathConfig(StrictModel):
     def _default_name(cls, values: Any) -> Any:
         if isinstance(values, dict) and "retriever" in values:
             retriever = values["retriever"]
-            name = retriever.__name__ if isinstance(retriever, type) else retriever
+            name = retriever.__name__.lstrip("_") if isinstance(retriever, type) else retriever
             if isinstance(name, str) and ":" in name:
-                name = re.split("[:.]", name)[-1]
+                name = re.split("[:.]", name)[-1].lstrip("_")
             return {"name": name, **values}
         return values
 

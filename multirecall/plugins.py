@@ -79,11 +79,22 @@ def match_names(names: Iterable[str], plugins: Sequence[type]) -> dict[str, type
 
     A class of `__main__` is matched by its own name, because a class that was written in a notebook may move into a
     module.
+
+    Raises:
+        PluginError: several classes have the own name of one of `__main__`.
     """
-    own = {plugin.__qualname__: plugin for plugin in plugins}
     full: dict[str, type] = {GivenClass(plugin): plugin for plugin in plugins}
-    known = full | {f"__main__:{name}": plugin for name, plugin in own.items() if f"__main__:{name}" not in full}
-    return {name: known[name] for name in names if name in known}
+    found = {}
+    for name in names:
+        module, _, own = name.partition(":")
+        alike = [given for given in full if given.partition(":")[2] == own] if module == "__main__" else []
+        if name in full:
+            found[name] = full[name]
+        elif len(alike) > 1:
+            raise PluginError(f"{name} may be {' or '.join(sorted(alike))}; give one of them")
+        elif alike:
+            found[name] = full[alike[0]]
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,10 +122,11 @@ class Retriever(ABC):
         """Release resources other than memory, such as a connection to a service.
 
         The engine calls this method once, when the state that holds the retriever has retired: after a refit, another
-        `fit` or `Engine.close`, when the engine is garbage-collected, or at the end of the process. All calls of the
-        retriever have returned by then, late ones included. Of a retriever and its copies by `with_changes`, only the
-        last one served is closed. A forked process closes no retriever of its parent. The method runs on the thread
-        that releases the state last, so that it should not take long. An exception is logged.
+        `fit` or `Engine.close`, when the engine is garbage-collected, or at the end of the process. All calls have
+        returned by then, late ones included; only at the end of the process, calls that hang may still run. Of a
+        retriever and its copies by `with_changes`, only the last one served is closed. A forked process closes no
+        retriever of its parent. The method runs on the thread that releases the state last, so that it should not take
+        long. An exception is logged.
         """
 
     @abstractmethod

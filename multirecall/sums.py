@@ -83,12 +83,18 @@ class Sums:
         found: tuple[NDArray[np.int32], NDArray[np.float32]] = take_top(
             self.totals, self.touched, self.size, k, exclude, allowed
         )
+        self.size = 0  # the kernel has cleared the totals
         self.release()
         return found
 
     def release(self) -> None:
-        """Give the scratch memory back to the thread; all `totals` must be 0."""
-        _scratch.in_use = False
+        """Set all totals to 0, and give the memory back to the thread if it is the thread's."""
+        if self.size < 0:
+            self.totals[:] = 0.0
+        else:
+            self.totals[self.touched[: self.size]] = 0.0
+        if self.totals.base is _scratch.__dict__.get("totals"):
+            _scratch.in_use = False
 
 
 @kernel

@@ -81,4 +81,4 @@ def _show(screen: Console, engine: Engine, user: Any) -> None:
 
 
 def _name(data: Dataset, row: int) -> str:
-    return str(data.items.values(int(row)).get("title", data.items.ids.ids()[row]))
+    return data.items.label(row) or str(data.items.ids.id(row))

@@ -41,6 +41,7 @@ from multirecall.cli.tables import (
 )
 from multirecall.data import Dataset
 from multirecall.engine import Engine
+from multirecall.errors import RequestError
 from multirecall.evaluation import (
     EXPLAINED,
     FusionGain,
@@ -84,8 +85,9 @@ def evaluate_command(
         bool, typer.Option("--embeddings", help="Also look at the item vectors of the paths that have any.")
     ] = False,
     layout: Annotated[
-        Method, typer.Option("--map", help="How --embeddings lays items out in the page; tsne needs the extra `tsne`.")
-    ] = "pca",
+        Method | None,
+        typer.Option("--map", help="How --embeddings lays items out in the page; tsne needs the extra `tsne`."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML page with plots; needs the extra `plots`.")] = None,
     seed: Seed = None,
     threads: Threads = None,
@@ -93,6 +95,8 @@ def evaluate_command(
 ) -> None:
     """Fit on one part of a log, ask for the users of the other part, score each path and the fused list."""
     ks = check_ks(k or [20, 100])
+    if layout is not None and not (embeddings and report):
+        raise RequestError("--map lays items out in the page of --embeddings; add --embeddings and --report")
     if report is not None:
         require_file(report, "--report")
         require_plots()
@@ -113,7 +117,8 @@ def evaluate_command(
         lists = retrieve_lists(engine, parts, max(ks), progress=progress)
         figures = score_lists(lists, ks)
         worth = path_values(engine, lists, max(ks), progress=progress) if value or report else None
-    looked = path_embeddings(engine, layout if report else None, seed=engine.config.seed) if embeddings else []
+    lay_out = (layout or "pca") if report else None
+    looked = path_embeddings(engine, lay_out, seed=engine.config.seed) if embeddings else []
     if report is not None and worth is not None:
         facts = {
             "data set": f"{', '.join(interactions)}: {data.sizes}",

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from multirecall.cli.screen import print_table
 from multirecall.evaluation import EXPLAINED, MEANINGS, METRICS, PathEmbeddings, Report, ValueReport
+from multirecall.evaluation.meanings import figure
 from multirecall.evaluation.value import ms_per_hit
 
 SHORT = {"hit_rate": "hit", "precision": "prec", "long_tail": "long tail"}
-FORMATS = {"novelty": ".2f"}
 
 
 def plain_table(*columns: str, title: str | None = None) -> Table:
@@ -31,7 +31,7 @@ def quality_tables(report: Report) -> list[Table]:
             table.add_column(SHORT.get(metric, metric), justify="right")
         found.add_column("recall 95 %", justify="right")
         for name, figures in report.figures.items():
-            cells = {metric: f"{values[column]:{FORMATS.get(metric, '.4f')}}" for metric, values in figures.items()}
+            cells = {metric: figure(metric, values[column]) for metric, values in figures.items()}
             low, high = report.intervals[name]["recall"][column]
             style = "bold" if name == "fused" else None
             found.add_row(name, *(cells[metric] for metric in METRICS), f"{low:.3f}–{high:.3f}", style=style)

@@ -45,3 +45,7 @@ class Deadline:
     def left_s(self) -> float | None:
         """The seconds that remain, at least 0; None without a limit."""
         return None if self.limit_ms is None else max(0.0, (self.limit_ms - self.elapsed_ms) / 1e3)
+
+
+UNLIMITED = Deadline(None)
+"""No limit."""

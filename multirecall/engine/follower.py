@@ -13,11 +13,12 @@ from multirecall.engine.bundle import bundle
 from multirecall.engine.bundle.bundle import Version
 from multirecall.engine.bundle.journal import JournalReader, Pruned
 from multirecall.engine.bundle.store import Store, replay
+from multirecall.engine.bundle.versions import CURRENT
 from multirecall.engine.path import fault_text
 from multirecall.engine.state import EngineState
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
-from multirecall.errors import BundleError
+from multirecall.errors import BundleError, MultirecallError, PluginError
 
 INTERVAL_S = 0.25
 """Seconds between two checks of the bundle."""
@@ -38,6 +39,7 @@ class Followed:
         self.store = store
         self._config = config
         self._plugins = plugins
+        self._refused: tuple[bytes, MultirecallError] | None = None
 
     def newer(self, state: EngineState) -> EngineState:
         """Like `newest`, but return at once if the writer has noted nothing new."""
@@ -71,9 +73,20 @@ class Followed:
         return state
 
     def _reload(self) -> tuple[EngineState, Version]:
-        config, state, version = bundle.load(self.store.folder, plugins=self._plugins)
+        pointer = (self.store.folder / CURRENT).read_bytes()
+        if self._refused is not None and self._refused[0] == pointer:
+            raise self._refused[1].with_traceback(None)  # a version never changes, and to load it takes long
+        try:
+            config, state, version = bundle.load(self.store.folder, plugins=self._plugins)
+        except PluginError as fault:
+            self._refused = pointer, fault
+            raise
         if config_hash(config) != config_hash(self._config):  # as read, since an older release wrote fewer settings
-            raise BundleError(f"{self.store.folder}: version {version.name} has another config; load the bundle again")
+            other = BundleError(
+                f"{self.store.folder}: version {version.name} has another config; load the bundle again"
+            )
+            self._refused = pointer, other
+            raise other
         warm_up(state)
         return state, version
 

@@ -14,7 +14,7 @@ import numpy as np
 from multirecall.engine.breaker import Breaker
 from multirecall.engine.check import fault_of, fault_of_batch
 from multirecall.engine.closing import Closing
-from multirecall.engine.deadline import Clock, Deadline
+from multirecall.engine.deadline import UNLIMITED, Clock, Deadline
 from multirecall.engine.narrow import narrow
 from multirecall.engine.workers import Workers
 from multirecall.errors import DataError, RequestError
@@ -85,10 +85,13 @@ class Path:
     stale: str | None = None
     fit_seconds: float | None = None
 
-    def answer(self, query: Query, window: int) -> Outcome[RankedList]:
-        """Ask for one user's first `window` eligible items. An exception of the retriever becomes a status."""
+    def answer(self, query: Query, window: int, deadline: Deadline) -> Outcome[RankedList]:
+        """Ask for one user's first `window` eligible items. An exception of the retriever becomes a status.
+
+        An `OSError` once the deadline has passed, such as a timeout that obeys `query.deadline`, means that it is late.
+        """
         [known] = self._narrow([query])
-        return self._call_safely(lambda: eligible_window(self.retriever, known, window, self.n_items))
+        return self._call_safely(lambda: eligible_window(self.retriever, known, window, self.n_items), deadline)
 
     def answer_batch(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
         """Ask for several users. A user whose own query is invalid gets an empty list; the others get theirs."""
@@ -151,13 +154,15 @@ class Path:
         detail = f"nothing for {len(faults)} of {len(single)} users: {faults[0].detail}" if faults else None
         return Outcome(batch, "ok", ms, detail)
 
-    def _call_safely(self, ask: Callable[[], L]) -> Outcome[L]:
+    def _call_safely(self, ask: Callable[[], L], deadline: Deadline = UNLIMITED) -> Outcome[L]:
         start = self.clock()
         try:
             ranked = ask()
         except BaseException as fault:
             if isinstance(fault, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise  # Ctrl-C must end the program, not the path alone
+            if isinstance(fault, OSError) and deadline.passed:
+                return Outcome(None, "late", deadline.elapsed_ms, fault_text(fault), deadline.hasty)
             callers = isinstance(fault, RequestError | DataError)
             return Outcome(None, "failed", (self.clock() - start) * 1e3, fault_text(fault), callers)
         return Outcome(ranked, "ok", (self.clock() - start) * 1e3)

@@ -77,7 +77,7 @@ def read_filters(
 
 
 def read_context(context: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Copy the context, because the caller may change it while a late path still reads it; raises `RequestError`."""
+    """Copy the top level of the context, which the caller may change under a late path; raises `RequestError`."""
     if context is None:
         return {}
     if not isinstance(context, Mapping) or not all(isinstance(key, str) for key in context):

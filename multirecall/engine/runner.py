@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from multirecall.engine.deadline import Deadline
+from multirecall.engine.deadline import UNLIMITED, Deadline
 from multirecall.engine.path import Outcome, Path
 from multirecall.errors import PathError, RequestError
 from multirecall.lists import RankedBatch, RankedList
@@ -63,7 +64,7 @@ def run_batch(paths: Sequence[Path], windows: Sequence[int], queries: Sequence[Q
 def run_fallback(path: Path, window: int, query: Query, deadline: Deadline) -> Outcome[RankedList]:
     """Ask the fallback. An inline fallback always runs, because it must deliver when the paths are late."""
     if path.retriever.inline:
-        return _inline(path, query, window, Deadline(None))
+        return _inline(path, replace(query, deadline=None), window, UNLIMITED)
     return _collect(path, _begun(path, query, window, deadline), deadline)
 
 
@@ -73,7 +74,7 @@ def _begun(path: Path, query: Query, window: int, deadline: Deadline) -> Call | 
     ticket = path.admit()
     if ticket is None:
         return path.skip_outcome()
-    return Call(path.workers.submit(partial(path.answer, query, window), path.crash_outcome), ticket)
+    return Call(path.workers.submit(partial(path.answer, query, window, deadline), path.crash_outcome), ticket)
 
 
 def _collect(path: Path, begun: Call | Outcome[RankedList], deadline: Deadline) -> Outcome[RankedList]:
@@ -98,7 +99,7 @@ def _inline(path: Path, query: Query, window: int, deadline: Deadline) -> Outcom
     if deadline.passed:
         return path.out_of_time(deadline)
     ticket = path.admit()
-    return path.skip_outcome() if ticket is None else path.note_outcome(ticket, path.answer(query, window))
+    return path.skip_outcome() if ticket is None else path.note_outcome(ticket, path.answer(query, window, deadline))
 
 
 def _inline_batch(path: Path, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:

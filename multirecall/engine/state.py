@@ -35,7 +35,7 @@ class Part:
 
     @classmethod
     def of(cls, place: str, name: str, params: dict[str, Any], threads: int, stored: bool) -> Part:
-        """Load the plug-in `name` and check `params`; `place` begins every error. `stored_values`: see `validate`."""
+        """Load the plug-in `name` and check `params`; `place` begins every error. `stored`: see `validate`."""
         plugin = retriever_class(name)
         if issubclass(plugin.Config, ThreadedConfig):
             params = {"threads": threads, **params}
@@ -70,7 +70,7 @@ class Blueprint:
 
     @classmethod
     def of(cls, config: EngineConfig, *, stored: bool = False) -> Blueprint:
-        """Load and check; `stored_values`: the config is a bundle's, see `validate`.
+        """Load and check; `stored`: the config is a bundle's, see `validate`.
 
         Raises:
             PluginError: a plug-in is unknown or broken.
@@ -144,7 +144,7 @@ class EngineState:
         return tuple(path.name for path in self.paths)
 
     def weights_for(self, history_length: int) -> list[float]:
-        """The weights of the paths for a user with `n_events` events."""
+        """The weights of the paths for a user with a history of so many events."""
         return next(weights for longest, weights in self.segments if history_length <= longest)
 
     @property

@@ -17,7 +17,7 @@ from multirecall.progress import SILENT, Progress
 from multirecall.user import User
 
 DEADLINE_MS = 10_000.0
-"""Seconds after which the warm-up gives up on a path that does not answer. A path that fails is not asked again."""
+"""Milliseconds after which the warm-up gives up on a path that does not answer. A failed path is not asked again."""
 
 _log = logging.getLogger("multirecall.engine")
 

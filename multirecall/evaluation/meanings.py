@@ -20,6 +20,11 @@ EXPLAINED = {
 """The meaning by metric, in the order of a report."""
 
 
+def figure(metric: str, value: float) -> str:
+    """A value of the metric as text: four digits behind the point, two of a novelty, which is in bits."""
+    return f"{value:.{2 if metric == 'novelty' else 4}f}"
+
+
 def explain_metrics(metrics: Iterable[str]) -> list[str]:
     """A line for each metric: its name and its meaning."""
     return [f"{metric}: {EXPLAINED[metric]}" for metric in metrics]

@@ -17,7 +17,7 @@ from multirecall.evaluation.figures import (
     similarities,
 )
 from multirecall.evaluation.item_maps import PathEmbeddings
-from multirecall.evaluation.meanings import explain_metrics
+from multirecall.evaluation.meanings import explain_metrics, figure
 from multirecall.evaluation.report import Report
 from multirecall.evaluation.value import ValueReport, ms_per_hit
 from multirecall.extras import import_extra
@@ -124,7 +124,7 @@ def _quality(report: Report, column: int) -> tuple[list[str], Rows]:
     rows = []
     for name, figures in report.figures.items():
         low, high = report.intervals[name]["recall"][column]
-        values = (f"{figures[metric][column]:.{2 if metric == 'novelty' else 4}f}" for metric in metrics)
+        values = (figure(metric, figures[metric][column]) for metric in metrics)
         rows.append([name, *values, f"{low:.4f} … {high:.4f}"])
     return ["list", *metrics, "95 % of recall"], rows
 

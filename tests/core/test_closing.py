@@ -1,4 +1,4 @@
-"""`Retriever.close`: once for each path, when its state has retired, and never under a call."""
+"""`Retriever.close`: once for each path, when its state has retired, and while the process lives never under a call."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from multirecall.config import config_hash, stored_values
 from multirecall.data import Dataset
 from multirecall.errors import PluginError, RequestError, UntrustedPlugin
 from multirecall.lists import FusedBatch
-from multirecall.plugins import GivenClass, import_class
+from multirecall.plugins import GivenClass, import_class, match_names
 from multirecall.protocols import Fusion, PluginConfig
 from multirecall.registry import fusion_class, retriever_class
 from multirecall.testing import small_shop
@@ -359,3 +359,21 @@ def test_retriever_with_an_inherited_with_changes_is_accepted() -> None:
         live = frozenset({"items"})
 
     Engine(config_of(Inherits))
+
+
+def test_two_classes_for_one_name_of_a_notebook_are_refused() -> None:
+    class Twin(faulty.Rows):
+        """Of the name of another."""
+
+    Twin.__qualname__ = "Rows"
+    with pytest.raises(PluginError, match=r"__main__:Rows may be faulty:Rows or .*test_given_classes:Rows; give one"):
+        match_names(["__main__:Rows"], [faulty.Rows, Twin])
+    assert match_names(["__main__:Rows"], [Twin]) == {"__main__:Rows": Twin}
+    assert match_names(["faulty:Rows"], [faulty.Rows, Twin]) == {"faulty:Rows": faulty.Rows}
+
+
+def test_a_private_class_names_its_path() -> None:
+    class _Hidden(faulty.Rows):
+        """Private to its module."""
+
+    assert config_of(_Hidden).paths[0].name == "Hidden"

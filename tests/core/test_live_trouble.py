@@ -23,9 +23,11 @@ from multirecall.engine import follower
 from multirecall.engine.bundle import bundle
 from multirecall.engine.bundle.journal import Journal
 from multirecall.engine.bundle.journal_head import HEAD
+from multirecall.engine.bundle.store import Store
 from multirecall.engine.state import Blueprint
 from multirecall.errors import BundleError, IdTypeError, NotFitted, PluginError
 from multirecall.progress import Progress
+from multirecall.testing import small_shop
 
 NOW = 1_800_000_000
 MANY = 300
@@ -351,7 +353,7 @@ def test_a_forked_child_has_worker_threads_of_its_own(plugins: Callable[..., Non
 
 def test_a_bundle_whose_plug_in_is_missing_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Blueprint, "of", missing)
-    with pytest.raises(PluginError, match=r"000001: no retriever .* install what it was saved with"):
+    with pytest.raises(PluginError, match=r"000001: no retriever .* install or fix what it was saved with"):
         Engine.load(folder)
 
 
@@ -455,3 +457,23 @@ def test_another_engine_that_is_saved_over_a_bundle_takes_no_change_that_was_not
         assert "committed" not in contents_of(engine)["colours"]
         engine.add_interactions(event("next"))
         assert "committed" not in contents_of(engine)["colours"]
+
+
+def test_a_version_that_a_follower_refuses_is_loaded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, state, version = bundle.load(folder)
+    followed = follower.Followed(Store(folder, version), config)
+    other = EngineConfig(paths=(PathConfig(retriever="popularity", quota=7),))
+    with Engine(other).fit(small_shop()) as engine:
+        engine.save(folder)
+    loads: list[Path] = []
+    load = bundle.load
+
+    def counted(place: Path, **more: Any) -> Any:
+        loads.append(place)
+        return load(place, **more)
+
+    monkeypatch.setattr(bundle, "load", counted)
+    for _ in range(3):
+        with pytest.raises(BundleError, match="has another config; load the bundle again"):
+            followed.newest(state)
+    assert len(loads) == 1

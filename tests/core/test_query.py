@@ -176,3 +176,49 @@ def test_queries_of_a_batch_share_their_bitmap(queries: list[Query]) -> None:
         assert allowed[0] is not None
         assert allowed[0].size == n_items
         engine.add_items([{"item_id": 1_000}])
+
+
+class Patient(Notes):
+    """Waits until its deadline has passed, then raises as a connection that runs out of time does."""
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        ranked = super().retrieve(query, quota)
+        if query.deadline is not None:
+            while time.monotonic() <= query.deadline:
+                time.sleep(max(query.deadline - time.monotonic(), 0.001))
+            raise TimeoutError("timed out")
+        return ranked
+
+
+class LatePatient(Patient):
+    """The same on a thread of its own."""
+
+    inline = False
+
+
+@pytest.mark.parametrize("path", [Patient, LatePatient])
+def test_a_path_that_obeys_the_deadline_is_late_and_not_blamed_for_a_hasty_caller(path: type) -> None:
+    engine = engine_of(path, deadline_ms=60_000)
+    for _ in range(6):
+        result = engine.retrieve(1, deadline_ms=5)
+        assert result.status[path.__name__].state == "late"
+        assert len(result) == 5, "the fallback delivers"
+    assert engine.health().paths[path.__name__].breaker == "closed"
+    assert engine.health().paths[path.__name__].failed == 0
+
+
+def test_a_timeout_before_the_deadline_is_a_failure() -> None:
+    class Broken(Notes):
+        def retrieve(self, query: Query, quota: int) -> RankedList:
+            if query.deadline is not None:
+                raise TimeoutError("the service gave up")
+            return super().retrieve(query, quota)
+
+    engine = engine_of(Broken, Notes)
+    assert engine.retrieve(1, deadline_ms=60_000).status["Broken"].state == "failed"
+
+
+def test_an_inline_fallback_has_no_deadline(queries: list[Query]) -> None:
+    engine = engine_of(LatePatient, fallback={"retriever": Notes})
+    engine.retrieve(1, deadline_ms=5)
+    assert queries[-1].deadline is None

@@ -81,3 +81,26 @@ def test_rows_and_columns_that_came_after_the_matrix_are_passed_over(per_row: in
     wanted = np.flatnonzero(dense[3])
     assert sorted(items.tolist()) == wanted[wanted != 5].tolist()
     assert sorted(scores.tolist()) == sorted(dense[3][wanted[wanted != 5]].tolist())
+
+
+def test_released_sums_leave_nothing_behind() -> None:
+    for n in (1, N_COLUMNS):  # few columns, which are recorded, and too many
+        sums = Sums(N_COLUMNS)
+        sums.add(np.arange(n, dtype=np.int32), np.ones(n, np.float32))
+        assert (sums.size < 0) == (n > N_COLUMNS // ENTRIES_TO_SCAN)
+        sums.release()
+        after = Sums(N_COLUMNS)
+        assert not after.totals.any()
+        after.add(np.array([0, 2], np.int32), np.ones(2, np.float32))
+        assert after.top(5)[0].tolist() == [0, 2]
+
+
+def test_sums_that_end_early_do_not_free_the_memory_of_others() -> None:
+    first, second = Sums(N_COLUMNS), Sums(N_COLUMNS)
+    second.add(np.array([1], np.int32), np.ones(1, np.float32))
+    first.top(1)
+    third = Sums(N_COLUMNS)
+    assert not np.shares_memory(second.totals, third.totals)
+    third.add(np.array([2], np.int32), np.ones(1, np.float32))
+    assert second.top(5)[0].tolist() == [1]
+    assert third.top(5)[0].tolist() == [2]

@@ -201,7 +201,7 @@ def _load_version(
     try:
         blueprint = Blueprint.of(config, stored=True)
     except PluginError as fault:
-        raise PluginError(f"{own}: {fault}; install what it was saved with") from None
+        raise PluginError(f"{own}: {fault}; install or fix what it was saved with") from None
     data = _open_part(own / "data", lambda: Dataset.open(own / "data"))
 
     def open_part(path: str, part: Part) -> Retriever:
