@@ -1,10 +1,11 @@
-"""The decorators for compiled hot loops, and a prefetch for them."""
+"""The decorators for compiled hot loops, a prefetch and an inner product for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -63,3 +64,12 @@ def prefetch(array: Array, start: int, n_bytes: int) -> None:
     """
     for line in range(n_bytes // LINE):
         _fetch_line(array, start + line * (LINE // array.itemsize))
+
+
+@fast_kernel
+def dot(left: Array, right: Array) -> Any:
+    """The inner product of two float32 vectors of equal length, as a float32."""
+    total = np.float32(0.0)
+    for entry in range(left.size):
+        total += left[entry] * right[entry]
+    return total

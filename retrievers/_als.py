@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from multirecall.kernels import Array, fast_kernel
+from multirecall.kernels import Array, dot, fast_kernel
 
 BLOCK = 512
 """Rows in one task: large enough to hide the cost of a task, small enough to balance threads."""
@@ -77,29 +76,21 @@ def conjugate_gradient(
         return
     direction = residual.copy()
     applied = np.empty(dim, np.float32)
-    error = _dot(residual, residual)
+    error = dot(residual, residual)
     for _ in range(steps):
         if error <= np.float32(1e-10) * scale:
             break
         _apply(items, weights, vectors, gram, penalty, direction, applied)
-        curvature = _dot(direction, applied)
+        curvature = dot(direction, applied)
         if not curvature > np.float32(0.0):
             break
         length = error / curvature
         for entry in range(dim):
             solution[entry] += length * direction[entry]
             residual[entry] -= length * applied[entry]
-        before, error = error, _dot(residual, residual)
+        before, error = error, dot(residual, residual)
         for entry in range(dim):
             direction[entry] = residual[entry] + error / before * direction[entry]
-
-
-@fast_kernel
-def _dot(left: Array, right: Array) -> Any:
-    total = np.float32(0.0)
-    for entry in range(left.size):
-        total += left[entry] * right[entry]
-    return total
 
 
 @fast_kernel
@@ -116,7 +107,7 @@ def _apply(
             out[entry] += factor * line[entry]
     for position in range(items.size):
         other = vectors[items[position]]
-        factor = weights[position] * _dot(other, vector)
+        factor = weights[position] * dot(other, vector)
         for entry in range(dim):
             out[entry] += factor * other[entry]
 

@@ -25,13 +25,11 @@ from ._graph.skipgram import SkipGram, SkipGramConfig
 from ._graph.walks import walk_chunks, walks
 from ._neighbours.vector_retriever import VectorNeighbourRetriever
 from ._recency import recent_items
+from ._text.cold_start import N_SIMILAR
 from ._weights import weight_matrix
 
 CHUNK = 4096
 """Walks in memory at a time during training: bounds the memory."""
-
-N_SIMILAR = 10
-"""Items with similar features whose mean vector an item without interactions gets."""
 
 
 class Node2VecConfig(SkipGramConfig):

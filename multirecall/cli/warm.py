@@ -21,8 +21,8 @@ from multirecall.engine import Engine
 from multirecall.kernel_cache import FOLDER_VARIABLE, cache_state
 from multirecall.user import User
 
-ASKED = 3
-"""The number of users of a bundle that are asked for."""
+ASKED = 8
+"""The number of users of a bundle that are asked for: enough for a batch to take all of its kernels."""
 
 
 def warm(

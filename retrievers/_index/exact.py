@@ -39,7 +39,7 @@ class ExactConfig(IndexConfig):
 
 
 class ExactIndex(StoredIndex):
-    """Scores every vector: the oracle of the others, and the faster one for few vectors and for batches."""
+    """Scores every vector: the oracle of the others, and the fastest for few vectors."""
 
     Config: ClassVar[type[ExactConfig]] = ExactConfig
     kind: ClassVar[str] = "exact"
@@ -80,7 +80,8 @@ class ExactIndex(StoredIndex):
         stored, allowed = self.vectors, filters[0][1]
         stored.check_filter(allowed)
         if allowed.size and NARROW * np.count_nonzero(allowed) < self._squares.size:
-            return super()._search_batch(queries, k, filters)
+            lists = [stored.scan(query, max(k, 0), *one) for query, one in zip(queries, filters, strict=True)]
+            return RankedBatch.from_lists(lists)
         self._compute_near(queries, near)
         return stored.pick(near, errors, queries, max(k, 0), [one for one, _ in filters], allowed)
 
@@ -100,7 +101,7 @@ class ExactIndex(StoredIndex):
             near -= _squares(queries)[:, None]
 
     def _errors(self, queries: NDArray[np.float32]) -> NDArray[np.float64]:
-        """A bound of the error of `_near` for each query, infinite where scores may overflow.
+        """A bound of the error of `_compute_near` for each query, infinite where scores may overflow.
 
         A sum of `dim` products is off by at most about `dim / 2` units in the last place of `Σ |q_i · v_i|`, which
         is at most `|q| · |v|`; the score that it is compared with is off by as much.

@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from multirecall.kernels import Array, kernel, prefetch
+from multirecall.kernels import Array, dot, fast_kernel, kernel, prefetch
 from multirecall.topk import eligible, find_places, top_eligible, top_k
 
 MARGIN = 32
@@ -21,20 +20,8 @@ MARGIN = 32
 N_AHEAD = 8
 """Vectors that are fetched ahead of their turn where some of many are scored."""
 
-_FAST: Any = {"reassoc", "contract", "nsz"}
-"""The fast-math flags that let the compiler vectorise a sum. The result is the same for the same input, and
-non-finite values stay so."""
 
-
-@njit(nogil=True, fastmath=_FAST)
-def _dot(left: Array, right: Array) -> Any:
-    total = np.float32(0.0)
-    for entry in range(left.size):
-        total += left[entry] * right[entry]
-    return total
-
-
-@njit(nogil=True, fastmath=_FAST)
+@fast_kernel
 def _squared_distance(left: Array, right: Array) -> Any:
     total = np.float32(0.0)
     for entry in range(left.size):
@@ -45,7 +32,7 @@ def _squared_distance(left: Array, right: Array) -> Any:
 
 @kernel
 def _similarity(vector: Array, query: Array, l2: bool) -> Any:
-    return -_squared_distance(vector, query) if l2 else _dot(vector, query)
+    return -_squared_distance(vector, query) if l2 else dot(vector, query)
 
 
 @kernel

@@ -24,6 +24,9 @@ N_BUCKETS = 10
 K1, B = 1.2, 0.75
 """The parameters of BM25, as by default in `content`."""
 
+N_SIMILAR = 10
+"""Items with similar features whose mean vector an item without one of its own gets, unless a setting says more."""
+
 MOST_TERMS, MOST_POSTINGS = 64, 50_000
 """Most terms of an item that a search for similar items uses, and most postings that it reads: bounds its time."""
 

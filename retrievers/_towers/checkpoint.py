@@ -50,7 +50,8 @@ class Checkpoint:
         meta = data.user_profile.meta(), data.item_profile.meta(), data.log.ordered, rng.bit_generator.state
         digest.update(json.dumps(meta, sort_keys=True).encode())
         log = data.log
-        for array in (log.users, log.items, log.weights, data.held_out, data.held_out_gaps):
+        times = np.empty(0, np.int64) if log.times is None else log.times
+        for array in (log.users, log.items, log.weights, times, data.held_out, data.held_out_gaps):
             digest.update(np.ascontiguousarray(array).data)
         for bags in (data.users, data.items):
             for array in (bags.offsets, bags.tokens, bags.weights):

@@ -30,6 +30,7 @@ class TrainingData:
     Attributes:
         name: the name of the retriever, for messages.
         log: the events without the held-out ones.
+        newest: epoch seconds of the newest event of `log`; 0 without timestamps.
         examples: int64 (n,), the positions of the examples in `log`.
         whole: all events.
         held_out: int64 (m,), the positions in `whole` of the events that recall is measured on.
@@ -40,6 +41,7 @@ class TrainingData:
 
     name: str
     log: Interactions
+    newest: int
     examples: NDArray[np.int64]
     whole: Interactions
     held_out: NDArray[np.int64]
@@ -78,6 +80,7 @@ class TrainingData:
         return cls(
             name,
             log,
+            0 if log.times is None else int(log.times.max()),
             examples,
             whole,
             held_out,
@@ -94,10 +97,9 @@ class TrainingData:
 
     def example_ages(self, examples: NDArray[np.int64]) -> NDArray[np.float32]:
         """Seconds between each example and the newest event of the log, float32 (n,); 0 without timestamps."""
-        times = self.log.times
-        if times is None:
+        if self.log.times is None:
             return np.zeros(examples.size, np.float32)
-        ages: NDArray[np.float32] = (times.max() - times[examples]).astype(np.float32)
+        ages: NDArray[np.float32] = (self.newest - self.log.times[examples]).astype(np.float32)
         return ages
 
     def is_target(self) -> NDArray[np.bool_]:

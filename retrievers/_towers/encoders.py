@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,12 @@ from .mlp import EPSILON, SMALLEST, Activation, Layer, Mlp, Norm, Vectors
 from .pooling import pool, pool_gradient
 from .serving import ExportedEncoder, ExportedItemEncoder
 
-MODULES: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+MODULES: dict[Activation, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": partial(nn.GELU, approximate="tanh"),
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +165,7 @@ class Net(nn.Module):
         )
         norms = {"none": nn.Identity, "batch": _BatchNorm, "layer": nn.LayerNorm}
         self.norms = nn.ModuleList(norms[norm](width) for width in widths)
-        self.between = nn.Sequential(
-            nn.GELU(approximate="tanh") if activation == "gelu" else MODULES[activation](), nn.Dropout(dropout)
-        )
+        self.between = nn.Sequential(MODULES[activation](), nn.Dropout(dropout))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Unit vectors, float32 (B, dim)."""

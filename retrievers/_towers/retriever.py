@@ -21,7 +21,7 @@ from multirecall.vector_index import VectorIndex
 
 from .._index.kinds import build_index, load_index
 from .._queries import sample_queries
-from .._text.cold_start import ColdRule, with_cold_items
+from .._text.cold_start import N_SIMILAR, ColdRule, with_cold_items
 from .._vector_table import VectorTable
 from .config import TowerConfig
 from .data import TrainingData
@@ -32,9 +32,6 @@ from .tower import Tower
 
 if TYPE_CHECKING:
     from .encoders import ItemEncoder, UserEncoder
-
-N_SIMILAR = 10
-"""The number of items with similar features whose mean embedding an item gets if no training history has it."""
 
 
 class TowerRetriever(Retriever):
@@ -143,7 +140,7 @@ class TowerRetriever(Retriever):
         return self._index.search_any(self.user_vectors(query), quota, *query.filter)
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
-        """See `Retriever.retrieve_batch`; the index is searched for the vectors of all users together."""
+        """See `Retriever.retrieve_batch`; the index gets the vectors of all users at once."""
         vectors = [self.user_vectors(query) for query in queries]
         given = np.array(vectors, np.float32) if vectors else np.empty((0, 1, self._index.dim), np.float32)
         return self._index.search_any_batch(given, quota, [query.filter for query in queries])

@@ -18,18 +18,18 @@ TokeniserName = Literal["words", "letters", "words_and_letters"]
 EDGE = "#"
 """The mark before and after a word, so that trigrams at its edges differ from those inside."""
 
-Tokens = tuple[NDArray[np.int64], NDArray[np.int32]]
+HashedTexts = tuple[NDArray[np.int64], NDArray[np.int32]]
 """The CSR offsets of the texts, int64 (n + 1,), and the tokens, int32, each below the number of hash buckets."""
 
 
-def word_tokens(texts: Text, n_buckets: int) -> Tokens:
+def word_tokens(texts: Text, n_buckets: int) -> HashedTexts:
     """The words of each text and its pairs of neighbouring words, hashed into buckets."""
     words = Words.of(texts)
     offsets, tokens = _hash_words(words.offsets, words.hashes[words.numbers], n_buckets)
     return offsets, tokens
 
 
-def letter_tokens(texts: Text, n_buckets: int) -> Tokens:
+def letter_tokens(texts: Text, n_buckets: int) -> HashedTexts:
     """The letter trigrams of `#word#`, for each word of each text, hashed into buckets.
 
     Huang et al., CIKM 2013, "Learning Deep Structured Semantic Models for Web Search", section 3.2.
@@ -49,7 +49,7 @@ def letter_tokens(texts: Text, n_buckets: int) -> Tokens:
     return offsets[words.offsets], buckets[places]
 
 
-def word_and_letter_tokens(texts: Text, n_buckets: int) -> Tokens:
+def word_and_letter_tokens(texts: Text, n_buckets: int) -> HashedTexts:
     """The tokens of `word_tokens`, then those of `letter_tokens`, for each text; both share the buckets."""
     parts = word_tokens(texts, n_buckets), letter_tokens(texts, n_buckets)
     n_texts = parts[0][0].size - 1
@@ -58,7 +58,7 @@ def word_and_letter_tokens(texts: Text, n_buckets: int) -> Tokens:
     return offsets[::2], np.concatenate([tokens for _, tokens in parts])[places]
 
 
-TOKENISERS: Mapping[TokeniserName, Callable[[Text, int], Tokens]] = {
+TOKENISERS: Mapping[TokeniserName, Callable[[Text, int], HashedTexts]] = {
     "words": word_tokens,
     "letters": letter_tokens,
     "words_and_letters": word_and_letter_tokens,

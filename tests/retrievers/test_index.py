@@ -148,6 +148,18 @@ def test_a_batch_equals_one_by_one_to_the_bit(space: str, seed: int, k: int, gri
         assert batch[place].scores.tobytes() == single.scores.tobytes()
 
 
+def test_a_batch_scales_its_queries_once() -> None:
+    """To scale a unit vector again may change its last bits; one bitmap leaves few vectors, which are scored alone."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(2_000, 8)).astype(np.float32)
+    index = build_index(np.arange(2_000, dtype=np.int32), vectors, "cosine", EXACT, rng=rng)
+    few = NO_ROWS, np.arange(2_000) < 300
+    queries = rng.normal(size=(1_000, 8)).astype(np.float32)
+    batch = index.search_batch(queries, 20, [few] * 1_000)
+    single = [index.search(query, 20, *few) for query in queries]
+    assert batch.scores.tobytes() == b"".join(one.scores.tobytes() for one in single)
+
+
 @ALL_KINDS
 @pytest.mark.parametrize("space", SPACES)
 @settings(max_examples=12)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from toy_towers import DAY_S, AgedTower, ConvolutionTower, InterestsTower, RecurrentTower
@@ -229,3 +230,12 @@ def test_histories_of_a_query_are_cut_to_the_newest() -> None:
         3, query.history[-3:], query.weights[-3:], times=query.times[-3:], features=query.features, now=query.now
     )
     assert path.retrieve(query, 9).scores.tolist() == path.retrieve(cut, 9).scores.tolist()
+
+
+def test_a_checkpoint_is_of_the_times_of_its_log(tmp_path: Path) -> None:
+    """Encoders may read ages, so that another log's training must not go on from it."""
+    log = pl.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [7, 8, 7, 9]})
+    for step in (60, 3_600):
+        data = Dataset.from_frames(log.with_columns(timestamp=pl.Series([1_700_000_000 + step * n for n in range(4)])))
+        fit_path(AgedTower, data, checkpoint=str(tmp_path), epochs=1)
+    assert len(list(tmp_path.iterdir())) == 2
