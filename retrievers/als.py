@@ -128,7 +128,7 @@ class ALS(Retriever):
         return self._index.search(users[0], quota, *query.filter) if is_known[0] else RankedList.empty()
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
-        """See `Retriever.retrieve_batch`: all users are folded in together, and the index gets their vectors at once."""
+        """See `Retriever.retrieve_batch`: all users are folded in, and searched for, together."""
         if not queries:
             return RankedBatch.empty(0)
         users, is_known = self._fold_in(queries)

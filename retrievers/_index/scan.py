@@ -111,6 +111,7 @@ def scan(
     exclude: Array,
     allowed: Array,
 ) -> tuple[Array, Array]:
+    """The best `k` items, int32, and their scores, float32, of all live vectors; see `Vectors.scan`."""
     items = np.empty(rows.size + new_rows.size, np.int32)
     scores = np.empty(items.size, np.float32)
     none_dead = np.zeros(new_rows.size, np.bool_)
@@ -133,6 +134,7 @@ def rescore(
     exclude: Array,
     allowed: Array,
 ) -> tuple[Array, Array, float]:
+    """The best `k` at `positions` of the main part and in the new part, and the lowest score; see `Vectors.rescore`."""
     items = np.empty(positions.size + new_rows.size, np.int32)
     scores = np.empty(items.size, np.float32)
     size = 0
@@ -202,6 +204,10 @@ def pick(
     exclude: Array,
     allowed: Array,
 ) -> tuple[Array, Array, Array]:
+    """The lists of several queries as CSR: offsets, items and scores; see `Vectors.pick`.
+
+    What query `i` leaves out is between two of `bounds`, int64 (B + 1,), in `exclude`.
+    """
     width = min(k, near.shape[1])
     items = np.empty(len(queries) * width, np.int32)
     scores = np.empty(items.size, np.float32)
