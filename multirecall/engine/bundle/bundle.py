@@ -20,21 +20,18 @@ from multirecall.data import Dataset
 from multirecall.engine.bundle import erasure
 from multirecall.engine.bundle.journal import JournalReader
 from multirecall.engine.bundle.lock import LOCK, WriterLock
-from multirecall.engine.path import Path as PathOfEngine
-from multirecall.engine.path import fault_text
-from multirecall.engine.state import Blueprint, EngineState, Part, assemble
 from multirecall.engine.bundle.versions import (
     CURRENT,
     DRAFT,
     FORMAT,
     Version,
     current_first,
+    current_name,
     headline,
     headlines,
     is_current,
     names,
     newest_whole,
-    current_name,
     publish,
     remove,
     rollback,
@@ -44,6 +41,9 @@ from multirecall.engine.bundle.versions import (
     versions,
     way_out,
 )
+from multirecall.engine.path import Path as PathOfEngine
+from multirecall.engine.path import fault_text
+from multirecall.engine.state import Blueprint, EngineState, Part, assemble
 from multirecall.errors import BundleError, CannotFit, MultirecallError, PluginError, UntrustedPlugin
 from multirecall.plugins import match_names
 from multirecall.protocols import Retriever
@@ -56,10 +56,10 @@ LIBRARIES = ("hnswlib", "numba", "numpy", "polars", "pydantic", "scipy", "torch"
 __all__ = [
     "Version",
     "claim",
+    "current_name",
     "headline",
     "journal_end",
     "load",
-    "current_name",
     "require_vacant",
     "rollback",
     "save",

@@ -28,7 +28,7 @@ def is_due(folder: Path) -> bool:
 
 
 def finish(folder: Path, erased: bool) -> None:
-    """Remove the files that `salvage` set aside and, if the journal is `erased`, the mark. Else a later save tries again.
+    """Remove the files that `salvage` set aside; if the journal is `erased`, also the mark. Else a later save tries.
 
     Raises:
         BundleError: the folder cannot be written.

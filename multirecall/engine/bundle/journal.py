@@ -131,7 +131,7 @@ class JournalReader:
                 return
 
     def _bounds(self, db: sqlite3.Connection, noted: int | None) -> tuple[int, int]:
-        """The number of the last pruned change and of the newest change, once the journal has proved to be this bundle's."""
+        """The numbers of the last pruned and of the newest change, of a journal that proved to be this bundle's."""
         tables = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema ORDER BY name")]
         if not tables and noted is None:
             return 0, 0  # the writer is about to make them
@@ -278,7 +278,7 @@ class Journal(JournalReader):
             raise
 
     def _note(self, last: int) -> None:
-        """Write the number of the newest change into the head file. The changes are on disk, so an error here loses nothing."""
+        """Write the number of the newest change into the head file. An error loses nothing: changes are on disk."""
         try:
             self._head.write(last)
         except OSError as fault:

@@ -19,9 +19,9 @@ LOCK = "LOCK"
 class WriterLock:
     """Held from construction until `release`, the end of a `with` block, or garbage collection.
 
-    An advisory `flock` on the file `LOCK` of the bundle, into which the holder writes who it is. The file stays when the
-    lock is released, because removing it would let two writers hold one lock each. A forked child does not hold its
-    parent's lock.
+    An advisory `flock` on the file `LOCK` of the bundle, into which the holder writes who it is. The file stays when
+    the lock is released, because removing it would let two writers hold one lock each. A forked child does not hold
+    its parent's lock.
     """
 
     def __init__(self, folder: Path) -> None:

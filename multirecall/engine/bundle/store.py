@@ -10,12 +10,11 @@ from typing import Self
 
 from multirecall.config import EngineConfig
 from multirecall.data import Change
-from multirecall.engine.bundle import bundle
-from multirecall.engine.bundle import erasure
+from multirecall.engine.bundle import bundle, erasure
 from multirecall.engine.bundle.bundle import Version
 from multirecall.engine.bundle.journal import Journal, JournalReader
-from multirecall.engine.live import apply_changes
 from multirecall.engine.bundle.lock import WriterLock
+from multirecall.engine.live import apply_changes
 from multirecall.engine.state import EngineState
 from multirecall.errors import BundleError
 
