@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.lists import FusedBatch, FusedList, RankedBatch, RankedList
-from multirecall.validation import Count, StrictModel
+from multirecall.validation import AUTO, Count, StrictModel
 
 if TYPE_CHECKING:
     from multirecall.data import Changes, Dataset
@@ -37,6 +38,19 @@ class PluginConfig(StrictModel):
     """Fields that depend on the machine and change speed only. A bundle does not hold them; after a load they have
     their defaults."""
 
+    priors: ClassVar[Mapping[str, Any]] = {}
+    """The fields of type `Auto`, each with the value that "auto" means where no log has chosen another one."""
+
+    @property
+    def free(self) -> frozenset[str]:
+        """The fields that are "auto"."""
+        return frozenset(name for name in self.priors if getattr(self, name) == AUTO)
+
+    def resolve(self, chosen: Mapping[str, Any] | None = None) -> Self:
+        """A copy in which each field that is "auto" has its value in `chosen` or, without one, its prior."""
+        known = {**self.priors, **(chosen or {})}
+        return self.model_copy(update={name: known[name] for name in self.free}) if self.free else self
+
 
 class ThreadedConfig(PluginConfig):
     """Base of the `Config` of a plug-in that can fit with several threads."""
@@ -45,6 +59,24 @@ class ThreadedConfig(PluginConfig):
 
     threads: Count = 1
     """Threads of the fit. The engine gives its own `threads` to a path whose params set none. Speed only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """Requests whose answers are known, on which a retriever compares its settings before it is fitted.
+
+    Attributes:
+        queries: the requests, over the rows of the data that the retriever is going to be fitted on.
+        free: the settings that may be chosen, those that are "auto"; the others keep their values.
+        k: the length of the lists that are compared; longer lists are cut.
+        score: takes a config without "auto" and its lists for `queries`, in their order, and returns how good the
+            lists are; more is better. Every trial is remembered. The first one must be that of the priors.
+    """
+
+    queries: Sequence[Query]
+    free: frozenset[str]
+    k: int
+    score: Callable[[PluginConfig, RankedBatch], float]
 
 
 class Retriever(ABC):
@@ -66,8 +98,24 @@ class Retriever(ABC):
     once an event is removed, until a refit."""
 
     def __init__(self, config: Any) -> None:
-        """Take an instance of `Config`."""
-        self.config = config
+        """Take an instance of `Config`; settings that are "auto" get their priors."""
+        self.config = config.resolve()
+
+    def choose_settings(  # noqa: B027 - most have no setting that a log chooses
+        self, data: Dataset, trials: Trials, *, rng: np.random.Generator, progress: Progress
+    ) -> None:
+        """Try values of `trials.free` on `data`: call `trials.score` for each combination, that of the priors first.
+
+        The engine calls this method before `fit`, on an instance of its own, which it then drops. It keeps the
+        combination with the best score if its gain over the priors holds up on requests that `score` does not count,
+        and fits an instance with these settings. The method should take a fraction of the time of a fit, so share what
+        the combinations have in common, such as one Gram matrix. A retriever whose `Config` has no `Auto` field is
+        never called.
+
+        Raises:
+            CannotFit: the data lack what the retriever needs.
+            MissingExtra: a library that only fitting needs is not installed.
+        """
 
     @abstractmethod
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
@@ -149,13 +197,29 @@ class Retriever(ABC):
 
 
 class Fusion(ABC):
-    """Merges the ranked lists of several paths into one. A fusion knows paths by position only, not by name."""
+    """Merges the ranked lists of several paths into one. It sees positions and lists, never users."""
 
     Config: ClassVar[type[PluginConfig]] = PluginConfig
 
     def __init__(self, config: Any) -> None:
         """Take an instance of `Config`."""
         self.config = config
+
+    def for_paths(self, names: Sequence[str]) -> Self:
+        """The fusion for paths of these names, in the order in which it gets their lists.
+
+        The engine calls this method once, before any list is merged. A fusion whose settings do not name paths returns
+        itself.
+
+        Raises:
+            ConfigError: the settings do not suit these paths.
+        """
+        return self
+
+    @property
+    def intercept(self) -> float:
+        """What the score of every candidate has, whichever paths propose it."""
+        return 0.0
 
     def windows(self, quotas: Sequence[int]) -> list[int]:
         """The number of items to ask of each path (its window): its quota, unless the fusion can use more."""

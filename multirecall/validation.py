@@ -6,12 +6,27 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapSerializer,
+    WrapValidator,
+)
 
 from multirecall.deprecation import warn_of_name
 from multirecall.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+AUTO = "auto"
+"""The value of a setting that the log chooses."""
 
 Count = Annotated[int, Field(strict=True, gt=0, lt=2**31)]
 """A whole number ≥ 1."""
@@ -21,6 +36,18 @@ Positive = Annotated[float, Field(strict=True, gt=0)]
 
 NonNegative = Annotated[float, Field(strict=True, ge=0)]
 """A number ≥ 0."""
+
+
+def _accept_auto(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    return value if value == AUTO else read(value)
+
+
+def _write_auto(value: Any, write: SerializerFunctionWrapHandler) -> Any:
+    return value if value == AUTO else write(value)
+
+
+Auto = Annotated[T, WrapValidator(_accept_auto), WrapSerializer(_write_auto)]
+"""A setting of type `T` that may also be "auto"; see `PluginConfig.resolve`, which replaces "auto" by a value."""
 
 
 class StrictModel(BaseModel):
