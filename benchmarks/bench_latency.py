@@ -37,6 +37,7 @@ from multirecall import Dataset, Engine
 from multirecall.datasets import generate
 from multirecall.engine import answer
 from multirecall.engine.request import read_filters, read_query
+from multirecall.engine.segments import segments_of
 from multirecall.progress import Progress, terminal_progress
 
 SEED = 7
@@ -136,7 +137,8 @@ def with_fusion(engine: Engine, strategy: str, recall: float) -> Engine:
     """An engine with another fusion over the same paths."""
     other = Engine(engine_config(strategy, recall, **FUSIONS[strategy]))
     assert engine._state is not None
-    other._serve(replace(engine._state, fusion=other._blueprint.fusion))
+    segments = segments_of(other.config, other._blueprint.fusions, engine.paths)
+    other._serve(replace(engine._state, segments=segments))
     return other
 
 
@@ -325,7 +327,7 @@ def stage_targets(engines: Iterable[Engine]) -> list[Target]:
     """The calls of the paths, which the engines share, and of the fusions."""
     states = [engine._current() for engine in engines]
     paths: list[Target] = [(path.retriever, "retrieve", path.name) for path in states[0].paths]
-    return paths + [(state.fusion, "fuse", "fuse") for state in states]
+    return paths + [(state.segments[-1].fusion, "fuse", "fuse") for state in states]
 
 
 @contextmanager

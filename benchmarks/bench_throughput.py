@@ -130,7 +130,8 @@ def parts_alone(engine: Engine, users: list[Any], k: int, alone: dict[str, list[
         time_work(path.name, lambda path=path: path.retriever.retrieve_batch(queries, path.quota))  # type: ignore[misc]
         for path in state.paths
     ]
-    time_work("fusion", lambda: state.fusion.fuse_batch(batches, [1.0] * len(batches), state.quotas, k))
+    fusion = state.segments[-1].fusion
+    time_work("fusion", lambda: fusion.fuse_batch(batches, [1.0] * len(batches), state.quotas, k))
 
 
 if __name__ == "__main__":

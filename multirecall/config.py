@@ -127,13 +127,16 @@ class FallbackConfig(StrictModel):
 
 
 class SegmentConfig(StrictModel):
-    """The path weights of users with short histories."""
+    """The fusion of users with short histories."""
 
     max_history: Annotated[int, Field(strict=True, ge=0, lt=2**31)]
     """The longest history of the segment, in events. A user is in the first segment that is long enough."""
 
-    weights: dict[str, Positive]
+    weights: dict[str, Positive] = Field(default_factory=dict)
     """Weights in the fusion by path name, in place of the paths' own; > 0. Changes results."""
+
+    fusion: FusionConfig | None = None
+    """How the lists of these users are merged, in place of the common fusion. Changes results."""
 
 
 class EngineConfig(StrictModel):
@@ -177,7 +180,7 @@ class EngineConfig(StrictModel):
     """What fills a list that the paths leave short. Changes results."""
 
     segments: tuple[SegmentConfig, ...] = ()
-    """Weights for users with short histories, shortest first; a user beyond them gets the paths' own weights."""
+    """Weights or fusions for users with short histories, shortest first; users beyond them get the common ones."""
 
     @field_validator("paths")
     @classmethod
@@ -208,7 +211,8 @@ class EngineConfig(StrictModel):
     def bare_classes(self) -> list[str]:
         """The names `module:Class` of enabled plug-ins whose class was not given, in order."""
         paths = [path.retriever for path in self.paths if path.enabled]
-        return [*dict.fromkeys(filter(is_bare, [*paths, self.fusion.strategy, self.fallback.retriever]))]
+        fusions = [self.fusion.strategy, *(one.fusion.strategy for one in self.segments if one.fusion is not None)]
+        return [*dict.fromkeys(filter(is_bare, [*paths, *fusions, self.fallback.retriever]))]
 
     def with_classes(self, classes: Mapping[str, type]) -> Self:
         """Return the config with classes in place of names `module:Class`."""
@@ -238,11 +242,10 @@ class EngineConfig(StrictModel):
 def _plugin_keys(values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield each table of a config that names a plug-in, and the key of that name."""
     yield from ((path, "retriever") for path in values.get("paths", ()))
-    yield from (
-        (values[part], key)
-        for part, key in (("fusion", "strategy"), ("fallback", "retriever"))
-        if key in values.get(part, ())
-    )
+    fusions = [one.get("fusion") for one in (values, *values.get("segments", ()))]
+    for part, key in (*((fusion, "strategy") for fusion in fusions), (values.get("fallback"), "retriever")):
+        if part is not None and key in part:
+            yield part, key
 
 
 def import_classes(config: EngineConfig) -> EngineConfig:

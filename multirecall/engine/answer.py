@@ -34,8 +34,8 @@ def answer_user(
     query, unknown = read_user(state.data, user, filters, read_context(context), deadline.moment)
     outcomes = run_paths(state.paths, state.windows, query, deadline)
     lists = [one.ranked or RankedList.empty() for one in outcomes]
-    weights = state.weights_for(query.history.size)
-    fused = state.fusion.fuse(lists, weights, state.quotas, min(k, state.data.n_items))
+    segment = state.segment_of(query.history.size)
+    fused = segment.fusion.fuse(lists, segment.weights, state.quotas, min(k, state.data.n_items))
     final, n_backfilled = backfill(state, query, fused, k, deadline)
     return Candidates(
         ids=state.data.items.ids.ids(final.items),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from multirecall.engine.backfill import backfill
@@ -9,8 +11,10 @@ from multirecall.engine.deadline import Deadline
 from multirecall.engine.path import Outcome
 from multirecall.engine.request import Filters
 from multirecall.engine.runner import run_paths
+from multirecall.engine.segments import windows_of
 from multirecall.engine.state import EngineState
 from multirecall.lists import FusedList, RankedList
+from multirecall.protocols import Fusion
 from multirecall.query import Query
 from multirecall.result import Explanation, PathExplanation
 
@@ -19,8 +23,14 @@ def explain_item(state: EngineState, query: Query, filters: Filters, item: int, 
     """Ask every path, and say for each whether it proposes item row `item`, at what rank, or why not."""
     deadline = Deadline(None)
     outcomes = run_paths(state.paths, state.windows, query, deadline)
+    segment = state.segment_of(query.history.size)
+    windows = windows_of([segment], state.paths, state.data)
+    outcomes = [
+        replace(one, ranked=one.ranked and one.ranked.head(window))
+        for one, window in zip(outcomes, windows, strict=True)
+    ]
     lists = [one.ranked or RankedList.empty() for one in outcomes]
-    everything = state.fusion.fuse(lists, state.weights_for(query.history.size), state.quotas, state.data.n_items)
+    everything = segment.fusion.fuse(lists, segment.weights, state.quotas, state.data.n_items)
     first = FusedList(everything.items[:k], everything.scores[:k], everything.ranks[:k])
     final, n_backfilled = backfill(state, query, first, k, deadline)
     kept_out = barrier = _barrier(state, query, filters, item)
@@ -37,26 +47,31 @@ def explain_item(state: EngineState, query: Query, filters: Filters, item: int, 
         None if rank is None else float(final.scores[rank]),
         barrier,
         {
-            path.name: _of_path(state, number, outcomes[number], item, kept_out)
+            path.name: _of_path(state, segment.fusion, number, outcomes[number], windows[number], item, kept_out)
             for number, path in enumerate(state.paths)
         },
     )
 
 
 def _of_path(
-    state: EngineState, number: int, outcome: Outcome[RankedList], item: int, barrier: str | None
+    state: EngineState,
+    fusion: Fusion,
+    number: int,
+    outcome: Outcome[RankedList],
+    window: int,
+    item: int,
+    barrier: str | None,
 ) -> PathExplanation:
     if outcome.ranked is None:
         return PathExplanation(None, None, None, f"the path {outcome.state}: {outcome.detail}")
     place = np.flatnonzero(outcome.ranked.items == item)
     if not place.size:
-        window = state.windows[number]
         missed = f"not among its first {window} items" if len(outcome.ranked) == window else "not proposed"
         if item >= state.paths[number].n_items:
             missed = "it joined after the path was fitted; refresh() fits it anew"
         return PathExplanation(None, None, None, barrier or missed)
     alone = [outcome.ranked if other == number else RankedList.empty() for other in range(len(state.paths))]
-    normalised = state.fusion.fuse(alone, [1.0] * len(alone), state.quotas, state.data.n_items)
+    normalised = fusion.fuse(alone, [1.0] * len(alone), state.quotas, state.data.n_items)
     score = normalised.scores[normalised.items == item]
     return PathExplanation(
         int(place[0]),

@@ -12,7 +12,8 @@ import polars as pl
 from multirecall.data import Change, Changes
 from multirecall.data.apply import apply_change
 from multirecall.engine.path import Path, fault_text
-from multirecall.engine.state import EngineState, allowed_of, removed_rows, windows_of
+from multirecall.engine.segments import windows_of
+from multirecall.engine.state import EngineState, allowed_of, removed_rows
 from multirecall.errors import DataError
 from multirecall.protocols import Retriever
 
@@ -57,7 +58,7 @@ def apply_changes(
             fallback=replace(_change_path(state.fallback, told, committing), quota=data.n_items),
             forgetting=state.forgetting | (change.kind in REMOVALS),
         )
-    windows = windows_of(state.fusion, state.paths, state.data)
+    windows = windows_of(state.segments, state.paths, state.data)
     return replace(state, windows=windows, data_version=state.data_version + len(changes))
 
 

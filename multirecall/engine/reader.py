@@ -28,6 +28,7 @@ from multirecall.engine.request import (
     read_size,
 )
 from multirecall.engine.runner import run_batch
+from multirecall.engine.segments import Segment
 from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.vectors import vector_paths, vectors_of
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
@@ -217,6 +218,11 @@ class EngineReader:
     def paths(self) -> tuple[str, ...]:
         """The names of the paths that serve, in order; raises `NotFitted`."""
         return self._current().names
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """What merges the lists of users, by the length of their history; for measuring. Raises `NotFitted`."""
+        return self._current().segments
 
     def _current(self) -> EngineState:
         state = self._state

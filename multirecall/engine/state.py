@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 from time import perf_counter
@@ -13,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.config import FALLBACK, EngineConfig, PathConfig
+from multirecall.config import FALLBACK, EngineConfig, FusionConfig, PathConfig
 from multirecall.data import Dataset
 from multirecall.engine.path import Path, new_path
+from multirecall.engine.segments import Segment, load_fusions, segments_of, windows_of
 from multirecall.errors import CannotFit, MissingExtra
 from multirecall.progress import Progress
 from multirecall.protocols import Fusion, PluginConfig, Retriever, ThreadedConfig
-from multirecall.registry import fusion_class, retriever_class
+from multirecall.registry import retriever_class
 from multirecall.topk import NO_ROWS
 from multirecall.validation import validate
 
@@ -54,13 +54,13 @@ class Blueprint:
     Attributes:
         config: the config.
         paths: the enabled paths with their position in the config.
-        fusion: the fusion.
+        fusions: the fusion of each segment and, last, the common one.
         fallback: the fallback.
     """
 
     config: EngineConfig
     paths: tuple[tuple[int, PathConfig, Part], ...]
-    fusion: Fusion
+    fusions: tuple[Fusion, ...]
     fallback: Part
 
     @property
@@ -85,10 +85,9 @@ class Blueprint:
             for number, path in enumerate(config.paths)
             if path.enabled
         )
-        fusion = fusion_class(config.fusion.strategy)
-        settings = validate(fusion.Config, config.fusion.params, f"fusion ({config.fusion.strategy})", stored=stored)
+        fusions = load_fusions(config, stored)
         fallback = Part.of("fallback", config.fallback.retriever, config.fallback.params, config.threads, stored)
-        return cls(config, paths, fusion(settings), fallback)
+        return cls(config, paths, fusions, fallback)
 
     @property
     def resolved(self) -> EngineConfig:
@@ -96,9 +95,18 @@ class Blueprint:
         paths = list(self.config.paths)
         for number, path, part in self.paths:
             paths[number] = path.model_copy(update={"params": part.params})
-        fusion = self.config.fusion.model_copy(update={"params": _params(self.fusion.config)})
-        fallback = self.config.fallback.model_copy(update={"params": self.fallback.params})
-        return self.config.model_copy(update={"paths": tuple(paths), "fusion": fusion, "fallback": fallback})
+        segments = tuple(
+            one if one.fusion is None else one.model_copy(update={"fusion": _resolved(one.fusion, fusion)})
+            for one, fusion in zip(self.config.segments, self.fusions[:-1], strict=True)
+        )
+        return self.config.model_copy(
+            update={
+                "paths": tuple(paths),
+                "fusion": _resolved(self.config.fusion, self.fusions[-1]),
+                "fallback": self.config.fallback.model_copy(update={"params": self.fallback.params}),
+                "segments": segments,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +117,9 @@ class EngineState:
         data: the dataset.
         paths: the paths in order.
         windows: how many items each path is asked for.
-        fusion: merges the paths' lists.
+        segments: what merges the paths' lists, by the length of the history; shortest first. The last segment takes
+            all other users.
         fallback: fills a list that the paths leave short.
-        segments: pairs of the longest history of a segment, in events, and the paths' weights in it; shortest first.
-            The last segment takes all other users.
         allowed: bitmap over item rows without those that were removed, or None while none is.
         removed: the rows of the removed items, sorted, int32.
         data_version: a number that rises with every change of the data and with every refit, also across processes.
@@ -127,9 +134,8 @@ class EngineState:
     data: Dataset
     paths: tuple[Path, ...]
     windows: tuple[int, ...]
-    fusion: Fusion
+    segments: tuple[Segment, ...]
     fallback: Path
-    segments: tuple[tuple[float, list[float]], ...]
     allowed: NDArray[np.bool_] | None
     removed: NDArray[np.int32]
     data_version: int = 0
@@ -143,9 +149,9 @@ class EngineState:
         """The paths' names."""
         return tuple(path.name for path in self.paths)
 
-    def weights_for(self, history_length: int) -> list[float]:
-        """The weights of the paths for a user with a history of so many events."""
-        return next(weights for longest, weights in self.segments if history_length <= longest)
+    def segment_of(self, history_length: int) -> Segment:
+        """The segment of a user with a history of so many events."""
+        return next(segment for segment in self.segments if history_length <= segment.longest)
 
     @property
     def quotas(self) -> list[int]:
@@ -169,6 +175,10 @@ def _params(settings: PluginConfig) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude=set(settings.of_machine))
 
 
+def _resolved(config: FusionConfig, fusion: Fusion) -> FusionConfig:
+    return config.model_copy(update={"params": _params(fusion.config)})
+
+
 Make = Callable[[str, Part], Retriever]
 """Makes the retriever of a path (by name) ready to serve, by fitting or by loading."""
 
@@ -178,6 +188,7 @@ def assemble(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retrieve
 
     Raises:
         CannotFit: a path that is not optional cannot be fitted here, or no path at all can.
+        ConfigError: a fusion cannot do with the paths that could be fitted.
     """
     paths, left_out = [], []
     last_resort = new_path(FALLBACK, fallback, data.n_items, False, data.n_items, data.n_users)
@@ -193,21 +204,16 @@ def assemble(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retrieve
         paths.append(new_path(config.name, retriever, config.quota, config.required, data.n_items, data.n_users))
     if not paths:
         raise CannotFit(f"the data can feed no path at all; {'; '.join(left_out)}")
+    segments = segments_of(blueprint.config, blueprint.fusions, [path.name for path in paths])
     return EngineState(
         data,
         tuple(paths),
-        windows_of(blueprint.fusion, paths, data),
-        blueprint.fusion,
+        windows_of(segments, paths, data),
+        segments,
         last_resort,
-        _segments(blueprint.config, [path.name for path in paths]),
         allowed_of(data),
         removed_rows(data),
     )
-
-
-def windows_of(fusion: Fusion, paths: Sequence[Path], data: Dataset) -> tuple[int, ...]:
-    """The number of items that each path is asked for: what the fusion can use, at most the size of the catalogue."""
-    return tuple(min(window, data.n_items) for window in fusion.windows([path.quota for path in paths]))
 
 
 def allowed_of(data: Dataset) -> NDArray[np.bool_] | None:
@@ -218,12 +224,6 @@ def allowed_of(data: Dataset) -> NDArray[np.bool_] | None:
 def removed_rows(data: Dataset) -> NDArray[np.int32]:
     """The rows of items that were removed, sorted, int32."""
     return NO_ROWS if data.removed is None else np.flatnonzero(data.removed).astype(np.int32)
-
-
-def _segments(config: EngineConfig, names: list[str]) -> tuple[tuple[float, list[float]], ...]:
-    own = {path.name: path.weight for path in config.paths}
-    bounded = [(segment.max_history, own | segment.weights) for segment in config.segments]
-    return tuple((longest, [weights[name] for name in names]) for longest, weights in [*bounded, (math.inf, own)])
 
 
 def fit_state(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineState:

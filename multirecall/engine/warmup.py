@@ -53,7 +53,8 @@ def warm_up(state: EngineState, progress: Progress = SILENT) -> None:
                     else:
                         lists[number] = outcome.ranked
                 advance(1, path.name)
-            fused = state.fusion.fuse(lists[:-1], state.weights_for(query.history.size), state.quotas, 1)
+            for segment in state.segments:
+                fused = segment.fusion.fuse(lists[:-1], segment.weights, state.quotas, 1)
             backfill(state, query, fused, 2, Deadline(0.0 if state.fallback.name in failed else DEADLINE_MS))
     for path, _ in asked:
         path.breaker.reset()

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.config import FUSED, EngineConfig
+from multirecall.config import FUSED
 from multirecall.engine import Engine
+from multirecall.engine.segments import Segment
 from multirecall.evaluation.answers import Retrieved, latencies
 from multirecall.evaluation.bootstrap import Interval, interval
 from multirecall.evaluation.metrics import METRICS, user_metrics
@@ -20,8 +21,6 @@ from multirecall.evaluation.splits import Split
 from multirecall.kernels import Array, kernel
 from multirecall.lists import FusedBatch, RankedBatch
 from multirecall.progress import SILENT, Progress
-from multirecall.registry import fusion_class
-from multirecall.validation import validate
 
 CURVE = (5, 10, 20, 50, 100, 200, 500)
 """The list lengths of the curve of recall over k."""
@@ -98,19 +97,15 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
     split, own_lists = lists.split, lists.paths
     names = tuple(own_lists)
     quotas = [lists.quotas[name] for name in names]
-    strategy = engine.config.fusion
-    plugin = fusion_class(strategy.strategy)
-    fusion = plugin(validate(plugin.Config, strategy.params, f"fusion ({strategy.strategy})"))
-    parts = _by_segment(engine.config, lists)
+    parts = _by_segment(engine.segments, lists)
 
     def fuse(players: Sequence[int], ks: Sequence[int]) -> NDArray[np.float64]:
         """Recall of each user at each k under the fusion of some paths."""
         values = np.zeros((split.users.size, len(ks)))
-        for users, part, weights in parts if players else ():
-            batches = [part.windows[names[player]] for player in players]
-            own = [weights[names[player]] for player in players]
-            merged = fusion.fuse_batch(batches, own, [quotas[player] for player in players], ks[-1])
-            values[users] = recalls(merged, part.split, ks)
+        for users, part, (_, fusion, weights) in parts if players else ():
+            silent = RankedBatch.empty(users.size)
+            batches = [part.windows[name] if number in players else silent for number, name in enumerate(names)]
+            values[users] = recalls(fusion.fuse_batch(batches, weights, quotas, ks[-1]), part.split, ks)
         return values
 
     most = 2 ** len(names) if len(names) <= EXACT_UP_TO else 2 * ORDERS * len(names)
@@ -171,14 +166,11 @@ def sample_users(lists: Retrieved, n_users: int) -> Retrieved:
     return lists.take(chosen)
 
 
-def _by_segment(config: EngineConfig, lists: Retrieved) -> list[tuple[NDArray[np.int64], Retrieved, dict[str, float]]]:
-    """By segment of the config: the positions of its users, their lists, and the weights of the paths for them."""
-    own = {path.name: path.weight for path in config.paths}
-    bounds = [*(one.max_history for one in config.segments), np.inf]
-    weights = [*(own | one.weights for one in config.segments), own]
-    segment = np.searchsorted(bounds, history_lengths(lists.split))
-    groups = {number: np.flatnonzero(segment == number) for number in np.unique(segment).tolist()}
-    return [(users, lists.take(users), weights[number]) for number, users in groups.items()]
+def _by_segment(segments: Sequence[Segment], lists: Retrieved) -> list[tuple[NDArray[np.int64], Retrieved, Segment]]:
+    """For each segment that has users: their positions, their lists, and what merges these."""
+    numbers = np.searchsorted([segment.longest for segment in segments], history_lengths(lists.split))
+    groups = {number: np.flatnonzero(numbers == number) for number in np.unique(numbers).tolist()}
+    return [(users, lists.take(users), segments[number]) for number, users in groups.items()]
 
 
 def recalls(lists: RankedBatch | FusedBatch, split: Split, ks: Sequence[int]) -> NDArray[np.float64]:

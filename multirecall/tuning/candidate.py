@@ -67,7 +67,7 @@ class Candidate:
         values = config.model_dump(exclude_unset=True) | {
             "paths": [path.model_dump(exclude_unset=True) for path in paths],
             "fusion": {"strategy": self.strategy} | ({"params": self.params} if self.params else {}),
-            "segments": [segment.model_dump() for segment in segments],
+            "segments": [segment.model_dump(exclude_unset=True) for segment in segments],
         }
         if not segments:
             del values["segments"]

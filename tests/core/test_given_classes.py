@@ -64,6 +64,10 @@ class First(Fusion):
         return inner(inner.Config()).fuse_batch(batches, [1.0, *([1e-9] * (len(batches) - 1))], quotas, k)
 
 
+class Last(First):
+    """Also takes the first path's list."""
+
+
 def config_of(*paths: Any, **more: Any) -> EngineConfig:
     return EngineConfig.model_validate({"k": 5, "paths": [{"retriever": path} for path in paths], **more})
 
@@ -143,12 +147,13 @@ def test_class_that_is_no_retriever_is_refused(given: type, message: str) -> Non
 
 def test_what_is_neither_a_name_nor_a_class_is_refused() -> None:
     with pytest.raises(ValueError, match="valid string"):
-        PathConfig.model_validate({"name": "x", "retriever": faulty.Rows(None)})
+        PathConfig.model_validate({"name": "x", "retriever": faulty.Rows(PluginConfig())})
 
 
 def test_bare_name_in_a_config_from_elsewhere_runs_nothing(planted: Path) -> None:
     for place in ({"paths": [{"retriever": "planted:Fresh"}]}, {"fallback": {"retriever": "planted:Fresh"}},
-                  {"fusion": {"strategy": "planted:Fresh"}}):  # fmt: skip
+                  {"fusion": {"strategy": "planted:Fresh"}},
+                  {"segments": [{"max_history": 3, "fusion": {"strategy": "planted:Fresh"}}]}):  # fmt: skip
         with pytest.raises(UntrustedPlugin, match="'planted:Fresh' is the name of a class, and a name alone runs no"):
             Engine(EngineConfig.model_validate(place))
     (planted / "engine.toml").write_text('[[paths]]\nretriever = "planted:Fresh"\n')
@@ -281,7 +286,7 @@ def test_a_class_of_a_module_is_not_found_by_its_name_alone(tmp_path: Path) -> N
         Engine.load(tmp_path / "bundle", plugins=[Namesake])
 
 
-@pytest.mark.parametrize("wrong", [["faulty:Rows"], "faulty:Rows", faulty.Rows, [faulty.Rows(None)]])
+@pytest.mark.parametrize("wrong", [["faulty:Rows"], "faulty:Rows", faulty.Rows, [faulty.Rows(PluginConfig())]])
 def test_plugins_are_classes(tmp_path: Path, wrong: Any) -> None:
     with pytest.raises(RequestError, match=r"load: plugins: got .*Rows.*; pass a list of classes"):
         Engine.load(tmp_path, plugins=wrong)
@@ -291,16 +296,18 @@ def test_every_place_of_a_toml_may_name_a_class(tmp_path: Path, planted: Path) -
     (planted / "engine.toml").write_text(
         'k = 3\n[[paths]]\nname = "mine"\nretriever = "planted:Fresh"\n[[paths]]\nretriever = "popularity"\n'
         f'[fusion]\nstrategy = "{__name__}:First"\n[fallback]\nretriever = "{__name__}:Steps"\nparams = {{step = 9}}\n'
+        f'[[segments]]\nmax_history = 2\n[[segments]]\nmax_history = 4\nfusion.strategy = "{__name__}:Last"\n'
     )
     engine = Engine.from_toml(planted / "engine.toml").fit(small_shop())
     assert engine.paths == ("mine", "popularity")
     engine.save(tmp_path / "bundle")
     fresh = import_class("planted:Fresh")
-    config = Engine.load(tmp_path / "bundle", plugins=[fresh, Steps, First]).config
+    config = Engine.load(tmp_path / "bundle", plugins=[fresh, Steps, First, Last]).config
+    assert [one.fusion and one.fusion.strategy for one in config.segments] == [None, f"{__name__}:Last"]
     assert (config.fusion.strategy, config.fallback.params) == (f"{__name__}:First", {"step": 9})
     with pytest.raises(UntrustedPlugin) as fault:
         Engine.load(tmp_path / "bundle", plugins=[fresh])
-    assert fault.value.names == ("planted:Fresh", f"{__name__}:First", f"{__name__}:Steps")
+    assert fault.value.names == ("planted:Fresh", f"{__name__}:First", f"{__name__}:Last", f"{__name__}:Steps")
 
 
 def test_command_line(tmp_path: Path) -> None:

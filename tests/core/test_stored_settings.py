@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from multirecall import Engine, EngineConfig, PathConfig
-from multirecall.config import FusionConfig, config_hash, stored_values
+from multirecall.config import FusionConfig, SegmentConfig, config_hash, stored_values
 from multirecall.engine.follower import Followed
 from multirecall.engine.state import Blueprint
 from multirecall.errors import BundleError, CannotFit, ConfigError, PluginError
@@ -124,10 +124,15 @@ def test_stored_settings_are_those_of_the_fit(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["cascade", "rrf", "weighted_sum"])
 def test_stored_settings_of_a_fusion(name: str) -> None:
-    config = EngineConfig(paths=(PathConfig(retriever="popularity"),), fusion=FusionConfig(strategy=name))
+    fusion = FusionConfig(strategy=name)
+    segments = (SegmentConfig(max_history=3, fusion=fusion), SegmentConfig(max_history=5))
+    config = EngineConfig(paths=(PathConfig(retriever="popularity"),), fusion=fusion, segments=segments)
     blueprint = Blueprint.of(config)
     again = Blueprint.of(EngineConfig.model_validate(stored_values(blueprint.resolved)))
-    assert again.fusion.config == blueprint.fusion.config
+    stored = blueprint.fusions[-1].config
+    assert [one.config for one in again.fusions] == [stored] * 3
+    assert blueprint.resolved.segments[0].fusion == FusionConfig(strategy=name, params=stored.model_dump())
+    assert blueprint.resolved.segments[1].fusion is None
 
 
 def test_a_config_that_is_not_that_of_its_hash_is_refused(tmp_path: Path) -> None:

@@ -134,9 +134,9 @@ def test_values_are_those_of_engines_without_the_path(measured: tuple[Any, Any, 
     json.dumps(report.to_dict(), allow_nan=False)
 
 
-def test_weights_of_segments_are_those_of_the_engine() -> None:
+def test_weights_and_fusions_of_segments_are_those_of_the_engine() -> None:
     split = time_split(small_shop(), 0.3)
-    config = {
+    config: dict[str, Any] = {
         "paths": [{"retriever": name, "quota": 20} for name in ("item_cf", "popularity")],
         "segments": [{"max_history": 12, "weights": {"popularity": 9.0}}],
     }
@@ -145,6 +145,11 @@ def test_weights_of_segments_are_those_of_the_engine() -> None:
     assert report.recall == pytest.approx(evaluate(engine, split, [10]).figures["fused"]["recall"][0])
     without = Engine(EngineConfig.model_validate({"paths": config["paths"]})).fit(split.train)
     assert report.recall != pytest.approx(evaluate(without, split, [10]).figures["fused"]["recall"][0])
+    config["segments"][0]["fusion"] = {"strategy": "cascade"}
+    engine = Engine(EngineConfig.model_validate(config)).fit(split.train)
+    cascaded = path_values(engine, retrieve_lists(engine, split, 10), 10)
+    assert cascaded.recall == pytest.approx(evaluate(engine, split, [10]).figures["fused"]["recall"][0])
+    assert cascaded.recall != pytest.approx(report.recall)
 
 
 def test_a_cascade_counts_no_more_than_its_quotas() -> None:
