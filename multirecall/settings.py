@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from multirecall.validation import model_in
+from multirecall.validation import AUTO, model_in
 
 INT32_MAX = 2**31 - 1
 """The largest count. No user meets this limit, so ranges leave it out."""
@@ -23,8 +23,9 @@ class Setting:
 
     Attributes:
         name: its key; that of a field within a table is `table.key`, within a list of tables `list[].key`.
-        type: such as `int`, `float or None`, `list of str`, `table`.
+        type: such as `int`, `float or None`, `float or "auto"`, `list of str`, `table`.
         default: as JSON, with `None` for null; `required` where there is none, "" for a table, whose keys have theirs.
+            That of a setting that the log chooses is followed by its prior.
         range: what values are allowed, such as `1 to 4,096`, `> 0` or `one of auto, exact`; "" where any of the type.
         meaning: the field's docstring as one line; "" where it has none.
     """
@@ -54,13 +55,17 @@ class _Lenient(GenerateJsonSchema):
 def _rows(config: type[BaseModel], defaults: BaseModel | None, place: str) -> list[Setting]:
     """The rows of the fields at `place`, with the values of `defaults`, or else the class's own, as defaults."""
     properties = config.model_json_schema(by_alias=False, schema_generator=_Lenient)["properties"]
-    rows = []
+    priors, rows = getattr(config, "priors", {}), []
     for name, field in config.model_fields.items():
         schema, inner = properties[name], model_in(field.annotation)
         value = getattr(defaults, name) if defaults else field.get_default(call_default_factory=True)
         default = "required" if defaults is None and field.is_required() else _default(value)
         meaning = " ".join((field.description or "").split())
-        rows.append(Setting(place + name, _type(schema), default, _range(schema), meaning))
+        sort = _type(schema)
+        if name in priors and AUTO not in schema.get("enum", ()):
+            sort += f' or "{AUTO}"'
+            default += f", prior {_default(priors[name])}" if value == AUTO else ""
+        rows.append(Setting(place + name, sort, default, _range(schema), meaning))
         if inner is not None:
             own = value if isinstance(value, inner) else None
             rows += _rows(inner, own, f"{place}{name}[]." if schema.get("type") == "array" else f"{place}{name}.")

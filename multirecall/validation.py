@@ -25,7 +25,7 @@ from multirecall.errors import ConfigError
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
-AUTO = "auto"
+AUTO: Any = "auto"
 """The value of a setting that the log chooses."""
 
 Count = Annotated[int, Field(strict=True, gt=0, lt=2**31)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever, ThreadedConfig
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
-from multirecall.validation import Count, NonNegative, Positive
+from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 from multirecall.vector_index import VectorIndex
 
 from ._als import half_step, solve_rows, weighted_gram
@@ -31,17 +31,21 @@ from ._weights import weight_matrix
 class ALSConfig(ThreadedConfig):
     """Settings of `als`. Tune `unobserved` and `regularisation` first, then raise `dim`."""
 
+    priors: ClassVar[Mapping[str, Any]] = {"unobserved": 0.03, "regularisation": 3.0}
+
     dim: Annotated[Count, Field(le=4_096)] = 64
     """Dimensions of the vectors; a larger value fits better with enough regularisation. Changes results."""
 
     epochs: Count = 15
     """Rounds of the fit; each solves for all users, then for all items. Changes results."""
 
-    unobserved: Annotated[Positive, Field(le=1e6)] = 0.03
-    """Weight of every pair of user and item as a negative, to which pairs of the log add theirs. Changes results."""
+    unobserved: Auto[Annotated[Positive, Field(le=1e6)]] = AUTO
+    """Weight of every pair of user and item as a negative, to which pairs of the log add theirs. "auto": the log
+    chooses while an engine is fitted, starting from 0.03. Changes results."""
 
-    regularisation: Annotated[Positive, Field(le=1e6)] = 3.0
-    """L2 penalty of a vector, in units of interactions: the mean over users, and over items. Changes results."""
+    regularisation: Auto[Annotated[Positive, Field(le=1e6)]] = AUTO
+    """L2 penalty of a vector, in units of interactions: the mean over users, and over items. "auto": the log chooses
+    while an engine is fitted, starting from 3. Changes results."""
 
     frequency_exponent: Annotated[NonNegative, Field(le=2)] = 1.0
     """Exponent of the frequency of a user or item in its penalty: 0 gives equal penalties, 1 proportional ones. Changes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +11,7 @@ from pydantic import Field
 from multirecall.data import Dataset
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, ThreadedConfig
-from multirecall.validation import Count, Positive
+from multirecall.validation import AUTO, Auto, Count, Positive
 
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours.retriever import NeighbourRetriever
@@ -28,12 +29,16 @@ SPARSE_BYTES = 24
 class EASEConfig(ThreadedConfig):
     """Settings of `ease`."""
 
+    priors: ClassVar[Mapping[str, Any]] = {"form": "auto", "regularisation": 100.0}
+
     form: Literal["auto", "exact", "sparse"] = "auto"
     """`exact`: each item is regressed on all others. `sparse`: each item is regressed on its nearest neighbours only.
-    `auto`: `exact` if that fits in `memory_bytes`, else `sparse`. Changes results."""
+    `auto`: `exact` if that fits in `memory_bytes`, else `sparse`; where `exact` fits, the log may choose `sparse` while
+    an engine is fitted. Changes results."""
 
-    regularisation: Annotated[Positive, Field(le=1e12)] = 100.0
-    """Ridge penalty, in units of interactions: 10 to 50 suit sparse logs, 100 to 1000 dense ones. Changes results."""
+    regularisation: Auto[Annotated[Positive, Field(le=1e12)]] = AUTO
+    """Ridge penalty, in units of interactions: 10 to 50 suit sparse logs, 100 to 1000 dense ones. "auto": the log
+    chooses while an engine is fitted, starting from 100. Changes results."""
 
     neighbours: Annotated[Count, Field(le=1_000)] = 100
     """Items that each item is regressed on in the sparse form; the time of the fit grows with the square. Changes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from scipy.sparse import csr_array, diags_array
 from multirecall.data import Dataset
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
-from multirecall.validation import Count, NonNegative, Positive
+from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours.knn import BLOCK_BYTES, best_columns
@@ -31,22 +32,33 @@ NEIGHBOUR_BYTES = 16
 class GraphFilterConfig(PluginConfig):
     """Settings of `graph_filter`."""
 
-    dim: Annotated[Count, Field(le=4_096)] = 512
-    """Singular vectors that pass the filter; the time of the fit grows with it. Changes results."""
+    priors: ClassVar[Mapping[str, Any]] = {
+        "dim": 512,
+        "user_exponent": 0.3,
+        "item_exponent": 0.5,
+        "target_exponent": 0.5,
+        "first_order": 0.0,
+    }
 
-    user_exponent: Exponent = 0.3
-    """Exponent of the sum of a user's row of the matrix, by which the row is divided. Changes results."""
+    dim: Auto[Annotated[Count, Field(le=4_096)]] = AUTO
+    """Singular vectors that pass the filter; the time of the fit grows with it. "auto": the log chooses while an engine
+    is fitted, starting from 512. Changes results."""
 
-    item_exponent: Exponent = 0.5
-    """Exponent of an item's popularity, by which its column and its signal in the history are divided. Changes
-    results."""
+    user_exponent: Auto[Exponent] = AUTO
+    """Exponent of the sum of a user's row of the matrix, by which the row is divided. "auto": the log chooses while an
+    engine is fitted, starting from 0.3. Changes results."""
 
-    target_exponent: Exponent = 0.5
+    item_exponent: Auto[Exponent] = AUTO
+    """Exponent of an item's popularity, by which its column and its signal in the history are divided. "auto": the log
+    chooses while an engine is fitted, starting from 0.5. Changes results."""
+
+    target_exponent: Auto[Exponent] = AUTO
     """Exponent of the popularity of the proposed item, by which its score is multiplied; a smaller one gives rarer
-    items. Changes results."""
+    items. "auto": the log chooses while an engine is fitted, starting from 0.5. Changes results."""
 
-    first_order: Annotated[NonNegative, Field(le=1e6)] = 0.0
-    """Weight of the direct neighbours in the item graph, added to the low-pass filter; 0: none. Changes results."""
+    first_order: Auto[Annotated[NonNegative, Field(le=1e6)]] = AUTO
+    """Weight of the direct neighbours in the item graph, added to the low-pass filter; 0: none. "auto": the log chooses
+    while an engine is fitted, starting from 0. Changes results."""
 
     iterations: Count = 3
     """Power iterations, which make the singular vectors more exact. Changes results a little."""

@@ -2,44 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from multirecall.data import Dataset
+from multirecall.lists import RankedBatch
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, ThreadedConfig
-from multirecall.validation import Count, NonNegative, Positive
+from multirecall.protocols import PluginConfig, ThreadedConfig, Trials
+from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 
-from ._neighbours.cooccurrence import cooccurrence_neighbours
+from ._choice import asked_items, search
+from ._neighbours.cooccurrence import Cooccurrences, cooccurrence_neighbours
 from ._neighbours.retriever import Exponent, NeighbourRetriever
+from ._sparse.rows import SparseRows
+from ._weights import weight_matrix
+
+AXES: dict[str, tuple[float | None, ...]] = {
+    "user_exponent": (0.0, 0.5, 1.0),
+    "source_exponent": (0.1, 0.3, 0.5, 0.7, 1.0),
+    "target_exponent": (0.1, 0.3, 0.5, 0.7, 1.0),
+    "half_life": (2.0, 5.0, 10.0, 20.0, 50.0, None),
+}
+STARTS = (
+    {"user_exponent": 1.0, "source_exponent": 0.7, "target_exponent": 0.3},
+    {"user_exponent": 0.0, "source_exponent": 0.5, "target_exponent": 0.5},
+)
+"""What suits check-ins, and the cosine."""
+
+MOST_PAIRS = 64_000_000
+"""Pairs of items that are counted to choose settings: half a gigabyte."""
 
 
 class ItemCFConfig(ThreadedConfig):
     """Settings of `item_cf`."""
 
+    priors: ClassVar[Mapping[str, Any]] = {
+        "user_exponent": 0.5,
+        "source_exponent": 0.7,
+        "target_exponent": 0.7,
+        "half_life": 10.0,
+    }
+
     neighbours: Count = 200
     """Most neighbours of each item; memory is 8 bytes for each. Changes results."""
 
-    user_exponent: Exponent = 0.5
-    """Discount of the pairs of active users: 0 is none; at 1, the pairs of a user together count as one vote. Changes
-    results."""
+    user_exponent: Auto[Exponent] = AUTO
+    """Discount of the pairs of active users: 0 is none; at 1, the pairs of a user together count as one vote. "auto":
+    the log chooses while an engine is fitted, starting from 0.5. Changes results."""
 
-    source_exponent: Exponent = 0.7
-    """Exponent of the popularity of the item in the history, by which a similarity is divided. Changes results."""
+    source_exponent: Auto[Exponent] = AUTO
+    """Exponent of the popularity of the item in the history, by which a similarity is divided. "auto": the log chooses
+    while an engine is fitted, starting from 0.7. Changes results."""
 
-    target_exponent: Exponent = 0.7
+    target_exponent: Auto[Exponent] = AUTO
     """Exponent of the popularity of the proposed item, by which a similarity is divided; a larger one gives rarer
-    items. Changes results."""
+    items. "auto": the log chooses while an engine is fitted, starting from 0.7. Changes results."""
 
     shrinkage: Annotated[NonNegative, Field(le=1e9)] = 25.0
     """Shrinkage, in interactions: similarities of items with fewer interactions than about this are discounted. Changes
     results."""
 
-    half_life: Positive | None = 10.0
+    half_life: Auto[Positive | None] = AUTO
     """Number of newer items after which the weight of an item in the history is halved; None: equal weights. 2 to 5
-    suit the next item, 20 and more a long horizon. Changes results."""
+    suit the next item, 20 and more a long horizon. "auto": the log chooses while an engine is fitted, starting from 10.
+    Changes results."""
 
 
 class ItemCF(NeighbourRetriever):
@@ -73,3 +103,23 @@ class ItemCF(NeighbourRetriever):
             progress=progress,
             task="item_cf: counting co-occurrences",
         )
+
+    def choose_settings(self, data: Dataset, trials: Trials, *, rng: np.random.Generator, progress: Progress) -> None:
+        """See `Retriever.choose_settings`: each user exponent is counted once, for all item exponents."""
+        matrix, sources = weight_matrix(data, "item_cf"), asked_items(trials.queries)
+        seed = rng.integers(2**32)
+
+        @lru_cache(maxsize=2)
+        def counts(user_exponent: float) -> Cooccurrences:
+            return Cooccurrences.count(matrix, sources, user_exponent, MOST_PAIRS, np.random.default_rng(seed))
+
+        @lru_cache(maxsize=2)
+        def neighbours(user: float, source: float, target: float) -> SparseRows:
+            return counts(user).neighbours(source, target, self.config.shrinkage, self.config.neighbours)
+
+        def answer(config: ItemCFConfig) -> RankedBatch:
+            path = type(self)(config)
+            path._neighbours = neighbours(config.user_exponent, config.source_exponent, config.target_exponent)
+            return path.retrieve_batch(trials.queries, trials.k)
+
+        search(self.config, trials, answer, AXES, STARTS)

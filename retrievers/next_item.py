@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
-from multirecall.validation import Positive
+from multirecall.validation import AUTO, Auto, Positive
 
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours.ridge import cholesky
@@ -31,15 +32,19 @@ REACH = 10
 """Half-lives after which an event no longer counts: its weight would be below 0.1 %."""
 
 
+HalfLives = Annotated[tuple[Annotated[Positive, Field(le=10_000)], ...], Field(min_length=1, max_length=8)]
+"""Half-lives in events, one for each speed."""
+
+
 class NextItemConfig(PluginConfig):
     """Settings of `next_item`."""
 
-    half_lives: Annotated[tuple[Annotated[Positive, Field(le=10_000)], ...], Field(min_length=1, max_length=8)] = (
-        1.5,
-        15.0,
-    )
+    priors: ClassVar[Mapping[str, Any]] = {"half_lives": (1.5, 15.0)}
+
+    half_lives: Auto[HalfLives] = AUTO
     """Numbers of newer events after which the weight of an event is halved. Each half-life has weights of its own: a
-    short one learns what follows at once, a long one what follows in the long run. Changes results and memory."""
+    short one learns what follows at once, a long one what follows in the long run. "auto": the log chooses while an
+    engine is fitted, starting from 1.5 and 15. Changes results and memory."""
 
     regularisation: Annotated[Positive, Field(le=1e12)] = 500.0
     """Ridge penalty, in units of events; few or noisy events need a larger one. Changes results."""
@@ -112,11 +117,11 @@ class NextItem(Retriever):
     def load(cls, config: NextItemConfig, folder: Path, data: Dataset) -> Self:
         """See `Retriever.load`."""
         path, weights = cls(config), read_component(folder)[0]["dense"]
-        n_inputs, n_items = weights.shape
-        if n_inputs != n_items * len(config.half_lives):
+        (n_inputs, n_items), n_speeds = weights.shape, len(path.config.half_lives)
+        if n_inputs != n_items * n_speeds:
             raise BundleError(
-                f"{folder}: holds weights of {n_inputs / n_items:g} speeds, the settings name {len(config.half_lives)} "
-                "half_lives; fit and save again"
+                f"{folder}: holds weights of {n_inputs / n_items:g} speeds, the settings name {n_speeds} half_lives; "
+                "fit and save again"
             )
         path._weights = DenseRows(weights)
         return path

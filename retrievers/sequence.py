@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -13,7 +14,7 @@ from multirecall.kernels import Array, kernel
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, ThreadedConfig
 from multirecall.topk import top_k
-from multirecall.validation import Count, NonNegative, Positive
+from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 
 from ._neighbours.retriever import Exponent, NeighbourRetriever, powers, run_in_blocks
 from ._weights import require_weight
@@ -22,13 +23,15 @@ from ._weights import require_weight
 class SequenceConfig(ThreadedConfig):
     """Settings of `sequence`."""
 
+    priors: ClassVar[Mapping[str, Any]] = {"gap_decay": 0.85, "half_life": 2.0}
+
     window: Annotated[Count, Field(le=1_000)] = 10
     """Largest distance, in events, between an item and one that counts as following it. Changes results, and the time
     of the fit."""
 
-    gap_decay: Annotated[Positive, Field(le=1)] = 0.85
-    """Factor on a pair for each event between its two events; 1: all pairs of the window count alike. Changes
-    results."""
+    gap_decay: Auto[Annotated[Positive, Field(le=1)]] = AUTO
+    """Factor on a pair for each event between its two events; 1: all pairs of the window count alike. "auto": the log
+    chooses while an engine is fitted, starting from 0.85. Changes results."""
 
     backward: Annotated[NonNegative, Field(le=1)] = 0.1
     """Weight of a pair in the backward direction: 0 is none, 1 the same as forward. Changes results."""
@@ -43,9 +46,10 @@ class SequenceConfig(ThreadedConfig):
     neighbours: Count = 500
     """Most followers of each item; memory is 8 bytes for each. Changes results."""
 
-    half_life: Positive | None = 2.0
+    half_life: Auto[Positive | None] = AUTO
     """Number of newer items after which the weight of an item in the history is halved; None: equal weights. 2 suits
-    the next item, more a longer horizon. Changes results."""
+    the next item, more a longer horizon. "auto": the log chooses while an engine is fitted, starting from 2. Changes
+    results."""
 
 
 class Sequence(NeighbourRetriever):

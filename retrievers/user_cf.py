@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import NO_FILTER, Query
 from multirecall.storage import read_component, write_component
-from multirecall.validation import Count, Positive
+from multirecall.validation import AUTO, Auto, Count, Positive
 
 from ._neighbours.retriever import Exponent, powers
 from ._recency import recent_items_of_each
@@ -33,21 +33,31 @@ float32 could not hold both in time."""
 class UserCFConfig(PluginConfig):
     """Settings of `user_cf`."""
 
+    priors: ClassVar[Mapping[str, Any]] = {
+        "idf_exponent": 0.7,
+        "user_exponent": 0.4,
+        "similarity_exponent": 1.0,
+        "target_exponent": 0.3,
+    }
+
     neighbours: Count = 500
     """Number of most similar users whose items are counted. Changes results and speed."""
 
-    idf_exponent: Exponent = 0.7
-    """Exponent of the inverse user frequency of a shared item; 0: all items count alike. Changes results."""
+    idf_exponent: Auto[Exponent] = AUTO
+    """Exponent of the inverse user frequency of a shared item; 0: all items count alike. "auto": the log chooses while
+    an engine is fitted, starting from 0.7. Changes results."""
 
-    user_exponent: Exponent = 0.4
-    """Exponent of a neighbour's sum of weights, by which their similarity is divided. Changes results."""
+    user_exponent: Auto[Exponent] = AUTO
+    """Exponent of a neighbour's sum of weights, by which their similarity is divided. "auto": the log chooses while an
+    engine is fitted, starting from 0.4. Changes results."""
 
-    similarity_exponent: Exponent = 1.0
-    """Exponent of a neighbour's similarity; a larger one gives the nearest users more weight. Changes results."""
+    similarity_exponent: Auto[Exponent] = AUTO
+    """Exponent of a neighbour's similarity; a larger one gives the nearest users more weight. "auto": the log chooses
+    while an engine is fitted, starting from 1. Changes results."""
 
-    target_exponent: Exponent = 0.3
+    target_exponent: Auto[Exponent] = AUTO
     """Exponent of the popularity of the proposed item, by which its score is divided; a larger one gives rarer items.
-    Changes results."""
+    "auto": the log chooses while an engine is fitted, starting from 0.3. Changes results."""
 
     entries: Count = 50_000
     """Most entries of the index that a request reads in each of its two steps: the users of the newest items, and the

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from scipy.sparse import csr_array
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, diags_array
 
 from multirecall.kernels import Array, kernel, prefetch
 from multirecall.progress import Progress
@@ -43,13 +46,8 @@ def cooccurrence_neighbours(
     a of the source and b of the target. A user with more than `MOST_ITEMS` items forms pairs of that many of them,
     spread evenly over their rows.
     """
-    if not by_user.data.all():
-        by_user = by_user.copy()
-        by_user.eliminate_zeros()
+    by_user, user_sums, item_sums = _pairing(by_user)
     n_items = by_user.shape[1]
-    item_sums = np.bincount(by_user.indices, np.square(by_user.data), n_items)
-    user_sums = by_user.sum(axis=1)
-    by_user = thin_rows(by_user, MOST_ITEMS)
     by_item = by_user.tocsc()
     arguments = (
         by_user.indptr.astype(np.int64),
@@ -65,6 +63,62 @@ def cooccurrence_neighbours(
         n_neighbours,
     )
     return run_in_blocks(lambda start, stop: _neighbours(start, stop, *arguments), n_items, threads, progress, task)
+
+
+def _pairing(by_user: csr_array) -> tuple[csr_array, NDArray[np.float32], NDArray[np.float64]]:
+    """The entries of `by_user` that form pairs, then the `n_u` of its users and the `n_i` of its items."""
+    if not by_user.data.all():
+        by_user = by_user.copy()
+        by_user.eliminate_zeros()
+    item_sums = np.bincount(by_user.indices, np.square(by_user.data), by_user.shape[1]).astype(np.float64, copy=False)
+    return thin_rows(by_user, MOST_ITEMS), by_user.sum(axis=1), item_sums
+
+
+@dataclass(frozen=True, slots=True)
+class Cooccurrences:
+    """The numerators of `cooccurrence_neighbours` for some sources, from which lists of any item exponents follow.
+
+    Attributes:
+        sums: float32 (n_items, n_items), `Σ_u x_us · x_ut / n_u^g` by source and target; rows of other sources are
+            empty. The diagonal does not count.
+        item_sums: float64 (n_items,), `n_i`.
+    """
+
+    sums: csr_array
+    item_sums: NDArray[np.float64]
+
+    @classmethod
+    def count(
+        cls, by_user: csr_array, sources: NDArray[np.integer], user_exponent: float, most: int, rng: np.random.Generator
+    ) -> Cooccurrences:
+        """Count the pairs of `sources`, distinct rows; of those that form more than `most` pairs, of a random part."""
+        by_user, user_sums, item_sums = _pairing(by_user)
+        n_items = by_user.shape[1]
+        lengths = np.diff(by_user.indptr)
+        pairs = np.bincount(by_user.indices, np.repeat(lengths, lengths), n_items)
+        sources = rng.permutation(sources)
+        sources = sources[np.cumsum(np.minimum(pairs, n_items)[sources]) <= most]
+        asked = np.zeros(n_items, np.float32)
+        asked[sources] = 1.0
+        left = (by_user @ diags_array(asked)).tocsr()
+        left.eliminate_zeros()
+        sums = (left.T.tocsr() @ (diags_array(powers(user_sums, -user_exponent)) @ by_user)).tocsr()
+        return cls(sums, item_sums)
+
+    def neighbours(
+        self, source_exponent: float, target_exponent: float, shrinkage: float, n_neighbours: int
+    ) -> SparseRows:
+        """The lists of the sources, as `cooccurrence_neighbours` gives them."""
+        offsets, items, similarities = _nearest(
+            self.sums.indptr,
+            self.sums.indices,
+            self.sums.data,
+            powers(self.item_sums, source_exponent),
+            powers(self.item_sums, target_exponent),
+            shrinkage ** (source_exponent + target_exponent),
+            n_neighbours,
+        )
+        return SparseRows(offsets, items, similarities, self.item_sums.size)
 
 
 def thin_rows(matrix: csr_array, most: int) -> csr_array:
@@ -144,14 +198,52 @@ def _neighbours(
             divisors[position] = source_powers[source] * target_powers[target] + constant
             sums[target] = 0.0
         np.divide(similarities, divisors, similarities)
-        bits = similarities.view(np.int32)
-        places = find_best(bits, n_neighbours)
-        keys = np.empty(places.size, np.int64)
-        for position in range(places.size):
-            keys[position] = key_of(bits[places[position]], touched[places[position]])
-        best, best_similarities = candidates_of(best_keys(keys, n_neighbours))
+        best, best_similarities = _best_of(touched, similarities, n_neighbours)
         lengths[source - start] = best.size
         items[filled : filled + best.size] = best
         scores[filled : filled + best.size] = best_similarities
         filled += best.size
     return lengths, items[:filled], scores[:filled]
+
+
+@kernel
+def _best_of(targets: Array, similarities: Array, n_neighbours: int) -> tuple[Array, Array]:
+    """The `n_neighbours` targets of largest similarity above 0 under the ordering rule, and their similarities."""
+    bits = similarities.view(np.int32)
+    places = find_best(bits, n_neighbours)
+    keys = np.empty(places.size, np.int64)
+    for position in range(places.size):
+        keys[position] = key_of(bits[places[position]], targets[places[position]])
+    found: tuple[Array, Array] = candidates_of(best_keys(keys, n_neighbours))
+    return found
+
+
+@kernel
+def _nearest(
+    offsets: Array,
+    targets: Array,
+    sums: Array,
+    source_powers: Array,
+    target_powers: Array,
+    shrinkage: float,
+    n_neighbours: int,
+) -> tuple[Array, Array, Array]:
+    """The best neighbours of all sources as CSR, from their co-occurrences as CSR."""
+    lengths = np.diff(offsets)
+    found_offsets = np.zeros(offsets.size, np.int64)
+    items = np.empty(np.minimum(lengths, n_neighbours).sum(), np.int32)
+    scores = np.empty(items.size, np.float32)
+    constant = np.float32(shrinkage)
+    for source in range(lengths.size):
+        first = found_offsets[source]
+        own_targets = targets[offsets[source] : offsets[source + 1]]
+        own_sums = sums[offsets[source] : offsets[source + 1]]
+        similarities = np.empty(lengths[source], np.float32)
+        for position in range(similarities.size):
+            divisor = source_powers[source] * target_powers[own_targets[position]] + constant
+            similarities[position] = own_sums[position] / divisor if own_targets[position] != source else 0.0
+        best, best_similarities = _best_of(own_targets, similarities, n_neighbours)
+        last = first + best.size
+        items[first:last], scores[first:last] = best, best_similarities
+        found_offsets[source + 1] = last
+    return found_offsets, items[: found_offsets[-1]], scores[: found_offsets[-1]]

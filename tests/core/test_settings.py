@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from pydantic import Field
 
 from multirecall.config import EngineConfig
 from multirecall.data.config import DataConfig
+from multirecall.protocols import PluginConfig
 from multirecall.registry import GROUPS
 from multirecall.settings import Setting, settings_of
 from multirecall.tuning.config import TuningConfig
-from multirecall.validation import Count, Positive, StrictModel
+from multirecall.validation import AUTO, Auto, Count, Positive, StrictModel
 
 
 def configs() -> Iterator[Any]:
@@ -112,3 +113,25 @@ def test_a_meaning_is_one_line_and_the_order_is_that_of_the_class() -> None:
         Setting("share", "float", "0.5", "> 0, ≤ 1", "How much."),
     ]
     assert [row.name for row in settings_of(Sample)][:3] == ["must", "size", "below"]
+
+
+class Free(PluginConfig):
+    """Settings that a log chooses, among them one whose own values have an "auto"."""
+
+    priors: ClassVar[Mapping[str, Any]] = {"share": 0.5, "life": None, "speeds": (1.0, 2.0), "mode": "auto"}
+
+    share: Auto[Positive] = AUTO
+    life: Auto[Positive | None] = AUTO
+    speeds: Auto[tuple[Positive, ...]] = AUTO
+    mode: Literal["auto", "exact"] = "auto"
+    plain: Positive = 3.0
+
+
+def test_a_setting_that_the_log_chooses_shows_its_prior() -> None:
+    assert {row.name: (row.type, row.default, row.range) for row in settings_of(Free)} == {
+        "share": ('float or "auto"', '"auto", prior 0.5', "> 0"),
+        "life": ('float or None or "auto"', '"auto", prior None', "> 0"),
+        "speeds": ('list of float or "auto"', '"auto", prior [1.0, 2.0]', "each > 0"),
+        "mode": ("str", '"auto"', "one of auto, exact"),
+        "plain": ("float", "3.0", "> 0"),
+    }
