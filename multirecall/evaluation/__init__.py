@@ -2,18 +2,16 @@
 
 from multirecall.deprecation import former_names
 from multirecall.evaluation.answers import Retrieved, latencies, retrieve_lists
-from multirecall.evaluation.bootstrap import Interval, interval, intervals
 from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metrics, exposure, gini
 from multirecall.evaluation.diversity import diversity, feature_rows, vector_rows
 from multirecall.evaluation.embeddings import MEANINGS, EmbeddingHealth, Method, embedding_health, layout
 from multirecall.evaluation.figures import require_plots
 from multirecall.evaluation.gain import FusionGain, fusion_gain
 from multirecall.evaluation.item_maps import ItemMap, PathEmbeddings, item_map, path_embeddings
+from multirecall.evaluation.lengths import history_lengths
 from multirecall.evaluation.meanings import EXPLAINED, explain_metrics
-from multirecall.evaluation.metrics import METRICS, user_metrics
 from multirecall.evaluation.page import page, write_page
 from multirecall.evaluation.report import Report, SegmentFigures, check_ks, evaluate, score_lists
-from multirecall.evaluation.segments import Segment, history_lengths, history_segments
 from multirecall.evaluation.shapley import Shapley, shapley
 from multirecall.evaluation.splits import (
     Split,
@@ -27,6 +25,9 @@ from multirecall.evaluation.splits import (
     user_time_split,
 )
 from multirecall.evaluation.value import PathValue, ValueReport, path_values
+from multirecall.learning.bootstrap import Interval, interval, intervals
+from multirecall.learning.segments import Segment, history_segments
+from multirecall.metrics import METRICS, user_metrics
 
 __all__ = [
     "CATALOGUE_METRICS",

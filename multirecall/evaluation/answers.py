@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from multirecall.config import FUSED
 from multirecall.engine import Engine
 from multirecall.errors import RequestError
-from multirecall.evaluation.segments import history_lengths
+from multirecall.evaluation.lengths import history_lengths
 from multirecall.evaluation.splits import Split
 from multirecall.lists import RankedBatch
 from multirecall.progress import SILENT, Progress

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.config import FUSED
-from multirecall.evaluation.bootstrap import Interval, interval
+from multirecall.learning.bootstrap import Interval, interval
 
 Outcome = Literal["gains", "loses", "unclear"]
 

@@ -14,7 +14,6 @@ from multirecall.config import FUSED
 from multirecall.engine import Engine
 from multirecall.errors import RequestError
 from multirecall.evaluation.answers import Retrieved, retrieve_lists
-from multirecall.evaluation.bootstrap import intervals
 from multirecall.evaluation.catalogue import (
     CATALOGUE_METRICS,
     catalogue_metrics,
@@ -24,10 +23,12 @@ from multirecall.evaluation.catalogue import (
 )
 from multirecall.evaluation.diversity import diversity, feature_rows
 from multirecall.evaluation.gain import FusionGain, fusion_gain
-from multirecall.evaluation.metrics import METRICS, user_metrics
-from multirecall.evaluation.segments import history_lengths, history_segments
+from multirecall.evaluation.lengths import history_lengths
 from multirecall.evaluation.splits import Split
+from multirecall.learning.bootstrap import intervals
+from multirecall.learning.segments import history_segments
 from multirecall.lists import RankedBatch
+from multirecall.metrics import METRICS, user_metrics
 from multirecall.progress import SILENT, Progress
 
 DIVERSITY = "diversity"

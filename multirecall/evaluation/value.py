@@ -13,13 +13,13 @@ from multirecall.config import FUSED
 from multirecall.engine import Engine
 from multirecall.engine.segments import Segment
 from multirecall.evaluation.answers import Retrieved, latencies
-from multirecall.evaluation.bootstrap import Interval, interval
-from multirecall.evaluation.metrics import METRICS, user_metrics
-from multirecall.evaluation.segments import history_lengths
+from multirecall.evaluation.lengths import history_lengths
 from multirecall.evaluation.shapley import EXACT_UP_TO, ORDERS, shapley
 from multirecall.evaluation.splits import Split
 from multirecall.kernels import Array, kernel
+from multirecall.learning.bootstrap import Interval, interval
 from multirecall.lists import FusedBatch, RankedBatch
+from multirecall.metrics import METRICS, user_metrics
 from multirecall.progress import SILENT, Progress
 
 CURVE = (5, 10, 20, 50, 100, 200, 500)

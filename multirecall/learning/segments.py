@@ -1,4 +1,4 @@
-"""Segments of users by the length of their history in the training part."""
+"""Segments of users by the length of their history."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from multirecall.evaluation.splits import Split
 
 NAMES = ("cold", "light", "heavy")
 
@@ -28,16 +26,6 @@ class Segment:
         if self.high == self.low:
             return f"{self.name} ({self.low})"
         return f"{self.name} ({self.low}{'+' if self.high is None else f'–{self.high}'})"
-
-
-def history_lengths(split: Split) -> NDArray[np.int64]:
-    """The number of events with items of the training part in each test user's history, int64 (n_users,)."""
-    if split.asked is not None:
-        known = (split.train.items.ids.rows(split.history(user)) for user in split.users.tolist())
-        return np.array([int((rows >= 0).sum()) for rows in known], np.int64)
-    rows = split.train.users.ids.rows(split.users)
-    lengths = np.diff(split.train.interactions.offsets)
-    return np.where(rows < 0, 0, lengths[rows])
 
 
 def history_segments(lengths: NDArray[np.int64]) -> list[Segment]:

@@ -1,0 +1,1 @@
+"""Learning from events that a fit holds out: the fusion, the paths that stay, and the settings of paths."""
