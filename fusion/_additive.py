@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.lists import FusedBatch, FusedList, RankedBatch, RankedList
-from multirecall.protocols import Fusion
+from multirecall.protocols import Fusion, Term
 
 from ._merge import Merged, merge
 from ._windows import Windows, windows_of, windows_of_one
@@ -19,11 +20,27 @@ FUSED_TOGETHER = 16
 
 
 class AdditiveFusion(Fusion):
-    """The score of an item is the sum of what each path that proposes it contributes."""
+    """The score of an item is the sum of what each path that proposes it contributes.
+
+    The weight of a path is the coefficient of its only term; a fusion with other terms overrides what concerns them.
+    """
+
+    terms: ClassVar[tuple[Term, ...]] = (Term("weight"),)
 
     @abstractmethod
     def contributions(self, windows: Windows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """The amount that each entry of the windows adds to the score of its item, float64 (n,), as `windows.items`."""
+
+    def term_values(self, lists: RankedBatch, quota: int) -> NDArray[np.float32]:
+        """See `Fusion.term_values`."""
+        contributions = self.contributions(windows_of([lists], [quota]), np.ones(1))
+        return contributions.astype(np.float32)[:, None]
+
+    def with_coefficients(
+        self, names: Sequence[str], coefficients: NDArray[np.float64], intercept: float
+    ) -> tuple[dict[str, Any], list[float]]:
+        """See `Fusion.with_coefficients`; there is no intercept."""
+        return {}, coefficients[:, 0].tolist()
 
     def fuse(self, lists: Sequence[RankedList], weights: Sequence[float], quotas: Sequence[int], k: int) -> FusedList:
         """See `Fusion.fuse`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Cascade(Fusion):
 
     Config: ClassVar[type[PluginConfig]] = CascadeConfig
     config: CascadeConfig
+    tried: ClassVar[tuple[Mapping[str, Any], ...]] = ({"on_duplicate": "skip"},)
 
     def windows(self, quotas: Sequence[int]) -> list[int]:
         """The window of each path: with `replace`, it has room for all items that earlier paths may have placed."""

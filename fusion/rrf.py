@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ class ReciprocalRankFusion(AdditiveFusion):
 
     Config: ClassVar[type[PluginConfig]] = RRFConfig
     config: RRFConfig
+    tried: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"rank_constant": 10.0})
 
     def contributions(self, windows: Windows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `AdditiveFusion.contributions`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, get_args
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ class WeightedSum(AdditiveFusion):
 
     Config: ClassVar[type[PluginConfig]] = WeightedSumConfig
     config: WeightedSumConfig
+    tried: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"normaliser": "z_score"})
 
     def contributions(self, windows: Windows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `AdditiveFusion.contributions`."""

@@ -196,6 +196,21 @@ class Retriever(ABC):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One of the terms that a path adds for an item, with a coefficient that can be learned.
+
+    Attributes:
+        name: its name, as in the settings of the fusion.
+        prior: its coefficient when all paths count alike; what is learned from few requests stays near it.
+        lowest: the lowest coefficient that may be learned.
+    """
+
+    name: str
+    prior: float = 1.0
+    lowest: float = 0.0
+
+
 class Fusion(ABC):
     """Merges the ranked lists of several paths into one. It sees positions and lists, never users."""
 
@@ -215,6 +230,29 @@ class Fusion(ABC):
             ConfigError: the settings do not suit these paths.
         """
         return self
+
+    terms: ClassVar[tuple[Term, ...]] = ()
+    """The terms of a fusion whose score is a sum, over the paths that propose an item, of terms with coefficients;
+    (): it is no such sum, so nothing can be learned for it."""
+
+    tried: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    """The settings with which a fit under `strategy = "auto"` and `tune` try this fusion."""
+
+    def term_values(self, lists: RankedBatch, quota: int) -> NDArray[np.float32]:
+        """The terms of each entry of one path's lists, cut at its quota: float32 (n_entries, n_terms)."""
+        raise TypeError(f"{type(self).__name__} has no terms")
+
+    def with_coefficients(
+        self, names: Sequence[str], coefficients: NDArray[np.float64], intercept: float
+    ) -> tuple[dict[str, Any], list[float]]:
+        """The settings of this fusion under which its terms have these coefficients, and the weights of the paths.
+
+        Args:
+            names: the names of the paths.
+            coefficients: float64 (n_paths, n_terms).
+            intercept: what to add to every score, where the fusion has an intercept.
+        """
+        raise TypeError(f"{type(self).__name__} has no terms")
 
     @property
     def intercept(self) -> float:
