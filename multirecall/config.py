@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -23,7 +23,7 @@ from multirecall.data.config import DataConfig
 from multirecall.errors import ConfigError
 from multirecall.plugins import GivenClass, import_class, is_bare
 from multirecall.storage import json_digest
-from multirecall.validation import Count, Positive, StrictModel, nearest, validate
+from multirecall.validation import AUTO, Count, Positive, StrictModel, nearest, validate
 
 FALLBACK = "fallback"
 FUSED = "fused"
@@ -109,11 +109,22 @@ class PathConfig(StrictModel):
 class FusionConfig(StrictModel):
     """How the paths' lists are merged."""
 
-    strategy: PluginName = "rrf"
-    """Name of the fusion plug-in, or its class; in a TOML file also `module:Class`."""
+    strategy: PluginName = AUTO
+    """`auto`: a fit holds some events out and learns which paths stay, the fusion plug-in and its settings. Otherwise
+    the name of the fusion plug-in, or its class; in a TOML file also `module:Class`."""
+
+    goal: Literal["next", "while"] | None = None
+    """What the log is asked when a fit learns: `next`, the next event of a user; `while`, the events of the next
+    period. None: `while` if the log has timestamps, else `next`. Changes results."""
 
     params: Params = Field(default_factory=dict)
-    """Settings of the fusion, checked by its own `Config`."""
+    """Settings of the fusion, checked by its own `Config`; none for `auto`."""
+
+    @model_validator(mode="after")
+    def _auto_has_no_params(self) -> Self:
+        if self.strategy == AUTO and self.params:
+            raise ValueError("params are given for strategy 'auto', which has none; name a strategy, or leave them out")
+        return self
 
 
 class FallbackConfig(StrictModel):

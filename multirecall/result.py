@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-State = Literal["ok", "late", "failed", "skipped"]
+State = Literal["ok", "late", "failed", "skipped", "dropped"]
+
+UNREMARKABLE = ("ok", "dropped")
+"""States that a `repr` does not mention."""
 
 REPR_ENTRIES = 3
 """Candidates that a `repr` shows."""
@@ -35,7 +38,8 @@ class PathStatus:
 
     Attributes:
         state: `ok` (also when the path found nothing), `late` (it missed the deadline), `failed` (it raised, or
-            returned an invalid list) or `skipped` (it was not called, since it kept failing).
+            returned an invalid list), `skipped` (it was not called, since it kept failing) or `dropped` (it is not
+            called, since the fusion that was learned does not use it).
         count: candidates that the path contributed to the fusion, at most its quota; in a batch, over all users.
         ms: wall time until the path returned or was abandoned, in milliseconds.
         detail: the fault, or None. A batch may be `ok` and yet have failed for some users; `detail` then names them.
@@ -140,7 +144,7 @@ class Candidates:
     def __repr__(self) -> str:
         first = ", ".join(f"{one.item_id!r} {short_number(one.score)}" for one in self[:REPR_ENTRIES])
         more = ", …" if len(self) > REPR_ENTRIES else ""
-        not_ok = "".join(f"; {path} {one.state}" for path, one in self.status.items() if one.state != "ok")
+        not_ok = "".join(f"; {path} {one.state}" for path, one in self.status.items() if one.state not in UNREMARKABLE)
         return (
             f"<Candidates: {entries(len(self), 'item')} of {entries(len(self.paths), 'path')}{not_ok}: {first}{more}>"
         )
@@ -266,7 +270,7 @@ class CandidateBatch:
         return _as_pandas(self.to_polars())
 
     def __repr__(self) -> str:
-        not_ok = "".join(f"; {path} {one.state}" for path, one in self.status.items() if one.state != "ok")
+        not_ok = "".join(f"; {path} {one.state}" for path, one in self.status.items() if one.state not in UNREMARKABLE)
         return (
             f"<CandidateBatch: {entries(self.items.size, 'candidate')} for {entries(len(self), 'user')} "
             f"of {entries(len(self.paths), 'path')}{not_ok}>"

@@ -13,10 +13,11 @@ from multirecall.data.read_change import read_change
 from multirecall.engine.bundle import bundle
 from multirecall.engine.bundle.salvage import Salvaged, salvage_bundle
 from multirecall.engine.bundle.store import Store
+from multirecall.engine.fitting import fit_engine
 from multirecall.engine.follower import Followed, Follower
 from multirecall.engine.health import CacheHealth, Health, health_of
 from multirecall.engine.reader import EngineReader
-from multirecall.engine.state import EngineState, fit_state
+from multirecall.engine.state import EngineState
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
 from multirecall.errors import BundleError, ConfigError, PluginError, RequestError
@@ -77,7 +78,7 @@ class Engine(EngineReader):
         if progress is None:
             with terminal_progress() as bars:
                 return self.fit(data, progress=bars)
-        self._serve(fit_state(self._blueprint, data, progress), progress)
+        self._serve(fit_engine(self._blueprint, data, progress), progress)
         return self
 
     def add_interactions(self, interactions: Any) -> int:

@@ -46,20 +46,24 @@ def apply_changes(
     """
     for change in _join_events(changes):
         told = apply_change(state.data, change)
-        data = told.data
         if found is not None and change.kind in REMOVALS:
             found[change] = told.n_taken_back
-        state = replace(
-            state,
-            data=data,
-            allowed=allowed_of(data),
-            removed=removed_rows(data),
-            paths=tuple(_change_path(path, told, committing) for path in state.paths),
-            fallback=replace(_change_path(state.fallback, told, committing), quota=data.n_items),
-            forgetting=state.forgetting | (change.kind in REMOVALS),
-        )
+        state = replace(apply_told(state, told, committing), forgetting=state.forgetting | (change.kind in REMOVALS))
     windows = windows_of(state.segments, state.paths, state.data)
     return replace(state, windows=windows, data_version=state.data_version + len(changes))
+
+
+def apply_told(state: EngineState, told: Changes, committing: bool = False) -> EngineState:
+    """Return the state after one change, given what it does to the data; `committing` as in `apply_changes`."""
+    data = told.data
+    return replace(
+        state,
+        data=data,
+        allowed=allowed_of(data),
+        removed=removed_rows(data),
+        paths=tuple(_change_path(path, told, committing) for path in state.paths),
+        fallback=replace(_change_path(state.fallback, told, committing), quota=data.n_items),
+    )
 
 
 def _join_events(changes: Sequence[Change]) -> list[Change]:

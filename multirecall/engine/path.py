@@ -69,6 +69,7 @@ class Path:
         behind: whether items or users have joined that the retriever does not know.
         stale: why the retriever takes no live changes any more, or None.
         fit_seconds: the seconds of its fit, or None if it was loaded.
+        dropped: why requests do not ask the path, which the fusion that was learned does not use; else None.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Path:
     behind: bool = False
     stale: str | None = None
     fit_seconds: float | None = None
+    dropped: str | None = None
 
     def answer(self, query: Query, window: int, deadline: Deadline) -> Outcome[RankedList]:
         """Ask for one user's first `window` eligible items. An exception of the retriever becomes a status.
@@ -114,6 +116,10 @@ class Path:
         else:
             self.breaker.record(ticket, outcome.state, None if outcome.state == "ok" else outcome.detail)
         return outcome
+
+    def drop_outcome(self) -> Outcome[Any]:
+        """The outcome of a call that is not made because the fusion does not use the path."""
+        return Outcome(None, "dropped", 0.0, self.dropped)
 
     def skip_outcome(self) -> Outcome[Any]:
         """The outcome of a call that is not made."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from multirecall.engine.segments import Segment
 from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.vectors import vector_paths, vectors_of
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
+from multirecall.learning.report import FusionReport
 from multirecall.lists import RankedBatch
 from multirecall.result import CandidateBatch, Candidates, Explanation
 from multirecall.user import User
@@ -119,7 +121,8 @@ class EngineReader:
         """The ranked list of each path before fusion, as rows of `data.items`; for measuring and tuning.
 
         A list ends at the path's quota. With `windows` it is as long as the window that the fusion asks for, which is
-        longer for a cascade that replaces duplicates. Fusing such lists gives what `retrieve` gives.
+        longer for a cascade that replaces duplicates. Fusing such lists gives what `retrieve` gives. Paths that the
+        learned fusion does not use are asked as well.
 
         Raises as `retrieve`, and `PathError` where any path fails.
         """
@@ -127,7 +130,8 @@ class EngineReader:
         filters = read_filters(state, exclude, where, seen)
         queries = read_queries(state.data, list_ids(users, "users"), filters, read_context(context))
         lists = {}
-        for path, outcome in zip(state.paths, run_batch(state.paths, state.windows, queries), strict=True):
+        paths = [replace(path, dropped=None) for path in state.paths]
+        for path, outcome in zip(paths, run_batch(paths, state.windows, queries), strict=True):
             if outcome.ranked is None:
                 raise PathError(f"path {path.name!r} {outcome.state}: {outcome.detail}")
             lists[path.name] = outcome.ranked if windows else outcome.ranked.heads(path.quota)
@@ -188,6 +192,15 @@ class EngineReader:
         filters = read_filters(state, exclude, where, seen)
         query = read_query(state.data, user, filters, read_context(context))
         return explain_item(state, query, filters, row, k)
+
+    def fusion_report(self) -> FusionReport | None:
+        """What the last fit learned: settings, the paths that stay, the fusion, and why; None: nothing was left open.
+
+        Raises:
+            NotFitted: the engine has nothing to serve.
+        """
+        learned = self._current().learned
+        return None if learned is None else learned.report
 
     def vectors(self, path: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """The item vectors of a path: item ids (n,), and a vector for each in the same order, float32 (n, dim).

@@ -69,6 +69,8 @@ def run_fallback(path: Path, window: int, query: Query, deadline: Deadline) -> O
 
 
 def _begun(path: Path, query: Query, window: int, deadline: Deadline) -> Call | Outcome[RankedList]:
+    if path.dropped is not None:
+        return path.drop_outcome()
     if deadline.passed:
         return path.out_of_time(deadline)
     ticket = path.admit()
@@ -96,6 +98,8 @@ def _give_up(path: Path, begun: Call | Outcome[RankedList] | None) -> None:
 
 
 def _inline(path: Path, query: Query, window: int, deadline: Deadline) -> Outcome[RankedList]:
+    if path.dropped is not None:
+        return path.drop_outcome()
     if deadline.passed:
         return path.out_of_time(deadline)
     ticket = path.admit()
@@ -103,6 +107,8 @@ def _inline(path: Path, query: Query, window: int, deadline: Deadline) -> Outcom
 
 
 def _inline_batch(path: Path, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
+    if path.dropped is not None:
+        return path.drop_outcome()
     ticket = path.admit()
     return path.skip_outcome() if ticket is None else path.note_outcome(ticket, path.answer_batch(queries, window))
 
@@ -116,9 +122,10 @@ def _refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]
             raise PathError(
                 f"required path {path.name!r} {outcome.state}: {outcome.detail}; fix the path, or set required = false"
             )
-    if all(_is_failure(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)):
-        details = "; ".join(f"{path.name}: {one.detail}" for path, one in zip(paths, outcomes, strict=True))
-        raise (RequestError if all(one.callers for one in outcomes) else PathError)(f"all paths failed: {details}")
+    asked = [(path, one) for path, one in zip(paths, outcomes, strict=True) if one.state != "dropped"]
+    if all(_is_failure(path, outcome) for path, outcome in asked):
+        details = "; ".join(f"{path.name}: {one.detail}" for path, one in asked)
+        raise (RequestError if all(one.callers for _, one in asked) else PathError)(f"all paths failed: {details}")
 
 
 def _is_failure(path: Path, outcome: Outcome[Any]) -> bool:

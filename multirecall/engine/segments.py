@@ -12,7 +12,7 @@ from multirecall.engine.path import Path
 from multirecall.errors import ConfigError
 from multirecall.protocols import Fusion
 from multirecall.registry import fusion_class
-from multirecall.validation import validate
+from multirecall.validation import AUTO, validate
 
 
 class Segment(NamedTuple):
@@ -45,7 +45,12 @@ def load_fusions(config: EngineConfig, stored: bool) -> tuple[Fusion, ...]:
     return (*own, common)
 
 
+UNLEARNED = FusionConfig(strategy="rrf")
+"""What serves under `strategy = "auto"` where a fit cannot learn: reciprocal rank fusion with the paths' weights."""
+
+
 def _load(place: str, config: FusionConfig, names: Sequence[str], stored: bool) -> Fusion:
+    config = UNLEARNED if config.strategy == AUTO else config
     plugin, place = fusion_class(config.strategy), f"{place} ({config.strategy})"
     fusion = plugin(validate(plugin.Config, config.params, place, stored=stored))
     try:

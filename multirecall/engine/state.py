@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from multirecall.config import FALLBACK, EngineConfig, FusionConfig, PathConfig
 from multirecall.data import Dataset
+from multirecall.engine.learned import Learned
 from multirecall.engine.path import Path, new_path
 from multirecall.engine.segments import Segment, load_fusions, segments_of, windows_of
 from multirecall.errors import CannotFit, MissingExtra
@@ -21,7 +22,7 @@ from multirecall.progress import Progress
 from multirecall.protocols import Fusion, PluginConfig, Retriever, ThreadedConfig
 from multirecall.registry import retriever_class
 from multirecall.topk import NO_ROWS
-from multirecall.validation import validate
+from multirecall.validation import AUTO, validate
 
 _log = logging.getLogger("multirecall.engine")
 
@@ -128,6 +129,7 @@ class EngineState:
         forgetting: whether something was taken back that the fitted paths may still know.
         forgot: the `data_version` of a fit that was made without what had been taken back, while older versions of
             the bundle may still hold it; else 0.
+        learned: what the fit learned; None where the config leaves nothing to learn.
         version: a number that rises with each state of the process. The result cache keys answers by it.
     """
 
@@ -142,6 +144,7 @@ class EngineState:
     journal_seq: int = 0
     forgetting: bool = False
     forgot: int = 0
+    learned: Learned | None = None
     version: int = field(init=False, default_factory=count(1).__next__)
 
     @property
@@ -176,6 +179,8 @@ def _params(settings: PluginConfig) -> dict[str, Any]:
 
 
 def _resolved(config: FusionConfig, fusion: Fusion) -> FusionConfig:
+    if config.strategy == AUTO:
+        return config
     return config.model_copy(update={"params": _params(fusion.config)})
 
 
@@ -213,6 +218,17 @@ def assemble(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retrieve
         last_resort,
         allowed_of(data),
         removed_rows(data),
+    )
+
+
+def with_learned(state: EngineState, config: EngineConfig, learned: Learned) -> EngineState:
+    """The state that serves with the fusion that was learned, and does not ask the paths that were dropped."""
+    effective = learned.report.apply_to(config)
+    names = [path.name for path in state.paths]
+    segments = segments_of(effective, load_fusions(effective, stored=True), names)
+    paths = tuple(replace(path, dropped=learned.report.dropped.get(path.name)) for path in state.paths)
+    return replace(
+        state, segments=segments, windows=windows_of(segments, paths, state.data), paths=paths, learned=learned
     )
 
 

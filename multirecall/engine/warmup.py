@@ -43,7 +43,7 @@ def warm_up(state: EngineState, progress: Progress = SILENT) -> None:
             lists = [RankedList.empty()] * len(asked)
             for number, (path, window) in enumerate(asked):
                 advance(0, path.name)
-                if path.name not in failed:
+                if path.dropped is None and path.name not in failed:
                     # one by one, so that none loses its turn because another had to be compiled
                     deadline = Deadline(DEADLINE_MS)
                     (outcome,) = ask_paths([path], [window], replace(query, deadline=deadline.moment), deadline)

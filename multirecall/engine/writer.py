@@ -15,10 +15,11 @@ from multirecall.config import EngineConfig
 from multirecall.data import Change
 from multirecall.engine.bundle import bundle, erasure
 from multirecall.engine.bundle.store import Store
+from multirecall.engine.fitting import fit_engine
 from multirecall.engine.health import RefitHealth, StoreHealth, ToForget
 from multirecall.engine.live import apply_changes
 from multirecall.engine.path import fault_text
-from multirecall.engine.state import Blueprint, EngineState, fit_state
+from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.warmup import warm_up
 from multirecall.errors import BundleError, NotFitted
 from multirecall.progress import SILENT
@@ -232,7 +233,7 @@ class Writer:
         self, blueprint: Blueprint, before: EngineState, missed: dict[int, list[Change]], refit: Future[None]
     ) -> None:
         try:
-            state = fit_state(blueprint, before.data.compact(), SILENT)
+            state = fit_engine(blueprint, before.data.compact(), SILENT, before.learned)
             warm_up(state)
             forgot = before.forgetting or before.forgot > 0
             reached, early = self._since(before.data_version, missed)

@@ -33,7 +33,7 @@ class Gating:
 def plain_fusion(memory: Memory, paths: list[int]) -> Candidate:
     """The plain fusion of some paths: the default strategy with equal weights and full quotas."""
     weights = tuple(1.0 if path in paths else 0.0 for path in range(len(memory.names)))
-    default = FusionConfig()
+    default = FusionConfig(strategy="rrf")
     return memory.limit_quotas(Candidate(default.strategy, default.params, weights, memory.widths))
 
 

@@ -136,4 +136,4 @@ def open_engine(config: EngineConfig) -> Engine:
     """An engine, not fitted, with the paths of `config` and the default fusion, which asks each path for its quota."""
     values = config.model_dump(exclude_unset=True)
     plain = {key: value for key, value in values.items() if key not in ("fusion", "segments")}
-    return Engine(EngineConfig.model_validate(plain | {"fusion": FusionConfig().model_dump()}))
+    return Engine(EngineConfig.model_validate(plain | {"fusion": FusionConfig(strategy="rrf").model_dump()}))

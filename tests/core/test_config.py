@@ -57,7 +57,7 @@ def test_every_key_of_the_design_is_read(tmp_path: Path) -> None:
 
 def test_defaults() -> None:
     config = EngineConfig()
-    assert (config.k, config.threads, config.deadline_ms, config.fusion.strategy) == (500, 1, None, "rrf")
+    assert (config.k, config.threads, config.deadline_ms, config.fusion.strategy) == (500, 1, None, "auto")
     assert config.fallback.retriever == "popularity"
 
 
@@ -85,7 +85,12 @@ PATH = '[[paths]]\nretriever = "item_cf"\n'
         ("[fusion]\nstrategie = 'rrf'", ": fusion: unknown key 'strategie'; did you mean 'strategy'?"),
         (PATH + "params = { neighbours = 0 }", ": paths[0] 'item_cf' (item_cf): neighbours: input should be greater"),
         (PATH + "params = { neighbors = 9 }", "(item_cf): unknown key 'neighbors'; did you mean 'neighbours'?"),
-        ("[fusion]\nparams = { rank = 3 }", ": fusion (rrf): unknown key 'rank'; known: rank_constant"),
+        (
+            "[fusion]\nstrategy = 'rrf'\nparams = { rank = 3 }",
+            ": fusion (rrf): unknown key 'rank'; known: rank_constant",
+        ),
+        ("[fusion]\nparams = { rank = 3 }", ": fusion: params are given for strategy 'auto', which has none; name"),
+        ("[fusion]\ngoal = 'win'", ": fusion.goal: input should be 'next' or 'while', got 'win'"),
         ("[fallback]\nparams = { x = 3 }", ": fallback (popularity): unknown key 'x'; known: half_life_days"),
         ("k = = 3", ": is not TOML: "),
     ],

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig, storage
-from multirecall.engine import state
+from multirecall.engine import fitting
 from multirecall.engine.bundle import bundle, erasure, versions
 from multirecall.engine.bundle.journal import FILE, Journal
 from multirecall.engine.bundle.salvage import salvage
@@ -149,7 +149,7 @@ def test_events_are_taken_back_and_gone(folder: Path) -> None:
 
 def test_what_came_during_a_refit_waits_for_the_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Engine.load(folder) as engine:
-        whole = state.fit_state
+        whole = fitting.fit_engine
 
         def meanwhile(*arguments: Any) -> Any:
             fitted = whole(*arguments)
@@ -157,7 +157,7 @@ def test_what_came_during_a_refit_waits_for_the_next(folder: Path, monkeypatch: 
             return fitted
 
         with monkeypatch.context() as patch:
-            patch.setattr("multirecall.engine.writer.fit_state", meanwhile)
+            patch.setattr("multirecall.engine.writer.fit_engine", meanwhile)
             engine.refresh().result(timeout=60)
         assert_unknown(engine)
         assert store_of(engine).to_forget == "refresh"

@@ -92,7 +92,10 @@ def test_every_setting_of_every_part_is_stored_but_for_those_of_the_machine(tmp_
     settings = retriever_class("two_tower").Config
     assert version.config["paths"][0]["params"].keys() == settings.model_fields.keys() - settings.of_machine
     assert settings.of_machine == {"threads", "device", "checkpoint"}
-    assert version.config["fusion"] == {"strategy": "rrf", "params": {"rank_constant": 60.0}}
+    assert version.config["fusion"] == {"strategy": "auto", "goal": None, "params": {}}
+    assert version.learned is not None
+    assert version.learned["report"]["strategy"] == "rrf"
+    assert version.learned["report"]["params"] == {"rank_constant": 60.0}
     assert version.config["fallback"]["params"]["smoothing"] == 1000.0
     assert version.config.keys() == EngineConfig.model_fields.keys() - {"threads"}
     text = (tmp_path / "bundle" / version.name / "manifest.json").read_text()

@@ -41,9 +41,10 @@ from multirecall.engine.bundle.versions import (
     versions,
     way_out,
 )
+from multirecall.engine.learned import Learned
 from multirecall.engine.path import Path as PathOfEngine
 from multirecall.engine.path import fault_text
-from multirecall.engine.state import Blueprint, EngineState, Part, assemble
+from multirecall.engine.state import Blueprint, EngineState, Part, assemble, with_learned
 from multirecall.errors import BundleError, CannotFit, MultirecallError, PluginError, UntrustedPlugin
 from multirecall.plugins import match_names
 from multirecall.protocols import Retriever
@@ -126,6 +127,7 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
             "journal_seq": state.journal_seq,
             "paths": state.names,
             "forgetting": state.forgetting,
+            "learned": None if state.learned is None else state.learned.to_dict(),
             "knows": {path.name: _knowledge(path) for path in (*state.paths, state.fallback)},
         }
         if state.forgot:
@@ -198,8 +200,11 @@ def _load_version(
         raise BundleError(f"{own / MANIFEST}: config and config_hash do not belong together; restore it from a copy")
     of_machine = {} if threads is None else {"threads": threads}
     config = _with_given_classes(validate(EngineConfig, version.config | of_machine, str(own)), plugins, own)
+    stored = version.learned
+    learned = None if stored is None else _open_part(own / MANIFEST, lambda: Learned.of_dict(stored))
     try:
-        blueprint = Blueprint.of(config, stored=True)
+        base = Blueprint.of(config, stored=True)
+        blueprint = base if learned is None else Blueprint.of(learned.report.apply_to(config), stored=True)
     except PluginError as fault:
         raise PluginError(f"{own}: {fault}; install or fix what it was saved with") from None
     data = _open_part(own / "data", lambda: Dataset.open(own / "data"))
@@ -213,6 +218,8 @@ def _load_version(
     place, part = own / FALLBACK, blueprint.fallback
     fallback = _open_part(place, lambda: part.plugin.load(part.settings, place, data))
     state = assemble(blueprint, data, open_part, fallback)
+    if learned is not None:
+        state = with_learned(state, config, learned)
     state = replace(
         state,
         paths=tuple(_with_knowledge(path, knows[path.name], data) for path in state.paths),
@@ -221,7 +228,7 @@ def _load_version(
         journal_seq=version.journal_seq,
         forgetting=version.forgetting,
     )
-    return blueprint.resolved, state, version
+    return base.resolved, state, version
 
 
 def _with_given_classes(config: EngineConfig, plugins: Sequence[type], own: Path) -> EngineConfig:

@@ -61,6 +61,9 @@ class Version(StrictModel):
     forgetting: bool = False
     """Whether something was taken back that it may still know, see `EngineState`."""
 
+    learned: dict[str, Any] | None = None
+    """What the fit has learned, see `Learned`."""
+
 
 def versions(folder: Path) -> list[Version]:
     """The versions of a bundle, oldest first. A version with an unreadable manifest is left out.

@@ -1,0 +1,250 @@
+"""Fitting an engine: hold events out, fit every path once on the rest, learn from the events, and take them in live."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from multirecall.config import EngineConfig
+from multirecall.data import Dataset
+from multirecall.engine.learned import Learned
+from multirecall.engine.live import apply_told
+from multirecall.engine.path import Path
+from multirecall.engine.request import Filters, read_query
+from multirecall.engine.segments import UNLEARNED
+from multirecall.engine.state import Blueprint, EngineState, allowed_of, fit_state, removed_rows, with_learned
+from multirecall.errors import CannotFit, MissingExtra
+from multirecall.learning.choice import open_fusion
+from multirecall.learning.hold_out import HeldOut, hold_out
+from multirecall.learning.learn import LearnedFusion, learn_fusion
+from multirecall.learning.lists import KnownLists
+from multirecall.learning.report import FusionReport, Seconds
+from multirecall.learning.settings import SettingsOutcome, choose_settings
+from multirecall.lists import RankedBatch
+from multirecall.progress import Progress
+from multirecall.protocols import PluginConfig
+from multirecall.query import Query, Where
+from multirecall.topk import NO_ROWS
+from multirecall.validation import AUTO
+
+_log = logging.getLogger("multirecall.engine")
+
+CHUNK = 500
+"""Number of requests in one batch; more need more memory."""
+
+NOTHING_OPEN = "there is only one path, or the config has segments, so no fusion is learned"
+TOO_SMALL = "the log is too small to learn a fusion or settings from it, so equal weights and prior settings serve"
+
+
+def fit_engine(blueprint: Blueprint, data: Dataset, progress: Progress, before: Learned | None = None) -> EngineState:
+    """Fit every path, and learn what the config leaves open.
+
+    What is held out is in the state's data at once, but only paths that take live changes know it. So no event is held
+    out twice: a refit holds out other users or, after a period, nothing.
+
+    Args:
+        blueprint: the config with its plug-ins.
+        data: the dataset.
+        progress: receives the progress.
+        before: what the fit before has learned, in a refit.
+
+    Raises:
+        CannotFit: see `Engine.fit`.
+    """
+    config = blueprint.config
+    if config.fusion.strategy != AUTO and not _free_paths(blueprint):
+        return fit_state(blueprint, data, progress)
+    start = perf_counter()
+    held_out = None
+    if (_learns_fusion(config) or _free_paths(blueprint)) and not (before is not None and before.due):
+        goal = config.fusion.goal or (None if before is None else before.report.goal)
+        held_out = hold_out(data, goal, config.seed, None if before is None else before.spent)
+    if held_out is None:
+        return _fit_on_everything(blueprint, data, progress, before)
+    queries = _queries(held_out, data)
+    holding_s = perf_counter() - start
+    choices = _choose_settings(blueprint, held_out, queries, progress)
+    settings_s = perf_counter() - start - holding_s
+    report = replace(
+        _unlearned(blueprint, "no fusion is learned: the config names one, has segments, or has a single path"),
+        goal=held_out.goal,
+        n_users=np.unique(held_out.owners).size,
+        n_requests=len(held_out),
+        settings={name: choice.values for name, choice in choices.items()},
+        choices=choices,
+    )
+    start = perf_counter()
+    state = fit_state(Blueprint.of(report.apply_to(config)), held_out.rest, progress)
+    fit_s, start = perf_counter() - start, perf_counter()
+    if _learns_fusion(config) and len(state.paths) > 1:
+        report = _with_fusion(report, _learn(state, config, held_out, queries, progress), state)
+    state = apply_told(state, held_out.back)
+    report = replace(report, seconds=Seconds(fit_s, settings_s, holding_s + perf_counter() - start))
+    _log.info("%s", report)
+    return with_learned(state, config, Learned(report, held_out.spent, held_out.goal == "while"))
+
+
+def _learns_fusion(config: EngineConfig) -> bool:
+    return config.fusion.strategy == AUTO and not config.segments and sum(path.enabled for path in config.paths) > 1
+
+
+def _free_paths(blueprint: Blueprint) -> list[str]:
+    return [path.name for _, path, part in blueprint.paths if part.settings.free]
+
+
+def _fit_on_everything(blueprint: Blueprint, data: Dataset, progress: Progress, before: Learned | None) -> EngineState:
+    """Fit with what an earlier fit has learned or, where there is none, with equal weights and prior settings."""
+    if before is None:
+        why = TOO_SMALL if _learns_fusion(blueprint.config) or _free_paths(blueprint) else NOTHING_OPEN
+        _log.info(why)
+        priors = {path.name: _priors(part.settings) for _, path, part in blueprint.paths if part.settings.free}
+        learned = Learned(replace(_unlearned(blueprint, why), settings=priors))
+    else:
+        report = replace(before.report, refits=before.report.refits + 1)
+        learned = Learned(report, before.spent.among(data.users.ids))
+    state = fit_state(Blueprint.of(learned.report.apply_to(blueprint.config)), data, progress)
+    return with_learned(state, blueprint.config, learned)
+
+
+def _unlearned(blueprint: Blueprint, statement: str) -> FusionReport:
+    """The report of a fit that learned no fusion; where the config names none, it says which one serves instead."""
+    if blueprint.config.fusion.strategy != AUTO:
+        return FusionReport(statement)
+    settings = blueprint.fusions[-1].config.model_dump(mode="json")
+    return FusionReport(statement, strategy=UNLEARNED.strategy, params=settings)
+
+
+def _priors(settings: PluginConfig) -> dict[str, Any]:
+    values = settings.resolve().model_dump(mode="json")
+    return {name: values[name] for name in sorted(settings.free)}
+
+
+def _choose_settings(
+    blueprint: Blueprint, held_out: HeldOut, queries: list[Query], progress: Progress
+) -> dict[str, SettingsOutcome]:
+    """Choose the settings that are "auto"; a path that cannot be fitted says so when it is."""
+    choices = {}
+    for number, path, part in blueprint.paths:
+        if part.settings.free:
+            rng = np.random.default_rng([blueprint.config.seed, number])
+            try:
+                choices[path.name] = choose_settings(part.plugin, part.settings, held_out, queries, rng, progress)
+            except (CannotFit, MissingExtra) as fault:
+                _log.debug("path %r: no settings are chosen: %s", path.name, fault)
+    return choices
+
+
+def _queries(held_out: HeldOut, data: Dataset) -> list[Query]:
+    """The requests of a hold-out, over the rows of its `rest`, each with the history that it had at the time."""
+    filters = Filters(NO_ROWS, allowed_of(data), Where(), removed_rows(data), seen=False)
+    log, ids = held_out.log, data.users.ids.ids(held_out.owners).tolist()
+    queries = []
+    for user, asker, events in zip(ids, held_out.askers.tolist(), held_out.histories, strict=True):
+        query = read_query(held_out.rest, user, filters, {})
+        items = log.items[events]
+        queries.append(
+            replace(
+                query,
+                user=asker,
+                history=items,
+                weights=log.weights[events],
+                times=None if log.times is None else log.times[events],
+                exclude=np.unique(items),
+            )
+        )
+    return queries
+
+
+def _learn(
+    state: EngineState, config: EngineConfig, held_out: HeldOut, queries: list[Query], progress: Progress
+) -> LearnedFusion:
+    lists = KnownLists(
+        state.names,
+        _ask(state.paths, queries, progress),
+        tuple(state.quotas),
+        held_out.offsets,
+        held_out.targets,
+        held_out.owners,
+        np.array([query.history.size for query in queries], np.int64),
+    )
+    own = {path.name: path.weight for path in config.paths}
+    with progress.task("learning the fusion", 1, steady=False) as advance:
+        learned = learn_fusion(
+            lists,
+            config.k,
+            weights=[own[name] for name in state.names],
+            required=[path.name for path in state.paths if path.required],
+            seed=config.seed,
+        )
+        advance(1)
+    return learned
+
+
+def _ask(paths: Sequence[Path], queries: list[Query], progress: Progress) -> tuple[RankedBatch, ...]:
+    """The lists of every path for all requests, cut at its quota; a path that fails has none."""
+    batches = []
+    with progress.task("asking every path for what was held out", len(paths)) as advance:
+        for path in paths:
+            parts = []
+            for start in range(0, len(queries), CHUNK):
+                part = queries[start : start + CHUNK]
+                outcome = path.answer_batch(part, min(path.quota, path.n_items))
+                if outcome.ranked is None:
+                    _log.warning(
+                        "path %r %s while the fusion was learned: %s", path.name, outcome.state, outcome.detail
+                    )
+                parts.append(outcome.ranked or RankedBatch.empty(len(part)))
+            batches.append(RankedBatch.concat(parts))
+            advance(1)
+    return tuple(batches)
+
+
+def _with_fusion(report: FusionReport, learned: LearnedFusion, state: EngineState) -> FusionReport:
+    """The report with the fusion that was learned."""
+    choice, names = learned.choice, state.names
+
+    def stored(params: Mapping[str, Any]) -> dict[str, Any]:
+        values: dict[str, Any] = open_fusion(choice.strategy, params).config.model_dump(mode="json")
+        return values
+
+    losses = {step.path: step.loss for step in learned.steps if not step.kept}
+    dropped = {
+        name: f"the others do as well without it (loss {losses[name]})"
+        if name in losses
+        else f"it has no weight in what is kept ({learned.name})"
+        for number, name in enumerate(names)
+        if number not in choice.asked
+    }
+    return replace(
+        report,
+        statement=f"The fusion that was learned is {learned.name}: {learned.reason}.",
+        strategy=choice.strategy,
+        params=stored(choice.params),
+        weights=_by_name(names, choice.weights),
+        segments=tuple(
+            {
+                "max_history": segment.max_history,
+                "weights": _by_name(names, segment.weights),
+                "fusion": {"strategy": choice.strategy, "params": stored(segment.params)},
+            }
+            for segment in choice.segments
+        ),
+        dropped=dropped,
+        trials=learned.trials,
+        cells=learned.cells,
+        steps=learned.steps,
+        segment_trials=learned.segments,
+        tuned={
+            name: {"strategy": one.strategy, "params": dict(one.params), "weights": _by_name(names, one.weights)}
+            for name, one in learned.tuned.items()
+        },
+    )
+
+
+def _by_name(names: Sequence[str], weights: Sequence[float]) -> dict[str, float]:
+    return {name: float(weight) for name, weight in zip(names, weights, strict=True) if weight > 0}
