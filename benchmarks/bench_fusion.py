@@ -23,6 +23,13 @@ from multirecall.registry import fusion_class
 SEED = 7
 N_PATHS, QUOTA, K = 5, 500, 500
 WEIGHTS = [1.0, 0.8, 0.7, 1.2, 0.5]
+LEARNED = {
+    "intercept": -6.0,
+    "paths": {
+        f"path_{path}": {"presence": 0.4, "log_rank": 0.5, "min_max": 1.0, "reciprocal_rank": 0.8}
+        for path in range(N_PATHS)
+    },
+}
 NORMALISERS = ("min_max", "sum", "rank", "z_score", "dbsf", "none")
 Lists = list[RankedList]
 
@@ -37,6 +44,7 @@ def main(
     batches = [RankedBatch.from_lists([lists[path] for lists in everyone]) for path in range(N_PATHS)]
     fusions = {"rrf": new("rrf", {})}
     fusions |= {f"weighted_sum, {name}": new("weighted_sum", {"normaliser": name}) for name in NORMALISERS}
+    fusions["learned"] = new("learned", LEARNED)
     work: dict[str, Callable[[], object]] = {}
     for name, fusion in fusions.items():
         work[f"{name}: fuse"] = lambda fusion=fusion: [  # type: ignore[misc]

@@ -28,13 +28,20 @@ class AdditiveFusion(Fusion):
     terms: ClassVar[tuple[Term, ...]] = (Term("weight"),)
 
     @abstractmethod
-    def contributions(self, windows: Windows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def amounts(self, windows: Windows, weights: NDArray[np.float64], quotas: Sequence[int]) -> NDArray[np.float64]:
         """The amount that each entry of the windows adds to the score of its item, float64 (n,), as `windows.items`."""
+
+    def contributions(
+        self, batches: Sequence[RankedBatch], weights: Sequence[float], quotas: Sequence[int]
+    ) -> list[NDArray[np.float64]]:
+        """See `Fusion.contributions`."""
+        amounts = self.amounts(windows_of(batches, quotas), np.asarray(weights, np.float64), quotas)
+        return np.split(amounts, np.cumsum([batch.items.size for batch in batches])[:-1])
 
     def term_values(self, lists: RankedBatch, quota: int) -> NDArray[np.float32]:
         """See `Fusion.term_values`."""
-        contributions = self.contributions(windows_of([lists], [quota]), np.ones(1))
-        return contributions.astype(np.float32)[:, None]
+        amounts = self.amounts(windows_of([lists], [quota]), np.ones(1), [quota])
+        return amounts.astype(np.float32)[:, None]
 
     def with_coefficients(
         self, names: Sequence[str], coefficients: NDArray[np.float64], intercept: float
@@ -46,7 +53,8 @@ class AdditiveFusion(Fusion):
         """See `Fusion.fuse`."""
         windows = windows_of_one(lists, quotas)
         merged = Merged.allocate(1, min(windows.items.size, k), len(lists))
-        merge(windows, self.contributions(windows, np.asarray(weights, np.float64)), k, merged)
+        amounts = self.amounts(windows, np.asarray(weights, np.float64), quotas)
+        merge(windows, amounts, k, merged, base=self.intercept)
         _, items, scores, ranks = merged.arrays()
         return FusedList(items, scores, ranks)
 
@@ -61,5 +69,5 @@ class AdditiveFusion(Fusion):
         for start in range(0, n_users, FUSED_TOGETHER):
             part = [batch.part(start, min(start + FUSED_TOGETHER, n_users)) for batch in batches]
             windows = windows_of(part, quotas)
-            merge(windows, self.contributions(windows, factors), k, merged, start)
+            merge(windows, self.amounts(windows, factors, quotas), k, merged, start, self.intercept)
         return FusedBatch(*merged.arrays())

@@ -49,10 +49,13 @@ class Merged(NamedTuple):
         return self.offsets, self.items[:n], self.scores[:n], self.ranks[:n]
 
 
-def merge(windows: Windows, contributions: NDArray[np.float64], k: int, into: Merged, first: int = 0) -> None:
+def merge(
+    windows: Windows, contributions: NDArray[np.float64], k: int, into: Merged, first: int = 0, base: float = 0.0
+) -> None:
     """Sum contributions by item and append the best `k` items of each user to `into`, in place.
 
-    Sums run over the paths in path order. Ties follow the ordering rule. The rank of an item in every path is kept.
+    Sums begin at `base` and run over the paths in path order. Ties follow the ordering rule. The rank of an item in
+    every path is kept.
 
     Args:
         windows: the entries of all paths and users.
@@ -60,9 +63,10 @@ def merge(windows: Windows, contributions: NDArray[np.float64], k: int, into: Me
         k: the most items of a user.
         into: the arrays to fill.
         first: the position in `into` of the first user of `windows`; the users before it must be filled.
+        base: what the score of every item has, whichever paths propose it.
     """
     offsets = into.offsets[first : first + windows.starts.shape[1] + 1]
-    _merge(windows.items, windows.starts, windows.stops, contributions, k, offsets, *into[1:])
+    _merge(windows.items, windows.starts, windows.stops, contributions, base, k, offsets, *into[1:])
 
 
 @kernel
@@ -71,6 +75,7 @@ def _merge(
     starts: Array,
     stops: Array,
     contributions: Array,
+    base: float,
     k: int,
     offsets: Array,
     out_items: Array,
@@ -93,7 +98,7 @@ def _merge(
 
     filled = offsets[0]
     for user in range(n_users):
-        n_unique = _group(items, starts[:, user], stops[:, user], contributions, table, unique, sums, ranks)
+        n_unique = _group(items, starts[:, user], stops[:, user], contributions, base, table, unique, sums, ranks)
         n_finite = 0
         for position in range(n_unique):
             order[n_finite], keys[n_finite] = position, sums[position]
@@ -115,6 +120,7 @@ def _group(
     starts: Array,
     stops: Array,
     contributions: Array,
+    base: float,
     table: Array,
     unique: Array,
     sums: Array,
@@ -133,7 +139,7 @@ def _group(
         entries += stops[path] - starts[path]
     table = table[: table_size(entries)]
     table[:] = -1
-    sums[:entries] = 0.0
+    sums[:entries] = base
     ranks[:entries] = -1
     n_unique = np.int64(0)
     for path in range(starts.size):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,9 +34,9 @@ class ReciprocalRankFusion(AdditiveFusion):
     config: RRFConfig
     tried: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"rank_constant": 10.0})
 
-    def contributions(self, windows: Windows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """See `AdditiveFusion.contributions`."""
-        return _contributions(windows.items.size, windows.starts, windows.stops, weights, self.config.rank_constant)
+    def amounts(self, windows: Windows, weights: NDArray[np.float64], quotas: Sequence[int]) -> NDArray[np.float64]:
+        """See `AdditiveFusion.amounts`."""
+        return _amounts(windows.items.size, windows.starts, windows.stops, weights, self.config.rank_constant)
 
 
 @kernel
@@ -46,14 +46,14 @@ def reciprocal_rank(weight: float, rank: float, rank_constant: float) -> float:
 
 
 @kernel
-def _contributions(
+def _amounts(
     n: int,
     starts: NDArray[np.int64],
     stops: NDArray[np.int64],
     weights: NDArray[np.float64],
     rank_constant: float,
 ) -> NDArray[np.float64]:
-    contributions = np.zeros(n)
+    amounts = np.zeros(n)
     by_rank = np.empty(n)
     for path in range(starts.shape[0]):
         n_ranks = 0
@@ -62,5 +62,5 @@ def _contributions(
             for rank in range(n_ranks, stop - start):
                 by_rank[rank] = reciprocal_rank(weights[path], rank + 1, rank_constant)
             n_ranks = max(n_ranks, stop - start)
-            contributions[start:stop] = by_rank[: stop - start]
-    return contributions
+            amounts[start:stop] = by_rank[: stop - start]
+    return amounts

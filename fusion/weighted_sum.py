@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -44,26 +44,26 @@ class WeightedSum(AdditiveFusion):
     config: WeightedSumConfig
     tried: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"normaliser": "z_score"})
 
-    def contributions(self, windows: Windows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """See `AdditiveFusion.contributions`."""
-        return _contributions(windows.scores, windows.starts, windows.stops, weights, CODES[self.config.normaliser])
+    def amounts(self, windows: Windows, weights: NDArray[np.float64], quotas: Sequence[int]) -> NDArray[np.float64]:
+        """See `AdditiveFusion.amounts`."""
+        return _amounts(windows.scores, windows.starts, windows.stops, weights, CODES[self.config.normaliser])
 
 
 @kernel
-def _contributions(
+def _amounts(
     scores: NDArray[np.float32],
     starts: NDArray[np.int64],
     stops: NDArray[np.int64],
     weights: NDArray[np.float64],
     method: int,
 ) -> NDArray[np.float64]:
-    contributions = np.zeros(scores.size)
+    amounts = np.zeros(scores.size)
     for path in range(starts.shape[0]):
         for user in range(starts.shape[1]):
             start, stop = starts[path, user], stops[path, user]
             if start < stop:
-                _normalise(scores[start:stop].astype(np.float64), weights[path], method, contributions[start:stop])
-    return contributions
+                _normalise(scores[start:stop].astype(np.float64), weights[path], method, amounts[start:stop])
+    return amounts
 
 
 @kernel

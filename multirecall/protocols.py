@@ -223,8 +223,9 @@ class Fusion(ABC):
     def for_paths(self, names: Sequence[str]) -> Self:
         """The fusion for paths of these names, in the order in which it gets their lists.
 
-        The engine calls this method once, before any list is merged. A fusion whose settings do not name paths returns
-        itself.
+        The engine calls this method before any list is merged: with the names of all paths of the config, and on what
+        that returns again with those of the paths that could be fitted. A fusion whose settings do not name paths
+        returns itself.
 
         Raises:
             ConfigError: the settings do not suit these paths.
@@ -258,6 +259,16 @@ class Fusion(ABC):
     def intercept(self) -> float:
         """What the score of every candidate has, whichever paths propose it."""
         return 0.0
+
+    def contributions(
+        self, batches: Sequence[RankedBatch], weights: Sequence[float], quotas: Sequence[int]
+    ) -> list[NDArray[np.float64]] | None:
+        """What each entry of each path's lists adds to the score of its item; None: the score is no such sum.
+
+        The score of a candidate is `intercept` and the contributions of all its entries. Entries that the fusion does
+        not read add 0. The arrays, float64 (n_entries,), are in the order of `batches`.
+        """
+        return None
 
     def windows(self, quotas: Sequence[int]) -> list[int]:
         """The number of items to ask of each path (its window): its quota, unless the fusion can use more."""

@@ -351,8 +351,8 @@ class PathExplanation:
     Attributes:
         rank: 0-based rank in the path's list, or None.
         score: the path's raw score, or None.
-        normalised: the fused score that the path alone would give at weight 1, or None. In `rrf` and
-            `weighted_sum`, the fused score is the sum of these, each times the weight of its path.
+        normalised: what the path alone would add to the fused score at weight 1, or None. In `rrf`, `weighted_sum`
+            and `learned`, the fused score is the intercept and the sum of these, each times the weight of its path.
         reason: why the path does not propose the item, or None where it does.
     """
 
@@ -372,6 +372,8 @@ class Explanation:
         score: fused score, or None.
         reason: why the item is not among the fused candidates; None where it is.
         paths: the rank and score of the item in each path.
+        intercept: what the fused score of every candidate has, whichever paths propose it; 0 unless the fusion is
+            `learned`.
     """
 
     item_id: Id
@@ -379,3 +381,4 @@ class Explanation:
     score: float | None
     reason: str | None
     paths: Mapping[str, PathExplanation]
+    intercept: float = 0.0

@@ -22,7 +22,8 @@ class Setting:
     """One field of a configuration, in words.
 
     Attributes:
-        name: its key; that of a field within a table is `table.key`, within a list of tables `list[].key`.
+        name: its key; that of a field within a table is `table.key`, within a list of tables `list[].key`, within
+            tables by name `tables.*.key`.
         type: such as `int`, `float or None`, `float or "auto"`, `list of str`, `table`.
         default: as JSON, with `None` for null; `required` where there is none, "" for a table, whose keys have theirs.
             That of a setting that the log chooses is followed by its prior.
@@ -68,7 +69,9 @@ def _rows(config: type[BaseModel], defaults: BaseModel | None, place: str) -> li
         rows.append(Setting(place + name, sort, default, _range(schema), meaning))
         if inner is not None:
             own = value if isinstance(value, inner) else None
-            rows += _rows(inner, own, f"{place}{name}[]." if schema.get("type") == "array" else f"{place}{name}.")
+            by_name = isinstance(schema.get("additionalProperties"), dict)
+            many = "[]" if schema.get("type") == "array" else ".*" if by_name else ""
+            rows += _rows(inner, own, f"{place}{name}{many}.")
     return rows
 
 

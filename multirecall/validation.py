@@ -89,7 +89,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model in a field's annotation, such as `Model`, `tuple[Model, ...]` or `Model | None`; None: no model."""
+    """The model in a field's annotation, such as `Model`, `dict[str, Model]` or `Model | None`; None: no model."""
     candidates = [annotation, *get_args(annotation)]
     return next((one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)), None)
 
@@ -114,9 +114,8 @@ def _join(place: str, location: list[int | str]) -> str:
 
 
 def _model_at(model: type[BaseModel], location: list[int | str]) -> type[BaseModel]:
-    """The model whose fields are at `location`, through nested models and lists of models."""
+    """The model whose fields are at `location`, through nested models, and lists and tables of models."""
     for part in location:
-        if isinstance(part, int):
-            continue
-        model = model_in(model.model_fields[part].annotation) or model
+        if part in model.model_fields:
+            model = model_in(model.model_fields[part].annotation) or model
     return model

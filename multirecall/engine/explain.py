@@ -50,6 +50,7 @@ def explain_item(state: EngineState, query: Query, filters: Filters, item: int, 
             path.name: _of_path(state, segment.fusion, number, outcomes[number], windows[number], item, kept_out)
             for number, path in enumerate(state.paths)
         },
+        segment.fusion.intercept,
     )
 
 
@@ -76,7 +77,7 @@ def _of_path(
     return PathExplanation(
         int(place[0]),
         float(outcome.ranked.scores[place[0]]),
-        float(score[0]) if score.size else None,
+        float(score[0]) - fusion.intercept if score.size else None,
         None,
     )
 

@@ -14,6 +14,9 @@ from multirecall.protocols import Fusion
 from multirecall.registry import fusion_class
 from multirecall.validation import AUTO, validate
 
+UNLEARNED = FusionConfig(strategy="rrf")
+"""What serves under `strategy = "auto"` where a fit cannot learn: reciprocal rank fusion with the paths' weights."""
+
 
 class Segment(NamedTuple):
     """Users with histories up to some length, and what merges their lists.
@@ -37,26 +40,12 @@ def load_fusions(config: EngineConfig, stored: bool) -> tuple[Fusion, ...]:
         ConfigError: a plug-in refuses its settings.
     """
     names = [path.name for path in config.paths]
-    common = _load("fusion", config.fusion, names, stored)
-    own = (
-        common if segment.fusion is None else _load(f"segments[{number}].fusion", segment.fusion, names, stored)
-        for number, segment in enumerate(config.segments)
-    )
-    return (*own, common)
-
-
-UNLEARNED = FusionConfig(strategy="rrf")
-"""What serves under `strategy = "auto"` where a fit cannot learn: reciprocal rank fusion with the paths' weights."""
-
-
-def _load(place: str, config: FusionConfig, names: Sequence[str], stored: bool) -> Fusion:
-    config = UNLEARNED if config.strategy == AUTO else config
-    plugin, place = fusion_class(config.strategy), f"{place} ({config.strategy})"
-    fusion = plugin(validate(plugin.Config, config.params, place, stored=stored))
-    try:
-        return fusion.for_paths(names)
-    except ConfigError as fault:
-        raise ConfigError(f"{place}: {fault}") from None
+    loaded = []
+    for place, fusion in _fusions(config):
+        plugin = fusion_class(fusion.strategy)
+        settings = validate(plugin.Config, fusion.params, place, stored=stored)
+        loaded.append(_for_paths(plugin(settings), names, place))
+    return tuple(loaded)
 
 
 def segments_of(config: EngineConfig, fusions: Sequence[Fusion], names: Sequence[str]) -> tuple[Segment, ...]:
@@ -73,9 +62,10 @@ def segments_of(config: EngineConfig, fusions: Sequence[Fusion], names: Sequence
     own = {path.name: path.weight for path in config.paths}
     bounds = [*(segment.max_history for segment in config.segments), math.inf]
     weights = [*(own | segment.weights for segment in config.segments), own]
+    places = [place for place, _ in _fusions(config)]
     return tuple(
-        Segment(longest, fusion.for_paths(names), [by_name[name] for name in names])
-        for longest, fusion, by_name in zip(bounds, fusions, weights, strict=True)
+        Segment(longest, _for_paths(fusion, names, place), [by_name[name] for name in names])
+        for longest, fusion, place, by_name in zip(bounds, fusions, places, weights, strict=True)
     )
 
 
@@ -84,3 +74,23 @@ def windows_of(segments: Iterable[Segment], paths: Sequence[Path], data: Dataset
     quotas = [path.quota for path in paths]
     widest = map(max, zip(*(segment.fusion.windows(quotas) for segment in segments), strict=True))
     return tuple(min(window, data.n_items) for window in widest)
+
+
+def _fusions(config: EngineConfig) -> list[tuple[str, FusionConfig]]:
+    """The fusion of each segment and, last, the common one, each with the place at which an error names it."""
+    places = [
+        *(
+            ("fusion", config.fusion) if one.fusion is None else (f"segments[{number}].fusion", one.fusion)
+            for number, one in enumerate(config.segments)
+        ),
+        ("fusion", config.fusion),
+    ]
+    served = [(place, UNLEARNED if one.strategy == AUTO else one) for place, one in places]
+    return [(f"{place} ({one.strategy})", one) for place, one in served]
+
+
+def _for_paths(fusion: Fusion, names: Sequence[str], place: str) -> Fusion:
+    try:
+        return fusion.for_paths(names)
+    except ConfigError as fault:
+        raise ConfigError(f"{place}: {fault}") from None

@@ -60,6 +60,19 @@ class FusionContract:
         assert short.items.tolist() == long.items[:7].tolist()
         assert short.scores.tolist() == long.scores[:7].tolist()
 
+    def test_contributions_add_up_to_the_score(self, fused_by: Fusion) -> None:
+        """Holds for a fusion whose `contributions` are not None."""
+        lists = some_lists(2)
+        batches = [RankedBatch.from_lists([ranked]) for ranked in lists]
+        parts = fused_by.contributions(batches, WEIGHTS, QUOTAS)
+        if parts is None:
+            return
+        assert [part.size for part in parts] == [len(ranked) for ranked in lists]
+        fused = fused_by.fuse(lists, WEIGHTS, QUOTAS, 40)
+        for score, ranks in zip(fused.scores.tolist(), fused.ranks.tolist(), strict=True):
+            added = [part[rank] for part, rank in zip(parts, ranks, strict=True) if rank >= 0]
+            assert score == pytest.approx(fused_by.intercept + sum(added), rel=1e-12, abs=1e-12)
+
     def test_batch_equals_one_by_one(self, fused_by: Fusion) -> None:
         users = [some_lists(seed) for seed in range(40)]
         batches = [RankedBatch.from_lists([lists[path] for lists in users]) for path in range(3)]

@@ -125,7 +125,7 @@ def test_stored_settings_are_those_of_the_fit(name: str) -> None:
     assert config_hash(again.resolved) == config_hash(blueprint.resolved)
 
 
-@pytest.mark.parametrize("name", ["cascade", "rrf", "weighted_sum"])
+@pytest.mark.parametrize("name", ["cascade", "learned", "rrf", "weighted_sum"])
 def test_stored_settings_of_a_fusion(name: str) -> None:
     fusion = FusionConfig(strategy=name)
     segments = (SegmentConfig(max_history=3, fusion=fusion), SegmentConfig(max_history=5))
