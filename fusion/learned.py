@@ -41,6 +41,10 @@ class PathCoefficients(StrictModel):
     reciprocal_rank: NonNegative = 0.0
     """Coefficient of `10 / (10 + rank)`, ≥ 0. Changes results."""
 
+    z_score: NonNegative = 0.0
+    """Coefficient of the score above the lowest in the path's window, in its standard deviations, ≥ 0. Changes
+    results."""
+
 
 EQUAL = PathCoefficients(min_max=1.0)
 """The coefficients of every path where none are given."""
@@ -63,10 +67,11 @@ class Learned(AdditiveFusion):
     A path that proposes the item at rank `r`, from 0, with score `s` contributes
 
         presence + log_rank · -log((r + 1) / window) + min_max · (s - min) / (max - min)
-        + reciprocal_rank · 10 / (10 + r)
+        + reciprocal_rank · 10 / (10 + r) + z_score · (s - min) / σ
 
-    where `window` is the path's quota, and `max` and `min` are the best and the worst score in the window; all equal:
-    the share is 1. No path contributes less to an item that it ranks higher.
+    where `window` is the path's quota, `max` and `min` are the best and the worst score in the window, and `σ` is their
+    standard deviation; all equal: the term of `min_max` is 1, that of `z_score` 0. No path contributes less to an item
+    that it ranks higher.
     """
 
     Config: ClassVar[type[PluginConfig]] = LearnedConfig
@@ -76,6 +81,7 @@ class Learned(AdditiveFusion):
         Term("log_rank", prior=0.0),
         Term("min_max"),
         Term("reciprocal_rank", prior=0.0),
+        Term("z_score", prior=0.25),
     )
 
     def __init__(self, config: Any) -> None:
@@ -110,10 +116,7 @@ class Learned(AdditiveFusion):
         columns = []
         for term in self.terms:
             curves = Curves.of([PathCoefficients.model_validate({term.name: 1.0})], [quota])
-            amounts = _amounts(
-                windows.scores, windows.starts, windows.stops, np.ones(1), curves.by_rank, curves.min_max
-            )
-            columns.append(amounts.astype(np.float32))
+            columns.append(curves.amounts(windows, np.ones(1)).astype(np.float32))
         return np.stack(columns, axis=1)
 
     def with_coefficients(
@@ -133,7 +136,7 @@ class Learned(AdditiveFusion):
         curves = self._curves
         if curves is None or curves.quotas != quotas:
             self._curves = curves = Curves.of(self._coefficients(len(quotas)), list(quotas))
-        return _amounts(windows.scores, windows.starts, windows.stops, weights, curves.by_rank, curves.min_max)
+        return curves.amounts(windows, weights)
 
     def _coefficients(self, n_paths: int) -> list[PathCoefficients]:
         named = self.config.paths
@@ -149,13 +152,17 @@ class Curves(NamedTuple):
 
     Attributes:
         quotas: the quota of each path.
-        by_rank: all terms but that of the score, float64 (n_paths, largest quota).
-        min_max: the coefficient of the score, float64 (n_paths,).
+        by_rank: all terms but those of the score, float64 (n_paths, largest quota).
+        of_score: the coefficients of the two terms of the score, `min_max` and `z_score`, float64 (n_paths, 2).
     """
 
     quotas: list[int]
     by_rank: NDArray[np.float64]
-    min_max: NDArray[np.float64]
+    of_score: NDArray[np.float64]
+
+    def amounts(self, windows: Windows, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `AdditiveFusion.amounts`."""
+        return _amounts(windows.scores, windows.starts, windows.stops, weights, self.by_rank, self.of_score)
 
     @classmethod
     def of(cls, coefficients: Sequence[PathCoefficients], quotas: list[int]) -> Curves:
@@ -167,7 +174,8 @@ class Curves(NamedTuple):
             + one.reciprocal_rank * FLAT_UP_TO / (FLAT_UP_TO + ranks)
             for one, quota in zip(coefficients, quotas, strict=True)
         ]
-        return cls(quotas, np.array(by_rank), np.array([one.min_max for one in coefficients]))
+        of_score = [[one.min_max, one.z_score] for one in coefficients]
+        return cls(quotas, np.array(by_rank), np.array(of_score, np.float64).reshape(-1, 2))
 
 
 @kernel
@@ -177,18 +185,40 @@ def _amounts(
     stops: NDArray[np.int64],
     weights: NDArray[np.float64],
     by_rank: NDArray[np.float64],
-    min_max: NDArray[np.float64],
+    of_score: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     amounts = np.zeros(scores.size)
     for path in range(starts.shape[0]):
-        weight, factor, curve = weights[path], min_max[path], by_rank[path]
+        weight, curve, by_range, by_deviation = weights[path], by_rank[path], of_score[path, 0], of_score[path, 1]
         for user in range(starts.shape[1]):
             start, stop = starts[path, user], stops[path, user]
             if start == stop:
                 continue
             own, out = scores[start:stop], amounts[start:stop]
             low, width = np.float64(own[-1]), np.float64(own[0]) - np.float64(own[-1])
+            if width <= 0.0:
+                for rank in range(stop - start):
+                    out[rank] = weight * (curve[rank] + by_range)
+                continue
+            slope = by_range / width
+            if by_deviation > 0.0:
+                slope += by_deviation / _deviation(own, low)
             for rank in range(stop - start):
-                share = (own[rank] - low) / width if width > 0.0 else 1.0
-                out[rank] = weight * (curve[rank] + factor * share)
+                out[rank] = weight * (curve[rank] + slope * (own[rank] - low))
     return amounts
+
+
+@kernel
+def _deviation(scores: NDArray[np.float32], low: float) -> float:
+    """The standard deviation of scores (n,) that fall from the first to `low`, the last.
+
+    Rounding cannot make it smaller than that of two extreme scores among equal ones.
+    """
+    total = squares = 0.0
+    for score in scores:
+        above = score - low
+        total += above
+        squares += above * above
+    mean = total / scores.size
+    width = scores[0] - low
+    return float(np.sqrt(max(squares / scores.size - mean * mean, width * width / (2.0 * scores.size))))

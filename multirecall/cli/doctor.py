@@ -15,9 +15,12 @@ from rich.table import Table
 
 from multirecall.cli.screen import console
 from multirecall.cli.tables import plain_table
+from multirecall.config import EngineConfig
 from multirecall.engine.bundle import bundle as bundles
 from multirecall.kernel_cache import FOLDER_VARIABLE, CacheState, cache_state
+from multirecall.learning.report import FusionReport
 from multirecall.registry import listings
+from multirecall.validation import validate
 
 PACKAGE = "multirecall"
 MISSING = "missing"
@@ -28,7 +31,10 @@ WARM = f"`multirecall warm FOLDER` and {FOLDER_VARIABLE}=FOLDER spare each proce
 def doctor(
     bundle: Annotated[Path | None, typer.Argument(help="A bundle to verify.")] = None,
 ) -> None:
-    """Report versions, threads, the compiler cache, plug-ins and extras; given a bundle, verify it."""
+    """Report versions, threads, the compiler cache, plug-ins and extras.
+
+    Given a bundle, verify it, and say what its fit has learned.
+    """
     screen = console()
     broken = [one for one in listings() if one.fault]
     screen.print(_environment())
@@ -42,6 +48,10 @@ def doctor(
             f"{', '.join(manifest['paths'])}, written by multirecall {manifest['multirecall']}",
             highlight=False,
         )
+        if manifest.get("learned"):
+            report = FusionReport.of_dict(manifest["learned"]["report"])
+            screen.print(f"\n{report}\n\nThe config that gives this without learning:\n", soft_wrap=True)
+            screen.print(report.to_toml(validate(EngineConfig, manifest["config"], str(bundle))), soft_wrap=True)
     if broken:
         raise typer.Exit(1)
 

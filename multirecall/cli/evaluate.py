@@ -46,6 +46,7 @@ from multirecall.evaluation import (
     EXPLAINED,
     FusionGain,
     Method,
+    aim_at,
     check_ks,
     explain_metrics,
     make_split,
@@ -102,9 +103,8 @@ def evaluate_command(
         require_plots()
         if embeddings and layout == "tsne":
             import_extra("sklearn", "--map tsne")
-    engine = Engine(
-        read_config(config, columns=columns, kinds=kinds, ids=ids, future=future, seed=seed, threads=threads)
-    )
+    read = read_config(config, columns=columns, kinds=kinds, ids=ids, future=future, seed=seed, threads=threads)
+    engine = Engine(read if test else aim_at(split, read))
     data = read_data(interactions, items, users, engine.config)
     if test:
         parts = split_of_logs(data, Dataset.load(test, config=engine.config.data), seen=seen)

@@ -64,7 +64,8 @@ def _of_path(
     barrier: str | None,
 ) -> PathExplanation:
     if outcome.ranked is None:
-        return PathExplanation(None, None, None, f"the path {outcome.state}: {outcome.detail}")
+        is_dropped = "is " if outcome.state == "dropped" else ""
+        return PathExplanation(None, None, None, f"the path {is_dropped}{outcome.state}: {outcome.detail}")
     place = np.flatnonzero(outcome.ranked.items == item)
     if not place.size:
         missed = f"not among its first {window} items" if len(outcome.ranked) == window else "not proposed"

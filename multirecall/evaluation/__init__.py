@@ -16,6 +16,7 @@ from multirecall.evaluation.shapley import Shapley, shapley
 from multirecall.evaluation.splits import (
     Split,
     SplitKind,
+    aim_at,
     leave_last_n,
     leave_last_out,
     make_split,
@@ -49,6 +50,7 @@ __all__ = [
     "Split",
     "SplitKind",
     "ValueReport",
+    "aim_at",
     "catalogue_metrics",
     "check_ks",
     "diversity",

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.config import EngineConfig
 from multirecall.csr import offsets_of
 from multirecall.data import Dataset, remedies
 from multirecall.errors import DataError, IdTypeError, RequestError
@@ -96,6 +97,17 @@ class Split:
 
 SplitKind = Literal["time", "user-time", "last", "random"]
 """The kinds of splits of one log, by their names on the command line."""
+
+
+def aim_at(kind: SplitKind, config: EngineConfig) -> EngineConfig:
+    """The config with the goal of its fusion set to what a split of this kind asks, if it sets none.
+
+    The next events of users are asked by `last` and `user-time`, the next period by `time`.
+    """
+    if config.fusion.goal is not None or kind == "random":
+        return config
+    fusion = config.fusion.model_copy(update={"goal": "while" if kind == "time" else "next"})
+    return config.model_copy(update={"fusion": fusion})
 
 
 def make_split(

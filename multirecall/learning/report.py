@@ -101,16 +101,20 @@ class FusionReport:
         return validate(EngineConfig, values, "fusion report")
 
     def to_toml(self, config: EngineConfig) -> str:
-        """The config that gives the same engine without learning, as TOML, without the paths that were dropped.
+        """The config that gives the same engine without learning, as TOML; paths that were dropped are disabled.
 
-        Raises:
-            ConfigError: a setting is None, which TOML cannot hold.
+        A setting that is None, which TOML cannot hold, is named in a comment.
         """
-        values = self.apply_to(config).model_dump(exclude_unset=True, exclude_none=True)
+        values = self.apply_to(config).model_dump(mode="json", exclude_unset=True)
+        lines = []
         for path in values["paths"]:
+            params = path.get("params", {})
+            for name in [name for name, value in params.items() if value is None]:
+                del params[name]
+                lines.append(f"# paths {path['name']!r}: {name} is None, which TOML cannot hold; write a large number")
             if path["name"] in self.dropped:
                 path["enabled"] = False
-        return tomli_w.dumps(values)
+        return "\n".join([*lines, tomli_w.dumps(_without_none(values))])
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -136,6 +140,12 @@ class FusionReport:
                 f"the fusion learned in {self.seconds.fusion:.1f} s ({self.seconds.share:.0%})."
             )
         return "\n".join(lines)
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(one) for key, one in value.items() if one is not None}
+    return [_without_none(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 _ADAPTER: TypeAdapter[FusionReport] = TypeAdapter(FusionReport)

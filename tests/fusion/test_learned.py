@@ -65,12 +65,12 @@ def test_without_coefficients_every_path_counts_alike() -> None:
 def test_terms_times_coefficients_are_what_the_paths_add() -> None:
     """What is learned from the terms is what serves, once it is written into the settings and read back."""
     lists, quotas, names = some_lists(6), [12, 9, 3], ["a", "b", "c"]
-    coefficients = np.array([[0.25, 0.5, 1.0, 0.75], [0.0, 0.0, 0.0, 0.0], [-1.5, 0.0, 0.0, 2.0]])
+    coefficients = np.array([[0.25, 0.5, 1.0, 0.75, 0.5], [0.0] * 5, [-1.5, 0.0, 0.0, 2.0, 0.0]])
     params, weights = learned().with_coefficients(names, coefficients, -4.5)
     assert params == {
         "intercept": -4.5,
         "paths": {
-            "a": {"presence": 0.25, "log_rank": 0.5, "min_max": 1.0, "reciprocal_rank": 0.75},
+            "a": {"presence": 0.25, "log_rank": 0.5, "min_max": 1.0, "reciprocal_rank": 0.75, "z_score": 0.5},
             "c": {"presence": -1.5, "reciprocal_rank": 2.0},
         },
     }
@@ -100,16 +100,21 @@ def test_quotas_may_change_from_call_to_call() -> None:
         assert_equal(fusion.fuse(lists, [1.0, 2.0], quotas, 40), fresh.fuse(lists, [1.0, 2.0], quotas, 40))
 
 
+def test_deviations_are_counted_from_the_lowest_score() -> None:
+    fused = learned({"one": {"z_score": 3.0}}).fuse([ranked_list([7, 8], [5.0, 1.0])], [1.0], [10], 10)
+    assert fused.scores.tolist() == [3.0 * (5.0 - 1.0) / 2.0, 0.0], "their standard deviation is 2"
+
+
 @given(
     presence=st.floats(-20, 20),
-    rising=st.tuples(*[st.floats(0, 1e3)] * 3),
+    rising=st.tuples(*[st.floats(0, 1e3)] * 4),
     scores=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=300),
     quota=st.integers(1, 1000),
 )
 def test_no_rank_is_worth_more_than_a_better_one(
     presence: float, rising: tuple[float, ...], scores: list[float], quota: int
 ) -> None:
-    names = ("log_rank", "min_max", "reciprocal_rank")
+    names = ("log_rank", "min_max", "reciprocal_rank", "z_score")
     fusion = learned({"one": {"presence": presence, **dict(zip(names, rising, strict=True))}})
     batch = RankedBatch.from_lists([ranked_list(range(len(scores)), scores)])
     [worth] = fusion.contributions([batch], [1.5], [quota])
@@ -119,7 +124,7 @@ def test_no_rank_is_worth_more_than_a_better_one(
     assert (worth[quota:] == 0).all()
 
 
-@pytest.mark.parametrize("name", ["log_rank", "min_max", "reciprocal_rank"])
+@pytest.mark.parametrize("name", ["log_rank", "min_max", "reciprocal_rank", "z_score"])
 def test_a_coefficient_that_would_reward_a_lower_rank_is_refused(name: str) -> None:
     config = {"strategy": "learned", "params": {"paths": {"item_cf": {name: -0.1}}}}
     with pytest.raises(ConfigError, match=rf"fusion \(learned\): paths.item_cf.{name}: .* equal to 0, got -0.1"):
@@ -190,7 +195,10 @@ def test_a_bundle_holds_the_coefficients(tmp_path: Path) -> None:
             fusion = loaded.config.fusion
             assert fusion.params == {
                 "intercept": -6.1,
-                "paths": {"item_cf": STEEP, "popularity": {"log_rank": 0.0, "reciprocal_rank": 0.0} | SHALLOW},
+                "paths": {
+                    "item_cf": {"z_score": 0.0} | STEEP,
+                    "popularity": {"log_rank": 0.0, "reciprocal_rank": 0.0, "z_score": 0.0} | SHALLOW,
+                },
             }
             assert Blueprint.of(loaded.config).resolved == loaded.config
             for user in (3, User(history=[1, 4]), User()):
