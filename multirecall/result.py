@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.candidate_features import CandidateFeatures, Proposals
+from multirecall.candidate_frames import as_pandas, candidates_frame
 from multirecall.deprecation import warn_of_name
 from multirecall.display import entries, html_table, short_number
 from multirecall.errors import RequestError
@@ -64,6 +66,8 @@ class Candidate:
 class Candidates:
     """The fused list for one user, best first. Iteration and indexing yield `Candidate`s, a slice a shorter list.
 
+    For `features`, it also holds the lists of the paths, 8 bytes for each entry; a pickled answer does not.
+
     Attributes:
         ids: external item ids in the caller's dtype, (n,).
         scores: float64 (n,), falling.
@@ -88,6 +92,7 @@ class Candidates:
     unknown_items: tuple[Id, ...] = ()
     first_rank: int = 0
     _first_backfilled: int = 0
+    _proposals: Proposals | None = field(default=None, repr=False, compare=False)
 
     @property
     def n_refilled(self) -> int:
@@ -123,11 +128,20 @@ class Candidates:
         """A frame with `item_id, score, rank` and a column `rank_<path>` for each path, as in `CandidateBatch`."""
         import polars as pl
 
-        return _frame({"item_id": pl.Series(self.ids), "score": self.scores}, self._rank(), self.paths, self.ranks)
+        return candidates_frame(
+            {"item_id": pl.Series(self.ids), "score": self.scores}, self._rank(), self.paths, self.ranks
+        )
 
     def to_pandas(self) -> pd.DataFrame:
         """As `to_polars`, but a pandas frame, whose ranks are nullable integers; needs pandas."""
-        return _as_pandas(self.to_polars())
+        return as_pandas(self.to_polars())
+
+    def features(self) -> CandidateFeatures:
+        """What each path says about each candidate, for a ranker; as `CandidateBatch.features`, without `user_id`."""
+        bounds = np.array([0, len(self)])
+        return _known(self._proposals).features(
+            self.paths, bounds, self.ranks, lambda: {"item_id": self.ids, "score": self.scores}
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The whole answer as JSON values."""
@@ -181,6 +195,9 @@ class Candidates:
 class CandidateBatch:
     """The fused lists of several users as CSR; indexing yields one user's `Candidates`, a slice a smaller batch.
 
+    For `features`, a batch and its parts also hold the lists of the paths, 8 bytes for each entry of each list. A
+    pickled batch does not.
+
     Attributes:
         user_ids: external user ids (n_users,), None for a visitor.
         user_dtype: dtype of the engine's user ids.
@@ -210,6 +227,7 @@ class CandidateBatch:
     shortfall: NDArray[np.int64]
     known: NDArray[np.bool_]
     unknown_items: tuple[tuple[Id, ...], ...]
+    _proposals: Proposals | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def ids(self) -> NDArray[Any]:
@@ -246,6 +264,7 @@ class CandidateBatch:
             int(self.shortfall[user]),
             bool(self.known[user]),
             self.unknown_items[user],
+            _proposals=self._proposals and self._proposals.take(np.array([user])),
         )
 
     def __iter__(self) -> Iterator[Candidates]:
@@ -256,18 +275,20 @@ class CandidateBatch:
 
         Ranks are 0-based; the rank of a path that did not propose the item is null.
         """
-        lengths = np.diff(self.offsets)
-        columns: dict[str, Any] = {
-            "user_id": self._users().gather(np.repeat(np.arange(len(self)), lengths)),
-            "item_id": self._item_ids(),
-            "score": self.scores,
-        }
-        rank = (np.arange(self.items.size) - np.repeat(self.offsets[:-1], lengths)).astype(np.int32)
-        return _frame(columns, rank, self.paths, self.ranks)
+        rank = (np.arange(self.items.size) - np.repeat(self.offsets[:-1], np.diff(self.offsets))).astype(np.int32)
+        return candidates_frame(self._columns(), rank, self.paths, self.ranks)
 
     def to_pandas(self) -> pd.DataFrame:
         """As `to_polars`, but a pandas frame, whose ranks are nullable integers; needs pandas."""
-        return _as_pandas(self.to_polars())
+        return as_pandas(self.to_polars())
+
+    def features(self) -> CandidateFeatures:
+        """What each path says about each candidate, for a ranker: rank, score, presence, share of the fused score.
+
+        Raises:
+            RequestError: the batch was pickled.
+        """
+        return _known(self._proposals).features(self.paths, self.offsets, self.ranks, self._columns)
 
     def __repr__(self) -> str:
         not_ok = "".join(f"; {path} {one.state}" for path, one in self.status.items() if one.state not in UNREMARKABLE)
@@ -297,7 +318,13 @@ class CandidateBatch:
             shortfall=self.shortfall[places],
             known=self.known[places],
             unknown_items=self.unknown_items[users],
+            _proposals=self._proposals and self._proposals.take(places),
         )
+
+    def _columns(self) -> dict[str, Any]:
+        """The columns that come first in a frame."""
+        users = self._users().gather(np.repeat(np.arange(len(self)), np.diff(self.offsets)))
+        return {"user_id": users, "item_id": self._item_ids(), "score": self.scores}
 
     def _item_ids(self) -> pl.Series:
         """The item ids as a column; each distinct id is converted once, since converting text is slow."""
@@ -316,32 +343,14 @@ class CandidateBatch:
         return pl.Series(self.user_ids, dtype=pl.UInt64 if self.user_dtype == np.uint64 else pl.Int64)
 
 
+def _known(proposals: Proposals | None) -> Proposals:
+    if proposals is None:
+        raise RequestError("features: candidates that were pickled have no lists of their paths; ask the engine again")
+    return proposals
+
+
 def _places(one: Candidate, paths: tuple[str, ...]) -> list[str]:
     return [str(one.provenance.get(path, "–")) for path in paths]
-
-
-def _frame(
-    columns: dict[str, Any], rank: NDArray[np.int32], paths: tuple[str, ...], ranks: NDArray[np.int32]
-) -> pl.DataFrame:
-    import polars as pl
-
-    own = {f"rank_{path}": ranks[:, column] for column, path in enumerate(paths)}
-    return pl.DataFrame({**columns, "rank": rank, **own}).with_columns(pl.col(name).replace(-1, None) for name in own)
-
-
-def _as_pandas(frame: pl.DataFrame) -> pd.DataFrame:
-    try:
-        import pandas as pd
-    except ImportError:
-        raise RequestError("to_pandas needs pandas: pip install pandas") from None
-
-    columns = {name: frame[name].to_list() for name in frame.columns}
-    return pd.DataFrame(
-        {
-            name: pd.array(values, dtype="Int32") if name.startswith("rank") else values
-            for name, values in columns.items()
-        }
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from multirecall.candidate_features import FIRST, Proposals
 from multirecall.engine.backfill import backfill, backfill_batch
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.fuse import fuse_by_segment
@@ -47,6 +48,7 @@ def answer_user(
         shortfall=k - len(final),
         known=query.user >= 0,
         unknown_items=unknown,
+        _proposals=Proposals(lists, state.quotas, state.segments, (query.history.size,), FIRST),
     )
 
 
@@ -66,7 +68,8 @@ def answer_users(
     queries = [query for query, _ in asked]
     outcomes = run_batch(state.paths, state.windows, queries)
     batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]
-    fused = fuse_by_segment(state, queries, batches, min(k, state.data.n_items))
+    lengths = np.array([query.history.size for query in queries], np.int64)
+    fused = fuse_by_segment(state, lengths, batches, min(k, state.data.n_items))
     final, n_backfilled = backfill_batch(state, queries, fused, k, Deadline(None))
     return CandidateBatch(
         user_ids=tuple(user.id if isinstance(user, User) else user for user in users),
@@ -82,4 +85,5 @@ def answer_users(
         shortfall=k - np.diff(final.offsets),
         known=np.array([query.user >= 0 for query in queries], np.bool_),
         unknown_items=tuple(unknown for _, unknown in asked),
+        _proposals=Proposals(batches, state.quotas, state.segments, lengths, np.arange(len(queries))),
     )
