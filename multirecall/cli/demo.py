@@ -12,7 +12,7 @@ from multirecall.cli.candidates import candidates_table
 from multirecall.cli.evaluate import print_closing
 from multirecall.cli.options import Config, Threads, read_config
 from multirecall.cli.screen import console, print_table
-from multirecall.cli.tables import explanations, plain_table, quality_tables
+from multirecall.cli.tables import explanations, gains_table, plain_table, quality_tables
 from multirecall.data import Dataset
 from multirecall.datasets import generate
 from multirecall.engine import Engine
@@ -56,9 +56,11 @@ def demo(
     screen.print()
     for table in quality_tables(report):
         print_table(screen, table)
+    if report.gains:
+        print_table(screen, gains_table(report))
     explanations(screen, report)
     screen.print(f"{report.statement}.")
-    print_closing(screen, report.gain)
+    print_closing(screen, report)
     screen.print(
         "On a log of your own: `multirecall evaluate --interactions LOG --items ITEMS`, then `multirecall fit`."
     )

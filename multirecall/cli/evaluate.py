@@ -33,6 +33,7 @@ from multirecall.cli.options import (
 from multirecall.cli.screen import console, print_table
 from multirecall.cli.tables import (
     explanations,
+    gains_table,
     overlap_table,
     quality_tables,
     segment_table,
@@ -44,10 +45,11 @@ from multirecall.engine import Engine
 from multirecall.errors import RequestError
 from multirecall.evaluation import (
     EXPLAINED,
-    FusionGain,
     Method,
+    Report,
     aim_at,
     check_ks,
+    describe_losses,
     explain_metrics,
     make_split,
     path_embeddings,
@@ -135,6 +137,8 @@ def evaluate_command(
     screen = console()
     for table in quality_tables(figures):
         print_table(screen, table)
+    if figures.gains:
+        print_table(screen, gains_table(figures))
     if len(figures.segments) > 1:
         print_table(screen, segment_table(figures))
     if worth is not None:
@@ -144,7 +148,7 @@ def evaluate_command(
     if embeddings:
         show_embeddings(screen, looked)
     screen.print(f"{figures.statement}.")
-    print_closing(screen, figures.gain)
+    print_closing(screen, figures)
     if report is not None:
         screen.print(f"page written to {report}")
 
@@ -162,9 +166,13 @@ NEXT = {
 """The advice to print, by what fusing gains."""
 
 
-def print_closing(screen: Console, gain: FusionGain | None) -> None:
-    """Print what fusing gains or loses against the best path, and what to do next."""
-    if gain is None:
+def print_closing(screen: Console, report: Report) -> None:
+    """Print what fusing gains or loses against the best path, wherever it loses, and what to do next."""
+    if report.gain is None:
         screen.print("There is one path only, so nothing is fused. Next: name a second path in the config.")
         return
-    screen.print(f"{gain}\n{NEXT[gain.outcome]}")
+    lost = describe_losses(report.gains)
+    screen.print(str(report.gain))
+    if lost:
+        screen.print(lost)
+    screen.print(NEXT["loses" if lost else report.gain.outcome])

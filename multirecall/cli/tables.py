@@ -71,6 +71,24 @@ def show_embeddings(screen: Console, looked: Sequence[PathEmbeddings]) -> None:
     _explain(screen, MEANINGS)
 
 
+def gains_table(report: Report) -> Table:
+    """The fused list beside the best path, a row for each metric and list length."""
+    table = plain_table("fused list", "best path")
+    for head in ("fused", "gain over the best path"):
+        table.add_column(head, justify="right")
+    table.add_column("outcome")
+    for one in report.gains:
+        table.add_row(
+            f"{one.metric}@{one.k}",
+            f"{one.best:.4f} {one.path}",
+            f"{one.fused:.4f}",
+            f"{one.gain.mean:+.4f} [{one.gain.low:+.4f}, {one.gain.high:+.4f}]",
+            one.outcome,
+            style="bold" if one.outcome == "loses" else None,
+        )
+    return table
+
+
 def segment_table(report: Report) -> Table:
     """Recall by segment of users at the largest k, a row for each path and the fused list."""
     table = plain_table(f"recall at k = {report.ks[-1]}")

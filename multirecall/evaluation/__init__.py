@@ -6,7 +6,7 @@ from multirecall.evaluation.catalogue import CATALOGUE_METRICS, catalogue_metric
 from multirecall.evaluation.diversity import diversity, feature_rows, vector_rows
 from multirecall.evaluation.embeddings import MEANINGS, EmbeddingHealth, Method, embedding_health, layout
 from multirecall.evaluation.figures import require_plots
-from multirecall.evaluation.gain import FusionGain, fusion_gain
+from multirecall.evaluation.gain import FusionGain, describe_losses, fusion_gain, fusion_gains
 from multirecall.evaluation.item_maps import ItemMap, PathEmbeddings, item_map, path_embeddings
 from multirecall.evaluation.lengths import history_lengths
 from multirecall.evaluation.meanings import EXPLAINED, explain_metrics
@@ -53,6 +53,7 @@ __all__ = [
     "aim_at",
     "catalogue_metrics",
     "check_ks",
+    "describe_losses",
     "diversity",
     "embedding_health",
     "evaluate",
@@ -60,6 +61,7 @@ __all__ = [
     "exposure",
     "feature_rows",
     "fusion_gain",
+    "fusion_gains",
     "gini",
     "history_lengths",
     "history_segments",

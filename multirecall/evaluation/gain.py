@@ -1,31 +1,35 @@
-"""The gain or loss in recall of the fused list over the best path alone."""
+"""The gain or loss of the fused list over the best path alone, by metric and list length."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.config import FUSED
-from multirecall.learning.bootstrap import Interval, interval
+from multirecall.learning.bootstrap import Interval, intervals
 
 Outcome = Literal["gains", "loses", "unclear"]
+
+COMPARED = ("recall", "ndcg")
+"""The metrics by which a report compares the fused list with the best path."""
 
 
 @dataclass(frozen=True, slots=True)
 class FusionGain:
-    """The fused list compared with the path of the highest recall, user by user.
+    """The fused list compared with the path that is best by one metric at one list length, user by user.
 
     Attributes:
-        path: the path of the highest recall.
+        path: the path with the highest mean.
         k: the list length.
         n_users: the number of test users.
-        best: the recall of that path.
-        fused: the recall of the fused list.
+        best: the mean of that path.
+        fused: the mean of the fused list.
         gain: the mean gain of the fused list over the path, with its paired 95 % bootstrap interval over users.
+        metric: what is compared, one of `METRICS`.
     """
 
     path: str
@@ -34,6 +38,7 @@ class FusionGain:
     best: float
     fused: float
     gain: Interval
+    metric: str = "recall"
 
     @property
     def outcome(self) -> Outcome:
@@ -42,28 +47,79 @@ class FusionGain:
             return "gains"
         return "loses" if self.gain.high < 0 else "unclear"
 
+    @property
+    def change(self) -> str:
+        """The size of the gain or loss as a share of the best path's mean, without its sign."""
+        return f"{abs(self.gain.mean) / self.best:.1%}" if self.best else "from nothing"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison and its outcome as JSON values."""
+        return asdict(self) | {"outcome": self.outcome}
+
     def __str__(self) -> str:
         gain = self.gain
-        change = f"{abs(gain.mean) / self.best:.1%}" if self.best else "from nothing"
         figures = (
-            f"recall {self.fused:.4f} against {self.best:.4f}, {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}], "
-            f"{self.n_users:,} users"
+            f"{self.metric} {self.fused:.4f} against {self.best:.4f}, {gain.mean:+.4f} "
+            f"[{gain.low:+.4f}, {gain.high:+.4f}], {self.n_users:,} users"
         )
+        best = f"the best path ({self.path}) at k = {self.k}"
+        finds = self.metric == "recall"
         if self.outcome == "unclear":
-            return (
-                f"Whether the fused list finds more than the best path ({self.path}) at k = {self.k} cannot be told "
-                f"from these users ({figures})."
-            )
-        more = "more" if self.outcome == "gains" else "less"
-        return f"The fused list finds {change} {more} than the best path ({self.path}) at k = {self.k} ({figures})."
+            what = "finds more than" if finds else f"has a higher {self.metric} than"
+            return f"Whether the fused list {what} {best} cannot be told from these users ({figures})."
+        if finds:
+            more = "more" if self.outcome == "gains" else "less"
+            return f"The fused list finds {self.change} {more} than {best} ({figures})."
+        higher = "higher" if self.outcome == "gains" else "lower"
+        return f"The {self.metric} of the fused list is {self.change} {higher} than that of {best} ({figures})."
+
+
+def fusion_gains(
+    values: Mapping[str, NDArray[np.float64]], metrics: Sequence[str], ks: Sequence[int]
+) -> tuple[FusionGain, ...]:
+    """Compare the fused list with the best path by each metric and k; none without a fused list or with only one path.
+
+    Args:
+        values: the metrics of each user by list, float64 (n_metrics, n_users, n_ks).
+        metrics: the names of the metrics.
+        ks: the list lengths.
+    """
+    paths = [name for name in values if name != FUSED]
+    if FUSED not in values or len(paths) < 2 or not values[FUSED].shape[1]:
+        return ()
+    means = {name: own.mean(axis=1) for name, own in values.items()}
+    cells = [(row, column) for row in range(len(metrics)) for column in range(len(ks))]
+    best = [max(paths, key=lambda name: float(means[name][cell])) for cell in cells]
+    fused = values[FUSED]
+    differences = np.stack(
+        [fused[row, :, column] - values[path][row, :, column] for path, (row, column) in zip(best, cells, strict=True)],
+        axis=1,
+    )
+    bounds = intervals(differences).T
+    return tuple(
+        FusionGain(
+            path,
+            ks[cell[1]],
+            fused.shape[1],
+            float(means[path][cell]),
+            float(means[FUSED][cell]),
+            Interval(float(own.mean()), float(low), float(high)),
+            metrics[cell[0]],
+        )
+        for path, cell, own, (low, high) in zip(best, cells, differences.T, bounds, strict=True)
+    )
 
 
 def fusion_gain(recalls: Mapping[str, NDArray[np.float64]], k: int) -> FusionGain | None:
     """Compare the recall at `k` of each user, (n_users,) by list; None without a fused list or with only one path."""
-    paths = {name: values for name, values in recalls.items() if name != FUSED}
-    if FUSED not in recalls or len(paths) < 2 or not recalls[FUSED].size:
+    found = fusion_gains({name: own[None, :, None] for name, own in recalls.items()}, ("recall",), (k,))
+    return found[0] if found else None
+
+
+def describe_losses(gains: Sequence[FusionGain]) -> str | None:
+    """Where the fused list loses to the best path, in a sentence; None if it does not."""
+    lost = [one for one in gains if one.outcome == "loses"]
+    if not lost:
         return None
-    fused, best = recalls[FUSED], max(paths, key=lambda name: float(paths[name].mean()))
-    return FusionGain(
-        best, k, fused.size, float(paths[best].mean()), float(fused.mean()), interval(fused - paths[best])
-    )
+    named = ", ".join(f"{one.metric} at k = {one.k} (-{one.change} to {one.path})" for one in lost)
+    return f"The fused list loses to the best path in {len(lost)} of {len(gains)} comparisons: {named}."

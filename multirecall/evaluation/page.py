@@ -16,6 +16,7 @@ from multirecall.evaluation.figures import (
     shares_of_recall,
     similarities,
 )
+from multirecall.evaluation.gain import describe_losses
 from multirecall.evaluation.item_maps import PathEmbeddings
 from multirecall.evaluation.meanings import explain_metrics, figure
 from multirecall.evaluation.report import Report
@@ -24,6 +25,7 @@ from multirecall.extras import import_extra
 
 NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
+GAIN_HEADS = ("metric", "best path", "its mean", "fused", "gain", "95 %", "outcome")
 VALUE_HEADS = ("path", "Recall", "hits", "unique hits", "lost without", "95 %", "Shapley", "ms", "ms per extra hit")
 
 Rows = list[list[str]]
@@ -85,6 +87,9 @@ def page(
         worth=worth,
         facts=facts,
         plots={title: data_url(plot) for title, plot in plots.items()},
+        losses=describe_losses(report.gains),
+        gain_heads=GAIN_HEADS,
+        gain_rows=_gain_rows(report),
         value_heads=VALUE_HEADS,
         value_rows=_value_rows(worth),
         quality=[(k, *_quality(report, column)) for column, k in enumerate(report.ks)],
@@ -98,6 +103,21 @@ def page(
         cosines={one.path: data_url(similarities(one.health)) for one in embeddings if one.health},
     )
     return text
+
+
+def _gain_rows(report: Report) -> Rows:
+    return [
+        [
+            f"{one.metric}@{one.k}",
+            one.path,
+            f"{one.best:.4f}",
+            f"{one.fused:.4f}",
+            f"{one.gain.mean:+.4f}",
+            f"{one.gain.low:+.4f} … {one.gain.high:+.4f}",
+            one.outcome,
+        ]
+        for one in report.gains
+    ]
 
 
 def _value_rows(worth: ValueReport) -> Rows:

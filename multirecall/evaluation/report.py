@@ -22,7 +22,7 @@ from multirecall.evaluation.catalogue import (
     long_tail,
 )
 from multirecall.evaluation.diversity import diversity, feature_rows
-from multirecall.evaluation.gain import FusionGain, fusion_gain
+from multirecall.evaluation.gain import COMPARED, FusionGain, fusion_gains
 from multirecall.evaluation.lengths import history_lengths
 from multirecall.evaluation.splits import Split
 from multirecall.learning.bootstrap import intervals
@@ -61,8 +61,9 @@ class Report:
         intervals: the bounds [low, high] of each mean, in the same order: 95 % bootstrap intervals over users.
         segments: the means over the users of each segment by history length.
         statement: the numbers of events, users and targets of the split, in words.
-        gain: the gain of the fused list over the best path at the largest k; None with one path, or without a fused
-            list.
+        gain: the gain in recall of the fused list over the best path at the largest k; None with one path, or without
+            a fused list.
+        gains: the gain over the best path in recall and NDCG at each k; the best path is that of the metric and k.
     """
 
     split: str
@@ -76,10 +77,12 @@ class Report:
     segments: tuple[SegmentFigures, ...]
     statement: str
     gain: FusionGain | None
+    gains: tuple[FusionGain, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
-        return asdict(self)
+        own = {"gain": self.gain.to_dict() if self.gain else None, "gains": [one.to_dict() for one in self.gains]}
+        return asdict(self) | own
 
 
 def evaluate(engine: Engine, split: Split, ks: Sequence[int] = (20, 100), *, progress: Progress = SILENT) -> Report:
@@ -117,6 +120,8 @@ def score_lists(lists: Retrieved, ks: Sequence[int]) -> Report:
         members = segment.members(lengths)
         means = {name: _means(values[:, members], metrics) for name, values in by_user.items()}
         segments.append(SegmentFigures(str(segment), int(members.sum()), means))
+    compared = [METRICS.index(metric) for metric in COMPARED]
+    gains = fusion_gains({name: values[compared] for name, values in by_user.items()}, COMPARED, ks)
     return Report(
         split=split.name,
         n_users=split.users.size,
@@ -128,7 +133,8 @@ def score_lists(lists: Retrieved, ks: Sequence[int]) -> Report:
         intervals=_bounds(by_user, metrics, len(ks)),
         segments=tuple(segments),
         statement=split.describe(),
-        gain=fusion_gain({name: values[0, :, -1] for name, values in by_user.items()}, ks[-1]),
+        gain=next((one for one in gains if (one.metric, one.k) == ("recall", ks[-1])), None),
+        gains=gains,
     )
 
 

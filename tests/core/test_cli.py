@@ -112,6 +112,10 @@ def test_evaluate(options: list[str | Path], tmp_path: Path) -> None:
     (tmp_path / "engine.toml").write_text('[[paths]]\nretriever = "item_cf"\n[fusion]\nstrategy = "cascade"\n')
     report = json.loads(run("evaluate", *options, "-k", "10", "-k", "50", "--json")[0])
     assert report["ks"] == [10, 50]
+    assert [(one["metric"], one["k"]) for one in report["gains"]] == [
+        (metric, k) for metric in ("recall", "ndcg") for k in (10, 50)
+    ]
+    assert report["gain"] == report["gains"][1]
     assert report["figures"].keys() == {
         "two_tower",
         "item2vec",

@@ -158,6 +158,7 @@ def test_evaluate_ends_with_what_fusing_is_worth(shop: Path, reading: list[str |
     text = " ".join(shown.split())
     assert re.search(r"best path \(\w+\) at k = 5 .*recall [\d.]+ against [\d.]+, [+-][\d.]+ \[.*\], 60 users\)", text)
     assert "Next: " in text
+    assert re.search(r"ndcg@5 [\d.]+ \w+ [\d.]+ [+-][\d.]+ \[.*?\] (gains|loses|unclear)", text)
     narrow, _ = run("evaluate", *reading, "--split", "last", "-k", "5", "--value", "--json")
     figures = json.loads(narrow)
     assert figures["gain"]["n_users"] == 60

@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 
 from multirecall.cli.candidates import candidates_table, shorten
+from multirecall.cli.evaluate import NEXT, print_closing
 from multirecall.cli.screen import print_table
-from multirecall.cli.tables import plain_table
+from multirecall.cli.tables import gains_table, plain_table
+from multirecall.evaluation import FusionGain, Interval, Report
 from multirecall.result import Candidates
 
 
@@ -37,6 +39,43 @@ def test_a_wide_table_goes_in_parts(width: int) -> None:
     )
     if width == 200:
         assert text.count("path 0") == 1
+
+
+def report_of(*gains: FusionGain) -> Report:
+    return Report("last", 400, 400, 0, 0.0, (20, 100), {}, {}, (), "", gains[1], gains)
+
+
+WINS = (
+    FusionGain("next_item", 20, 400, 0.3, 0.4, Interval(0.1, 0.05, 0.15)),
+    FusionGain("popularity", 100, 400, 0.5, 0.6, Interval(0.1, 0.05, 0.15)),
+)
+LOST = FusionGain("next_item", 20, 400, 0.376, 0.338, Interval(-0.038, -0.05, -0.026), "ndcg")
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_gains_over_the_best_path_in_any_width(width: int) -> None:
+    console, out = screen(width)
+    print_table(console, gains_table(report_of(*WINS, LOST)))
+    text = out.getvalue()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for part in ("recall@100", "0.3760 next_item", "0.3380", "-0.0380 [-0.0500, -0.0260]", "loses"):
+        assert part in text
+    if width >= 80:
+        assert text.count("ndcg@20") == 1, "one table"
+
+
+def test_the_closing_says_where_the_fused_list_loses() -> None:
+    console, out = screen(200)
+    print_closing(console, report_of(*WINS, LOST))
+    text = out.getvalue()
+    assert "finds 20.0% more than the best path (popularity) at k = 100" in text
+    assert "loses to the best path in 1 of 3 comparisons: ndcg at k = 20 (-10.1% to next_item)." in text
+    assert NEXT["loses"] in text
+    console, out = screen(200)
+    print_closing(console, report_of(*WINS))
+    assert "loses" not in out.getvalue()
+    assert NEXT["gains"] in out.getvalue()
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 160])

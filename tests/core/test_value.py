@@ -26,10 +26,12 @@ from multirecall.evaluation import (
     SegmentFigures,
     Split,
     ValueReport,
+    describe_losses,
     embedding_health,
     evaluate,
     explain_metrics,
     fusion_gain,
+    fusion_gains,
     item_map,
     page,
     path_values,
@@ -245,6 +247,66 @@ def test_the_gain_is_paired_and_says_what_it_cannot_tell() -> None:
     assert "nothing" in str(zero)
 
 
+def by_hand() -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Recall and NDCG (2, 400, 3) of two paths and the fused list: `short` is best at k = 10, `long` at 20 and 100."""
+    rng = np.random.default_rng(1)
+    base = 0.2 + 0.1 * rng.random((2, 400, 3))
+    short, long = base + np.array([0.1, 0.0, 0.0]), base + np.array([0.0, 0.1, 0.3])
+    fused = np.maximum(short, long)
+    fused[0, :, 0] += 0.01
+    fused[0, :, 1] -= 0.02
+    fused[0, :, 2] += np.where(np.arange(400) % 2, 0.2, -0.2)
+    fused[1, :, 0] -= 0.03
+    return {"short": short, "long": long, "fused": fused}
+
+
+def test_the_fused_list_is_compared_at_each_k_with_the_path_that_is_best_there() -> None:
+    values = by_hand()
+    gains = fusion_gains(values, ("recall", "ndcg"), (10, 20, 100))
+    assert [(one.metric, one.k) for one in gains] == [
+        (metric, k) for metric in ("recall", "ndcg") for k in (10, 20, 100)
+    ]
+    assert [one.path for one in gains] == ["short", "long", "long"] * 2
+    assert [one.outcome for one in gains] == ["gains", "loses", "unclear", "loses", "unclear", "unclear"]
+    assert [one.gain.mean for one in gains] == pytest.approx([0.01, -0.02, 0.0, -0.03, 0.0, 0.0])
+    assert [one.gain.high for one in gains[:2]] == pytest.approx([0.01, -0.02]), "paired: the users' spread is gone"
+    assert gains[1].best == pytest.approx(values["long"][0, :, 1].mean())
+    assert gains[2].gain.low == pytest.approx(-0.0196, abs=0.003), "the mean of 400 coins of ± 0.2"
+    assert fusion_gains({"one": values["long"], "fused": values["fused"]}, ("recall", "ndcg"), (10, 20, 100)) == ()
+    assert fusion_gains({name: own for name, own in values.items() if name != "fused"}, ("recall",), (10,)) == ()
+
+
+def test_a_loss_at_any_k_is_said_in_words() -> None:
+    gains = fusion_gains(by_hand(), ("recall", "ndcg"), (10, 20, 100))
+    said = describe_losses(gains)
+    assert said is not None
+    assert "loses to the best path in 2 of 6 comparisons" in said
+    assert f"recall at k = 20 (-{0.02 / gains[1].best:.1%} to long)" in said
+    assert f"ndcg at k = 10 (-{0.03 / gains[3].best:.1%} to short)" in said
+    assert "k = 100" not in said
+    assert describe_losses([one for one in gains if one.outcome != "loses"]) is None
+    assert "The ndcg of the fused list is" in str(gains[3])
+    assert "lower than that of the best path (short) at k = 10" in str(gains[3])
+    assert "has a higher ndcg than the best path (long) at k = 20 cannot be told" in str(gains[4])
+
+
+def test_the_report_has_the_gain_in_both_metrics_at_each_k(measured: tuple[Any, Any, ValueReport]) -> None:
+    _, lists, _ = measured
+    report = score_lists(lists, [5, 10])
+    assert [(one.metric, one.k) for one in report.gains] == [
+        (metric, k) for metric in ("recall", "ndcg") for k in (5, 10)
+    ]
+    assert report.gain == report.gains[1]
+    for one in report.gains:
+        means = {name: own[one.metric][report.ks.index(one.k)] for name, own in report.figures.items()}
+        assert one.fused == pytest.approx(means.pop("fused"))
+        assert one.best == pytest.approx(max(means.values())) == pytest.approx(means[one.path])
+        assert one.gain.mean == pytest.approx(one.fused - one.best)
+    stored = json.loads(json.dumps(report.to_dict()))
+    assert stored["gain"] == stored["gains"][1]
+    assert [one["outcome"] for one in stored["gains"]] == [one.outcome for one in report.gains]
+
+
 def test_every_metric_is_explained() -> None:
     assert list(EXPLAINED) == [*METRICS, "diversity", *CATALOGUE_METRICS]
     assert all(len(line) < 130 for line in explain_metrics(EXPLAINED))
@@ -274,6 +336,13 @@ def test_the_page_begins_with_its_facts(measured: tuple[Any, Any, ValueReport]) 
     assert "2031-02-03" in text
     assert text.index(lists.split.name) < text.index("<img")
     assert str(figures.gain) in html.unescape(text)
+    gains = fusion_gains(by_hand(), ("recall", "ndcg"), (10, 20, 100))
+    assert "loses to the best path" not in page(replace(figures, gains=gains[:1]), report)
+    lost = html.unescape(page(replace(figures, gains=gains), report))
+    assert str(describe_losses(gains)) in lost
+    for one in gains:
+        row = (f"{one.metric}@{one.k}", one.path, f"{one.best:.4f}", f"{one.fused:.4f}", f"{one.gain.mean:+.4f}")
+        assert "".join(f"<td>{cell}</td>" for cell in row) in lost
 
 
 @pytest.mark.usefixtures("plots")
@@ -322,8 +391,16 @@ def test_hostile_text_is_text_and_nothing_else(measured: tuple[Any, Any, ValueRe
         figures = {name if path == "item_cf" else path: values for path, values in report.figures.items()}
         bounds = {name if path == "item_cf" else path: values for path, values in report.intervals.items()}
         own = SegmentFigures(name, 3, {path: {"recall": [0.5]} for path in figures})
+        gains = tuple(replace(one, path=name) for one in fusion_gains(by_hand(), ("recall", "ndcg"), (10, 20, 100)))
         report = replace(
-            report, split=name, statement=name, figures=figures, intervals=bounds, segments=(own, own), gain=None
+            report,
+            split=name,
+            statement=name,
+            figures=figures,
+            intervals=bounds,
+            segments=(own, own),
+            gain=gains[0],
+            gains=gains,
         )
         return Elements(page(report, worth, {name: name}))
 
