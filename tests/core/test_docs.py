@@ -90,7 +90,7 @@ def test_readme_is_short() -> None:
 
 
 def test_design_is_short() -> None:
-    assert TEXTS["docs/design.md"].count("\n") <= 120
+    assert TEXTS["docs/design.md"].count("\n") <= 125
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
