@@ -60,6 +60,9 @@ class Engine(EngineReader):
     def fit(self, data: Dataset, *, progress: Progress | None = None) -> Self:
         """Fit all paths and compile the kernels of requests. A terminal shows a progress bar.
 
+        Where the config leaves the fusion or settings of paths to the log ("auto"), the fit holds some events out,
+        learns from them, and then takes them in as live changes; `fusion_report` says what it learned.
+
         Raises:
             CannotFit: the data lack what a path of the config needs, or a library that it is fitted with is missing.
             ConfigError: the config's `[data]` differs from how the data were read.
@@ -150,6 +153,10 @@ class Engine(EngineReader):
 
     def refresh(self) -> Future[None]:
         """Fit all paths again on all data, in the background. Requests and live changes go on meanwhile.
+
+        What a fit learned from held-out events is learned anew from other users, whose events are taken in as before. A
+        refit keeps what was learned, and holds nothing out, where the fit before held out the newest period or too few
+        other users are left. So each event is held out of at most one fit.
 
         Returns:
             A future. Its `result()` waits until the new fit is served, and raises the error if the fit failed. The new
