@@ -13,6 +13,7 @@ from multirecall.learning.bootstrap import Interval
 from multirecall.learning.choice import FusionChoice, SegmentChoice
 from multirecall.learning.form import Form
 from multirecall.learning.gate import GateStep, gate_paths
+from multirecall.learning.guard import Fallbacks, choose_trial, gain_over
 from multirecall.learning.judge import Judge, gain_by_user
 from multirecall.learning.lists import KnownLists
 from multirecall.learning.segments import history_segments
@@ -31,10 +32,6 @@ from multirecall.registry import FUSIONS, fusion_class
 EQUAL = ("weighted_sum", {"normaliser": "min_max"})
 PLAIN: tuple[str, dict[str, Any]] = ("rrf", {})
 """Equal weights, and what comes after them: what serves when nothing that is learned holds up."""
-
-HOLDS_UP = 0.8
-"""The confidence level at which a gain holds up: its interval lies above 0. A hold-out of a few hundred users cannot
-tell more, and what is learned from few requests stays near equal weights by itself."""
 
 FEWEST_OF_SEGMENT = 100
 """Least number of requests of a segment in either half for a fusion of its own; with fewer, a gain is mostly noise."""
@@ -107,9 +104,7 @@ def learn_fusion(
     """Learn which paths stay, the strategy and its coefficients.
 
     Every fusion is learned on one half of the users and judged on the other, both ways, at several list lengths
-    together. The best one is kept if it gains over the best path alone, and loses to equal weights and to no path at
-    any metric and length, by the intervals of the differences. Otherwise the best path alone is kept if it gains over
-    equal weights; else equal weights, unless reciprocal rank fusion of all paths gains over them.
+    together; `choose_trial` says which is kept. Its coefficients are then learned from all users.
 
     Args:
         lists: the lists of at least two paths, and the targets.
@@ -120,38 +115,40 @@ def learn_fusion(
         seed: of the halves and of the sampled candidates.
     """
     judge, halves = Judge.of(lists, k), lists.halves(seed)
-    everything = tuple(weights)
-    paths = [try_fixed(name, path_alone(lists, number), judge) for number, name in enumerate(lists.names)]
-    single = max(range(len(paths)), key=lambda path: float(paths[path].scores.mean()))
-    equal = try_fixed("equal weights", FusionChoice(*EQUAL, everything), judge)
-    plain = try_fixed("reciprocal rank fusion of all paths", FusionChoice(*PLAIN, everything), judge)
-    tried, steps = _try_forms(lists, judge, halves, everything, set(required), strategies, seed)
-
-    def gain(trial: Trial, over: Trial, level: float = 0.95) -> Interval:
-        return gain_by_user(trial.scores - over.scores, lists.owners, level=level)
-
-    ranked = sorted(tried, key=lambda trial: -float(trial.scores.mean()))
-    kept, reason = _choose(ranked, paths[single], equal, plain, gain, paths, judge)
+    paths = tuple(try_fixed(name, path_alone(lists, number), judge) for number, name in enumerate(lists.names))
+    fallbacks = Fallbacks(
+        paths,
+        max(paths, key=lambda path: float(path.scores.mean())),
+        try_fixed("equal weights", FusionChoice(*EQUAL, tuple(weights)), judge),
+        try_fixed("reciprocal rank fusion of all paths", FusionChoice(*PLAIN, tuple(weights)), judge),
+    )
+    tried, steps = _try_forms(lists, judge, halves, tuple(weights), set(required), strategies, seed)
+    finals = {trial.name: _final(trial, halves) for trial in tried}
+    kept, reason = choose_trial(_best_first(tried), fallbacks, judge)
     segments: tuple[SegmentOutcome, ...] = ()
-    if kept.form is not None:
-        choice, segments, values = _finish(kept, judge, halves)
-    else:
+    if kept.form is None:
         assert kept.fixed is not None
         choice, values = kept.fixed, kept.values
+    else:
+        choice, segments, values = _with_segments(kept, *finals[kept.name], judge, halves)
     return LearnedFusion(
         _with_required(choice, lists.names, required),
         kept.name,
         reason,
-        lists.names[single],
+        fallbacks.single.name,
         tuple(
-            TrialOutcome(trial.name, float(trial.scores.mean()), gain(trial, paths[single]))
-            for trial in sorted([*tried, equal, plain, paths[single]], key=lambda trial: -float(trial.scores.mean()))
+            TrialOutcome(trial.name, float(trial.scores.mean()), gain_over(trial, fallbacks.single, judge))
+            for trial in _best_first([*tried, fallbacks.equal, fallbacks.plain, fallbacks.single])
         ),
         compare_with_paths(values, paths, judge),
         tuple(steps),
         segments,
-        {trial.name: _final(trial, halves)[0] for trial in tried},
+        {name: final[0] for name, final in finals.items()},
     )
+
+
+def _best_first(trials: Sequence[Trial]) -> list[Trial]:
+    return sorted(trials, key=lambda trial: -float(trial.scores.mean()))
 
 
 def _try_forms(
@@ -181,39 +178,12 @@ def _try_forms(
     return tried, steps
 
 
-def _choose(
-    ranked: Sequence[Trial],
-    single: Trial,
-    equal: Trial,
-    plain: Trial,
-    gain: Any,
-    paths: Sequence[Trial],
-    judge: Judge,
-) -> tuple[Trial, str]:
-    for trial in ranked:
-        loses = [cell for cell in compare_with_paths(trial.values, paths, judge) if cell.gain.high < 0]
-        if gain(trial, single, HOLDS_UP).low > 0 and gain(trial, equal, HOLDS_UP).high > 0 and not loses:
-            return (
-                trial,
-                f"it gains {gain(trial, single)} over the best path alone, on users that it was not learned from",
-            )
-    if gain(single, equal, HOLDS_UP).low > 0:
-        return (
-            single,
-            "no fusion that was learned held up on the other users, and equal weights do worse than this path",
-        )
-    if gain(plain, equal, HOLDS_UP).low > 0:
-        return plain, "no fusion that was learned held up on the other users, and equal weights do worse"
-    return equal, "no fusion that was learned held up on the other users"
-
-
-def _finish(
-    trial: Trial, judge: Judge, halves: Halves
+def _with_segments(
+    trial: Trial, choice: FusionChoice, coefficients: NDArray[np.float64], judge: Judge, halves: Halves
 ) -> tuple[FusionChoice, tuple[SegmentOutcome, ...], NDArray[np.float64]]:
-    """The fusion learned from all requests, with the segments that hold up, and its values on users it did not see."""
+    """The fusion with the segments that hold up, and its values on users that nothing was learned from."""
     form = trial.form
     assert form is not None
-    choice, coefficients = _final(trial, halves)
     lists, kept = judge.lists, np.any(coefficients != 0, axis=1)
     outcomes: list[SegmentOutcome] = []
     choices: list[SegmentChoice] = []
@@ -236,7 +206,7 @@ def _finish(
             both = np.flatnonzero(inside)
             learned = form.learn(both, kept, coefficients, coefficients)
             own_choice = _calibrated(form, learned, found, parts)
-            params, weights = own_choice.params, own_choice.weights
+            params, weights = own_choice.params, _no_less_than_asked(own_choice.weights, choice)
         choices.append(SegmentChoice(segment.high, params, weights))
     last = max((number for number, one in enumerate(outcomes) if one.kept), default=-1)
     return replace(choice, segments=tuple(choices[: last + 1])), tuple(outcomes), values
@@ -267,6 +237,11 @@ def _calibrated(
         ]
     )
     return form.choice(*form.calibrate(coefficients, scores.astype(np.float64), requests))
+
+
+def _no_less_than_asked(weights: tuple[float, ...], common: FusionChoice) -> tuple[float, ...]:
+    """The weights of a segment, in which every path that is asked has one."""
+    return tuple(max(weight, FAINTEST) if path in common.asked else 0.0 for path, weight in enumerate(weights))
 
 
 def _with_required(choice: FusionChoice, names: Sequence[str], required: Sequence[str]) -> FusionChoice:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.learning.bootstrap import Interval
+from multirecall.learning.guard import HOLDS_UP
 from multirecall.learning.hold_out import HeldOut
 from multirecall.learning.judge import JUDGED, KS, gain_by_user
 from multirecall.lists import RankedBatch
@@ -16,9 +17,6 @@ from multirecall.metrics import METRICS, user_metrics
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever, Trials
 from multirecall.query import Query
-
-HOLDS_UP = 0.8
-"""The confidence level at which a gain holds up on the second half of the users: its interval lies above 0."""
 
 
 @dataclass(frozen=True, slots=True)

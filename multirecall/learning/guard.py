@@ -1,0 +1,60 @@
+"""The guard: what was learned is kept only if it holds up on users that it was not learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from multirecall.learning.bootstrap import Interval
+from multirecall.learning.judge import Judge, gain_by_user
+from multirecall.learning.trials import Trial, compare_with_paths
+
+HOLDS_UP = 0.8
+"""The confidence level at which a gain holds up: its interval lies above 0. A hold-out of a few hundred users cannot
+tell more, and what is learned from few requests stays near equal weights by itself."""
+
+NOTHING = "nothing that was learned held up on the other half of the users"
+
+
+@dataclass(frozen=True, slots=True)
+class Fallbacks:
+    """What serves when nothing that is learned holds up.
+
+    Attributes:
+        paths: every path alone.
+        single: the best of them.
+        equal: equal weights.
+        plain: reciprocal rank fusion of all paths.
+    """
+
+    paths: tuple[Trial, ...]
+    single: Trial
+    equal: Trial
+    plain: Trial
+
+
+def gain_over(trial: Trial, other: Trial, judge: Judge, level: float = 0.95) -> Interval:
+    """The gain in score of one fusion over another, with its paired interval over users."""
+    return gain_by_user(trial.scores - other.scores, judge.lists.owners, level=level)
+
+
+def choose_trial(ranked: Sequence[Trial], fallbacks: Fallbacks, judge: Judge) -> tuple[Trial, str]:
+    """The fusion to keep, and why.
+
+    The first of `ranked`, best first, that gains over the best path alone, does not lose to equal weights, and is below
+    no path at any metric and length by the interval of the difference. Else the best path alone, if it gains over equal
+    weights; else equal weights, unless reciprocal rank fusion of all paths gains over them.
+    """
+    single, equal, plain = fallbacks.single, fallbacks.equal, fallbacks.plain
+    for trial in ranked:
+        gain = gain_over(trial, single, judge, HOLDS_UP)
+        if gain.low <= 0 or gain_over(trial, equal, judge, HOLDS_UP).high < 0:
+            continue
+        if all(cell.gain.high >= 0 for cell in compare_with_paths(trial.values, fallbacks.paths, judge)):
+            where = "on users that it was not learned from"
+            return trial, f"{where}, it gains {gain} over the best path alone ({HOLDS_UP:.0%} interval)"
+    if gain_over(single, equal, judge, HOLDS_UP).low > 0:
+        return single, f"{NOTHING}, and equal weights do worse than this path"
+    if gain_over(plain, equal, judge, HOLDS_UP).low > 0:
+        return plain, f"{NOTHING}, and equal weights do worse"
+    return equal, NOTHING
