@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -19,15 +19,13 @@ from multirecall.engine.request import Filters, read_query
 from multirecall.engine.segments import UNLEARNED
 from multirecall.engine.state import Blueprint, EngineState, allowed_of, fit_state, removed_rows, with_learned
 from multirecall.errors import CannotFit, MissingExtra
-from multirecall.learning.choice import open_fusion
-from multirecall.learning.hold_out import HeldOut, hold_out
+from multirecall.learning.hold_out import Goal, HeldOut, hold_out
 from multirecall.learning.learn import LearnedFusion, learn_fusion
 from multirecall.learning.lists import KnownLists
 from multirecall.learning.report import FusionReport, Seconds
 from multirecall.learning.settings import SettingsOutcome, choose_settings
 from multirecall.lists import RankedBatch
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig
 from multirecall.query import Query, Where
 from multirecall.topk import NO_ROWS
 from multirecall.validation import AUTO
@@ -68,9 +66,39 @@ def fit_engine(blueprint: Blueprint, data: Dataset, progress: Progress, before: 
         return _fit_on_everything(blueprint, data, progress, before)
     queries = _queries(held_out, data)
     holding_s = perf_counter() - start
-    choices = _choose_settings(blueprint, held_out, queries, progress)
+    report = _with_settings(blueprint, held_out, queries, progress)
     settings_s = perf_counter() - start - holding_s
-    report = replace(
+    start = perf_counter()
+    state = fit_state(Blueprint.of(report.apply_to(config)), held_out.rest, progress)
+    fit_s, start = perf_counter() - start, perf_counter()
+    if _learns_fusion(config) and len(state.paths) > 1:
+        report = report.with_fusion(_learn(state, config, held_out, queries, progress), state.names)
+    state = apply_told(state, held_out.back)
+    report = replace(report, seconds=Seconds(fit_s, settings_s, holding_s + perf_counter() - start))
+    _log.info("%s", report)
+    return with_learned(state, config, Learned(report, held_out.spent, held_out.goal == "while"))
+
+
+def settle_settings(config: EngineConfig, data: Dataset, goal: Goal | None, progress: Progress) -> FusionReport:
+    """Choose the settings that are "auto" as a fit on `data` does, without fitting the paths; no fusion is learned.
+
+    Args:
+        config: the paths.
+        data: the dataset.
+        goal: what to hold out; None: as `hold_out`.
+        progress: receives the progress.
+    """
+    blueprint = Blueprint.of(config)
+    held_out = hold_out(data, goal, config.seed) if _free_paths(blueprint) else None
+    if held_out is None:
+        return FusionReport("", settings=_prior_settings(blueprint))
+    return _with_settings(blueprint, held_out, _queries(held_out, data), progress)
+
+
+def _with_settings(blueprint: Blueprint, held_out: HeldOut, queries: list[Query], progress: Progress) -> FusionReport:
+    """The report of a fit that has chosen settings, and no fusion yet."""
+    choices = _choose_settings(blueprint, held_out, queries, progress)
+    return replace(
         _unlearned(blueprint, "no fusion is learned: the config names one, has segments, or has a single path"),
         goal=held_out.goal,
         n_users=np.unique(held_out.owners).size,
@@ -78,15 +106,6 @@ def fit_engine(blueprint: Blueprint, data: Dataset, progress: Progress, before: 
         settings={name: choice.values for name, choice in choices.items()},
         choices=choices,
     )
-    start = perf_counter()
-    state = fit_state(Blueprint.of(report.apply_to(config)), held_out.rest, progress)
-    fit_s, start = perf_counter() - start, perf_counter()
-    if _learns_fusion(config) and len(state.paths) > 1:
-        report = _with_fusion(report, _learn(state, config, held_out, queries, progress), state)
-    state = apply_told(state, held_out.back)
-    report = replace(report, seconds=Seconds(fit_s, settings_s, holding_s + perf_counter() - start))
-    _log.info("%s", report)
-    return with_learned(state, config, Learned(report, held_out.spent, held_out.goal == "while"))
 
 
 def _learns_fusion(config: EngineConfig) -> bool:
@@ -102,8 +121,7 @@ def _fit_on_everything(blueprint: Blueprint, data: Dataset, progress: Progress, 
     if before is None:
         why = TOO_SMALL if _learns_fusion(blueprint.config) or _free_paths(blueprint) else NOTHING_OPEN
         _log.info(why)
-        priors = {path.name: _priors(part.settings) for _, path, part in blueprint.paths if part.settings.free}
-        learned = Learned(replace(_unlearned(blueprint, why), settings=priors))
+        learned = Learned(replace(_unlearned(blueprint, why), settings=_prior_settings(blueprint)))
     else:
         report = replace(before.report, refits=before.report.refits + 1)
         learned = Learned(report, before.spent.among(data.users.ids))
@@ -119,9 +137,14 @@ def _unlearned(blueprint: Blueprint, statement: str) -> FusionReport:
     return FusionReport(statement, strategy=UNLEARNED.strategy, params=settings)
 
 
-def _priors(settings: PluginConfig) -> dict[str, Any]:
-    values = settings.resolve().model_dump(mode="json")
-    return {name: values[name] for name in sorted(settings.free)}
+def _prior_settings(blueprint: Blueprint) -> dict[str, dict[str, Any]]:
+    """The values of the settings that are "auto" where no log chooses them, by path."""
+    settings = {}
+    for _, path, part in blueprint.paths:
+        if part.settings.free:
+            values = part.settings.resolve().model_dump(mode="json")
+            settings[path.name] = {name: values[name] for name in sorted(part.settings.free)}
+    return settings
 
 
 def _choose_settings(
@@ -202,49 +225,3 @@ def _ask(paths: Sequence[Path], queries: list[Query], progress: Progress) -> tup
             batches.append(RankedBatch.concat(parts))
             advance(1)
     return tuple(batches)
-
-
-def _with_fusion(report: FusionReport, learned: LearnedFusion, state: EngineState) -> FusionReport:
-    """The report with the fusion that was learned."""
-    choice, names = learned.choice, state.names
-
-    def stored(params: Mapping[str, Any]) -> dict[str, Any]:
-        values: dict[str, Any] = open_fusion(choice.strategy, params).config.model_dump(mode="json")
-        return values
-
-    losses = {step.path: step.loss for step in learned.steps if not step.kept}
-    dropped = {
-        name: f"the others do as well without it (loss {losses[name]})"
-        if name in losses
-        else f"it has no weight in what is kept ({learned.name})"
-        for number, name in enumerate(names)
-        if number not in choice.asked
-    }
-    return replace(
-        report,
-        statement=f"The fusion that was learned is {learned.name}: {learned.reason}.",
-        strategy=choice.strategy,
-        params=stored(choice.params),
-        weights=_by_name(names, choice.weights),
-        segments=tuple(
-            {
-                "max_history": segment.max_history,
-                "weights": _by_name(names, segment.weights),
-                "fusion": {"strategy": choice.strategy, "params": stored(segment.params)},
-            }
-            for segment in choice.segments
-        ),
-        dropped=dropped,
-        trials=learned.trials,
-        cells=learned.cells,
-        steps=learned.steps,
-        segment_trials=learned.segments,
-        tuned={
-            name: {"strategy": one.strategy, "params": dict(one.params), "weights": _by_name(names, one.weights)}
-            for name, one in learned.tuned.items()
-        },
-    )
-
-
-def _by_name(names: Sequence[str], weights: Sequence[float]) -> dict[str, float]:
-    return {name: float(weight) for name, weight in zip(names, weights, strict=True) if weight > 0}

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from multirecall.learning.bootstrap import Interval
+from multirecall.learning.choice import FusionChoice
 from multirecall.learning.judge import Judge, gain_by_user
-from multirecall.learning.trials import Trial, compare_with_paths
+from multirecall.learning.trials import Trial, compare_with_paths, path_alone, try_fixed
+
+EQUAL: tuple[str, dict[str, Any]] = ("weighted_sum", {"normaliser": "min_max"})
+PLAIN: tuple[str, dict[str, Any]] = ("rrf", {})
+"""Equal weights, and what comes after them: what serves when nothing that is learned holds up."""
 
 HOLDS_UP = 0.8
 """The confidence level at which a gain holds up: its interval lies above 0. A hold-out of a few hundred users cannot
@@ -31,6 +37,26 @@ class Fallbacks:
     single: Trial
     equal: Trial
     plain: Trial
+
+    @classmethod
+    def of(cls, judge: Judge, weights: Sequence[float], best: str | None = None) -> Fallbacks:
+        """The fallbacks for the lists of `judge`.
+
+        Args:
+            judge: what judges them.
+            weights: the weights of the paths before anything is learned.
+            best: the name of the path that counts as the best one alone; None: that with the best score.
+        """
+        names = judge.lists.names
+        paths = tuple(try_fixed(name, path_alone(judge.lists, number), judge) for number, name in enumerate(names))
+        single = max(paths, key=lambda path: float(path.scores.mean())) if best is None else paths[names.index(best)]
+        equal, plain = (FusionChoice(*fusion, tuple(weights)) for fusion in (EQUAL, PLAIN))
+        return cls(
+            paths,
+            single,
+            try_fixed("equal weights", equal, judge),
+            try_fixed("reciprocal rank fusion of all paths", plain, judge),
+        )
 
 
 def gain_over(trial: Trial, other: Trial, judge: Judge, level: float = 0.95) -> Interval:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +22,10 @@ from multirecall.learning.trials import (
     Trial,
     compare_with_paths,
     describe_form,
-    path_alone,
     try_fixed,
     try_form,
 )
 from multirecall.registry import FUSIONS, fusion_class
-
-EQUAL = ("weighted_sum", {"normaliser": "min_max"})
-PLAIN: tuple[str, dict[str, Any]] = ("rrf", {})
-"""Equal weights, and what comes after them: what serves when nothing that is learned holds up."""
 
 FEWEST_OF_SEGMENT = 100
 """Least number of requests of a segment in either half for a fusion of its own; with fewer, a gain is mostly noise."""
@@ -115,13 +109,7 @@ def learn_fusion(
         seed: of the halves and of the sampled candidates.
     """
     judge, halves = Judge.of(lists, k), lists.halves(seed)
-    paths = tuple(try_fixed(name, path_alone(lists, number), judge) for number, name in enumerate(lists.names))
-    fallbacks = Fallbacks(
-        paths,
-        max(paths, key=lambda path: float(path.scores.mean())),
-        try_fixed("equal weights", FusionChoice(*EQUAL, tuple(weights)), judge),
-        try_fixed("reciprocal rank fusion of all paths", FusionChoice(*PLAIN, tuple(weights)), judge),
-    )
+    fallbacks = Fallbacks.of(judge, weights)
     tried, steps = _try_forms(lists, judge, halves, tuple(weights), set(required), strategies, seed)
     finals = {trial.name: _final(trial, halves) for trial in tried}
     kept, reason = choose_trial(_best_first(tried), fallbacks, judge)
@@ -132,7 +120,7 @@ def learn_fusion(
     else:
         choice, segments, values = _with_segments(kept, *finals[kept.name], judge, halves)
     return LearnedFusion(
-        _with_required(choice, lists.names, required),
+        keep_required(choice, lists.names, required),
         kept.name,
         reason,
         fallbacks.single.name,
@@ -140,7 +128,7 @@ def learn_fusion(
             TrialOutcome(trial.name, float(trial.scores.mean()), gain_over(trial, fallbacks.single, judge))
             for trial in _best_first([*tried, fallbacks.equal, fallbacks.plain, fallbacks.single])
         ),
-        compare_with_paths(values, paths, judge),
+        compare_with_paths(values, fallbacks.paths, judge),
         tuple(steps),
         segments,
         {name: final[0] for name, final in finals.items()},
@@ -244,7 +232,8 @@ def _no_less_than_asked(weights: tuple[float, ...], common: FusionChoice) -> tup
     return tuple(max(weight, FAINTEST) if path in common.asked else 0.0 for path, weight in enumerate(weights))
 
 
-def _with_required(choice: FusionChoice, names: Sequence[str], required: Sequence[str]) -> FusionChoice:
+def keep_required(choice: FusionChoice, names: Sequence[str], required: Sequence[str]) -> FusionChoice:
+    """The fusion with a faint weight for each required path that it would not ask."""
     weights = tuple(
         FAINTEST if not weight and name in required else weight
         for name, weight in zip(names, choice.weights, strict=True)

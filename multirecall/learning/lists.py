@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +48,15 @@ class KnownLists:
             targets=self.targets[places],
             owners=self.owners[requests],
             lengths=self.lengths[requests],
+        )
+
+    def of_paths(self, paths: Sequence[int]) -> KnownLists:
+        """The lists of some paths; `paths` holds their positions."""
+        return replace(
+            self,
+            names=tuple(self.names[path] for path in paths),
+            batches=tuple(self.batches[path] for path in paths),
+            quotas=tuple(self.quotas[path] for path in paths),
         )
 
     def halves(self, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

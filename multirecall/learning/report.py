@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import tomli_w
 from pydantic import TypeAdapter
 
 from multirecall.config import EngineConfig, FusionConfig, SegmentConfig
+from multirecall.learning.choice import open_fusion
 from multirecall.learning.gate import GateStep
 from multirecall.learning.hold_out import Goal
-from multirecall.learning.learn import SegmentOutcome, TrialOutcome
+from multirecall.learning.learn import LearnedFusion, SegmentOutcome, TrialOutcome
 from multirecall.learning.settings import SettingsOutcome
 from multirecall.learning.trials import Cell
 from multirecall.validation import validate
@@ -100,21 +101,68 @@ class FusionReport:
             values["segments"] = [SegmentConfig.model_validate(segment).model_dump() for segment in self.segments]
         return validate(EngineConfig, values, "fusion report")
 
+    def settle(self, config: EngineConfig) -> EngineConfig:
+        """As `apply_to`, with the paths that were dropped switched off; they keep their places, and with them seeds."""
+        values = self.apply_to(config).model_dump(exclude_unset=True)
+        for path in values["paths"]:
+            if path["name"] in self.dropped:
+                path["enabled"] = False
+        return validate(EngineConfig, values, "fusion report")
+
     def to_toml(self, config: EngineConfig) -> str:
         """The config that gives the same engine without learning, as TOML; paths that were dropped are disabled.
 
         A setting that is None, which TOML cannot hold, is named in a comment.
         """
-        values = self.apply_to(config).model_dump(mode="json", exclude_unset=True)
+        values = self.settle(config).model_dump(mode="json", exclude_unset=True)
         lines = []
         for path in values["paths"]:
             params = path.get("params", {})
             for name in [name for name, value in params.items() if value is None]:
                 del params[name]
                 lines.append(f"# paths {path['name']!r}: {name} is None, which TOML cannot hold; write a large number")
-            if path["name"] in self.dropped:
-                path["enabled"] = False
         return "\n".join([*lines, tomli_w.dumps(_without_none(values))])
+
+    def with_fusion(self, learned: LearnedFusion, names: Sequence[str]) -> FusionReport:
+        """A copy with the fusion that was learned for the paths `names`."""
+        choice = learned.choice
+
+        def stored(params: Mapping[str, Any]) -> dict[str, Any]:
+            values: dict[str, Any] = open_fusion(choice.strategy, params).config.model_dump(mode="json")
+            return values
+
+        losses = {step.path: step.loss for step in learned.steps if not step.kept}
+        dropped = {
+            name: f"the others do as well without it (loss {losses[name]})"
+            if name in losses
+            else f"it has no weight in what is kept ({learned.name})"
+            for number, name in enumerate(names)
+            if number not in choice.asked
+        }
+        return replace(
+            self,
+            statement=f"The fusion that was learned is {learned.name}: {learned.reason}.",
+            strategy=choice.strategy,
+            params=stored(choice.params),
+            weights=_by_name(names, choice.weights),
+            segments=tuple(
+                {
+                    "max_history": segment.max_history,
+                    "weights": _by_name(names, segment.weights),
+                    "fusion": {"strategy": choice.strategy, "params": stored(segment.params)},
+                }
+                for segment in choice.segments
+            ),
+            dropped=dropped,
+            trials=learned.trials,
+            cells=learned.cells,
+            steps=learned.steps,
+            segment_trials=learned.segments,
+            tuned={
+                name: {"strategy": one.strategy, "params": dict(one.params), "weights": _by_name(names, one.weights)}
+                for name, one in learned.tuned.items()
+            },
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -146,6 +194,10 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_none(one) for key, one in value.items() if one is not None}
     return [_without_none(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _by_name(names: Sequence[str], weights: Sequence[float]) -> dict[str, float]:
+    return {name: float(weight) for name, weight in zip(names, weights, strict=True) if weight > 0}
 
 
 _ADAPTER: TypeAdapter[FusionReport] = TypeAdapter(FusionReport)
