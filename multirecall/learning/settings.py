@@ -63,7 +63,7 @@ def choose_settings(
 
     retriever = plugin(settings)
     retriever.choose_settings(held_out.rest, Trials(queries, settings.free, KS[-1], score), rng=rng, progress=progress)
-    priors = {name: settings.resolve().model_dump(mode="json")[name] for name in settings.free}
+    priors = {name: settings.resolve().model_dump(mode="json")[name] for name in sorted(settings.free)}
     if not tried:
         return SettingsOutcome(priors, 0, None, False)
     means = np.maximum(tried[0][1].mean(axis=1, keepdims=True), 1e-12)
@@ -74,7 +74,7 @@ def choose_settings(
     gain = gain_by_user((scores[best] - scores[0])[~first], held_out.owners[~first])
     kept = gain_by_user((scores[best] - scores[0])[~first], held_out.owners[~first], level=HOLDS_UP).low > 0
     chosen = tried[best][0].model_dump(mode="json")
-    return SettingsOutcome({name: chosen[name] for name in settings.free} if kept else priors, len(tried), gain, kept)
+    return SettingsOutcome({name: chosen[name] for name in sorted(settings.free)} if kept else priors, len(tried), gain, kept)
 
 
 def _first_half(owners: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.bool_]:
