@@ -151,17 +151,16 @@ def _hold_out_period(data: Dataset, spent: Spent) -> HeldOut | None:
 def _hold_out_items(data: Dataset, spent: Spent, rng: np.random.Generator) -> HeldOut | None:
     log = data.interactions
     pairs = log.matrix
-    counts = np.minimum(EVENTS_OF_A_USER, np.diff(pairs.indptr) // 2)
-    users = _draw_users(data, counts, spent, rng)
-    chosen = [
-        rng.permutation(pairs.indices[pairs.indptr[user] : pairs.indptr[user + 1]])[: counts[user]] for user in users
-    ]
-    marks = (
-        np.concatenate([own + user * np.int64(data.n_items) for user, own in zip(users, chosen, strict=True)])
-        if users.size
-        else np.empty(0, np.int64)
-    )
-    events = np.flatnonzero(np.isin(log.users.astype(np.int64) * data.n_items + log.items, marks))
+    n_pairs = np.diff(pairs.indptr)
+    owners_of_pairs = np.repeat(np.arange(data.n_users), n_pairs)
+    shuffled = np.lexsort((rng.random(pairs.nnz), owners_of_pairs))
+    place = np.arange(pairs.nnz) - np.repeat(pairs.indptr[:-1], n_pairs)
+    drawn = np.zeros(pairs.nnz, np.bool_)
+    drawn[shuffled[place < np.repeat(np.minimum(EVENTS_OF_A_USER, n_pairs // 2), n_pairs)]] = True
+    keys = owners_of_pairs * np.int64(data.n_items) + pairs.indices
+    inside = drawn[np.searchsorted(keys, log.users * np.int64(data.n_items) + log.items)]
+    users = _draw_users(data, np.bincount(log.users[inside], minlength=data.n_users), spent, rng)
+    events = np.flatnonzero(inside & np.isin(log.users, users))
     events = _without_last_of_item(log, events)
     held = np.zeros(len(log), np.bool_)
     held[events] = True
