@@ -26,7 +26,7 @@ WEIGHTS = [1.0, 0.8, 0.7, 1.2, 0.5]
 LEARNED = {
     "intercept": -6.0,
     "paths": {
-        f"path_{path}": {"presence": 0.4, "log_rank": 0.5, "min_max": 1.0, "reciprocal_rank": 0.8}
+        f"path_{path}": {"presence": 0.4, "log_rank": 0.5, "min_max": 1.0, "reciprocal_rank": 0.8, "z_score": 0.3}
         for path in range(N_PATHS)
     },
 }
