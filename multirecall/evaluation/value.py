@@ -89,6 +89,8 @@ class ValueReport:
 def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress = SILENT) -> ValueReport:
     """The value report of lists that `engine` retrieved for a split; subsets of the paths are fused again from memory.
 
+    A path that the learned fusion has dropped adds nothing to the fused list, as in a request.
+
     Raises:
         RequestError: as `Engine.retrieve`.
     """
@@ -98,13 +100,16 @@ def path_values(engine: Engine, lists: Retrieved, k: int, *, progress: Progress 
     names = tuple(own_lists)
     quotas = [lists.quotas[name] for name in names]
     parts = _by_segment(engine.segments, lists)
+    report = engine.fusion_report()
+    dropped = {} if report is None else report.dropped
 
     def fuse(players: Sequence[int], ks: Sequence[int]) -> NDArray[np.float64]:
         """Recall of each user at each k under the fusion of some paths."""
         values = np.zeros((split.users.size, len(ks)))
         for users, part, (_, fusion, weights) in parts if players else ():
             silent = RankedBatch.empty(users.size)
-            batches = [part.windows[name] if number in players else silent for number, name in enumerate(names)]
+            heard = [number in players and name not in dropped for number, name in enumerate(names)]
+            batches = [part.windows[name] if hears else silent for name, hears in zip(names, heard, strict=True)]
             values[users] = recalls(fusion.fuse_batch(batches, weights, quotas, ks[-1]), part.split, ks)
         return values
 
