@@ -119,8 +119,9 @@ def _free_paths(blueprint: Blueprint) -> list[str]:
 def _fit_on_everything(blueprint: Blueprint, data: Dataset, progress: Progress, before: Learned | None) -> EngineState:
     """Fit with what an earlier fit has learned or, where there is none, with equal weights and prior settings."""
     if before is None:
-        why = TOO_SMALL if _learns_fusion(blueprint.config) or _free_paths(blueprint) else NOTHING_OPEN
-        _log.info(why)
+        learns = _learns_fusion(blueprint.config)
+        why = TOO_SMALL if learns or _free_paths(blueprint) else NOTHING_OPEN
+        _log.log(logging.WARNING if learns else logging.INFO, why)
         learned = Learned(replace(_unlearned(blueprint, why), settings=_prior_settings(blueprint)))
     else:
         report = replace(before.report, refits=before.report.refits + 1)
