@@ -73,8 +73,9 @@ def choose_settings(
         return SettingsOutcome(priors, len(tried), None, False)
     gain = gain_by_user((scores[best] - scores[0])[~first], held_out.owners[~first])
     kept = gain_by_user((scores[best] - scores[0])[~first], held_out.owners[~first], level=HOLDS_UP).low > 0
-    chosen = tried[best][0].model_dump(mode="json")
-    return SettingsOutcome({name: chosen[name] for name in sorted(settings.free)} if kept else priors, len(tried), gain, kept)
+    found = tried[best][0].model_dump(mode="json")
+    chosen = {name: found[name] for name in sorted(settings.free)}
+    return SettingsOutcome(chosen if kept else priors, len(tried), gain, kept)
 
 
 def _first_half(owners: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.bool_]:
