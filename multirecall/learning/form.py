@@ -15,8 +15,8 @@ from multirecall.learning.design import Design, build_design
 from multirecall.learning.lists import KnownLists
 from multirecall.protocols import Fusion
 
-FAINT = 1e-4
-"""Coefficients are rounded to this, so that a config can be read; a path whose coefficients all vanish is dropped."""
+DIGITS = 4
+"""Decimals that coefficients are rounded to, so that a config can be read; a path whose coefficients all vanish is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ class Form:
 
     def choice(self, coefficients: NDArray[np.float64], intercept: float = 0.0) -> FusionChoice:
         """The fusion with these coefficients, rounded; a path without any is not asked."""
-        rounded = np.round(coefficients / FAINT) * FAINT
-        params, weights = self.fusion.with_coefficients(self.names, rounded, round(intercept, 4))
+        rounded = np.round(coefficients, DIGITS)
+        params, weights = self.fusion.with_coefficients(self.names, rounded, round(intercept, DIGITS))
         asked: NDArray[np.bool_] = np.any(rounded != 0, axis=1)
         return FusionChoice(
             self.strategy,
