@@ -16,7 +16,8 @@ from multirecall.learning.lists import KnownLists
 from multirecall.protocols import Fusion
 
 DIGITS = 4
-"""Decimals that coefficients are rounded to, so that a config can be read; a path whose coefficients all vanish is dropped."""
+"""Decimals that coefficients are rounded to, so that a config can be read. A path whose coefficients all vanish is
+dropped."""
 
 
 @dataclass(frozen=True, slots=True)
