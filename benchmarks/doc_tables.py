@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from _harness import RESULTS
+from _marks import marks
 from _performance import performance
 from _reference import command, metrics, settings
 from _summary import speed_summary, summary
@@ -246,6 +247,7 @@ def beside_peers() -> str:
 
 
 PARTS = {
+    "marks": marks,
     "quality": quality,
     "costs": costs,
     "tuned": tuned_table,
