@@ -202,10 +202,9 @@ def gain_of(differences: Values) -> dict[str, float]:
 
 
 def kept_of(report: FusionReport) -> dict[str, Any]:
-    """What was learned and what it took, without the trials."""
-    whole = report.to_dict()
-    names = ("statement", "goal", "n_users", "n_requests", "strategy", "params", "weights", "segments", "dropped")
-    return {name: whole[name] for name in (*names, "settings", "seconds")}
+    """What was learned, from what, and what it took, without the steps of the search."""
+    left_out = {"choices", "steps", "tuned", "refits"}
+    return {name: value for name, value in report.to_dict().items() if name not in left_out}
 
 
 def summarise(found: dict[str, Any]) -> str:
