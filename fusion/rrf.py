@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from multirecall.kernels import kernel
+from multirecall.lists import RankedBatch
 from multirecall.protocols import PluginConfig
 
 from ._additive import AdditiveFusion
@@ -37,6 +38,10 @@ class ReciprocalRankFusion(AdditiveFusion):
     def amounts(self, windows: Windows, weights: NDArray[np.float64], quotas: Sequence[int]) -> NDArray[np.float64]:
         """See `AdditiveFusion.amounts`."""
         return _amounts(windows.items.size, windows.starts, windows.stops, weights, self.config.rank_constant)
+
+    def term_values(self, lists: RankedBatch, quota: int) -> NDArray[np.float32]:
+        """See `Fusion.term_values`; scaled so that the first item has 1, which changes no order."""
+        return super().term_values(lists, quota) * np.float32(self.config.rank_constant + 1.0)
 
 
 @kernel

@@ -240,7 +240,11 @@ class Fusion(ABC):
     """The settings with which a fit under `strategy = "auto"` and `tune` try this fusion."""
 
     def term_values(self, lists: RankedBatch, quota: int) -> NDArray[np.float32]:
-        """The terms of each entry of one path's lists, cut at its quota: float32 (n_entries, n_terms)."""
+        """The terms of each entry of one path's lists, cut at its quota: float32 (n_entries, n_terms).
+
+        The prior of what is learned takes it that a term is of the order of 1 for the best items. So scale terms that
+        are far smaller or larger, where a common factor changes no order.
+        """
         raise TypeError(f"{type(self).__name__} has no terms")
 
     def with_coefficients(
