@@ -15,6 +15,8 @@ from multirecall.query import Query
 ROUNDS = 2
 """Most passes over the axes. A third one finds next to nothing."""
 
+Rng = np.random.Generator
+
 Values = Mapping[str, Any]
 """Settings by name."""
 
@@ -55,6 +57,12 @@ def search(
             best = max([best, *(change(best, {name: value}) for value in values)], key=score)
         if best == before:
             return
+
+
+def draw_within(items: NDArray[np.integer], costs: NDArray[np.number], most: float, rng: Rng) -> NDArray[np.integer]:
+    """As many of `items` (rows), in random order, as together cost at most `most`; `costs` (n_items,) is by row."""
+    drawn = rng.permutation(items)
+    return drawn[np.cumsum(costs[drawn]) <= most]
 
 
 def asked_items(queries: Sequence[Query]) -> NDArray[np.int32]:

@@ -14,18 +14,30 @@ from scipy.sparse import csr_array
 
 from multirecall.data import Dataset
 from multirecall.lists import RankedBatch, RankedList
-from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, Retriever, ThreadedConfig
+from multirecall.progress import SILENT, Progress
+from multirecall.protocols import PluginConfig, Retriever, ThreadedConfig, Trials
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 from multirecall.vector_index import VectorIndex
 
 from ._als import half_step, solve_rows, weighted_gram
+from ._choice import draw_within, search
 from ._index.kinds import IndexSettings, build_index, index_settings, load_index
 from ._queries import N_QUERIES
 from ._recency import recent_items_of_each
 from ._weights import weight_matrix
+
+AXES = {
+    "unobserved": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+    "regularisation": (0.3, 1.0, 3.0, 10.0, 30.0),
+}
+
+WARM_EPOCHS, EPOCHS = 4, 2
+"""Rounds with the priors, from which all combinations start, and rounds of each combination, to choose settings."""
+
+MOST_EVENTS = 1_000_000
+"""Pairs of user and item that settings are chosen on, those of a random part of the users."""
 
 
 class ALSConfig(ThreadedConfig):
@@ -95,24 +107,8 @@ class ALS(Retriever):
         """
         config, by_user = self.config, weight_matrix(data, "als")
         by_item = by_user.T.tocsr()
-        scale = 1.0 / np.sqrt(config.dim)
-        users, items = (
-            (scale * rng.standard_normal((n, config.dim))).astype(np.float32) for n in (data.n_users, data.n_items)
-        )
-        user_scales, item_scales = self._scales(by_user), self._scales(by_item)
-        mean_scale = float(user_scales.mean())
-        sides = (
-            (by_user, items, self._penalties(user_scales, mean_scale), users),
-            (by_item, users, self._penalties(item_scales, float(item_scales.mean())), items),
-        )
-        with (
-            ThreadPoolExecutor(config.threads) as pool,
-            progress.task("als: fitting vectors, rounds", config.epochs) as advance,
-        ):
-            for _ in range(config.epochs):
-                for matrix, fixed, penalties, solved in sides:
-                    half_step(matrix, fixed, penalties, config.unobserved, solved, config.steps, pool)
-                advance(1)
+        users, items = (self._draw_vectors(n, rng) for n in by_user.shape)
+        mean_scale = self._alternate(by_user, by_item, users, items, config.epochs, progress)
         warm = np.flatnonzero(by_item.sum(axis=1) > 0).astype(np.int32)
         index = build_index(
             warm,
@@ -125,6 +121,60 @@ class ALS(Retriever):
             progress=progress,
         )
         self._serve(items, index, mean_scale)
+
+    def choose_settings(self, data: Dataset, trials: Trials, *, rng: np.random.Generator, progress: Progress) -> None:
+        """See `Retriever.choose_settings`; a few rounds for each combination, all from the same vectors."""
+        by_user = weight_matrix(data, "als")
+        by_user = by_user[np.sort(draw_within(np.arange(data.n_users), np.diff(by_user.indptr), MOST_EVENTS, rng))]
+        by_item = by_user.T.tocsr()
+        users, items = (self._draw_vectors(n, rng) for n in by_user.shape)
+        self._alternate(by_user, by_item, users, items, WARM_EPOCHS, SILENT)
+        warm = np.flatnonzero(by_item.sum(axis=1) > 0).astype(np.int32)
+        exact = index_settings({"kind": "exact"})
+
+        def answer(config: ALSConfig) -> RankedBatch:
+            path = type(self)(config)
+            vectors = items.copy()
+            mean_scale = path._alternate(by_user, by_item, users.copy(), vectors, EPOCHS, SILENT)
+            index = build_index(
+                warm, vectors[warm], "inner_product", exact, rng=rng, asked=users[:1], threads=1, progress=SILENT
+            )
+            path._serve(vectors, index, mean_scale)
+            return path.retrieve_batch(trials.queries, trials.k)
+
+        search(self.config, trials, answer, AXES)
+
+    def _draw_vectors(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        dim = self.config.dim
+        vectors: NDArray[np.float32] = (1.0 / np.sqrt(dim) * rng.standard_normal((n, dim))).astype(np.float32)
+        return vectors
+
+    def _alternate(
+        self,
+        by_user: csr_array,
+        by_item: csr_array,
+        users: NDArray[np.float32],
+        items: NDArray[np.float32],
+        epochs: int,
+        progress: Progress,
+    ) -> float:
+        """Improve the vectors of users and items, in place; return the mean scale of a user's penalty."""
+        config = self.config
+        user_scales, item_scales = self._scales(by_user), self._scales(by_item)
+        mean_scale = float(user_scales.mean())
+        sides = (
+            (by_user, items, self._penalties(user_scales, mean_scale), users),
+            (by_item, users, self._penalties(item_scales, float(item_scales.mean())), items),
+        )
+        with (
+            ThreadPoolExecutor(config.threads) as pool,
+            progress.task("als: fitting vectors, rounds", epochs) as advance,
+        ):
+            for _ in range(epochs):
+                for matrix, fixed, penalties, solved in sides:
+                    half_step(matrix, fixed, penalties, config.unobserved, solved, config.steps, pool)
+                advance(1)
+        return mean_scale
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""

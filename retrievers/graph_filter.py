@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,17 @@ from scipy.linalg import eigh, qr
 from scipy.sparse import csr_array, diags_array
 
 from multirecall.data import Dataset
-from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig
+from multirecall.lists import RankedBatch, RankedList
+from multirecall.progress import SILENT, Progress
+from multirecall.protocols import PluginConfig, Trials
+from multirecall.topk import top_eligible
 from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 
+from ._choice import search
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours.knn import BLOCK_BYTES, best_columns
 from ._neighbours.retriever import Exponent, NeighbourRetriever, powers
+from ._recency import recent_items_of_each
 from ._sparse.rows import SparseRows
 from ._weights import weight_matrix
 
@@ -27,6 +32,25 @@ OVERSAMPLING = 16
 
 NEIGHBOUR_BYTES = 16
 """Peak bytes for each neighbour of each item, while the lists of all blocks are concatenated."""
+
+AXES: dict[str, tuple[float, ...]] = {
+    "dim": (64, 128, 256, 512, 1024),
+    "item_exponent": (0.3, 0.5, 0.7),
+    "target_exponent": (0.1, 0.3, 0.5, 0.7),
+    "user_exponent": (0.0, 0.3, 0.5, 0.7),
+    "first_order": (0.0, 0.3, 1.0, 3.0, 10.0),
+}
+
+LEAST_SPECTRUM = 256
+"""Singular vectors that are found at once to choose settings; a narrower filter takes the first ones."""
+
+STARTS = (
+    {"dim": 256, "user_exponent": 0.0, "item_exponent": 0.3, "target_exponent": 0.3},
+    {"dim": 128, "user_exponent": 0.3, "item_exponent": 0.5, "target_exponent": 0.3},
+)
+
+MOST_ASKED, MOST_SCORES = 1_500, 16_000_000
+"""Requests on which the log chooses, and scores of items for all of them together: 64 MB."""
 
 
 class GraphFilterConfig(PluginConfig):
@@ -99,12 +123,15 @@ class GraphFilter(NeighbourRetriever):
             CannotFit: no interaction has a weight above 0, or the fit needs more than `memory_bytes`.
         """
         config, matrix, n_items = self.config, weight_matrix(data, "graph_filter"), data.n_items
-        self._check_memory(data.n_users, n_items)
+        require_memory(
+            self._needed(data),
+            config.memory_bytes,
+            f"graph_filter: the fit of {data.n_users:,} users and {n_items:,} items",
+            "or lower dim or neighbours",
+        )
         popularity = matrix.sum(axis=0)
-        user_factors = powers(matrix.sum(axis=1), -config.user_exponent)
-        item_factors = powers(popularity, -config.item_exponent)
+        graph, item_factors = self._graph(matrix, popularity)
         target_factors = powers(popularity, config.target_exponent)
-        graph = (diags_array(user_factors) @ matrix @ diags_array(item_factors)).tocsr()
         vectors = right_singular_vectors(
             graph, config.dim, config.iterations, rng, progress, "graph_filter: finding the spectrum"
         )
@@ -123,17 +150,76 @@ class GraphFilter(NeighbourRetriever):
                 advance(len(scores))
         self._neighbours = SparseRows.of_parts(parts, n_items)
 
-    def _check_memory(self, n_users: int, n_items: int) -> None:
-        config = self.config
+    def choose_settings(self, data: Dataset, trials: Trials, *, rng: np.random.Generator, progress: Progress) -> None:
+        """See `Retriever.choose_settings`: one spectrum serves all settings but the exponents of users and items.
+
+        Items are scored with all other items, not only with their neighbours, for a part of the requests.
+        """
+        matrix = weight_matrix(data, "graph_filter")
+        popularity = matrix.sum(axis=0)
+        n_asked = min(len(trials.queries), MOST_ASKED, max(1, MOST_SCORES // data.n_items))
+        asked = np.linspace(0, len(trials.queries), n_asked, endpoint=False).astype(np.int64)
+        queries = [trials.queries[place] for place in asked]
+        offsets, items, weights = recent_items_of_each(queries, self.config.half_life)
+        histories = csr_array((weights, items, offsets), shape=(n_asked, data.n_items))
+        every_item = np.arange(data.n_items, dtype=np.int32)
+        seed = int(rng.integers(2**32))
+
+        @lru_cache(maxsize=2)
+        def signals(user_exponent: float, item_exponent: float) -> tuple[csr_array, csr_array]:
+            """The graph and the signals of all histories on it."""
+            changed = self._changed({"user_exponent": user_exponent, "item_exponent": item_exponent})
+            graph, factors = changed._graph(matrix, popularity)
+            return graph, histories @ diags_array(factors)
+
+        @lru_cache(maxsize=2)
+        def low_pass(user_exponent: float, item_exponent: float, dim: int) -> tuple[NDArray[np.float32], ...]:
+            """The singular vectors, and the signals in their space."""
+            graph, inputs = signals(user_exponent, item_exponent)
+            vectors = right_singular_vectors(graph, dim, 1, np.random.default_rng(seed), SILENT, "")
+            return vectors, inputs @ vectors
+
+        @lru_cache(maxsize=1)
+        def linear(user_exponent: float, item_exponent: float) -> NDArray[np.float32]:
+            """The signals after the linear filter."""
+            graph, inputs = signals(user_exponent, item_exponent)
+            filtered: NDArray[np.float32] = ((inputs @ graph.T) @ graph).toarray()
+            return filtered
+
+        def answer(config: GraphFilterConfig) -> RankedBatch:
+            exponents, dim = (config.user_exponent, config.item_exponent), config.dim
+            vectors, projected = low_pass(*exponents, max(dim, LEAST_SPECTRUM))
+            scores = projected[:, :dim] @ vectors[:, :dim].T
+            if config.first_order:
+                scores += np.float32(config.first_order) * linear(*exponents)
+            scores *= powers(popularity, config.target_exponent)
+            lists = []
+            for query, row in zip(queries, scores, strict=True):
+                best, best_scores = top_eligible(every_item, row, trials.k, *query.filter)
+                n_above = int((best_scores > 0).sum())
+                lists.append(RankedList(best[:n_above], best_scores[:n_above]))
+            return RankedBatch.empty(len(trials.queries)).replace(asked, RankedBatch.from_lists(lists))
+
+        dims = [dim for dim in AXES["dim"] if self._changed({"dim": dim})._needed(data) <= self.config.memory_bytes]
+        search(self.config, trials, answer, {**AXES, "dim": dims}, STARTS)
+
+    def _changed(self, values: Mapping[str, Any]) -> Self:
+        """A retriever that is not fitted, with other settings."""
+        return type(self)(self.config.model_copy(update=values))
+
+    def _graph(self, matrix: csr_array, popularity: NDArray[np.float32]) -> tuple[csr_array, NDArray[np.float32]]:
+        """`R`, and the factors of its items, float32 (n_items,)."""
+        user_factors = powers(matrix.sum(axis=1), -self.config.user_exponent)
+        item_factors = powers(popularity, -self.config.item_exponent)
+        return (diags_array(user_factors) @ matrix @ diags_array(item_factors)).tocsr(), item_factors
+
+    def _needed(self, data: Dataset) -> int:
+        """Bytes of the fit."""
+        config, n_users, n_items = self.config, data.n_users, data.n_items
         n_vectors = n_iterated(config.dim, n_users, n_items)
         spectrum = 4 * n_vectors * (n_users + 3 * n_items)
         lists = n_items * (4 * n_vectors + NEIGHBOUR_BYTES * min(config.neighbours, n_items))
-        require_memory(
-            max(spectrum, lists + 2 * min(BLOCK_BYTES, 4 * n_items**2)),
-            config.memory_bytes,
-            f"graph_filter: the fit of {n_users:,} users and {n_items:,} items",
-            "or lower dim or neighbours",
-        )
+        return max(spectrum, lists + 2 * min(BLOCK_BYTES, 4 * n_items**2))
 
 
 def n_iterated(dim: int, n_rows: int, n_columns: int) -> int:

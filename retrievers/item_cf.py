@@ -15,8 +15,8 @@ from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, ThreadedConfig, Trials
 from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 
-from ._choice import asked_items, search
-from ._neighbours.cooccurrence import Cooccurrences, cooccurrence_neighbours
+from ._choice import asked_items, draw_within, search
+from ._neighbours.cooccurrence import Cooccurrences, cooccurrence_neighbours, count_pairs
 from ._neighbours.retriever import Exponent, NeighbourRetriever
 from ._sparse.rows import SparseRows
 from ._weights import weight_matrix
@@ -106,12 +106,12 @@ class ItemCF(NeighbourRetriever):
 
     def choose_settings(self, data: Dataset, trials: Trials, *, rng: np.random.Generator, progress: Progress) -> None:
         """See `Retriever.choose_settings`: each user exponent is counted once, for all item exponents."""
-        matrix, sources = weight_matrix(data, "item_cf"), asked_items(trials.queries)
-        seed = rng.integers(2**32)
+        matrix = weight_matrix(data, "item_cf")
+        sources = draw_within(asked_items(trials.queries), count_pairs(matrix), MOST_PAIRS, rng)
 
         @lru_cache(maxsize=2)
         def counts(user_exponent: float) -> Cooccurrences:
-            return Cooccurrences.count(matrix, sources, user_exponent, MOST_PAIRS, np.random.default_rng(seed))
+            return Cooccurrences.count(matrix, sources, user_exponent)
 
         @lru_cache(maxsize=2)
         def neighbours(user: float, source: float, target: float) -> SparseRows:

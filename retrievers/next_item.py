@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -12,25 +13,35 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.linalg.lapack import spotrs
 
-from multirecall.data import Dataset
+from multirecall.data import Dataset, Interactions
 from multirecall.errors import BundleError, CannotFit
 from multirecall.kernels import Array, kernel
-from multirecall.lists import RankedList
-from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, Retriever
+from multirecall.lists import RankedBatch, RankedList
+from multirecall.progress import SILENT, Progress
+from multirecall.protocols import PluginConfig, Retriever, Trials
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
 from multirecall.validation import AUTO, Auto, Positive
 
+from ._choice import draw_within, search
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours.ridge import cholesky
+from ._part import Part
 from ._sparse.dense import DenseRows
 from ._weights import require_weight
 
 REACH = 10
 """Half-lives after which an event no longer counts: its weight would be below 0.1 %."""
 
+
+AXES = {"half_lives": ((0.75, 7.5), (0.75, 30.0), (1.5, 15.0), (1.5, 50.0), (3.0, 30.0), (5.0, 50.0))}
+
+MOST_ITEMS = 1_000
+"""Items, the most frequent ones, on which half-lives are chosen: a fraction of a second of a core for each choice."""
+
+MOST_EVENTS = 1_000_000
+"""Events on which half-lives are chosen, those of a random part of the users."""
 
 HalfLives = Annotated[tuple[Annotated[Positive, Field(le=10_000)], ...], Field(min_length=1, max_length=8)]
 """Half-lives in events, one for each speed."""
@@ -83,14 +94,30 @@ class NextItem(Retriever):
         Raises:
             CannotFit: the log has no order or no weight above 0, or the fit needs more than `memory_bytes`.
         """
-        log, n_items = data.interactions, data.n_items
-        if not log.ordered:
-            raise CannotFit(
-                "next_item: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
-            )
-        require_weight(data, "next_item")
+        _require_order(data)
+        self._check_memory(data.n_items, data.n_items * len(self.config.half_lives))
+        self._weights = self._solve(data.interactions, progress)
+
+    def choose_settings(self, data: Dataset, trials: Trials, *, rng: np.random.Generator, progress: Progress) -> None:
+        """See `Retriever.choose_settings`; on the most frequent items and a part of the users."""
+        _require_order(data)
+        part = Part.most_frequent(data, MOST_ITEMS)
+        queries = [part.ask(query) for query in trials.queries]
+        log = data.interactions
+        users = draw_within(np.arange(log.n_users), np.diff(log.offsets), MOST_EVENTS, rng)
+        kept = log.at(np.isin(log.users, users) & (part.places[log.items] >= 0))
+        kept = replace(kept, items=part.places[kept.items], n_items=part.items.size)
+
+        def answer(config: NextItemConfig) -> RankedBatch:
+            path = type(self)(config)
+            path._weights = path._solve(kept, SILENT)
+            return part.restore(path.retrieve_batch(queries, trials.k))
+
+        search(self.config, trials, answer, AXES)
+
+    def _solve(self, log: Interactions, progress: Progress) -> DenseRows:
+        n_items = log.n_items
         n_inputs = n_items * len(self.config.half_lives)
-        self._check_memory(n_items, n_inputs)
         gram = np.zeros((n_inputs, n_inputs), np.float32)
         products = np.zeros((n_items, n_inputs), np.float32)
         with progress.task("next_item: solving for weights", 2, steady=False) as advance:
@@ -100,7 +127,7 @@ class NextItem(Retriever):
             solution, _ = spotrs(cholesky(gram, "next_item"), products.T, lower=1, overwrite_b=1)
             del gram
             advance(1)
-        self._weights = DenseRows(np.ascontiguousarray(solution))
+        return DenseRows(np.ascontiguousarray(solution))
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
@@ -141,6 +168,15 @@ class NextItem(Retriever):
             f"next_item: the fit of {n_items:,} items at {len(self.config.half_lives)} speeds",
             "name fewer half_lives, or take the path 'sequence'",
         )
+
+
+def _require_order(data: Dataset) -> None:
+    """Check that the log has an order and a weight above 0; raises `CannotFit`."""
+    if not data.interactions.ordered:
+        raise CannotFit(
+            "next_item: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
+        )
+    require_weight(data, "next_item")
 
 
 @kernel

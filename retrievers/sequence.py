@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from multirecall.csr import offsets_of
 from multirecall.data import Dataset
 from multirecall.errors import CannotFit
 from multirecall.kernels import Array, kernel
-from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, ThreadedConfig
+from multirecall.lists import RankedBatch
+from multirecall.progress import SILENT, Progress
+from multirecall.protocols import PluginConfig, ThreadedConfig, Trials
 from multirecall.topk import top_k
 from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 
+from ._choice import asked_items, draw_within, search
 from ._neighbours.retriever import Exponent, NeighbourRetriever, powers, run_in_blocks
+from ._sparse.rows import SparseRows
 from ._weights import require_weight
+
+AXES: dict[str, tuple[float | None, ...]] = {
+    "gap_decay": (0.5, 0.85, 1.0),
+    "half_life": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, None),
+}
+
+MOST_EVENTS = 2_000_000
+"""Events whose followers are counted to choose settings."""
 
 
 class SequenceConfig(ThreadedConfig):
@@ -76,6 +90,27 @@ class Sequence(NeighbourRetriever):
         Raises:
             CannotFit: the log has no order, or no interaction has a weight above 0.
         """
+        self._neighbours = self._count(data, None, progress)
+
+    def choose_settings(self, data: Dataset, trials: Trials, *, rng: np.random.Generator, progress: Progress) -> None:
+        """See `Retriever.choose_settings`; counts for each decay the followers of the items in the histories."""
+        events = np.bincount(data.interactions.items, minlength=data.n_items)
+        sources = draw_within(asked_items(trials.queries), events, MOST_EVENTS, rng)
+
+        @lru_cache(maxsize=2)
+        def neighbours(gap_decay: float) -> SparseRows:
+            path = type(self)(self.config.model_copy(update={"gap_decay": gap_decay}))
+            return path._count(data, sources, SILENT)
+
+        def answer(config: SequenceConfig) -> RankedBatch:
+            path = type(self)(config)
+            path._neighbours = neighbours(config.gap_decay)
+            return path.retrieve_batch(trials.queries, trials.k)
+
+        search(self.config, trials, answer, AXES)
+
+    def _count(self, data: Dataset, sources: NDArray[np.integer] | None, progress: Progress) -> SparseRows:
+        """The followers of the items `sources`, distinct rows; None: of all."""
         log = data.interactions
         if not log.ordered:
             raise CannotFit(
@@ -84,19 +119,25 @@ class Sequence(NeighbourRetriever):
         require_weight(data, "sequence")
         config = self.config
         popularity = np.bincount(log.items, log.weights, data.n_items)
+        counts = np.bincount(log.items, minlength=data.n_items)
+        order = np.argsort(log.items, kind="stable")
+        if sources is not None:
+            asked = np.zeros(data.n_items, np.bool_)
+            asked[sources] = True
+            order, counts = order[asked[log.items[order]]], counts * asked
         arguments = (
             log.items,
             log.users,
             log.weights,
-            np.argsort(log.items, kind="stable"),
-            np.append(0, np.cumsum(np.bincount(log.items, minlength=data.n_items))),
+            order,
+            offsets_of(counts),
             (config.gap_decay ** np.arange(config.window)).astype(np.float32),
             config.backward,
             powers(popularity, -config.source_exponent),
             powers(popularity, -config.target_exponent),
             config.neighbours,
         )
-        self._neighbours = run_in_blocks(
+        return run_in_blocks(
             lambda start, stop: _followers(start, stop, *arguments),
             data.n_items,
             config.threads,

@@ -14,16 +14,24 @@ from scipy.sparse import csr_array
 from multirecall.data import Changes, Dataset
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, Retriever
+from multirecall.protocols import PluginConfig, Retriever, Trials
 from multirecall.query import NO_FILTER, Query
 from multirecall.storage import read_component, write_component
 from multirecall.validation import AUTO, Auto, Count, Positive
 
+from ._choice import search
 from ._neighbours.retriever import Exponent, powers
 from ._recency import recent_items_of_each
 from ._sparse.patched import PatchedRows
 from ._sparse.rows import SparseRows
 from ._weights import weight_matrix
+
+AXES = {
+    "idf_exponent": (0.0, 0.35, 0.7, 1.0, 1.5),
+    "user_exponent": (0.2, 0.4, 0.6, 0.8),
+    "similarity_exponent": (0.5, 1.0, 1.5, 2.0, 3.0),
+    "target_exponent": (0.0, 0.15, 0.3, 0.5, 0.7),
+}
 
 LEAST_FADE = 1e-9
 """The decay factor below which it is multiplied into the stored weights: new weights are stored divided by it, and
@@ -112,6 +120,19 @@ class UserCF(Retriever):
         with progress.task("user_cf: indexing histories", 1, steady=False) as advance:
             self._index(matrix)
             advance(1)
+
+    def choose_settings(self, data: Dataset, trials: Trials, *, rng: np.random.Generator, progress: Progress) -> None:
+        """See `Retriever.choose_settings`; one index serves all settings."""
+        indexed = type(self)(self.config)
+        indexed._index(weight_matrix(data, "user_cf"))
+
+        def answer(config: UserCFConfig) -> RankedBatch:
+            path = type(self)(config)
+            path._users_of, path._items_of = indexed._users_of, indexed._items_of
+            path._weigh(indexed._user_sums, indexed._item_sums, 1.0)
+            return path.retrieve_batch(trials.queries, trials.k)
+
+        search(self.config, trials, answer, AXES)
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; O(events) and, for the sums, O(users + items)."""

@@ -88,16 +88,10 @@ class Cooccurrences:
     item_sums: NDArray[np.float64]
 
     @classmethod
-    def count(
-        cls, by_user: csr_array, sources: NDArray[np.integer], user_exponent: float, most: int, rng: np.random.Generator
-    ) -> Cooccurrences:
-        """Count the pairs of `sources`, distinct rows; of those that form more than `most` pairs, of a random part."""
+    def count(cls, by_user: csr_array, sources: NDArray[np.integer], user_exponent: float) -> Cooccurrences:
+        """Count the pairs of `sources`, distinct rows."""
         by_user, user_sums, item_sums = _pairing(by_user)
         n_items = by_user.shape[1]
-        lengths = np.diff(by_user.indptr)
-        pairs = np.bincount(by_user.indices, np.repeat(lengths, lengths), n_items)
-        sources = rng.permutation(sources)
-        sources = sources[np.cumsum(np.minimum(pairs, n_items)[sources]) <= most]
         asked = np.zeros(n_items, np.float32)
         asked[sources] = 1.0
         left = (by_user @ diags_array(asked)).tocsr()
@@ -119,6 +113,13 @@ class Cooccurrences:
             n_neighbours,
         )
         return SparseRows(offsets, items, similarities, self.item_sums.size)
+
+
+def count_pairs(by_user: csr_array) -> NDArray[np.float64]:
+    """An upper bound of the number of items that each item occurs with, float64 (n_items,)."""
+    n_items, lengths = by_user.shape[1], np.diff(by_user.indptr)
+    pairs = np.bincount(by_user.indices, np.repeat(lengths, lengths), n_items).astype(np.float64)
+    return np.minimum(pairs, float(n_items))
 
 
 def thin_rows(matrix: csr_array, most: int) -> csr_array:

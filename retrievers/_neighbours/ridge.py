@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import spotrf, spotri
@@ -16,17 +18,23 @@ from .cooccurrence import cooccurrence_neighbours
 from .retriever import run_in_blocks
 
 
-def exact_weights(by_user: csr_array, regularisation: float) -> NDArray[np.float32]:
+def gram_matrix(by_user: csr_array) -> NDArray[np.float32]:
+    """The upper triangle of `XᵀX`, float32 (n_items, n_items); 0 below it."""
+    n_items = by_user.shape[1]
+    gram = np.zeros((n_items, n_items), np.float32)
+    _add_gram(by_user.indptr, by_user.indices, by_user.data, gram)
+    return gram
+
+
+def exact_weights(gram: NDArray[np.float32], regularisation: float) -> NDArray[np.float32]:
     """The weight of each source item for each target item, float32 (n_items, n_items), with diagonal 0.
 
-    The Gram matrix is built and inverted (Cholesky) in the memory of the result.
+    The Gram matrix, of which the upper triangle is read, is inverted (Cholesky) in the memory of the result.
 
     Raises:
         CannotFit: the Gram matrix is not positive definite in float32.
     """
-    n_items = by_user.shape[1]
-    gram = np.zeros((n_items, n_items), np.float32)
-    _add_gram(by_user.indptr, by_user.indices, by_user.data, gram)
+    n_items = len(gram)
     gram.flat[:: n_items + 1] += np.float32(regularisation)
     factor, _ = spotri(cholesky(gram, "ease"), lower=1, overwrite_c=1)
     inverse: NDArray[np.float32] = factor.T
@@ -48,9 +56,11 @@ def cholesky(gram: NDArray[np.float32], plugin: str) -> NDArray[np.float32]:
 
 
 def sparse_weights(
-    by_user: csr_array, regularisation: float, n_neighbours: int, threads: int, progress: Progress
-) -> SparseRows:
+    by_user: csr_array, regularisations: Sequence[float], n_neighbours: int, threads: int, progress: Progress
+) -> list[SparseRows]:
     """The weights by source and target; each target is regressed on its `n_neighbours` most similar items only.
+
+    Several regularisations, each of which gives a matrix, take hardly longer than one.
 
     Raises:
         CannotFit: a regression is not positive definite in float32.
@@ -75,7 +85,7 @@ def sparse_weights(
         by_user.shape[0],
         similar.offsets,
         similar.columns,
-        regularisation,
+        np.array(regularisations, np.float32),
     )
     targets = run_in_blocks(
         lambda start, stop: _regressions(start, stop, *arguments),
@@ -86,8 +96,11 @@ def sparse_weights(
     )
     if not np.isfinite(targets.values).all():
         raise CannotFit("ease: regularisation is too small for the log's weights; raise it")
-    by_target = csr_array((targets.values, targets.columns, targets.offsets), shape=(n_items, n_items))
-    return SparseRows.of_matrix(by_target.T.tocsr())
+    by_target = (
+        csr_array((values, targets.columns, targets.offsets), shape=(n_items, n_items))
+        for values in targets.values.reshape(-1, len(regularisations)).T
+    )
+    return [SparseRows.of_matrix(matrix.T.tocsr()) for matrix in by_target]
 
 
 @kernel
@@ -125,26 +138,29 @@ def _regressions(
     n_users: int,
     neighbour_offsets: Array,
     neighbours: Array,
-    regularisation: float,
+    regularisations: Array,
 ) -> tuple[Array, Array, Array]:
     """The regressions of the targets `start … stop - 1`: the number of sources of each, the sources, their weights.
+
+    The weights are float32 (n, n_regularisations).
 
     Args:
         start, stop: the targets.
         offsets, users, values: the users of each item and their weights on it, as CSR.
         n_users: the number of users.
         neighbour_offsets, neighbours: the sources of each target, as CSR.
-        regularisation: the ridge penalty.
+        regularisations: float32, the ridge penalties.
     """
     first = neighbour_offsets[start]
     found = neighbours[first : neighbour_offsets[stop]].copy()
-    weights = np.empty(found.size, np.float32)
+    weights = np.empty((found.size, regularisations.size), np.float32)
     last_of = np.full(n_users, -1, np.int32)
     for target in range(start, stop):
         low, high = neighbour_offsets[target], neighbour_offsets[target + 1]
         chosen = np.append(neighbours[low:high], np.int32(target))
         gram = _local_gram(chosen, offsets, users, values, last_of)
-        weights[low - first : high - first] = _solve_ridge(gram, regularisation)
+        for number in range(regularisations.size):
+            weights[low - first : high - first, number] = _solve_ridge(gram.copy(), regularisations[number])
     return np.diff(neighbour_offsets[start : stop + 1]), found, weights
 
 
