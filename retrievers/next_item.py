@@ -40,7 +40,7 @@ AXES = {"half_lives": ((0.75, 7.5), (0.75, 30.0), (1.5, 15.0), (1.5, 50.0), (3.0
 MOST_ITEMS = 1_000
 """Items, the most frequent ones, on which half-lives are chosen: a fraction of a second of a core for each choice."""
 
-MOST_EVENTS = 1_000_000
+MOST_EVENTS = 250_000
 """Events on which half-lives are chosen, those of a random part of the users."""
 
 HalfLives = Annotated[tuple[Annotated[Positive, Field(le=10_000)], ...], Field(min_length=1, max_length=8)]
