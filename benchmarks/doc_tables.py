@@ -53,16 +53,19 @@ def costs() -> str:
 def tuned_table() -> str:
     """Best path, equal weights and what the tuner kept, on test parts that it never saw."""
     head = ["case", "metric", "users", "best path alone", "equal weights", "kept", "gain over the best path"]
-    rows = []
+    rows, searched = [], []
     for file in sorted(RESULTS.glob("tuning-*.json")):
         one = result(file.stem)
         test, search = one["test"], one["tuned"]
+        if "report" not in search:
+            searched.append(one["case"])
         best = search["names"][[weight > 0 for weight in search["single"]["weights"]].index(True)]
         cells = [_between(test[name]) for name in ("single", "plain", "tuned", "over_single")]
         cells[0] += f" {best}"
         cells[2] += f" {search['verdict']}"
         rows.append([one["case"], one["metric"], f"{test['n_users']:,}", *cells])
-    return table(head, rows)
+    older = f"\n\nTuned by the search that learning has replaced: {', '.join(searched)}." if searched else ""
+    return table(head, rows) + older
 
 
 def published_table() -> str:

@@ -43,10 +43,10 @@ for name, one in values.paths.items():
 # %% [markdown]
 # ## Let the tuner decide
 #
-# It gates paths, searches weights and quotas on one slice, and keeps only what holds up on a second one.
+# It learns paths and fusion on one slice, and keeps only what holds up on a second one.
 
 # %%
-tuned = tune(split.train, config, TuningConfig(k=K, trials=60, segments=False))
+tuned = tune(split.train, config, TuningConfig(k=K))
 print("\n".join(statement(tuned)))
 print(config_text(tuned))
 

@@ -44,10 +44,9 @@ VARYING = [
     (re.compile(r"\b\d+([,.]\d+)*(e-\d+)? ?(ms|µs|s|B|KiB|MiB|GiB|MB)\b"), "#"),
     (re.compile(r"\b(\"?ms\"?[:=] ?|fit_seconds=)\d[\d.e-]*"), r"\1#"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00)?"), "#"),
-    (re.compile(r"\b\d+\.\d{3} (stays|goes)"), r"# \1"),
     (re.compile(r"─+"), "─"),
 ]
-"""What differs from run to run: times, sizes in memory, dates, the milliseconds of a gate."""
+"""What differs from run to run: times, sizes in memory, dates."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ from multirecall.evaluation import EXPLAINED, METRICS, explain_metrics, make_spl
 from multirecall.output import require_file
 from multirecall.progress import terminal_progress
 from multirecall.tuning import (
-    Candidate,
     Comparison,
     Tuned,
     TuningConfig,
@@ -57,7 +56,7 @@ def tune_command(
     config: Config = None,
     metric: Annotated[
         str | None,
-        typer.Option(help=f"What is raised; default recall. {'; '.join(explain_metrics(METRICS))}."),
+        typer.Option(help=f"What the tables compare; default recall. {'; '.join(explain_metrics(METRICS))}."),
     ] = None,
     k: Annotated[int | None, typer.Option("-k", "--k", help="List length at which it is taken.")] = None,
     split: Annotated[
@@ -66,16 +65,13 @@ def tune_command(
     fraction: Annotated[float | None, typer.Option(help="Share of the events that each slice holds.")] = None,
     last: Last = 1,
     seen: Seen = False,
-    search_users: Annotated[int | None, typer.Option(help="Most users that are searched on.")] = None,
+    search_users: Annotated[int | None, typer.Option(help="Most users that the fusion is learned from.")] = None,
     confirm_users: Annotated[int | None, typer.Option(help="Most users that confirm.")] = None,
     budget_ms: Annotated[
         float | None, typer.Option(help="Milliseconds that the paths of a request may take together.")
     ] = None,
     strategy: Annotated[list[str] | None, typer.Option(help="Fusion to choose from; repeat for several.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Most fusions that are scored.")] = None,
-    patience: Annotated[int | None, typer.Option(help="Fusions without a gain before the search ends.")] = None,
-    segments: Annotated[bool, typer.Option(help="Try weights by length of history as well.")] = True,
-    journal: Annotated[Path | None, typer.Option(help="File of scores; a search that was stopped goes on.")] = None,
+    segments: Annotated[bool, typer.Option(help="Keep fusions by length of history where they gain.")] = True,
     hold_out: Annotated[
         bool, typer.Option("--hold-out", help="Keep a test part out of the tuning, and measure the outcome there.")
     ] = False,
@@ -83,10 +79,8 @@ def tune_command(
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose the paths, search their fusion on one slice of the log, check it on a second, and write the config."""
+    """Learn paths and fusion on one slice of the log, confirm them on a second, and write the config."""
     require_file(out, "--out")
-    if journal is not None:
-        require_file(journal, "--journal")
     start = read_config(config, columns=columns, kinds=kinds, ids=ids, future=future, seed=seed, threads=threads)
     given: dict[str, Any] = {
         "metric": metric,
@@ -97,8 +91,6 @@ def tune_command(
         "confirm_users": confirm_users,
         "budget_ms": budget_ms,
         "strategies": tuple(strategy) if strategy else None,
-        "trials": trials,
-        "patience": patience,
     }
     chosen = {key: value for key, value in given.items() if value is not None}
     fixed = {"last": last, "seen": seen, "segments": segments, "seed": start.seed}
@@ -109,7 +101,7 @@ def tune_command(
         kind = settings.split or natural_kind(data)
         test = make_split(data, kind, fraction=settings.fraction, last=last, seen=settings.seen, seed=settings.seed)
     with terminal_progress() as progress:
-        tuned = tune(test.train if test else data, start, settings, journal=journal, progress=progress)
+        tuned = tune(test.train if test else data, start, settings, progress=progress)
         on_test = compare_on(tuned, start, test, progress=progress) if test else None
     write_config(tuned, out)
     if as_json:
@@ -117,7 +109,7 @@ def tune_command(
         return
     screen = console()
     screen.print(f"{settings.metric} is the {EXPLAINED[settings.metric]}; k = {settings.k}.")
-    screen.print(_gate_table(tuned))
+    screen.print(_path_table(tuned))
     screen.print(_fusion_table(tuned))
     print_table(screen, _gain_table(tuned, on_test))
     for line in statement(tuned):
@@ -125,39 +117,30 @@ def tune_command(
     screen.print(f"written to {out}")
 
 
-def _gate_table(tuned: Tuned) -> Table:
-    table = plain_table("gate", "lost without it", "95 %", "ms", "")
-    for step in tuned.gating.steps:
-        loss = step.loss
-        ms = tuned.ms[tuned.names.index(step.path)]
-        outcome = "stays" if step.kept else f"goes: {step.reason}"
-        if not step.kept and tuned.names.index(step.path) in tuned.kept.chosen:
-            outcome += "; back with a weight of its own"
-        table.add_row(step.path, f"{loss.mean:+.4f}", f"{loss.low:+.4f} … {loss.high:+.4f}", f"{ms:.3f}", outcome)
+def _path_table(tuned: Tuned) -> Table:
+    table = plain_table("path", "takes", "weight", "")
+    for name, ms in tuned.ms.items():
+        weight = tuned.report.weights.get(name)
+        table.add_row(name, f"{ms:.3f} ms", f"{weight:g}" if weight else "", tuned.report.dropped.get(name, ""))
     return table
 
 
 def _fusion_table(tuned: Tuned) -> Table:
-    table = plain_table("fusion", "strategy", "weight (quota) of each path")
-    for name, one in (("best path", tuned.single), ("equal weights", tuned.plain), ("found", tuned.found)):
-        table.add_row(name, _strategy(one), _paths(tuned, one))
+    table = plain_table("fusion, learned on half of the users, judged on the others", "score", "gain over best path")
+    for one in tuned.report.trials:
+        gain = one.over_path
+        table.add_row(one.name, f"{one.score:.3f}", f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
     return table
 
 
 def _gain_table(tuned: Tuned, on_test: Comparison | None) -> Table:
     what = f"{tuned.settings.metric}@{tuned.settings.k}"
-    table = plain_table(what, "users", "best path", "equal weights", "tuned", "gain over equal", "gain over best path")
-    parts = [("searched", tuned.searched), ("second slice", tuned.confirmed)]
-    for name, on in [*parts, *([("test", on_test)] if on_test else [])]:
+    table = plain_table(
+        what, "users", "best path", "equal weights", "learned", "gain over equal", "gain over best path"
+    )
+    parts = [("learned from", tuned.searched), ("second slice", tuned.confirmed)]
+    for name, on in [*parts, *([("test: what is kept", on_test)] if on_test else [])]:
         gains = (f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]" for gain in (on.over_plain, on.over_single))
         means = (f"{one.mean:.4f}" for one in (on.single, on.plain, on.tuned))
         table.add_row(name, f"{on.n_users:,}", *means, *gains)
     return table
-
-
-def _strategy(one: Candidate) -> str:
-    return " ".join([one.strategy, *(f"{name}={value}" for name, value in one.params.items())])
-
-
-def _paths(tuned: Tuned, one: Candidate) -> str:
-    return ", ".join(f"{tuned.names[path]} {one.weights[path]:g} ({one.quotas[path]})" for path in one.chosen)

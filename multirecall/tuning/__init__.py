@@ -1,20 +1,14 @@
-"""Tuning a fusion: select paths, search weights and settings, and keep gains that a second slice confirms."""
+"""Tuning a fusion: learn it on one slice of the log, and keep what a second slice confirms."""
 
 from multirecall.deprecation import former_names
-from multirecall.tuning.candidate import Candidate
+from multirecall.tuning.comparison import Comparison
 from multirecall.tuning.config import TuningConfig
-from multirecall.tuning.gate import GateStep, Gating
-from multirecall.tuning.guard import Comparison, SegmentTrial
 from multirecall.tuning.slices import Slices, natural_kind, slices
 from multirecall.tuning.tuner import Tuned, compare_on, tune
 from multirecall.tuning.write import config_text, statement, write_config
 
 __all__ = [
-    "Candidate",
     "Comparison",
-    "GateStep",
-    "Gating",
-    "SegmentTrial",
     "Slices",
     "Tuned",
     "TuningConfig",

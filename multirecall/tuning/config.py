@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from multirecall.evaluation import METRICS, SplitKind
 from multirecall.validation import Count, Positive, StrictModel, nearest
 
 
 class TuningConfig(StrictModel):
-    """Settings of `tune`; every one changes results."""
+    """Settings of `tune`. `metric`, `k`, `resamples` and `level` only change what is reported."""
 
     metric: str = "recall"
-    """The metric to maximise: recall, hit_rate, precision, ndcg, mrr or map."""
+    """The metric that comparisons report: recall, hit_rate, precision, ndcg, mrr or map. What is learned is judged by
+    recall and NDCG at 10, 20, 100 and the engine's `k` together."""
 
     k: Count = 100
-    """The list length at which the metric is computed."""
+    """The list length at which comparisons report the metric."""
 
     split: SplitKind | None = None
     """The split that holds out the slices: `time`, `user-time`, `last` or `random`; None: by time where the log has
@@ -33,7 +34,7 @@ class TuningConfig(StrictModel):
     """Whether items that the user has interacted with count as targets and may be retrieved."""
 
     search_users: Count = 3_000
-    """Most users of the search slice; more give steadier results and take longer."""
+    """Most users of the search slice, from which the fusion is learned; more give steadier results, and take longer."""
 
     confirm_users: Count = 10_000
     """Most users of the second slice, which confirms the gain."""
@@ -44,23 +45,24 @@ class TuningConfig(StrictModel):
     strategies: tuple[str, ...] = ()
     """The fusion plug-ins to try; empty: all that are installed."""
 
-    trials: Count = 2_000
-    """Most fusions that are scored. The settings of each strategy are always scored first."""
-
-    patience: Count = 150
-    """The search stops after this number of fusions without a gain."""
-
     segments: bool = True
-    """Whether weights by history length are tried as well."""
+    """Whether fusions by history length are kept where they gain."""
 
     resamples: Annotated[int, Field(strict=True, ge=100)] = 1_000
-    """The number of resamples of the bootstrap intervals, ≥ 100."""
+    """The number of resamples of the intervals in comparisons, ≥ 100."""
 
     level: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.95
-    """The confidence level of the intervals, between 0 and 1."""
+    """The confidence level of the intervals in comparisons, between 0 and 1."""
 
     seed: Annotated[int, Field(strict=True, ge=0)] = 7
     """The seed of the samples of users and of the bootstrap, ≥ 0."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_removed(cls, values: Any) -> Any:
+        if isinstance(values, dict) and (removed := [name for name in ("trials", "patience") if name in values]):
+            raise ValueError(f"{removed[0]} has no use: the fusion is learned, not searched; leave it out")
+        return values
 
     @field_validator("metric")
     @classmethod

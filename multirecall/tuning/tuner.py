@@ -1,27 +1,32 @@
-"""The tuner: searches the fusion of an engine's paths on events that no path was fitted on."""
+"""The tuner: learns the fusion of an engine's paths on events that no path was fitted on."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from multirecall.config import EngineConfig
 from multirecall.data import Dataset
+from multirecall.engine import Engine
+from multirecall.engine.fitting import settle_settings
 from multirecall.errors import RequestError
-from multirecall.evaluation import Split
+from multirecall.evaluation import Split, SplitKind, latencies
+from multirecall.learning.choice import FusionChoice
+from multirecall.learning.hold_out import Goal
+from multirecall.learning.learn import learn_fusion
+from multirecall.learning.report import FusionReport
 from multirecall.progress import SILENT, Progress
-from multirecall.tuning.ascent import climb, search_strategies
-from multirecall.tuning.candidate import Candidate
+from multirecall.registry import fusion_class
+from multirecall.tuning.asking import ask_paths, without_fusion
+from multirecall.tuning.budget import paths_within
+from multirecall.tuning.comparison import Comparison, compare
 from multirecall.tuning.config import TuningConfig
-from multirecall.tuning.gate import Gating, best_single, gate_paths
-from multirecall.tuning.guard import Comparison, SegmentTrial, Verdict, choose, compare, tune_segments
-from multirecall.tuning.journal import Journal
-from multirecall.tuning.memory import Memory, open_engine
-from multirecall.tuning.quotas import greedy_quotas
-from multirecall.tuning.scorer import Scorer
-from multirecall.tuning.slices import slices
-from multirecall.tuning.space import strategies
+from multirecall.tuning.confirming import Verdict, confirm_fusion
+from multirecall.tuning.slices import natural_kind, slices
+
+GOALS: dict[SplitKind, Goal] = {"time": "while", "user-time": "next", "last": "next"}
+"""What settings are chosen for, by the split that holds out the slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,37 +34,32 @@ class Tuned:
     """The result of a tuning: the config to use, and the figures behind it.
 
     Attributes:
-        config: the starting config with the fusion that is kept.
+        config: the starting config with the fusion that is kept, values for its "auto" settings, and the paths that
+            are dropped switched off.
+        report: what was learned on the search slice, with the fusion that is kept.
+        verdict: which of the fusions is kept.
         kept: the fusion that is kept.
-        verdict: which of the three fusions is kept.
-        single: the first of the three fusions, the best path alone.
-        plain: the second, equal weights over the paths that passed the gate.
-        found: the third, the result of the search.
-        names: the names of the paths; weights and quotas of the fusions are in this order.
+        single: the best path alone.
+        plain: equal weights.
+        found: the learned fusion.
+        names: the names of the paths within the budget; weights of the fusions are in this order.
         ms: the median latency of each path in single requests, in milliseconds.
-        gating: the decision of the gate on each path.
-        searched: the comparison of the three fusions on the search slice.
-        confirmed: the comparison on the second slice, without weights by segment.
-        segments: the weights by history length that were tried with the fusion that is kept.
-        n_scored: the number of fusions scored.
-        quotas_by_blocks: whether greedy quotas did at least as well as the quotas of the search.
+        searched: the comparison on the search slice, from whose users the fusion was learned.
+        confirmed: the comparison on the second slice.
         settings: the settings of the tuning.
     """
 
     config: EngineConfig
-    kept: Candidate
+    report: FusionReport
     verdict: Verdict
-    single: Candidate
-    plain: Candidate
-    found: Candidate
+    kept: FusionChoice
+    single: FusionChoice
+    plain: FusionChoice
+    found: FusionChoice
     names: tuple[str, ...]
-    ms: tuple[float, ...]
-    gating: Gating
+    ms: dict[str, float]
     searched: Comparison
     confirmed: Comparison
-    segments: tuple[SegmentTrial, ...]
-    n_scored: int
-    quotas_by_blocks: bool
     settings: TuningConfig
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,102 +76,98 @@ def tune(
     config: EngineConfig | None = None,
     settings: TuningConfig | None = None,
     *,
-    journal: Path | None = None,
     progress: Progress = SILENT,
 ) -> Tuned:
-    """Find the best fusion of the paths of `config` on users or times that no path was fitted on.
+    """Learn the fusion of the paths of `config` as a fit under `strategy = "auto"` does, but on many more users.
 
-    Each path is fitted, and its lists are retrieved once for each user of two slices (see `slices`). On the first
-    slice, the gate selects paths, and a search finds strategy, settings, weights and quotas together. The second slice
-    confirms the gain; without confirmation, a simple fusion is kept.
+    Each path is fitted, and its lists are retrieved once for each user of two slices (see `slices`). Paths, strategy,
+    coefficients and segments are learned on the first slice. On the second one, what was learned must hold up against
+    the best path alone and equal weights; otherwise one of these is kept.
 
     Args:
         data: the log and tables; both slices are taken from it.
-        config: the paths and their quotas, which are the widest that are tried; None: the default paths.
+        config: the paths; its fusion and segments are replaced. None: the default paths.
         settings: the settings of the tuner; None: the defaults.
-        journal: a file for the scores, from which an interrupted search is resumed.
-        progress: receives the progress of fits and search.
+        progress: receives the progress.
 
     Raises:
         DataError: the log cannot be split, or a slice has too few users.
-        RequestError: no path is within the budget, a strategy is unknown, or the journal belongs to another search.
+        RequestError: no path is within the budget, or a path can be fitted for one slice only.
+        PluginError: a strategy is unknown.
         PathError: a path fails.
     """
     config, settings = config or EngineConfig(), settings or TuningConfig()
-    names = strategies(settings.strategies)
+    for name in settings.strategies:
+        fusion_class(name)
     held_out = slices(data, settings)
-    search, confirm = _ask_paths(config, (held_out.search, held_out.confirm), settings, progress)
-    gating = gate_paths(search, settings)
-    single = best_single(search, settings)
-    with progress.task("tune: trying fusions", settings.trials, steady=False) as advance:
-        scorer = Scorer(search, settings, Journal(journal, search.fingerprint()), advance)
-        scorer.score(single)
-        search_strategies(gating.plain, names, scorer)
-        found, by_blocks = _with_quotas(scorer, gating.plain)
-    on_second = compare(confirm, single, gating.plain, found, settings)
-    verdict = choose(on_second)
-    kept = {"tuned": found, "plain": gating.plain, "single": single}[verdict]
-    trials: tuple[SegmentTrial, ...] = ()
-    if settings.segments:
-        kept, trials = tune_segments(kept, search, confirm, settings)
+    start = without_fusion(config)
+    goal = config.fusion.goal or GOALS.get(settings.split or natural_kind(data))
+    report = settle_settings(start, held_out.search.train, goal, progress)
+    start = report.apply_to(start)
+    engine = Engine(start).fit(held_out.search.train, progress=progress)
+    search = ask_paths(engine, held_out.search, progress)
+    ms = latencies(engine, held_out.search, settings.k)
+    if held_out.confirm.train is not held_out.search.train:
+        engine = Engine(start).fit(held_out.confirm.train, progress=progress)
+    confirm = ask_paths(engine, held_out.confirm, progress)
+    _check_paths(search.names, confirm.names)
+    ms = {name: ms[name] for name in search.names}
+    required = [path.name for path in start.paths if path.required]
+    own = {path.name: path.weight for path in start.paths}
+    within = paths_within(settings.budget_ms, search, ms, [own[name] for name in search.names], required, start.k)
+    search, confirm = search.of_paths(within), confirm.of_paths(within)
+    weights = [own[name] for name in search.names]
+    with progress.task("tune: learning the fusion", 1, steady=False) as advance:
+        learned = learn_fusion(
+            search, start.k, weights=weights, required=required, strategies=settings.strategies, seed=settings.seed
+        )
+        advance(1)
+    if not settings.segments:
+        learned = replace(learned, choice=replace(learned.choice, segments=()), segments=())
+    outcome = confirm_fusion(learned, confirm, weights, required, start.k)
+    kept = replace(learned, choice=outcome.fusions[outcome.verdict], name=outcome.name, reason=outcome.reason)
+    report = report.with_fusion(kept, search.names)
+    report = replace(report, n_users=len(search), n_requests=len(search), dropped=_dropped(report, start, ms, settings))
+    fusions = [outcome.fusions[one] for one in ("single", "plain", "tuned")]
     return Tuned(
-        config=kept.apply_to(config, search.names),
-        kept=kept,
-        verdict=verdict,
-        single=single,
-        plain=gating.plain,
-        found=found,
+        config=report.settle(start),
+        report=report,
+        verdict=outcome.verdict,
+        kept=kept.choice,
+        single=outcome.fusions["single"],
+        plain=outcome.fusions["plain"],
+        found=outcome.fusions["tuned"],
         names=search.names,
-        ms=search.ms,
-        gating=gating,
-        searched=compare(search, single, gating.plain, found, settings),
-        confirmed=on_second,
-        segments=trials,
-        n_scored=scorer.n_scored,
-        quotas_by_blocks=by_blocks,
+        ms=ms,
+        searched=compare(held_out.search.name, search, fusions, settings),
+        confirmed=compare(held_out.confirm.name, confirm, fusions, settings),
         settings=settings,
     )
 
 
 def compare_on(tuned: Tuned, start: EngineConfig, split: Split, *, progress: Progress = SILENT) -> Comparison:
-    """Compare the best path, the plain fusion and the kept fusion on a test split.
+    """Compare the best path, equal weights and the fusion that is kept on a test split.
 
-    `tuned` must come from the training part of `split` alone. All paths of `start` are fitted on `split.train`.
+    `tuned` must come from `start` and the training part of `split` alone. Its paths are fitted on `split.train`.
 
     Raises:
         RequestError: other paths can be fitted on the training part than were tuned.
     """
-    engine = open_engine(start).fit(split.train, progress=progress)
-    memory = Memory.of(engine, split, tuned.settings.metric, tuned.settings.k, progress)
-    if memory.names != tuned.names:
-        raise RequestError(
-            f"tune: the paths {tuned.names} were tuned, but {memory.names} could be fitted on the training part of the "
-            "test split; name the paths in a config"
-        )
-    return compare(memory, tuned.single, tuned.plain, tuned.kept, tuned.settings)
+    others = {path.name: "" for path in start.paths if path.name not in tuned.names}
+    report = FusionReport("", settings=tuned.report.settings, dropped=others)
+    engine = Engine(report.settle(without_fusion(start))).fit(split.train, progress=progress)
+    lists = ask_paths(engine, split, progress)
+    _check_paths(tuned.names, lists.names)
+    return compare(split.name, lists, (tuned.single, tuned.plain, tuned.kept), tuned.settings)
 
 
-def _ask_paths(
-    config: EngineConfig, parts: tuple[Split, Split], settings: TuningConfig, progress: Progress
-) -> tuple[Memory, Memory]:
-    """Retrieve the lists for both slices; the paths are fitted once if the slices share their training part."""
-    first, second = parts
-    engine = open_engine(config).fit(first.train, progress=progress)
-    search = Memory.of(engine, first, settings.metric, settings.k, progress)
-    if second.train is not first.train:
-        engine = open_engine(config).fit(second.train, progress=progress)
-    confirm = Memory.of(engine, second, settings.metric, settings.k, progress)
-    _check_paths(search, confirm.names)
-    return search, confirm
-
-
-def _check_paths(search: Memory, names: tuple[str, ...]) -> None:
+def _check_paths(names: tuple[str, ...], others: tuple[str, ...]) -> None:
     """Refuse slices with different paths, as where a path cannot be fitted on the larger catalogue of one slice.
 
     Raises:
         RequestError: the paths differ.
     """
-    odd = sorted({*search.names} ^ {*names})
+    odd = sorted({*names} ^ {*others})
     if odd:
         raise RequestError(
             f"tune: path {odd[0]!r} can be fitted on one part of the log, but not on another; name the paths in a "
@@ -179,16 +175,13 @@ def _check_paths(search: Memory, names: tuple[str, ...]) -> None:
         )
 
 
-def _with_quotas(scorer: Scorer, plain: Candidate) -> tuple[Candidate, bool]:
-    """The result of the search, with greedy quotas if they do at least as well, because they are smaller.
-
-    If they do better, the search climbs on from them. The flag says whether greedy quotas are used.
-    """
-    found = scorer.best or plain
-    greedy = greedy_quotas(found, scorer)
-    gain = scorer.score(greedy) - scorer.score(found)
-    if gain < 0:
-        return found, False
-    if gain > 0:
-        climb(greedy, scorer)
-    return max(greedy, scorer.best or greedy, key=scorer.score), True
+def _dropped(
+    report: FusionReport, start: EngineConfig, ms: Mapping[str, float], settings: TuningConfig
+) -> dict[str, str]:
+    """Why each enabled path of `start` is not asked, by path."""
+    absent = {
+        path.name: f"the budget of {settings.budget_ms:g} ms" if path.name in ms else "the log cannot feed it"
+        for path in start.paths
+        if path.enabled and path.name not in report.weights and path.name not in report.dropped
+    }
+    return absent | report.dropped

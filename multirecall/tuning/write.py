@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import tomli_w
-
 from multirecall.errors import RequestError
 from multirecall.evaluation import Interval
+from multirecall.tuning.confirming import Verdict
 from multirecall.tuning.tuner import Tuned
 
-VERDICTS = {
-    "tuned": "Kept: the tuned fusion; its gain holds up on the second slice.",
-    "plain": "Kept: equal weights over the paths that passed the gate; no gain over them held up on the second slice.",
-    "single": "Kept: the best path alone; fusing it with others did worse on the second slice.",
+VERDICTS: dict[Verdict, str] = {
+    "tuned": "Kept: the learned fusion; it holds up on the second slice.",
+    "single": "Kept: the best path alone, which is better than equal weights.",
+    "plain": "Kept: equal weights.",
+    "rrf": "Kept: reciprocal rank fusion of all paths, which is better than equal weights.",
 }
+"""What is kept; where it is not the learned fusion, that one does not hold up on the second slice."""
 
 
 def write_config(tuned: Tuned, file: Path) -> None:
@@ -48,50 +49,31 @@ def config_text(tuned: Tuned) -> str:
                     "very large one"
                 )
     comment = "\n".join(f"# {line}".rstrip() for line in statement(tuned))
-    return f"{comment}\n\n{tomli_w.dumps(tuned.config.model_dump(exclude_unset=True, exclude_none=True))}"
+    return f"{comment}\n\n{tuned.report.to_toml(tuned.config)}"
 
 
 def statement(tuned: Tuned) -> list[str]:
     """The lines that say what was gained and on which users it was measured."""
-    on, settings = tuned.confirmed, tuned.settings
+    on, settings, report = tuned.confirmed, tuned.settings, tuned.report
+    best = tuned.names[tuned.single.asked[0]]
     lines = [
-        f"Fusion tuned towards {settings.metric}@{settings.k}; {tuned.n_scored:,} fusions were scored "
-        f"on {tuned.searched.n_users:,} users",
-        f"({tuned.searched.slice}).",
-        f"Measured on {on.n_users:,} users that were not searched on, or later in time",
+        f"Fusion learned from {tuned.searched.n_users:,} users ({tuned.searched.slice}).",
+        f"{settings.metric}@{settings.k} on {on.n_users:,} users that it was not learned from, or later in time",
         f"({on.slice}), with {settings.level:.0%} bootstrap intervals:",
-        f"  best path alone ({tuned.names[tuned.single.chosen[0]]}): {on.single}",
-        f"  equal weights over the paths that passed the gate: {on.plain}",
-        f"  tuned: {on.tuned}",
-        f"  gain of the tuned fusion: {_gain(on.over_plain, on.plain)} over equal weights, "
+        f"  best path alone ({best}): {on.single}",
+        f"  equal weights: {on.plain}",
+        f"  learned: {on.tuned}",
+        f"  gain of the learned fusion: {_gain(on.over_plain, on.plain)} over equal weights, "
         f"{_gain(on.over_single, on.single)} over the best path",
         VERDICTS[tuned.verdict],
+        report.statement,
     ]
     lines += [
-        f"Weights of {trial.name} users (up to {trial.max_history} events): gain {trial.confirmed} on the second "
-        f"slice, {'kept' if trial.kept else 'not kept'}."
-        for trial in tuned.segments
+        f"Fusion of {one.name} users (up to {one.max_history} events): gain {one.gain}, "
+        f"{'kept' if one.kept and tuned.verdict == 'tuned' else 'not kept'}."
+        for one in report.segment_trials
     ]
-    return lines + _gate_lines(tuned)
-
-
-def _gate_lines(tuned: Tuned) -> list[str]:
-    """The lines on paths that the gate dropped, that came back, or that the config disables."""
-    kept = {tuned.names[path]: tuned.kept.weights[path] for path in tuned.kept.chosen}
-    gone = {step.path: step for step in tuned.gating.steps if not step.kept}
-    lines = [
-        f"Gated: {name}, {step.reason} (loss without it {step.loss})."
-        for name, step in gone.items()
-        if name not in kept
-    ]
-    lines += [
-        f"Back after the gate: {name} with weight {kept[name]:g}; without weights, {step.reason} (loss without it "
-        f"{step.loss})."
-        for name, step in gone.items()
-        if name in kept
-    ]
-    others = [name for name in tuned.names if name not in kept and name not in gone]
-    return lines + ([f"Switched off by the fusion that is kept: {', '.join(others)}."] if others else [])
+    return lines + [f"Switched off: {path}, {reason}." for path, reason in report.dropped.items()]
 
 
 def _gain(gain: Interval, base: Interval) -> str:

@@ -341,7 +341,7 @@ def test_tuned_config_names_the_class(tmp_path: Path) -> None:
         {"user_id": np.repeat(np.arange(100), 8), "item_id": rng.integers(0, 20, 800), "timestamp": np.arange(800)}
     )
     start = config_of(faulty.Rows, "popularity", fusion={"strategy": First})
-    settings = TuningConfig(strategies=("rrf",), trials=3, segments=False, split="random")
+    settings = TuningConfig(strategies=("rrf",), segments=False, split="random")
     tuned = tune(Dataset.from_frames(frame), start, settings)
     write_config(tuned, tmp_path / "tuned.toml")
     again = Engine.from_toml(tmp_path / "tuned.toml").config
