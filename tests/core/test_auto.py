@@ -253,12 +253,39 @@ def test_an_event_is_held_out_of_at_most_one_fit(
     assert max(away.values()) == 1
 
 
-def test_the_toml_gives_the_same_fusion_without_learning(fitted: dict[str, Fitted], tmp_path: Path) -> None:
-    engine, _, held = fitted["next"]
+@pytest.mark.parametrize("goal", ["while"])
+def test_a_newer_period_waits_until_the_one_before_is_taken_back_in(
+    fitted: dict[str, Fitted], folder: Path, goal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned, data = report_of(fitted[goal].engine), fitted[goal].engine.data
+    users, items = data.users.ids.ids().tolist()[:90], data.items.ids.ids().tolist()
+    now = data.now
+    assert now is not None
+    new = [
+        {"user_id": user, "item_id": items[(number * 7 + step) % 400], "timestamp": now + 60 * number + step}
+        for number, user in enumerate(users)
+        for step in range(5)
+    ]
+    fits = Fits(monkeypatch)
+    with Engine.load(folder) as engine:
+        engine.add_interactions(new)
+        engine.refresh().result(PATIENCE_S)
+        assert events_of(fits.data["item_cf"][0]) == events_of(engine.data)
+        assert replace(report_of(engine), refits=0) == learned
+        engine.refresh().result(PATIENCE_S)
+        missing = events_of(engine.data) - events_of(fits.data["item_cf"][1])
+        assert missing
+        assert min(time for _, _, time in missing) >= now
+        assert report_of(engine).refits == 0
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_the_toml_gives_the_same_fusion_without_learning(fitted: dict[str, Fitted], tmp_path: Path, goal: str) -> None:
+    engine, _, held = fitted[goal]
     report = report_of(engine)
     assert report.strategy != "auto"
     (tmp_path / "engine.toml").write_text(report.to_toml(engine.config))
-    users = others_of(fitted["next"], 20)
+    users = others_of(fitted[goal], 20)
     with Engine.from_toml(tmp_path / "engine.toml").fit(held.rest) as fixed:
         assert fixed.fusion_report() is None
         assert set(fixed.paths) == set(report.weights)
