@@ -27,11 +27,13 @@ from ._sparse.rows import SparseRows
 from ._weights import weight_matrix
 
 AXES = {
-    "idf_exponent": (0.0, 0.35, 0.7, 1.0, 1.5),
+    "idf_exponent": (0.0, 0.35, 0.7, 1.5, 2.0),
     "user_exponent": (0.2, 0.4, 0.6, 0.8),
     "similarity_exponent": (0.5, 1.0, 1.5, 2.0, 3.0),
     "target_exponent": (0.0, 0.15, 0.3, 0.5, 0.7),
 }
+STARTS = ({"idf_exponent": 1.5, "user_exponent": 0.6, "similarity_exponent": 1.0, "target_exponent": 0.5},)
+"""What suits most sparse logs."""
 
 LEAST_FADE = 1e-9
 """The decay factor below which it is multiplied into the stored weights: new weights are stored divided by it, and
@@ -132,7 +134,7 @@ class UserCF(Retriever):
             path._weigh(indexed._user_sums, indexed._item_sums, 1.0)
             return path.retrieve_batch(trials.queries, trials.k)
 
-        search(self.config, trials, answer, AXES)
+        search(self.config, trials, answer, AXES, STARTS)
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; O(events) and, for the sums, O(users + items)."""
