@@ -32,6 +32,9 @@ STEEPEST = 8.0
 MOST_STEPS = 200
 """Most steps of the optimiser."""
 
+LEAST_STEP = 1e-7
+"""The optimiser stops when a step lowers the loss by less than this share of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
@@ -108,7 +111,7 @@ def learn_coefficients(
         jac=True,
         method="L-BFGS-B",
         bounds=[(low, None) for low in lowest],
-        options={"maxiter": MOST_STEPS},
+        options={"maxiter": MOST_STEPS, "ftol": LEAST_STEP},
     )
     coefficients: NDArray[np.float64] = found.x
     return coefficients

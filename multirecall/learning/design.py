@@ -12,7 +12,7 @@ from multirecall.csr import offsets_of, take_runs
 from multirecall.kernels import Array, kernel
 from multirecall.learning.lists import KnownLists
 
-OTHERS = 150
+OTHERS = 100
 """Candidates of a request that were not chosen, drawn at random; more give steadier coefficients and take longer."""
 
 

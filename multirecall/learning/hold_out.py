@@ -94,7 +94,7 @@ def _hold_out_newest(data: Dataset, spent: Spent, rng: np.random.Generator) -> H
     log = data.interactions
     counts = np.minimum(EVENTS_OF_A_USER, np.diff(log.offsets) // 2)
     users = _draw_users(data, counts, spent, rng)
-    events = _without_last_of_item(
+    events = _leave_each_item_one(
         log,
         np.concatenate([np.arange(log.offsets[user + 1] - counts[user], log.offsets[user + 1]) for user in users])
         if users.size
@@ -132,7 +132,7 @@ def _hold_out_period(data: Dataset, spent: Spent) -> HeldOut | None:
     starts = np.append(0, np.flatnonzero(np.diff(log.users)) + 1) if len(log) else np.empty(0, np.int64)
     first_events = np.zeros(len(log), np.bool_)
     first_events[starts] = True
-    events = _without_last_of_item(log, np.flatnonzero(inside & ~(first_events & whole[log.users])))
+    events = _leave_each_item_one(log, np.flatnonzero(inside & ~(first_events & whole[log.users])))
     owners, histories, targets = [], [], []
     for user in np.unique(log.users[events]).tolist():
         own = events[slice(*np.searchsorted(log.users[events], [user, user + 1]))]
@@ -161,7 +161,7 @@ def _hold_out_items(data: Dataset, spent: Spent, rng: np.random.Generator) -> He
     inside = drawn[np.searchsorted(keys, log.users * np.int64(data.n_items) + log.items)]
     users = _draw_users(data, np.bincount(log.users[inside], minlength=data.n_users), spent, rng)
     events = np.flatnonzero(inside & np.isin(log.users, users))
-    events = _without_last_of_item(log, events)
+    events = _leave_each_item_one(log, events)
     held = np.zeros(len(log), np.bool_)
     held[events] = True
     owners, histories, targets = [], [], []
@@ -228,7 +228,15 @@ def _most_users(data: Dataset) -> int:
     return min(MOST_USERS, int(MOST_USERS_SHARE * active))
 
 
-def _without_last_of_item(log: Interactions, events: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The positions `events`, ascending, without those of items that would lose all their events."""
+def _leave_each_item_one(log: Interactions, events: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions `events`, ascending, without the oldest event of each item that would lose all its events.
+
+    The other events of such an item are held out: what is new in the catalogue is then nearly unknown to the paths, as
+    it is when an engine serves.
+    """
     left = np.bincount(log.items, minlength=log.n_items) - np.bincount(log.items[events], minlength=log.n_items)
-    return events[left[log.items[events]] > 0]
+    bare = events[left[log.items[events]] == 0]
+    if log.times is not None:
+        bare = bare[np.argsort(log.times[bare], kind="stable")]
+    oldest = bare[np.unique(log.items[bare], return_index=True)[1]]
+    return np.setdiff1d(events, oldest)
