@@ -23,6 +23,7 @@ from multirecall.engine import fitting
 from multirecall.errors import PathError
 from multirecall.learning import design
 from multirecall.learning.hold_out import Goal, HeldOut, hold_out
+from multirecall.learning.report import FusionReport
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.query import Query
 from multirecall.registry import FUSIONS, retriever_class
@@ -284,6 +285,8 @@ def test_the_toml_gives_the_same_fusion_without_learning(fitted: dict[str, Fitte
     engine, _, held = fitted[goal]
     report = report_of(engine)
     assert report.strategy != "auto"
+    served = dict(zip(engine.paths, engine.segments[-1].weights, strict=True))
+    assert {name: served[name] for name in report.weights} == report.weights
     (tmp_path / "engine.toml").write_text(report.to_toml(engine.config))
     users = others_of(fitted[goal], 20)
     with Engine.from_toml(tmp_path / "engine.toml").fit(held.rest) as fixed:
@@ -298,6 +301,16 @@ def test_the_toml_gives_the_same_fusion_without_learning(fitted: dict[str, Fitte
         lists, own = engine.path_lists(users), fixed.path_lists(users)
         for name in set(own) - set(LIVE):
             assert_same_lists(own[name], lists[name])
+
+
+def test_a_report_gives_the_config_its_weights_and_switches_off_what_was_dropped() -> None:
+    report = FusionReport(
+        "", strategy="weighted_sum", weights={"item_cf": 0.3, "als": 2.0}, dropped={"sequence": "why"}
+    )
+    config = report.settle(config_of(None))
+    assert config.fusion.strategy == "weighted_sum"
+    assert {path.name: path.weight for path in config.paths if path.name in report.weights} == report.weights
+    assert [path.name for path in config.paths if not path.enabled] == ["sequence"]
 
 
 @pytest.fixture(scope="module")
