@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from multirecall.errors import RequestError
-from multirecall.learning.guard import Fallbacks
+from multirecall.learning.choice import FusionChoice
+from multirecall.learning.guard import EQUAL
 from multirecall.learning.judge import Judge
 from multirecall.learning.lists import KnownLists
+from multirecall.learning.trials import try_fixed
 
 
 def paths_within(
@@ -45,6 +47,13 @@ def paths_within(
             f"tune: no path is within the budget of {budget_ms:g} ms; the fastest, {names[least]!r}, takes "
             f"{own[least]:.3f} ms; raise budget_ms"
         )
+    judge = Judge.of(lists, k)
+
+    def equal_weights(paths: Sequence[int]) -> float:
+        """The mean score of equal weights over some paths."""
+        given = tuple(weight if path in paths else 0.0 for path, weight in enumerate(weights))
+        return float(try_fixed("equal weights", FusionChoice(*EQUAL, given), judge).scores.mean())
+
     while (total := sum(own[path] for path in kept)) > budget_ms:
         free = [path for path in kept if names[path] not in required]
         if not free:
@@ -52,14 +61,7 @@ def paths_within(
                 f"tune: the required paths take {total:.3f} ms, more than the budget of {budget_ms:g} ms; raise "
                 "budget_ms, or require fewer paths"
             )
-        whole = _equal_score(lists, kept, weights, k)
-        loss = {path: whole - _equal_score(lists, [one for one in kept if one != path], weights, k) for path in free}
+        whole = equal_weights(kept)
+        loss = {path: whole - equal_weights([one for one in kept if one != path]) for path in free}
         kept.remove(min(free, key=lambda path: loss[path] / max(own[path], 1e-9)))
     return kept
-
-
-def _equal_score(lists: KnownLists, kept: Sequence[int], weights: Sequence[float], k: int) -> float:
-    """The mean score of equal weights over the paths `kept`, in units of the best of all paths."""
-    judge = Judge.of(lists, k)
-    own = [weight if path in kept else 0.0 for path, weight in enumerate(weights)]
-    return float(Fallbacks.of(judge, own).equal.scores.mean())
