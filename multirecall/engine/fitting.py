@@ -24,6 +24,7 @@ from multirecall.learning.learn import LearnedFusion, learn_fusion
 from multirecall.learning.lists import KnownLists
 from multirecall.learning.report import FusionReport, Seconds
 from multirecall.learning.settings import SettingsOutcome, choose_settings
+from multirecall.learning.spent import Spent
 from multirecall.lists import RankedBatch
 from multirecall.progress import Progress
 from multirecall.query import Query, Where
@@ -36,7 +37,7 @@ CHUNK = 500
 """Number of requests in one batch; more need more memory."""
 
 NOTHING_OPEN = "there is only one path, or the config has segments, so no fusion is learned"
-TOO_SMALL = "the log is too small to learn a fusion or settings from it, so equal weights and prior settings serve"
+TOO_SMALL = "the log is too small to learn a fusion from it, so equal weights serve, or those of the config"
 
 
 def fit_engine(blueprint: Blueprint, data: Dataset, progress: Progress, before: Learned | None = None) -> EngineState:
@@ -57,30 +58,43 @@ def fit_engine(blueprint: Blueprint, data: Dataset, progress: Progress, before: 
     config = blueprint.config
     if config.fusion.strategy != AUTO and not _free_paths(blueprint):
         return fit_state(blueprint, data, progress)
+    if before is not None and before.due:
+        return _fit_as_before(blueprint, data, progress, before)
     start = perf_counter()
-    held_out = None
-    if (_learns_fusion(config) or _free_paths(blueprint)) and not (before is not None and before.due):
-        goal = config.fusion.goal or (None if before is None else before.report.goal)
-        held_out = hold_out(data, goal, config.seed, None if before is None else before.spent)
-    if held_out is None:
-        return _fit_on_everything(blueprint, data, progress, before)
-    queries = _queries(held_out, data)
+    spent = Spent() if before is None else before.spent
+    goal = config.fusion.goal or (None if before is None else before.report.goal)
+    held_out = hold_out(data, goal, config.seed, spent) if _learns_fusion(config) else None
+    if held_out is None and before is not None:
+        return _fit_as_before(blueprint, data, progress, before)
     holding_s = perf_counter() - start
-    report = _with_settings(blueprint, held_out, queries, progress)
+    report = settle_settings(config, data, goal, progress)
     settings_s = perf_counter() - start - holding_s
+    effective = Blueprint.of(report.apply_to(config))
+    if held_out is None:
+        if _learns_fusion(config):
+            _log.warning(TOO_SMALL)
+        return with_learned(fit_state(effective, data, progress), config, Learned(report, spent))
     start = perf_counter()
-    state = fit_state(Blueprint.of(report.apply_to(config)), held_out.rest, progress)
+    state = fit_state(effective, held_out.rest, progress)
     fit_s, start = perf_counter() - start, perf_counter()
-    if _learns_fusion(config) and len(state.paths) > 1:
-        report = report.with_fusion(_learn(state, config, held_out, queries, progress), state.names)
+    if len(state.paths) > 1:
+        report = report.with_fusion(_learn(state, config, held_out, _queries(held_out, data), progress), state.names)
     state = apply_told(state, held_out.back)
-    report = replace(report, seconds=Seconds(fit_s, settings_s, holding_s + perf_counter() - start))
+    report = replace(
+        report,
+        goal=held_out.goal,
+        n_users=np.unique(held_out.owners).size,
+        n_requests=len(held_out),
+        seconds=Seconds(fit_s, settings_s, holding_s + perf_counter() - start),
+    )
     _log.info("%s", report)
     return with_learned(state, config, Learned(report, held_out.spent, held_out.goal == "while"))
 
 
 def settle_settings(config: EngineConfig, data: Dataset, goal: Goal | None, progress: Progress) -> FusionReport:
     """Choose the settings that are "auto" as a fit on `data` does, without fitting the paths; no fusion is learned.
+
+    The requests are held out of the trials alone, so that more of them can be than of a fit.
 
     Args:
         config: the paths.
@@ -89,23 +103,12 @@ def settle_settings(config: EngineConfig, data: Dataset, goal: Goal | None, prog
         progress: receives the progress.
     """
     blueprint = Blueprint.of(config)
-    held_out = hold_out(data, goal, config.seed) if _free_paths(blueprint) else None
-    if held_out is None:
-        return FusionReport("", settings=_prior_settings(blueprint))
-    return _with_settings(blueprint, held_out, _queries(held_out, data), progress)
-
-
-def _with_settings(blueprint: Blueprint, held_out: HeldOut, queries: list[Query], progress: Progress) -> FusionReport:
-    """The report of a fit that has chosen settings, and no fusion yet."""
-    choices = _choose_settings(blueprint, held_out, queries, progress)
-    return replace(
-        _unlearned(blueprint, "no fusion is learned: the config names one, has segments, or has a single path"),
-        goal=held_out.goal,
-        n_users=np.unique(held_out.owners).size,
-        n_requests=len(held_out),
-        settings={name: choice.values for name, choice in choices.items()},
-        choices=choices,
-    )
+    settings, choices = _prior_settings(blueprint), {}
+    held_out = hold_out(data, goal, config.seed, for_trials=True) if settings else None
+    if held_out is not None:
+        choices = _choose_settings(blueprint, held_out, _queries(held_out, data), progress)
+    chosen = {name: choice.values for name, choice in choices.items()}
+    return replace(_unlearned(blueprint, data), settings=settings | chosen, choices=choices)
 
 
 def _learns_fusion(config: EngineConfig) -> bool:
@@ -116,26 +119,21 @@ def _free_paths(blueprint: Blueprint) -> list[str]:
     return [path.name for _, path, part in blueprint.paths if part.settings.free]
 
 
-def _fit_on_everything(blueprint: Blueprint, data: Dataset, progress: Progress, before: Learned | None) -> EngineState:
-    """Fit with what an earlier fit has learned or, where there is none, with equal weights and prior settings."""
-    if before is None:
-        learns = _learns_fusion(blueprint.config)
-        why = TOO_SMALL if learns or _free_paths(blueprint) else NOTHING_OPEN
-        _log.log(logging.WARNING if learns else logging.INFO, why)
-        learned = Learned(replace(_unlearned(blueprint, why), settings=_prior_settings(blueprint)))
-    else:
-        report = replace(before.report, refits=before.report.refits + 1)
-        learned = Learned(report, before.spent.among(data.users.ids))
-    state = fit_state(Blueprint.of(learned.report.apply_to(blueprint.config)), data, progress)
-    return with_learned(state, blueprint.config, learned)
+def _fit_as_before(blueprint: Blueprint, data: Dataset, progress: Progress, before: Learned) -> EngineState:
+    """Fit on everything, with what an earlier fit has learned."""
+    report = replace(before.report, refits=before.report.refits + 1)
+    state = fit_state(Blueprint.of(report.apply_to(blueprint.config)), data, progress)
+    return with_learned(state, blueprint.config, Learned(report, before.spent.among(data.users.ids)))
 
 
-def _unlearned(blueprint: Blueprint, statement: str) -> FusionReport:
+def _unlearned(blueprint: Blueprint, data: Dataset) -> FusionReport:
     """The report of a fit that learned no fusion; where the config names none, it says which one serves instead."""
     if blueprint.config.fusion.strategy != AUTO:
-        return FusionReport(statement)
+        return FusionReport("the config names the fusion, so none is learned")
+    learns = _learns_fusion(blueprint.config)
+    why = TOO_SMALL if learns else NOTHING_OPEN
     settings = blueprint.fusions[-1].config.model_dump(mode="json")
-    return FusionReport(statement, strategy=UNLEARNED.strategy, params=settings)
+    return FusionReport(why, strategy=UNLEARNED.strategy, params=settings)
 
 
 def _prior_settings(blueprint: Blueprint) -> dict[str, dict[str, Any]]:

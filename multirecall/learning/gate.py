@@ -64,7 +64,7 @@ def gate_paths(
         ]
         after = _losses(sides, without)
         loss = gain_by_user(after - before, np.concatenate([side.owners for side in sides]))
-        if loss.mean > 0:
+        if loss.mean > LEAST_LOSS:
             missed[path] = loss
             if len(missed) == LOOKED_AT:
                 break
@@ -73,6 +73,9 @@ def gate_paths(
         kept, found, before, missed = fewer, without, after, {}
     return Gating(kept, (*steps, *(GateStep(form.names[path], loss, True) for path, loss in missed.items())))
 
+
+LEAST_LOSS = 0.002
+"""In nats of log loss a request: what a path must be worth to be asked. Copies of a path are worth less."""
 
 LOOKED_AT = 2
 """The number of paths, least missed first, that have to be missed before the gate stops."""

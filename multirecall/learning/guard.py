@@ -67,14 +67,14 @@ def gain_over(trial: Trial, other: Trial, judge: Judge, level: float = 0.95) -> 
 def choose_trial(ranked: Sequence[Trial], fallbacks: Fallbacks, judge: Judge) -> tuple[Trial, str]:
     """The fusion to keep, and why.
 
-    The first of `ranked`, best first, that gains over the best path alone, does not lose to equal weights, and is below
+    The first of `ranked`, best first, that gains over the best path alone, is no worse than equal weights, and is below
     no path at any metric and length by the interval of the difference. Else the best path alone, if it gains over equal
     weights; else equal weights, unless reciprocal rank fusion of all paths gains over them.
     """
     single, equal, plain = fallbacks.single, fallbacks.equal, fallbacks.plain
     for trial in ranked:
         gain = gain_over(trial, single, judge, HOLDS_UP)
-        if gain.low <= 0 or gain_over(trial, equal, judge, HOLDS_UP).high < 0:
+        if gain.low <= 0 or trial.scores.mean() < equal.scores.mean():
             continue
         if all(cell.gain.high >= 0 for cell in compare_with_paths(trial.values, fallbacks.paths, judge)):
             where = "on users that it was not learned from"

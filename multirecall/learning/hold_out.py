@@ -12,7 +12,7 @@ Only items that are new to the user are targets, since these are what a request 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,15 @@ MOST_USERS = 2_000
 MOST_USERS_SHARE = 0.1
 MOST_EVENTS_SHARE = 0.02
 """Limits on what is held out. More gives steadier coefficients and paths that know less until the next refit."""
+
+MOST_TRIAL_EVENTS_SHARE = 0.1
+"""The limit on events that are held out for trials alone, which no path is fitted without."""
+
+FEWEST_TRIAL_USERS = 300
+"""With fewer users, trials choose by chance; a search of settings compares dozens of them."""
+
+MOST_REQUESTS = 2_500
+"""Most events that `next` holds out; more steady the coefficients little, and take longer to ask for."""
 
 FEWEST_USERS = 50
 """With fewer users, what is learned is mostly noise, so nothing is held out."""
@@ -69,7 +78,18 @@ class HeldOut:
         return self.owners.size
 
 
-def hold_out(data: Dataset, goal: Goal | None, seed: int, spent: Spent | None = None) -> HeldOut | None:
+class Limits(NamedTuple):
+    """Limits on a hold-out: the most users, their share, the share of events, and the fewest users."""
+
+    users: int
+    users_share: float
+    events_share: float
+    fewest_users: int
+
+
+def hold_out(
+    data: Dataset, goal: Goal | None, seed: int, spent: Spent | None = None, *, for_trials: bool = False
+) -> HeldOut | None:
     """Hold out at most 2,000 users, 10 % of the users and 2 % of the events; None where the log is too small.
 
     No user and no item loses its only event. The draw depends on the seed and on the size of the log.
@@ -80,20 +100,30 @@ def hold_out(data: Dataset, goal: Goal | None, seed: int, spent: Spent | None = 
             A log without times has no `while`, and a log without order has neither.
         seed: the seed of the draw.
         spent: what earlier fits have held out; it is not held out again.
+        for_trials: whether no path that serves is fitted on the rest. Then any users and 10 % of the events are taken.
     """
     log, spent = data.interactions, (spent or Spent()).among(data.users.ids)
     if goal is None and log.times is not None:
-        return hold_out(data, "while", seed, spent) or hold_out(data, "next", seed, spent)
+        period = hold_out(data, "while", seed, spent, for_trials=for_trials)
+        return period or hold_out(data, "next", seed, spent, for_trials=for_trials)
+    limits = Limits(MOST_USERS, MOST_USERS_SHARE, MOST_EVENTS_SHARE, FEWEST_USERS)
+    if for_trials:
+        limits = Limits(MOST_USERS, 1.0, MOST_TRIAL_EVENTS_SHARE, FEWEST_TRIAL_USERS)
     rng = np.random.default_rng([seed, len(log), data.n_users])
     if goal == "while" and log.times is not None:
-        return _hold_out_period(data, spent)
-    return _hold_out_newest(data, spent, rng) if log.ordered else _hold_out_items(data, spent, rng)
+        held_out = _hold_out_period(data, spent, limits)
+    elif log.ordered:
+        held_out = _hold_out_newest(data, spent, limits, rng)
+    else:
+        held_out = _hold_out_items(data, spent, limits, rng)
+    enough = held_out is not None and np.unique(held_out.owners).size >= limits.fewest_users
+    return held_out if enough else None
 
 
-def _hold_out_newest(data: Dataset, spent: Spent, rng: np.random.Generator) -> HeldOut | None:
+def _hold_out_newest(data: Dataset, spent: Spent, limits: Limits, rng: np.random.Generator) -> HeldOut | None:
     log = data.interactions
     counts = np.minimum(EVENTS_OF_A_USER, np.diff(log.offsets) // 2)
-    users = _draw_users(data, counts, spent, rng)
+    users = _draw_users(data, counts, spent, limits, rng)
     events = _leave_each_item_one(
         log,
         np.concatenate([np.arange(log.offsets[user + 1] - counts[user], log.offsets[user + 1]) for user in users])
@@ -118,13 +148,13 @@ def _hold_out_newest(data: Dataset, spent: Spent, rng: np.random.Generator) -> H
     )
 
 
-def _hold_out_period(data: Dataset, spent: Spent) -> HeldOut | None:
+def _hold_out_period(data: Dataset, spent: Spent, limits: Limits) -> HeldOut | None:
     log = data.interactions
     assert log.times is not None
-    newest = np.argsort(-log.times, kind="stable")[: int(MOST_EVENTS_SHARE * len(log)) + 1]
+    newest = np.argsort(-log.times, kind="stable")[: int(limits.events_share * len(log)) + 1]
     firsts = np.zeros(newest.size, np.bool_)
     firsts[np.unique(log.users[newest], return_index=True)[1]] = True
-    too_many = np.flatnonzero(np.cumsum(firsts) > _most_users(data))
+    too_many = np.flatnonzero(np.cumsum(firsts) > _most_users(data, limits))
     boundary = int(log.times[newest[too_many[0] if too_many.size else -1]])
     start = max(boundary, spent.until)
     inside = log.times > start
@@ -148,7 +178,7 @@ def _hold_out_period(data: Dataset, spent: Spent) -> HeldOut | None:
     return _held_out(data, "while", events, rows, askers, histories, targets, spent.with_period(int(log.times.max())))
 
 
-def _hold_out_items(data: Dataset, spent: Spent, rng: np.random.Generator) -> HeldOut | None:
+def _hold_out_items(data: Dataset, spent: Spent, limits: Limits, rng: np.random.Generator) -> HeldOut | None:
     log = data.interactions
     pairs = log.matrix
     n_pairs = np.diff(pairs.indptr)
@@ -159,7 +189,7 @@ def _hold_out_items(data: Dataset, spent: Spent, rng: np.random.Generator) -> He
     drawn[shuffled[place < np.repeat(np.minimum(EVENTS_OF_A_USER, n_pairs // 2), n_pairs)]] = True
     keys = owners_of_pairs * np.int64(data.n_items) + pairs.indices
     inside = drawn[np.searchsorted(keys, log.users * np.int64(data.n_items) + log.items)]
-    users = _draw_users(data, np.bincount(log.users[inside], minlength=data.n_users), spent, rng)
+    users = _draw_users(data, np.bincount(log.users[inside], minlength=data.n_users), spent, limits, rng)
     events = np.flatnonzero(inside & np.isin(log.users, users))
     events = _leave_each_item_one(log, events)
     held = np.zeros(len(log), np.bool_)
@@ -186,7 +216,7 @@ def _held_out(
     targets: list[NDArray[np.int32]],
     spent: Spent,
 ) -> HeldOut | None:
-    if np.unique(owners).size < FEWEST_USERS:
+    if not owners.size:
         return None
     held = np.zeros(data.n_events, np.bool_)
     held[events] = True
@@ -205,7 +235,9 @@ def _held_out(
     )
 
 
-def _draw_users(data: Dataset, counts: NDArray[np.int64], spent: Spent, rng: np.random.Generator) -> NDArray[np.int64]:
+def _draw_users(
+    data: Dataset, counts: NDArray[np.int64], spent: Spent, limits: Limits, rng: np.random.Generator
+) -> NDArray[np.int64]:
     """Draw users, stratified by the length of their histories, until a limit is reached; rows, ascending.
 
     `counts` holds the number of events that each user would give, integers (n_users,).
@@ -214,8 +246,8 @@ def _draw_users(data: Dataset, counts: NDArray[np.int64], spent: Spent, rng: np.
     candidates = candidates[~spent.knows_users(data.users.ids.ids(candidates))]
     lengths = np.diff(data.interactions.offsets)[candidates]
     candidates = candidates[np.lexsort((rng.random(candidates.size), lengths))]
-    most = int(MOST_EVENTS_SHARE * data.n_events)
-    n_users = min(_most_users(data), candidates.size)
+    most = min(MOST_REQUESTS, int(limits.events_share * data.n_events))
+    n_users = min(_most_users(data, limits), candidates.size)
     if n_users:
         n_users = min(n_users, int(most / max(1.0, float(counts[candidates].mean()))))
     places = ((np.arange(n_users) + rng.random()) * candidates.size / max(n_users, 1)).astype(np.int64)
@@ -223,9 +255,9 @@ def _draw_users(data: Dataset, counts: NDArray[np.int64], spent: Spent, rng: np.
     return np.sort(drawn[np.cumsum(counts[drawn]) <= most])
 
 
-def _most_users(data: Dataset) -> int:
+def _most_users(data: Dataset, limits: Limits) -> int:
     active = int((np.diff(data.interactions.offsets) > 0).sum())
-    return min(MOST_USERS, int(MOST_USERS_SHARE * active))
+    return min(limits.users, int(limits.users_share * active))
 
 
 def _leave_each_item_one(log: Interactions, events: NDArray[np.int64]) -> NDArray[np.int64]:
