@@ -141,7 +141,7 @@ class FusionReport:
         }
         return replace(
             self,
-            statement=f"The fusion that was learned is {learned.name}: {learned.reason}.",
+            statement=f"The fusion that is kept: {learned.name}; {learned.reason}.",
             strategy=choice.strategy,
             params=stored(choice.params),
             weights=_by_name(names, choice.weights),
