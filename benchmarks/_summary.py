@@ -4,35 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from _harness import RESULTS
+from _marks import auto_results
 from _tables import machine_of, result, table
 
-SHOWN_KS = (20, 100)
-LOSES = " (loses)"
+SHOWN = (("recall", 20), ("ndcg", 10))
 
 
 def summary() -> str:
-    """Best single path beside the fused list, on every data set that was measured."""
-    head = ["data set", "paths", *(column for k in SHOWN_KS for column in (f"best path @{k}", f"fused @{k}"))]
-    default = result("quality")
-    rows = [_quality_row(case, default["ks"], "default") for case in default["cases"]]
-    for file in sorted(RESULTS.glob("quality-amazon-*.json")):
-        if not file.stem.endswith("-published"):
-            figures = result(file.stem)
-            rows += [_quality_row(case, figures["ks"], "chosen for it") for case in figures["cases"]]
-    return table(head, rows)
+    """Best path alone beside the fused list of the default engine, on every data set that was measured."""
+    head = ["data set", *(column for metric, k in SHOWN for column in (f"best path, {metric}@{k}", "fused"))]
+    return table(head, [_quality_row(one) for one in auto_results() if not one["generated"]])
 
 
-def _quality_row(case: dict[str, Any], ks: list[int], paths: str) -> list[str]:
-    figures = case["report"]["figures"]
-    cells = [case["case"], paths]
-    for k in SHOWN_KS:
-        at = ks.index(k)
-        recalls = {name: own["recall"][at] for name, own in figures.items()}
-        fused = recalls.pop("fused")
-        best = max(recalls, key=lambda name: recalls[name])
-        cells += [f"{recalls[best]:.3f} `{best}`", f"{fused:.3f}{LOSES if fused < recalls[best] else ''}"]
-    return cells
+def _quality_row(found: dict[str, Any]) -> list[str]:
+    cells = {(cell["metric"], cell["k"]): cell for cell in found["cells"]}
+    shown = [cells[one] for one in SHOWN]
+    pairs = ((f"{one['best']:.3f} `{one['path']}`", f"{one['fused']:.3f} {one['outcome']}") for one in shown)
+    return [found["case"], *(cell for pair in pairs for cell in pair)]
 
 
 def speed_summary() -> str:
