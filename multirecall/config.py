@@ -149,6 +149,13 @@ class SegmentConfig(StrictModel):
     fusion: FusionConfig | None = None
     """How the lists of these users are merged, in place of the common fusion. Changes results."""
 
+    @field_validator("fusion")
+    @classmethod
+    def _fusion_is_named(cls, fusion: FusionConfig | None) -> FusionConfig | None:
+        if fusion is not None and fusion.strategy == AUTO:
+            raise ValueError("a segment of the config cannot be 'auto'; name a strategy, or leave out all segments")
+        return fusion
+
 
 class EngineConfig(StrictModel):
     """Everything that an engine is built from."""

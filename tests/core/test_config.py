@@ -90,6 +90,10 @@ PATH = '[[paths]]\nretriever = "item_cf"\n'
             ": fusion (rrf): unknown key 'rank'; known: rank_constant",
         ),
         ("[fusion]\nparams = { rank = 3 }", ": fusion: params are given for strategy 'auto', which has none; name"),
+        (
+            "[[segments]]\nmax_history = 3\nfusion = {}",
+            ": segments[0].fusion: a segment of the config cannot be 'auto'; name",
+        ),
         ("[fusion]\ngoal = 'win'", ": fusion.goal: input should be 'next' or 'while', got 'win'"),
         ("[fallback]\nparams = { x = 3 }", ": fallback (popularity): unknown key 'x'; known: half_life_days"),
         ("k = = 3", ": is not TOML: "),
