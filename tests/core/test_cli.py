@@ -291,6 +291,7 @@ def test_notes_are_said_once(options: list[str | Path], files: Path, tmp_path: P
     notes = [line for line in errors.splitlines() if line.startswith("note: ")]
     assert notes == [
         f"note: {tmp_path / 'log.parquet'}: columns not used: till",
+        "note: the log is too small to learn a fusion from it, so equal weights serve, or those of the config",
         "note: path 'content' is left out: content: the data have no item features; pass an item table, or leave the "
         "path out",
     ]

@@ -19,7 +19,7 @@ def test_built_ins_come_by_the_same_route() -> None:
 def test_unknown_name_gets_the_nearest_or_all() -> None:
     with pytest.raises(PluginError, match="no retriever plug-in is named 'itemcf'; did you mean 'item_cf'"):
         retriever_class("itemcf")
-    with pytest.raises(PluginError, match="no fusion plug-in is named 'x'; known: cascade, rrf, weighted_sum"):
+    with pytest.raises(PluginError, match="no fusion plug-in is named 'x'; known: cascade, learned, rrf, weighted_sum"):
         fusion_class("x")
 
 
