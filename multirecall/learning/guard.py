@@ -67,12 +67,12 @@ def gain_over(trial: Trial, other: Trial, judge: Judge, level: float = 0.95) -> 
 def choose_trial(ranked: Sequence[Trial], fallbacks: Fallbacks, judge: Judge) -> tuple[Trial, str]:
     """The fusion to keep, and why.
 
-    The first of `ranked`, best first, that gains over the best path alone, is no worse than equal weights, and is below
-    no path at any metric and length by the interval of the difference. Else the best path alone, if it gains over equal
-    weights; else equal weights, unless reciprocal rank fusion of all paths gains over them.
+    The first, in the order of `_by_precedence`, that gains over the best path alone, is no worse than equal weights,
+    and is below no path at any metric and length by the interval of the difference. Else the best path alone, if it
+    gains over equal weights; else equal weights, unless reciprocal rank fusion of all paths gains over them.
     """
     single, equal, plain = fallbacks.single, fallbacks.equal, fallbacks.plain
-    for trial in ranked:
+    for trial in _by_precedence(ranked, judge):
         gain = gain_over(trial, single, judge, HOLDS_UP)
         if gain.low <= 0 or trial.scores.mean() < equal.scores.mean():
             continue
@@ -84,3 +84,20 @@ def choose_trial(ranked: Sequence[Trial], fallbacks: Fallbacks, judge: Judge) ->
     if gain_over(plain, equal, judge, HOLDS_UP).low > 0:
         return plain, f"{NOTHING}, and equal weights do worse"
     return equal, NOTHING
+
+
+def _by_precedence(ranked: Sequence[Trial], judge: Judge) -> list[Trial]:
+    """The fusion with the most terms first, but for those whose gain over it holds up; the others best first.
+
+    A sum of few terms is nearly a special case of a sum of many, and the prior keeps the latter near equal weights. So
+    a small difference in favour of few terms says little.
+    """
+    if not ranked:
+        return []
+    richest = max(ranked, key=lambda trial: 0 if trial.form is None else len(trial.form.fusion.terms))
+    better = [trial for trial in ranked if trial is not richest and gain_over(trial, richest, judge, HOLDS_UP).low > 0]
+    return [
+        *better,
+        richest,
+        *(trial for trial in ranked if trial is not richest and all(trial is not one for one in better)),
+    ]
