@@ -152,7 +152,6 @@ def measure(name: str, case: Case, split: Split, draws: int, progress: Progress)
     best = max(best, *found.values())
     return {
         "users": split.users.size,
-        "requests": report.n_requests,
         "tried": choice.n_tried if choice else 0,
         "kept": bool(choice and choice.kept),
         "chosen": chosen,
@@ -214,7 +213,7 @@ def _line(row: dict[str, Any]) -> str:
     return (
         f"{row['case']:18} {row['retriever']:12} priors {recall['priors']:.4f} ({shares['priors']:.3f})"
         f"  chosen {recall['chosen']:.4f} ({shares['chosen']:.3f})  best {recall['best']:.4f}"
-        f"  {row['requests']} requests, {row['tried']} tried in {row['seconds']:.1f} s, kept {row['kept']}"
+        f"  {row['tried']} tried in {row['seconds']:.1f} s, kept {row['kept']}"
     )
 
 
