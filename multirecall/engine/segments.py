@@ -10,11 +10,12 @@ from multirecall.config import EngineConfig, FusionConfig
 from multirecall.data import Dataset
 from multirecall.engine.path import Path
 from multirecall.errors import ConfigError
+from multirecall.learning.choice import PLAIN
 from multirecall.protocols import Fusion
 from multirecall.registry import fusion_class
 from multirecall.validation import AUTO, validate
 
-UNLEARNED = FusionConfig(strategy="rrf")
+UNLEARNED = FusionConfig(strategy=PLAIN[0], params=PLAIN[1])
 """What serves under `strategy = "auto"` where a fit cannot learn: reciprocal rank fusion with the paths' weights."""
 
 

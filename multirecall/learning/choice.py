@@ -15,6 +15,9 @@ from multirecall.protocols import Fusion
 from multirecall.registry import fusion_class
 from multirecall.validation import validate
 
+PLAIN: tuple[str, dict[str, Any]] = ("rrf", {})
+"""The fusion that serves where nothing is learned; of one path alone, it keeps the order."""
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentChoice:

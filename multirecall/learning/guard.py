@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from multirecall.learning.bootstrap import Interval
-from multirecall.learning.choice import FusionChoice
+from multirecall.learning.choice import PLAIN, FusionChoice
 from multirecall.learning.judge import Judge, gain_by_user
 from multirecall.learning.trials import Trial, compare_with_paths, path_alone, try_fixed
 
 EQUAL: tuple[str, dict[str, Any]] = ("weighted_sum", {"normaliser": "min_max"})
-PLAIN: tuple[str, dict[str, Any]] = ("rrf", {})
-"""Equal weights, and what comes after them: what serves when nothing that is learned holds up."""
+"""Equal weights. They serve when nothing that is learned holds up, before `PLAIN`."""
 
 HOLDS_UP = 0.8
 """The confidence level at which a gain holds up: its interval lies above 0. A hold-out of a few hundred users cannot

@@ -46,20 +46,18 @@ class Judge:
     def values(
         self, ranked: RankedBatch | FusedBatch, requests: NDArray[np.integer] | None = None
     ) -> NDArray[np.float64]:
-        """The metrics of each request, float64 (n_metrics, n, n_ks); `requests` as in `score`."""
-        lists = self.lists if requests is None else self.lists.take(requests)
-        return _values(ranked, lists, self.ks)
-
-    def score(
-        self, ranked: RankedBatch | FusedBatch, requests: NDArray[np.integer] | None = None
-    ) -> NDArray[np.float64]:
-        """How good each list is, float64 (n,): the mean of its metrics, in units of the best path.
+        """The metrics of each request, float64 (n_metrics, n, n_ks).
 
         Args:
             ranked: the lists.
             requests: the positions of the requests that they answer, ascending; None: all.
         """
-        scores: NDArray[np.float64] = (self.values(ranked, requests) / self.scale[:, None, :]).mean(axis=(0, 2))
+        lists = self.lists if requests is None else self.lists.take(requests)
+        return _values(ranked, lists, self.ks)
+
+    def score(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How good each list is, float64 (n,): the mean of its `values`, each in units of the best path."""
+        scores: NDArray[np.float64] = (values / self.scale[:, None, :]).mean(axis=(0, 2))
         return scores
 
 

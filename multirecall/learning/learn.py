@@ -182,11 +182,11 @@ def _with_segments(
         if segment.high is None or min(map(len, parts)) < FEWEST_OF_SEGMENT:
             continue
         found = [form.learn(part, kept, own, own) for part, own in zip(parts, trial.found, strict=True)]
-        scores, own_values = trial.scores.copy(), values.copy()
+        own_values = values.copy()
         for own, other in zip(found, parts[::-1], strict=True):
             fused = form.choice(own).fuse(lists.take(other), judge.ks[-1])
-            scores[other], own_values[:, other] = judge.score(fused, other), judge.values(fused, other)
-        gain = gain_by_user((scores - trial.scores)[inside], lists.owners[inside])
+            own_values[:, other] = judge.values(fused, other)
+        gain = gain_by_user(judge.score(own_values - trial.values)[inside], lists.owners[inside])
         outcomes.append(SegmentOutcome(segment.name, segment.high, gain, gain.low > 0))
         params, weights = choice.params, choice.weights
         if gain.low > 0:

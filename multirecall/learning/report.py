@@ -18,6 +18,9 @@ from multirecall.learning.settings import SettingsOutcome
 from multirecall.learning.trials import Cell
 from multirecall.validation import validate
 
+ENDLESS = 1e9
+"""A half-life in items that no history reaches, in place of None."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
@@ -112,15 +115,19 @@ class FusionReport:
     def to_toml(self, config: EngineConfig) -> str:
         """The config that gives the same engine without learning, as TOML; paths that were dropped are disabled.
 
-        A setting that is None, which TOML cannot hold, is named in a comment.
+        TOML cannot hold None. A half-life that the log chose as None becomes `ENDLESS`, which halves nothing either.
+        Any other setting that is None is left out, and named in a comment.
         """
         values = self.settle(config).model_dump(mode="json", exclude_unset=True)
         lines = []
         for path in values["paths"]:
             params = path.get("params", {})
             for name in [name for name, value in params.items() if value is None]:
-                del params[name]
-                lines.append(f"# paths {path['name']!r}: {name} is None, which TOML cannot hold; write a large number")
+                if name in self.settings.get(path["name"], {}):
+                    params[name] = ENDLESS
+                else:
+                    del params[name]
+                    lines.append(f"# paths {path['name']!r}: {name} is None, which TOML cannot hold, and is left out")
         return "\n".join([*lines, tomli_w.dumps(_without_none(values))])
 
     def with_fusion(self, learned: LearnedFusion, names: Sequence[str]) -> FusionReport:

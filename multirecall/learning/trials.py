@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.learning.bootstrap import Interval
-from multirecall.learning.choice import FusionChoice
+from multirecall.learning.choice import PLAIN, FusionChoice
 from multirecall.learning.form import Form
 from multirecall.learning.judge import JUDGED, Judge, gain_by_user
 from multirecall.learning.lists import KnownLists
@@ -42,19 +42,18 @@ class Trial:
 
 def try_fixed(name: str, choice: FusionChoice, judge: Judge) -> Trial:
     """Judge a fusion of which nothing is learned."""
-    fused = choice.fuse(judge.lists, judge.ks[-1])
-    return Trial(name, judge.values(fused), judge.score(fused), fixed=choice)
+    values = judge.values(choice.fuse(judge.lists, judge.ks[-1]))
+    return Trial(name, values, judge.score(values), fixed=choice)
 
 
 def try_form(name: str, form: Form, kept: NDArray[np.bool_], judge: Judge, halves: Halves) -> Trial:
     """Learn a form on either half of the users, and judge it on the other."""
     found = tuple(form.learn(half, kept) for half in halves)
     values = np.empty((len(JUDGED), len(judge.lists), len(judge.ks)))
-    scores = np.empty(len(judge.lists))
     for coefficients, other in zip(found, halves[::-1], strict=True):
         fused = form.choice(coefficients).fuse(judge.lists.take(other), judge.ks[-1])
-        values[:, other], scores[other] = judge.values(fused, other), judge.score(fused, other)
-    return Trial(name, values, scores, form, found)
+        values[:, other] = judge.values(fused, other)
+    return Trial(name, values, judge.score(values), form, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def compare_with_paths(values: NDArray[np.float64], paths: Sequence[Trial], judg
 
 def path_alone(lists: KnownLists, path: int) -> FusionChoice:
     """One path alone."""
-    return FusionChoice("rrf", {}, tuple(1.0 if other == path else 0.0 for other in range(len(lists.names))))
+    return FusionChoice(*PLAIN, tuple(1.0 if other == path else 0.0 for other in range(len(lists.names))))
 
 
 def describe_form(strategy: str, params: dict[str, Any]) -> str:

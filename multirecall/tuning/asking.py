@@ -7,7 +7,7 @@ import numpy as np
 from multirecall.config import EngineConfig
 from multirecall.engine import Engine
 from multirecall.evaluation import Split, history_lengths, retrieve_lists
-from multirecall.learning.guard import PLAIN
+from multirecall.learning.choice import PLAIN
 from multirecall.learning.lists import KnownLists
 from multirecall.progress import Progress
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -463,3 +464,13 @@ def test_live_changes_during_a_refit_are_not_lost(
         engine.save(folder)
     with Engine.load(folder) as loaded:
         assert events_of(loaded.data) == expected
+
+
+def test_a_half_life_that_the_log_chose_as_none_survives_toml(data: Dataset) -> None:
+    report = FusionReport("", settings={"item_cf": {"half_life": None}})
+    config = EngineConfig(paths=(PathConfig(retriever="item_cf"),), fusion=FusionConfig(strategy="rrf"))
+    written = EngineConfig.model_validate(tomllib.loads(report.to_toml(config)))
+    users = data.users.ids.ids()[:50].tolist()
+    with Engine(report.apply_to(config)).fit(data) as chosen, Engine(written).fit(data) as read:
+        assert written.paths[0].params["half_life"] == 1e9
+        assert_same_lists(chosen.path_lists(users)["item_cf"], read.path_lists(users)["item_cf"])

@@ -82,13 +82,13 @@ def asked(learned: LearnedFusion, lists: KnownLists) -> set[str]:
 def gain(lists: KnownLists, one: FusionChoice, other: FusionChoice) -> Any:
     """The gain of one fusion over another on `lists`."""
     judge = Judge.of(lists, K)
-    scores = [judge.score(choice.fuse(lists, judge.ks[-1])) for choice in (one, other)]
+    scores = [judge.score(judge.values(choice.fuse(lists, judge.ks[-1]))) for choice in (one, other)]
     return gain_by_user(scores[0] - scores[1], lists.owners)
 
 
 def best_path(lists: KnownLists) -> FusionChoice:
     judge = Judge.of(lists, K)
-    means = [float(judge.score(batch).mean()) for batch in lists.batches]
+    means = [float(judge.score(judge.values(batch)).mean()) for batch in lists.batches]
     return path_alone(lists, int(np.argmax(means)))
 
 
@@ -124,7 +124,7 @@ def test_of_two_copies_one_is_dropped_and_nothing_is_lost() -> None:
     assert "a" in kept
     assert len(kept & {"b", "c"}) == 1
     judge, twice = Judge.of(new, K), copied(new, 1)
-    scores = [judge.score(own.choice.fuse(of, judge.ks[-1])) for own, of in ((one, new), (both, twice))]
+    scores = [judge.score(judge.values(own.choice.fuse(of, judge.ks[-1]))) for own, of in ((one, new), (both, twice))]
     assert abs(float((scores[1] - scores[0]).mean())) < 0.02
 
 
