@@ -87,26 +87,22 @@ class TowerModel:
     def loss(self, batch: Batch, rng: np.random.Generator, mined: Tensor | None) -> Tensor:
         """The mean loss of a batch; `mined` is the item vectors, (n_items, dim), for hard negatives, None: no such."""
         users = self._user_vectors(batch, self._drop_ids("users", self.data.users.take(batch.users), rng))
-        drawn = [self.sampler.draw(rng)]
-        if self.config.negatives.in_batch:
-            drawn.append(batch.targets)
-        if mined is not None:
-            drawn.append(self._hard(users.detach(), batch, mined, rng))
-        negatives = np.concatenate(drawn)
-        columns = np.unique(np.concatenate([batch.targets, negatives]))
-        counts = np.bincount(np.searchsorted(columns, negatives), minlength=columns.size)
-        items = self._item_vectors(self._drop_ids("items", self.data.items.take(columns), rng))
-        positives = self._on_device(np.searchsorted(columns, batch.targets))
-        one = users[:, 0] if users.shape[1] == 1 else self.user_net.choose(users, items[positives])
+        negatives, counts = np.unique(self._negatives(users.detach(), batch, mined, rng), return_counts=True)
+        needed = np.union1d(batch.targets, negatives)
+        items = self._item_vectors(self._drop_ids("items", self.data.items.take(needed), rng))
+        positives = items.index_select(0, self._on_device(np.searchsorted(needed, batch.targets)))
+        columns = items
+        if negatives.size < needed.size:
+            columns = items.index_select(0, self._on_device(np.searchsorted(needed, negatives)))
         loss: Tensor = BlockwiseLoss.apply(  # type: ignore[no-untyped-call]
-            one,
-            items,
-            self.log_scale.exp(),
+            users[:, 0] if users.shape[1] == 1 else self.user_net.choose(users, positives),
             positives,
+            columns,
+            self.log_scale.exp(),
             self._on_device(batch.weights),
-            Columns(
-                self._on_device(counts.astype(np.float32)), self._on_device(self.log_q[columns]), self.config.margin
-            ),
+            self._on_device(places_among(batch.targets, negatives)),
+            self._on_device(self.log_q[batch.targets]),
+            Columns.of(counts, self.log_q[negatives], self.config, self.device),
             LOSSES[self.config.loss],
             self.dtype,
         )
@@ -220,6 +216,18 @@ class TowerModel:
         dropped = rng.random(bags.tokens.size) < self.config.id_dropout
         return Bags(bags.offsets, np.where(dropped, self._unseen[table][bags.tokens], bags.tokens), bags.weights)
 
+    def _negatives(
+        self, users: Tensor, batch: Batch, mined: Tensor | None, rng: np.random.Generator
+    ) -> NDArray[np.int32]:
+        """The negatives that the examples of a batch share, int32, each as often as it was drawn."""
+        drawn = [self.sampler.draw(rng)]
+        if not self.sampler.whole:
+            if self.config.negatives.in_batch:
+                drawn.append(batch.targets)
+            if mined is not None:
+                drawn.append(self._hard(users, batch, mined, rng))
+        return np.concatenate(drawn)
+
     def _hard(self, users: Tensor, batch: Batch, mined: Tensor, rng: np.random.Generator) -> NDArray[np.int32]:
         """Hard negatives, int32: the best items of random users of the batch, without their histories and targets."""
         n_users = min(-(-self.config.negatives.hard // HARD_PER_USER), len(users))
@@ -236,6 +244,13 @@ class TowerModel:
 
     def _on_device(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+def places_among(items: NDArray[np.int32], sorted_items: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The position of each of `items` (n,) in `sorted_items`, int64 (n,); −1 for an item that is not there."""
+    places = np.searchsorted(sorted_items, items)
+    found = sorted_items.take(places, mode="clip") == items if sorted_items.size else np.zeros(items.size, np.bool_)
+    return np.where(found, places, -1)
 
 
 def best_scores(users: Tensor, items: Tensor) -> Tensor:

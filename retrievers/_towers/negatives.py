@@ -32,6 +32,10 @@ class NegativesConfig(StrictModel):
     hard: Draws = 0
     """Hard negatives: items that the model of the start of the epoch ranks high for users of the batch."""
 
+    all_up_to: Draws = 0
+    """In catalogues of at most this many items that interactions name, every such item is a negative, once in each
+    step, and the other sources are not used."""
+
     @model_validator(mode="after")
     def _some_source(self) -> NegativesConfig:
         if not (self.in_batch or self.uniform or self.frequency or self.hard):
@@ -65,8 +69,15 @@ class Sampler:
         frequency = powers / powers.sum()
         return cls(config, items, counts / counts.sum(), frequency, np.cumsum(frequency[items]))
 
+    @property
+    def whole(self) -> bool:
+        """Whether every item that can be drawn is a negative in each step, and nothing is drawn."""
+        return self.items.size <= self.config.all_up_to
+
     def draw(self, rng: np.random.Generator) -> NDArray[np.int32]:
-        """Draw the uniform negatives, then those by frequency, int32 (uniform + frequency,)."""
+        """Draw the uniform negatives, then those by frequency, int32 (uniform + frequency,); all items if `whole`."""
+        if self.whole:
+            return self.items
         uniform = self.items[rng.integers(0, self.items.size, self.config.uniform)]
         places = np.searchsorted(self.ladder, rng.random(self.config.frequency) * self.ladder[-1], side="right")
         return np.concatenate([uniform, self.items[np.minimum(places, self.items.size - 1)]])
@@ -75,8 +86,10 @@ class Sampler:
         """`log Q` of each item, float32 (n_items,): the log of its probability among a batch's negatives.
 
         `Q = (B · q_batch + U / n + F · q_frequency) / (B + U + F)` for a batch of `B` examples; −inf where `Q` is 0.
-        The probability of hard negatives is not known; the formula leaves them out.
+        The probability of hard negatives is not known; the formula leaves them out. If `whole`, all are 0.
         """
+        if self.whole:
+            return np.zeros(self.in_batch.size, np.float32)
         config = self.config
         expected = batch * self.in_batch if config.in_batch else np.zeros(self.in_batch.size)
         expected[self.items] += config.uniform / self.items.size

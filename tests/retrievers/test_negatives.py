@@ -62,3 +62,16 @@ def test_measured_shares_of_a_mixture_agree_with_its_log_q() -> None:
 def test_no_source_is_refused() -> None:
     with pytest.raises(ValueError, match="no source of negatives"):
         NegativesConfig(in_batch=False, uniform=0)
+
+
+def test_all_items_of_a_small_catalogue_are_negatives_once() -> None:
+    """Four items can be drawn; nothing is drawn then, and no item is likelier than another."""
+    own = sampler(all_up_to=4, frequency=7)
+    assert own.draw(np.random.default_rng(4)).tolist() == [1, 2, 4, 5]
+    assert not own.log_q(10).any()
+
+
+def test_a_larger_catalogue_is_drawn_from() -> None:
+    own = sampler(all_up_to=3, frequency=7)
+    assert own.draw(np.random.default_rng(4)).size == 1024 + 7
+    assert own.log_q(10)[1] < 0

@@ -79,6 +79,7 @@ def test_every_loss_learns_who_likes_what(loss: str) -> None:
         {"in_batch": True, "uniform": 0},
         {"in_batch": False, "uniform": 0, "frequency": 64},
         {"in_batch": True, "uniform": 0, "hard": 32},
+        {"all_up_to": 1_000},
     ],
 )
 def test_every_source_of_negatives_teaches(negatives: dict[str, Any]) -> None:
@@ -133,6 +134,22 @@ def test_an_example_without_weight_teaches_nothing() -> None:
         losses.append(model.loss(weighted, np.random.default_rng(2), None).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     assert losses[0] != pytest.approx(losses[2], rel=1e-3)
+
+
+def test_a_target_that_nobody_drew_is_no_negative() -> None:
+    """With one negative and the loss BPR, the gradient of a batch reaches its targets and that negative only."""
+    model = model_on(
+        small_shop(features=False), id_dropout=0.0, loss="bpr", negatives={"in_batch": False, "uniform": 1}
+    )
+    batch = batch_of(model, model.data.examples[5::70])
+    with_others = replace(batch, weights=np.where(np.arange(batch.targets.size) == 0, 1.0, 0.0).astype(np.float32))
+    model.loss(with_others, np.random.default_rng(1), None).backward()
+    table = model.tables["items"]
+    assert table.used is not None
+    used, leaf = table.used
+    assert leaf.grad is not None
+    assert len(used) > 3
+    assert (leaf.grad.abs().sum(dim=1) > 0).sum() <= 2
 
 
 def test_a_step_touches_only_the_rows_of_its_batch() -> None:
