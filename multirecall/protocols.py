@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.lists import FusedBatch, FusedList, RankedBatch, RankedList
+from multirecall.topk import NO_ROWS
 from multirecall.validation import AUTO, Count, StrictModel
 
 if TYPE_CHECKING:
@@ -79,6 +80,20 @@ class Trials:
     score: Callable[[PluginConfig, RankedBatch], float]
 
 
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a retriever proposes an item to a user.
+
+    Attributes:
+        text: a few plain words or numbers, without a name of an item.
+        items: item rows, int32 (n,), that the text speaks of, such as those of the history that speak for the item, the
+            most important first. `Engine.explain` shows their ids.
+    """
+
+    text: str
+    items: NDArray[np.int32] = field(default_factory=lambda: NO_ROWS)
+
+
 class Retriever(ABC):
     """Proposes items for a user. Read-only after `fit` or `load`, so that any number of threads may call it."""
 
@@ -139,6 +154,13 @@ class Retriever(ABC):
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
         """The lists of several users, in the order of `queries`; each equals that of `retrieve`."""
         return RankedBatch.from_lists([self.retrieve(query, quota) for query in queries])
+
+    def explain(self, query: Query, item: int) -> Reason | None:
+        """Why `retrieve` proposes item row `item` for `query`; None: there is nothing to say beyond rank and score.
+
+        `Engine.explain` calls this method for an item that is in the list of the path; requests never call it.
+        """
+        return None
 
     def with_changes(self, changes: Changes) -> Self:
         """A copy of this retriever that also knows `changes`; called after each change if `live` is not empty.

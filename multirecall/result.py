@@ -363,12 +363,16 @@ class PathExplanation:
         normalised: what the path alone would add to the fused score at weight 1, or None. In `rrf`, `weighted_sum`
             and `learned`, the fused score is the intercept and the sum of these, each times the weight of its path.
         reason: why the path does not propose the item, or None where it does.
+        detail: what the path says about its proposal, such as which interest of the user it serves; None: nothing.
+        items: the items that `detail` speaks of, the most important first.
     """
 
     rank: int | None
     score: float | None
     normalised: float | None
     reason: str | None
+    detail: str | None = None
+    items: tuple[Id, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

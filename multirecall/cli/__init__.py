@@ -13,6 +13,7 @@ import typer
 from multirecall.cli.demo import demo
 from multirecall.cli.doctor import doctor
 from multirecall.cli.evaluate import evaluate_command
+from multirecall.cli.explain import explain
 from multirecall.cli.fit import fit
 from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(fit)
 app.command()(retrieve)
+app.command()(explain)
 app.command("evaluate")(evaluate_command)
 app.command("tune")(tune_command)
 app.command()(versions)

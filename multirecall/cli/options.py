@@ -15,6 +15,7 @@ from multirecall.data import Dataset
 from multirecall.engine import Engine
 from multirecall.errors import RequestError, UntrustedPlugin
 from multirecall.plugins import import_class
+from multirecall.user import User
 from multirecall.validation import validate
 
 InteractionFiles = Annotated[
@@ -53,6 +54,14 @@ Plugins = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+UserId = Annotated[str | None, typer.Option(help="User id; leave out for a visitor.")]
+Length = Annotated[int | None, typer.Option("-k", "--k", help="How many candidates; default: the config's.")]
+HistoryItems = Annotated[list[str] | None, typer.Option(help="Item id of the history, oldest first; repeat for each.")]
+Features = Annotated[str | None, typer.Option(help="User features as JSON.")]
+Terms = Annotated[str | None, typer.Option(help="What is asked for, by item field, as JSON.")]
+Exclude = Annotated[list[str] | None, typer.Option(help="Item id to leave out; may be repeated.")]
+Predicates = Annotated[str | None, typer.Option(help="Predicates over item features as JSON.")]
+Context = Annotated[str | None, typer.Option(help="What paths may want to know of the request, as JSON.")]
 Seen = Annotated[bool, typer.Option("--seen", help="Items that the user has interacted with may be returned.")]
 
 Kind = Annotated[
@@ -141,6 +150,30 @@ def read_data(
 ) -> Dataset:
     """Load the dataset from the given files, as the config says."""
     return Dataset.load(interactions, items or None, users or None, config=config.data)
+
+
+def read_user(
+    engine: Engine, user: str | None, history: list[str] | None, features: str | None, terms: str | None
+) -> User:
+    """The user whom the options of a request describe."""
+    return User(
+        None if user is None else engine.data.users.ids.parse(user),
+        None if history is None else [engine.data.items.ids.parse(item) for item in history],
+        json_option(features, "features") or {},
+        json_option(terms, "terms") or {},
+    )
+
+
+def read_request(
+    engine: Engine, exclude: list[str] | None, where: str | None, seen: bool, context: str | None
+) -> dict[str, Any]:
+    """The filters and the context of a request, as `Engine.retrieve` takes them."""
+    return {
+        "exclude": [engine.data.items.ids.parse(item) for item in exclude or []],
+        "where": json_option(where, "where"),
+        "seen": seen,
+        "context": json_option(context, "context"),
+    }
 
 
 def json_option(text: str | None, name: str) -> dict[str, Any] | None:

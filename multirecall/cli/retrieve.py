@@ -9,12 +9,26 @@ from typing import Annotated
 import typer
 
 from multirecall.cli.candidates import candidates_table
-from multirecall.cli.options import AsJson, Plugins, Seen, json_option, load_bundle
+from multirecall.cli.options import (
+    AsJson,
+    Context,
+    Exclude,
+    Features,
+    HistoryItems,
+    Length,
+    Plugins,
+    Predicates,
+    Seen,
+    Terms,
+    UserId,
+    load_bundle,
+    read_request,
+    read_user,
+)
 from multirecall.cli.screen import console, is_unicode, note
 from multirecall.data import Table
 from multirecall.errors import RequestError
 from multirecall.result import Candidates
-from multirecall.user import User
 
 NAMED = 5
 """The most unknown ids that a note lists."""
@@ -22,16 +36,14 @@ NAMED = 5
 
 def retrieve(
     bundle: Annotated[Path, typer.Argument(help="Folder that `multirecall fit` wrote.")],
-    user: Annotated[str | None, typer.Option(help="User id; leave out for a visitor.")] = None,
-    k: Annotated[int | None, typer.Option("-k", "--k", help="How many candidates; default: the config's.")] = None,
-    history: Annotated[
-        list[str] | None, typer.Option(help="Item id of the history, oldest first; repeat for each.")
-    ] = None,
-    features: Annotated[str | None, typer.Option(help="User features as JSON.")] = None,
-    terms: Annotated[str | None, typer.Option(help="What is asked for, by item field, as JSON.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Item id to leave out; may be repeated.")] = None,
-    where: Annotated[str | None, typer.Option(help="Predicates over item features as JSON.")] = None,
-    context: Annotated[str | None, typer.Option(help="What paths may want to know of the request, as JSON.")] = None,
+    user: UserId = None,
+    k: Length = None,
+    history: HistoryItems = None,
+    features: Features = None,
+    terms: Terms = None,
+    exclude: Exclude = None,
+    where: Predicates = None,
+    context: Context = None,
     seen: Seen = False,
     plugin: Plugins = None,
     deadline_ms: Annotated[float | None, typer.Option(help="Go on without paths that are later than this.")] = None,
@@ -48,29 +60,15 @@ def retrieve(
     if as_json and as_csv:
         raise RequestError("--json and --csv: only one can be printed; leave one out")
     engine = load_bundle(bundle, plugin)
-    items = engine.data.items
-    asked = User(
-        None if user is None else engine.data.users.ids.parse(user),
-        None if history is None else [items.ids.parse(item) for item in history],
-        json_option(features, "features") or {},
-        json_option(terms, "terms") or {},
-    )
-    result = engine.retrieve(
-        asked,
-        k,
-        exclude=[items.ids.parse(item) for item in exclude or []],
-        where=json_option(where, "where"),
-        seen=seen,
-        context=json_option(context, "context"),
-        deadline_ms=deadline_ms,
-    )
+    asked = read_user(engine, user, history, features, terms)
+    result = engine.retrieve(asked, k, **read_request(engine, exclude, where, seen, context), deadline_ms=deadline_ms)
     _notes(result, user)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=not is_unicode()))
     elif as_csv:
         typer.echo(result.to_polars().write_csv().encode(), nl=False)
     else:
-        _show(result, items, rows)
+        _show(result, engine.data.items, rows)
 
 
 def _notes(result: Candidates, user: str | None) -> None:

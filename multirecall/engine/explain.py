@@ -47,7 +47,7 @@ def explain_item(state: EngineState, query: Query, filters: Filters, item: int, 
         None if rank is None else float(final.scores[rank]),
         barrier,
         {
-            path.name: _of_path(state, segment.fusion, number, outcomes[number], windows[number], item, kept_out)
+            path.name: _of_path(state, segment.fusion, number, outcomes[number], windows[number], query, item, kept_out)
             for number, path in enumerate(state.paths)
         },
         segment.fusion.intercept,
@@ -60,6 +60,7 @@ def _of_path(
     number: int,
     outcome: Outcome[RankedList],
     window: int,
+    query: Query,
     item: int,
     barrier: str | None,
 ) -> PathExplanation:
@@ -75,11 +76,14 @@ def _of_path(
     alone = [outcome.ranked if other == number else RankedList.empty() for other in range(len(state.paths))]
     normalised = fusion.fuse(alone, [1.0] * len(alone), state.quotas, state.data.n_items)
     score = normalised.scores[normalised.items == item]
+    said = state.paths[number].explain(query, item)
     return PathExplanation(
         int(place[0]),
         float(outcome.ranked.scores[place[0]]),
         float(score[0]) - fusion.intercept if score.size else None,
         None,
+        said and said.text,
+        tuple(state.data.items.ids.ids(said.items).tolist()) if said else (),
     )
 
 

@@ -19,7 +19,7 @@ from multirecall.engine.narrow import narrow
 from multirecall.engine.workers import Workers
 from multirecall.errors import DataError, RequestError
 from multirecall.lists import RankedBatch, RankedList
-from multirecall.protocols import Retriever
+from multirecall.protocols import Reason, Retriever
 from multirecall.query import Query, eligible_in_lists
 from multirecall.result import PathStatus, State
 
@@ -100,6 +100,14 @@ class Path:
         known = self._narrow(queries)
         outcome = self._call_safely(lambda: eligible_windows(self.retriever, known, window, self.n_items))
         return self._one_by_one(known, window) if outcome.callers else outcome
+
+    def explain(self, query: Query, item: int) -> Reason | None:
+        """What the retriever says about its proposal of item row `item`, or how it failed to say something."""
+        [known] = self._narrow([query])
+        try:
+            return self.retriever.explain(known, item)
+        except Exception as fault:  # noqa: BLE001 - a plug-in's fault must not hide what the other paths say
+            return Reason(f"the path cannot explain it: {fault_text(fault)}")
 
     def crash_outcome(self, fault: BaseException) -> Outcome[RankedList]:
         """The outcome of a call that could not begin, or whose worker thread failed."""

@@ -131,6 +131,15 @@ class RetrieverContract:
         fitted.save(tmp_path)
         assert_same_vectors(type(fitted).load(fitted.config, tmp_path, data), fitted)
 
+    def test_explanations_are_words_and_item_rows(self, fitted: Retriever, data: Dataset) -> None:
+        for query in queries(data):
+            for item in fitted.retrieve(query, 2).items.tolist():
+                told = fitted.explain(query, item)
+                if told is not None:
+                    assert told.text.strip()
+                    assert told.items.dtype == np.int32
+                    assert len(told.items) == 0 or 0 <= told.items.min() <= told.items.max() < data.n_items
+
     @pytest.mark.parametrize("left_s", [60.0, -1.0])
     def test_request_with_all_that_a_query_holds(self, fitted: Retriever, data: Dataset, left_s: float) -> None:
         """Lists stay valid with conditions, removed items, a context and a deadline, which may have passed.

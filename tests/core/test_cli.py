@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from multirecall import Engine
 from multirecall.datasets import generate
 
 
@@ -86,6 +88,19 @@ def test_table_for_a_person(bundle: Path, files: Path) -> None:
     assert title[:20] in shown
     assert "item_cf ok" in shown
     assert errors == "", "silent where no terminal is"
+
+
+def test_explain(bundle: Path) -> None:
+    with Engine.load(bundle) as engine:
+        best = str(engine.retrieve("u00007", 4)[0].item_id)
+        why = engine.explain("u00007", best, 4)
+    asked: list[str | Path] = ["explain", bundle, best, "--user", "u00007", "-k", "4"]
+    assert json.loads(run(*asked, "--json")[0]) == json.loads(json.dumps(asdict(why)))
+    lines = [line.split() for line in run(*asked)[0].splitlines()]
+    assert " ".join(lines[0]).startswith(f"{best} has rank 0, from 0, and score ")
+    ranks = {words[0]: words[1] for words in lines if words and words[0] in why.paths}
+    assert ranks == {path: "–" if one.rank is None else str(one.rank) for path, one in why.paths.items()}
+    assert f"{best} is not among the candidates: it is in exclude." in run(*asked, "--exclude", best)[0]
 
 
 def test_brackets_in_data_are_no_markup(tmp_path: Path) -> None:

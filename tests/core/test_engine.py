@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from multirecall import Dataset, Engine, EngineConfig, User
 from multirecall.errors import CannotFit, ConfigError, IdTypeError, NotFitted, RequestError
+from multirecall.protocols import Reason
+from multirecall.query import Query
+from multirecall.retrievers.popularity import Popularity
 from multirecall.testing import small_shop
 
 FUSIONS: list[dict[str, Any]] = [
@@ -150,6 +153,30 @@ def test_normalised_scores_add_up_to_the_score(shop: Engine) -> None:
     for candidate in shop.retrieve(5, 10):
         parts = [one.normalised or 0.0 for one in shop.explain(5, candidate.item_id).paths.values()]
         assert sum(parts) == pytest.approx(candidate.score, rel=1e-12)
+
+
+class Talkative(Popularity):  # type: ignore[misc]
+    """Says something about its proposals, or fails to."""
+
+    def explain(self, query: Query, item: int) -> Reason:
+        if item % 2:
+            raise KeyError("no word")
+        return Reason(f"row {item} is liked", query.history[-2:])
+
+
+def test_a_path_says_why_it_proposes_an_item() -> None:
+    config = EngineConfig.model_validate({"paths": [{"retriever": Talkative}], "fusion": {"strategy": "rrf"}})
+    with Engine(config).fit(small_shop("str")) as engine:
+        asked = User(history=["i3", "i8", "i5"])
+        for item in engine.retrieve(asked, 6).ids.tolist():
+            [told] = engine.explain(asked, item).paths.values()
+            row = engine.data.items.ids.row(item)
+            if row % 2:
+                assert (told.detail, told.items) == ("the path cannot explain it: KeyError: 'no word'", ())
+            else:
+                assert (told.detail, told.items) == (f"row {row} is liked", ("i8", "i5"))
+        [silent] = engine.explain(asked, "i8").paths.values()
+        assert (silent.rank, silent.detail, silent.items) == (None, None, ())
 
 
 def test_explanation_says_why_not(shop: Engine) -> None:
