@@ -82,8 +82,8 @@ def _of_path(
         float(outcome.ranked.scores[place[0]]),
         float(score[0]) - fusion.intercept if score.size else None,
         None,
-        said and said.text,
-        tuple(state.data.items.ids.ids(said.items).tolist()) if said else (),
+        None if said is None else said.text,
+        () if said is None else tuple(state.data.items.ids.ids(said.items).tolist()),
     )
 
 
