@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from multirecall.protocols import ThreadedConfig
 from multirecall.validation import Count, NonNegative, Positive
@@ -14,7 +15,15 @@ from .mlp import Activation, Norm
 from .negatives import NegativesConfig
 from .tokenisers import TokeniserName
 
-LossName = Literal["softmax", "infonce", "bpr", "bce", "triplet"]
+LossName = Literal["softmax", "infonce", "bpr", "bpr_max", "triplet", "bce", "gbce"]
+Mode = Literal["pointwise", "pairwise", "listwise"]
+
+MODES: Mapping[Mode, tuple[LossName, ...]] = {
+    "pointwise": ("bce", "gbce"),
+    "pairwise": ("bpr", "bpr_max", "triplet"),
+    "listwise": ("softmax", "infonce"),
+}
+"""The losses of each training mode. The first is taken where a config names a mode only."""
 
 Chance = Annotated[float, Field(strict=True, ge=0, lt=1)]
 """A probability, 0 ≤ p < 1."""
@@ -61,9 +70,14 @@ class TowerConfig(ThreadedConfig):
     """Largest distance, in events, between the end of a training history and its target, which is drawn at random. With
     a large value the model learns what users choose over the next weeks, with 1 the next event. Changes results."""
 
+    mode: Mode | None = None
+    """Training mode, a group of losses: pointwise (bce, gbce), pairwise (bpr, bpr_max, triplet) or listwise (softmax,
+    infonce). Without `loss`, the first of the group is taken; with None, any loss may stand. Changes results."""
+
     loss: LossName = "softmax"
-    """Loss that the training minimises: softmax with logQ correction, InfoNCE, BPR, binary cross-entropy or triplet.
-    Changes results."""
+    """Loss that the training minimises: softmax with logQ correction, InfoNCE, BPR, BPR-max, triplet, binary
+    cross-entropy, or binary cross-entropy with the positives' term calibrated for sampled negatives (gBCE). Changes
+    results."""
 
     temperature: Annotated[Positive, Field(ge=1e-3, le=1e3)] = 0.05
     """Divisor of the cosines in the loss. Changes results."""
@@ -73,6 +87,14 @@ class TowerConfig(ThreadedConfig):
 
     margin: NonNegative = 0.2
     """Margin of the triplet loss, in units of the cosine. Changes results."""
+
+    calibration: Annotated[NonNegative, Field(le=1)] = 0.75
+    """Calibration of gBCE, between plain binary cross-entropy, 0, and scores that estimate the true probabilities of
+    clicks, 1. Changes results."""
+
+    bpr_max_penalty: NonNegative = 0.01
+    """Weight of the negatives' squared scores in BPR-max. A score is a cosine divided by `temperature`, and its square
+    grows accordingly. Changes results."""
 
     negatives: NegativesConfig = NegativesConfig()
     """Sources of negatives. Changes results."""
@@ -122,3 +144,21 @@ class TowerConfig(ThreadedConfig):
 
     index: IndexSettings = Field(default_factory=index_settings)
     """Settings of the index over the item vectors."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loss_of_mode(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "loss" not in values:
+            first = next((losses[0] for mode, losses in MODES.items() if mode == values.get("mode")), None)
+            return values if first is None else {**values, "loss": first}
+        return values
+
+    @model_validator(mode="after")
+    def _loss_in_mode(self) -> Self:
+        if self.mode is not None and self.loss not in MODES[self.mode]:
+            own = next(mode for mode, losses in MODES.items() if self.loss in losses)
+            raise ValueError(
+                f"mode = {self.mode!r} contradicts loss = {self.loss!r}, which is {own}; "
+                f"set mode = {own!r}, or a loss of {', '.join(MODES[self.mode])}"
+            )
+        return self

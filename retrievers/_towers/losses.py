@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, softplus
 
 from .config import LossName, TowerConfig
 
-BLOCK = 256
+BLOCK = 512
 """Examples in a block of scores: small enough that the block stays in cache."""
 
 LOWEST = -1e30
@@ -35,22 +35,53 @@ class Columns:
         counts: float32 (C,), the number of times that each item was drawn as a negative, ≥ 1.
         log_q: float32 (C,), the log of each item's probability under the distribution of negatives.
         alike: whether all counts are 1 and all `log_q` equal, so that a block of scores needs neither.
+        n_items: the number of items that can be drawn.
         margin: the margin of the triplet loss.
+        calibration: the calibration `t` of gBCE.
+        penalty: the weight `λ` of the squared scores in BPR-max.
     """
 
     counts: Tensor
     log_q: Tensor
     alike: bool
+    n_items: int
     margin: float
+    calibration: float
+    penalty: float
 
     @classmethod
     def of(
-        cls, counts: NDArray[np.integer], log_q: NDArray[np.float32], config: TowerConfig, device: torch.device
+        cls,
+        counts: NDArray[np.integer],
+        log_q: NDArray[np.float32],
+        n_items: int,
+        config: TowerConfig,
+        device: torch.device,
     ) -> Self:
         """The columns with these counts (C,) and `log_q` (C,), and what the losses take from the settings."""
         alike = bool((counts == 1).all() and (log_q == log_q[:1]).all())
         own_counts = torch.from_numpy(counts.astype(np.float32)).to(device)
-        return cls(own_counts, torch.from_numpy(log_q).to(device), alike, config.margin)
+        own_log_q = torch.from_numpy(log_q).to(device)
+        return cls(own_counts, own_log_q, alike, n_items, config.margin, config.calibration, config.bpr_max_penalty)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some examples of a batch, for a loss, which may overwrite `scores` and `buffer`.
+
+    Attributes:
+        positive: float32 (b,), the scores of the positives.
+        scores: float32 (b, C), the scores of the columns.
+        hits: int64 (b,), the column of each accidental hit; −1 for none.
+        log_q: float32 (b,), the log of each positive's probability under the distribution of negatives.
+        buffer: float32 (b, C). New memory for every block would cost as much as the arithmetic.
+    """
+
+    positive: Tensor
+    scores: Tensor
+    hits: Tensor
+    log_q: Tensor
+    buffer: Tensor
 
 
 class Slopes(NamedTuple):
@@ -69,49 +100,83 @@ class Slopes(NamedTuple):
     factors: Tensor
 
 
-Loss = Callable[[Tensor, Tensor, Tensor, Tensor, Columns], Slopes]
-"""A function of the positives' scores (b,), the columns' scores (b, C), the accidental hits, int64 (b,), −1 for none,
-the positives' `log_q` (b,), and the columns. It may overwrite the columns' scores."""
+Loss = Callable[[Block, Columns], Slopes]
 
 
-def softmax(positive: Tensor, scores: Tensor, hits: Tensor, log_q: Tensor, columns: Columns) -> Slopes:
+def softmax(block: Block, columns: Columns) -> Slopes:
     """`-log(exp(l_p) / (exp(l_p) + Σ_j n_j exp(l_j)))` with `l = s − log Q` (Yi et al. 2019, equation 3)."""
+    positive = block.positive - block.log_q
     if columns.alike:
-        return _cross_entropy(positive - log_q + columns.log_q[:1], scores, hits)
-    return _cross_entropy(positive - log_q, scores.add_(columns.counts.log() - columns.log_q), hits)
+        return _cross_entropy(positive + columns.log_q[:1], block.scores, block)
+    return _cross_entropy(positive, block.scores.add_(columns.counts.log() - columns.log_q), block)
 
 
-def infonce(positive: Tensor, scores: Tensor, hits: Tensor, log_q: Tensor, columns: Columns) -> Slopes:
+def infonce(block: Block, columns: Columns) -> Slopes:
     """As `softmax` with `l = s`, without the correction by log Q (van den Oord et al. 2018, equation 4)."""
-    return _cross_entropy(positive, scores if columns.alike else scores.add_(columns.counts.log()), hits)
+    logits = block.scores if columns.alike else block.scores.add_(columns.counts.log())
+    return _cross_entropy(block.positive, logits, block)
 
 
-def bpr(positive: Tensor, scores: Tensor, hits: Tensor, log_q: Tensor, columns: Columns) -> Slopes:
+def bpr(block: Block, columns: Columns) -> Slopes:
     """`Σ_j n_j · -log σ(s_p − s_j) / N` (Rendle et al. 2009, section 4.1)."""
-    behind = _without_hits(scores, hits).sub_(positive[:, None])
-    return _of_differences(softplus(behind) @ columns.counts, behind.sigmoid_(), hits, columns)
+    behind = _without_hits(block.scores, block.hits).sub_(block.positive[:, None])
+    sums = _softplus(behind, block.buffer) @ columns.counts
+    return _of_differences(sums, behind.sigmoid_(), block, columns)
 
 
-def bce(positive: Tensor, scores: Tensor, hits: Tensor, log_q: Tensor, columns: Columns) -> Slopes:
-    """`-log σ(s_p) + Σ_j n_j · -log σ(−s_j) / N`: binary cross-entropy with the mean of the negatives."""
-    shares = 1 / _n_negatives(hits, columns)
-    negative = (softplus(_without_hits(scores, hits)) @ columns.counts) * shares
-    pull = _counted(scores.sigmoid_(), columns)
-    return Slopes(softplus(-positive) + negative, -torch.sigmoid(-positive), pull, shares)
-
-
-def triplet(positive: Tensor, scores: Tensor, hits: Tensor, log_q: Tensor, columns: Columns) -> Slopes:
+def triplet(block: Block, columns: Columns) -> Slopes:
     """`Σ_j n_j · max(0, m + s_j − s_p) / N` with margin `m` (Schroff et al. 2015, equation 2)."""
-    over = _without_hits(scores, hits).sub_(positive[:, None] - columns.margin).clamp_min_(0)
-    return _of_differences(over @ columns.counts, over.sign_(), hits, columns)
+    over = _without_hits(block.scores, block.hits).sub_(block.positive[:, None] - columns.margin).clamp_min_(0)
+    return _of_differences(over @ columns.counts, over.sign_(), block, columns)
+
+
+def bpr_max(block: Block, columns: Columns) -> Slopes:
+    """`-log Σ_j w_j σ(s_p − s_j) + λ Σ_j w_j s_j²` (Hidasi & Karatzoglou 2018, section 3.3).
+
+    `w_j = n_j exp(s_j) / Σ_k n_k exp(s_k)`, and `λ` is the penalty.
+    """
+    scores, logits = block.scores, block.buffer.copy_(block.scores)
+    if not scores.shape[1]:
+        return _nothing(block)
+    weights = torch.softmax(_without_hits(logits.add_(columns.counts.log()), block.hits), dim=1)
+    before = _log_sum(logits, weights)
+    ahead = block.positive[:, None] - scores
+    shares = torch.softmax(logits.add_(logsigmoid(ahead)), dim=1)
+    losses = before - _log_sum(logits, shares)
+    pull = shares.mul_(ahead.sigmoid_())
+    to_positive = pull.sum(dim=1) - 1
+    squares = torch.mul(scores, scores, out=logits)
+    mean = (squares * weights).sum(dim=1)
+    scores.mul_(2).add_(squares).sub_(mean[:, None]).mul_(columns.penalty).add_(1).mul_(weights).sub_(pull)
+    some = (_sums(block.hits, columns) > 0).float()
+    return Slopes((losses + columns.penalty * mean) * some, to_positive * some, scores, some)
+
+
+def bce(block: Block, columns: Columns) -> Slopes:
+    """`-log σ(s_p) + Σ_j n_j · -log σ(−s_j) / N`: binary cross-entropy with the mean of the negatives."""
+    return _binary(block, columns, 1.0, 1 / _sums(block.hits, columns).clamp_min(1.0))
+
+
+def gbce(block: Block, columns: Columns) -> Slopes:
+    """`(-β log σ(s_p) + K/N · Σ_j n_j · -log σ(−s_j)) / (K + 1)` (Petrov & Macdonald 2023, section 5).
+
+    `K` is `N`, but at most the number of all items but the positive; `α` is `K` divided by that number, and `β = 1 − t
+    (1 − α)` with the calibration `t`. The paper draws without replacement, so that its `K` is always `N`.
+    """
+    drawn, others = _sums(block.hits, columns), max(columns.n_items - 1, 1)
+    negatives = drawn.clamp_max(others)
+    beta = 1 - columns.calibration * (1 - negatives / others)
+    return _binary(block, columns, beta / (negatives + 1), negatives / (drawn.clamp_min(1.0) * (negatives + 1)))
 
 
 LOSSES: Mapping[LossName, Loss] = {
     "softmax": softmax,
     "infonce": infonce,
     "bpr": bpr,
-    "bce": bce,
+    "bpr_max": bpr_max,
     "triplet": triplet,
+    "bce": bce,
+    "gbce": gbce,
 }
 
 
@@ -148,18 +213,26 @@ class BlockwiseLoss(torch.autograd.Function):
         to_negatives = torch.zeros_like(negatives, dtype=torch.float32)
         shape = min(BLOCK, len(users)), len(negatives)
         products = torch.empty(shape, dtype=dtype, device=users.device)
-        scores = products if dtype == torch.float32 else torch.empty(shape, device=users.device)
+        scores, buffer = (torch.empty(shape, device=users.device) for _ in range(2))
+        to_columns = torch.empty(shape[1], users.shape[1], dtype=dtype, device=users.device)
         for begin in range(0, len(users), BLOCK):
             block = slice(begin, begin + BLOCK)
             narrow = torch.mm(left[block], right.T, out=products[: len(left[block])])
-            wide = narrow if scores is products else scores[: len(narrow)].copy_(narrow)
-            slopes = loss(positive[block], wide, hits[block], positive_log_q[block], columns)
+            size = len(narrow)
+            rows = Block(
+                positive[block],
+                scores[:size].copy_(narrow),
+                hits[block],
+                positive_log_q[block],
+                buffer[:size],
+            )
+            slopes = loss(rows, columns)
             total += slopes.losses @ shares[block]
             to_positive[block] = slopes.positive * shares[block]
             factors = (slopes.factors * shares[block])[:, None]
-            pull = slopes.columns if scores is products else narrow.copy_(slopes.columns)
-            torch.mul(pull @ right, factors, out=to_users[block])
-            to_negatives += pull.T @ (left[block] * factors).to(dtype)
+            narrow.copy_(slopes.columns)
+            torch.mul(narrow @ right, factors, out=to_users[block])
+            to_negatives += torch.mm(narrow.T, (left[block] * factors).to(dtype), out=to_columns)
         to_users.addcmul_(to_positive[:, None], beside)
         to_scale = (to_users * users).sum()
         ctx.save_for_backward(to_users.mul_(scale), own.mul_(to_positive[:, None]), to_negatives, to_scale)
@@ -178,11 +251,15 @@ def _without_hits(scores: Tensor, hits: Tensor) -> Tensor:
     return scores
 
 
-def _n_negatives(hits: Tensor, columns: Columns) -> Tensor:
-    """`N` of each example, float32 (b,); 1 for an example without negatives."""
+def _sums(hits: Tensor, columns: Columns) -> Tensor:
+    """`N` of each example, float32 (b,)."""
     counts = columns.counts
-    hit = torch.where(hits >= 0, counts[hits], 0.0) if len(counts) else 0.0
-    return (counts.sum() - hit).clamp_min(1.0)
+    return counts.sum() - (torch.where(hits >= 0, counts[hits], 0.0) if len(counts) else torch.zeros_like(hits))
+
+
+def _softplus(values: Tensor, buffer: Tensor) -> Tensor:
+    """`log(1 + exp(x))` of the values (b, C), in the buffer."""
+    return torch.logaddexp(values, values.new_zeros(()), out=buffer)
 
 
 def _counted(pull: Tensor, columns: Columns) -> Tensor:
@@ -190,23 +267,38 @@ def _counted(pull: Tensor, columns: Columns) -> Tensor:
     return pull if columns.alike else pull.mul_(columns.counts)
 
 
-def _cross_entropy(positive: Tensor, logits: Tensor, hits: Tensor) -> Slopes:
-    """`-log(exp(l_p) / (exp(l_p) + Σ_j exp(l_j)))`.
+def _nothing(block: Block) -> Slopes:
+    """The slopes of a loss that is 0 without negatives, for a batch without columns."""
+    nothing = torch.zeros_like(block.positive)
+    return Slopes(nothing, nothing, block.scores, nothing)
 
-    It is `softplus(L − l_p)` with `L = log Σ_j exp(l_j)`, and `L` is the largest logit minus the log of its softmax.
-    """
+
+def _log_sum(logits: Tensor, shares: Tensor) -> Tensor:
+    """`log Σ_j exp(l_j)` (b,) of logits (b, C) whose softmax is known: the largest, minus the log of its softmax."""
+    return logits.amax(dim=1) - shares.amax(dim=1).log()
+
+
+def _cross_entropy(positive: Tensor, logits: Tensor, block: Block) -> Slopes:
+    """`-log(exp(l_p) / (exp(l_p) + Σ_j exp(l_j)))`, which is `softplus(log Σ_j exp(l_j) − l_p)`."""
     if not logits.shape[1]:
-        nothing = torch.zeros_like(positive)
-        return Slopes(nothing, nothing, logits, nothing)
-    top = _without_hits(logits, hits).amax(dim=1)
-    pull = torch.softmax(logits, dim=1)
-    behind = top - pull.amax(dim=1).log() - positive
+        return _nothing(block)
+    pull = torch.softmax(_without_hits(logits, block.hits), dim=1, out=block.buffer)
+    behind = _log_sum(logits, pull) - positive
     factors = torch.sigmoid(behind)
     return Slopes(softplus(behind), -factors, pull, factors)
 
 
-def _of_differences(sums: Tensor, pull: Tensor, hits: Tensor, columns: Columns) -> Slopes:
+def _of_differences(sums: Tensor, pull: Tensor, block: Block, columns: Columns) -> Slopes:
     """The slopes of a loss of the differences `s_j − s_p`, from its sums (b,) and its gradient (b, C) for one draw."""
-    shares = 1 / _n_negatives(hits, columns)
+    shares = 1 / _sums(block.hits, columns).clamp_min(1.0)
     to_positive = -(pull @ columns.counts) * shares
     return Slopes(sums * shares, to_positive, _counted(pull, columns), shares)
+
+
+def _binary(block: Block, columns: Columns, of_positive: Tensor | float, of_negatives: Tensor) -> Slopes:
+    """Binary cross-entropy with a factor on the positive's term and one on the sum of the negatives' terms."""
+    scores = _without_hits(block.scores, block.hits)
+    negative = _softplus(scores, block.buffer) @ columns.counts
+    losses = of_positive * softplus(-block.positive) + of_negatives * negative
+    pull = _counted(scores.sigmoid_(), columns)
+    return Slopes(losses, -of_positive * torch.sigmoid(-block.positive), pull, of_negatives)

@@ -102,7 +102,7 @@ class TowerModel:
             self._on_device(batch.weights),
             self._on_device(places_among(batch.targets, negatives)),
             self._on_device(self.log_q[batch.targets]),
-            Columns.of(counts, self.log_q[negatives], self.config, self.device),
+            Columns.of(counts, self.log_q[negatives], self.sampler.items.size, self.config, self.device),
             LOSSES[self.config.loss],
             self.dtype,
         )

@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from multirecall.retrievers._towers.losses import (
     LOSSES,
+    Block,
     BlockwiseLoss,
     Columns,
     Loss,
     Slopes,
     bce,
     bpr,
+    bpr_max,
+    gbce,
     infonce,
     softmax,
     triplet,
@@ -22,14 +26,25 @@ from multirecall.retrievers._towers.losses import (
 
 COUNTS = torch.tensor([1.0, 2.0, 1.0, 3.0])
 LOG_Q = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
-COLUMNS = Columns(COUNTS, LOG_Q, False, 0.2)
 SCORES = [1.0, 0.5, 2.0, -1.0]
 OWN, OWN_Q = 0.3, 0.05
 
 
+def columns_of(counts: Tensor = COUNTS, log_q: Tensor = LOG_Q, alike: bool = False) -> Columns:
+    """Drawn from 11 items; margin 0.2, calibration 0.75, penalty 0.5."""
+    return Columns(counts, log_q, alike, 11, 0.2, 0.75, 0.5)
+
+
+def slopes_of(
+    loss: Loss, positive: Tensor, scores: Tensor, hits: list[int], log_q: Tensor, columns: Columns | None = None
+) -> Slopes:
+    block = Block(positive, scores.clone(), torch.tensor(hits), log_q, torch.empty_like(scores))
+    return loss(block, columns or columns_of())
+
+
 def one(loss: Loss, hit: int = -1) -> float:
     """The loss of one example with a positive of score 0.3 and Q 0.05, and the columns above."""
-    slopes = loss(*(torch.tensor([value]) for value in (OWN, SCORES, hit, log(OWN_Q))), COLUMNS)
+    slopes = slopes_of(loss, torch.tensor([OWN]), torch.tensor([SCORES]), [hit], torch.tensor([log(OWN_Q)]))
     return float(slopes.losses[0])
 
 
@@ -71,50 +86,90 @@ def test_triplet_by_hand() -> None:
     assert one(triplet) == pytest.approx(expected / 7, rel=1e-5)
 
 
+def test_bpr_max_by_hand() -> None:
+    """The column 1 is an accidental hit; the others share their weight by count times exp(score)."""
+    parts = [exp(1.0), exp(2.0), 3 * exp(-1.0)]
+    weights = [part / sum(parts) for part in parts]
+    ahead = sum(weight * sigmoid(OWN - s) for weight, s in zip(weights, (1.0, 2.0, -1.0), strict=True))
+    penalty = 0.5 * (weights[0] * 1.0 + weights[1] * 4.0 + weights[2] * 1.0)
+    assert one(bpr_max, hit=1) == pytest.approx(-log(ahead) + penalty, rel=1e-5)
+
+
+def test_gbce_by_hand() -> None:
+    """Four of ten negatives are drawn, so β = 1 − 0.75 · 0.6; the negatives' terms are summed."""
+    negatives = log(1 - sigmoid(1.0)) + 2 * log(1 - sigmoid(0.5)) + log(1 - sigmoid(2.0))
+    expected = -(0.55 * log(sigmoid(OWN)) + negatives) / 5
+    assert one(gbce, hit=3) == pytest.approx(expected, rel=1e-5)
+
+
+def test_gbce_over_all_items_is_binary_cross_entropy() -> None:
+    """If every other item is a negative, once or several times, β is 1, and the mean is over all eleven terms."""
+    scores = torch.linspace(-1, 1, 11)[None]
+    all_items = columns_of(torch.ones(11), torch.zeros(11), alike=True)
+    expected = softplus(torch.tensor(-OWN)) + softplus(scores[0, 1:]).sum()
+    found = slopes_of(gbce, torch.tensor([OWN]), scores, [0], torch.zeros(1), all_items)
+    assert float(found.losses[0]) == pytest.approx(float(expected) / 11, rel=1e-5)
+    drawn_thrice = columns_of(torch.full((11,), 3.0), torch.zeros(11))
+    again = slopes_of(gbce, torch.tensor([OWN]), scores, [0], torch.zeros(1), drawn_thrice)
+    torch.testing.assert_close(again.losses, found.losses)
+    torch.testing.assert_close(again.positive, found.positive)
+    torch.testing.assert_close(again.columns * again.factors, found.columns * found.factors)
+
+
+def naive(name: str, own: Tensor, scores: Tensor, n: Tensor, q: Tensor, own_q: Tensor) -> Tensor:
+    """The loss of one example as its formula says, over the columns that count for it."""
+    total = n.sum()
+    match name:
+        case "softmax":
+            return -torch.log(own.exp() / own_q / (own.exp() / own_q + (n * scores.exp() / q).sum()))
+        case "infonce":
+            return -torch.log(own.exp() / (own.exp() + (n * scores.exp()).sum()))
+        case "bpr":
+            return -(n * torch.log(torch.sigmoid(own - scores))).sum() / total
+        case "triplet":
+            return (n * (0.2 + scores - own).clamp_min(0)).sum() / total
+        case "bpr_max":
+            w = n * scores.exp() / (n * scores.exp()).sum()
+            return -torch.log((w * torch.sigmoid(own - scores)).sum()) + 0.5 * (w * scores**2).sum()
+        case "bce":
+            return -torch.log(torch.sigmoid(own)) - (n * torch.log(torch.sigmoid(-scores))).sum() / total
+        case _:
+            beta = 1 - 0.75 * (1 - total / 10)
+            return -(beta * torch.log(torch.sigmoid(own)) + (n * torch.log(torch.sigmoid(-scores))).sum()) / (total + 1)
+
+
 @pytest.mark.parametrize("alike", [False, True])
 @pytest.mark.parametrize("name", list(LOSSES))
-def test_gradient_is_that_of_the_loss(name: str, alike: bool) -> None:
+def test_loss_and_gradient_are_those_of_the_formula(name: str, alike: bool) -> None:
     rng = np.random.default_rng(3)
-    scores, positive = torch.from_numpy(rng.normal(0, 2, (4, 4))), torch.from_numpy(rng.normal(0, 2, 4))
-    hits, log_q = torch.tensor([0, 2, 3, -1]), torch.tensor([-1.0, -2.0, -3.0, -2.5]).double()
+    scores, positive = (torch.from_numpy(rng.normal(0, 2, shape)).requires_grad_() for shape in ((4, 4), 4))
+    hits, log_q = [0, 2, 3, -1], torch.tensor([-1.0, -2.0, -3.0, -2.5]).double()
     counts, column_log_q = (torch.ones(4), torch.full((4,), -2.0)) if alike else (COUNTS, LOG_Q)
-    columns = Columns(counts.double(), column_log_q.double(), alike, 0.2)
-
-    def slopes(positive: Tensor, scores: Tensor) -> Slopes:
-        return LOSSES[name](positive, scores.clone(), hits, log_q, columns)
-
-    found = slopes(positive, scores)
-    gradient = found.columns * found.factors[:, None]
-    step = 1e-6 * torch.eye(4).double()
-    for place in range(4):
-        sides = [slopes(positive + sign * step[place], scores).losses for sign in (1, -1)]
-        numeric = (sides[0] - sides[1]) / 2e-6
-        assert float(found.positive[place]) == pytest.approx(float(numeric[place]), abs=1e-6)
-        sides = [slopes(positive, scores + sign * step[place]).losses for sign in (1, -1)]
-        torch.testing.assert_close(gradient[:, place], (sides[0] - sides[1]) / 2e-6, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", list(LOSSES))
-def test_columns_that_are_alike_give_what_the_general_form_gives(name: str) -> None:
-    scores, positive, hits = torch.randn(3, 4), torch.randn(3), torch.tensor([-1, 2, 0])
-    forms = [
-        LOSSES[name](
-            positive, scores.clone(), hits, torch.zeros(3), Columns(torch.ones(4), torch.full((4,), 0.5), alike, 0.2)
+    counts, column_log_q = counts.double(), column_log_q.double()
+    with torch.no_grad():
+        columns = columns_of(counts, column_log_q, alike)
+        found = slopes_of(LOSSES[name], positive, scores, hits, log_q, columns)
+    for row, hit in enumerate(hits):
+        kept = [column for column in range(4) if column != hit]
+        expected = naive(
+            name, positive[row], scores[row, kept], counts[kept], column_log_q[kept].exp(), log_q[row].exp()
         )
-        for alike in (True, False)
-    ]
-    for one_form, other in zip(*forms, strict=True):
-        torch.testing.assert_close(one_form, other)
+        to_positive, to_scores = torch.autograd.grad(expected, (positive, scores))
+        torch.testing.assert_close(found.losses[row], expected.detach())
+        torch.testing.assert_close(found.positive[row], to_positive[row])
+        torch.testing.assert_close(found.columns[row] * found.factors[row], to_scores[row])
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
 @pytest.mark.parametrize("width", [0, 1])
 def test_an_example_without_negatives_costs_nothing_for_them(name: str, width: int) -> None:
-    columns = Columns(torch.full((width,), 5.0), torch.zeros(width), False, 0.2)
-    hits = torch.tensor([width - 1])
-    slopes = LOSSES[name](torch.tensor([0.7]), torch.full((1, width), 0.7), hits, torch.zeros(1), columns)
-    assert float(slopes.losses[0]) == pytest.approx(-log(sigmoid(0.7)) if name == "bce" else 0.0)
-    assert float(slopes.positive[0]) == pytest.approx(sigmoid(0.7) - 1 if name == "bce" else 0.0)
+    """gBCE counts the positive's term alone, with the sampling rate 0."""
+    columns = columns_of(torch.full((width,), 5.0), torch.zeros(width))
+    scores = torch.full((1, width), 0.7)
+    slopes = slopes_of(LOSSES[name], torch.tensor([0.7]), scores, [width - 1], torch.zeros(1), columns)
+    share = {"bce": 1.0, "gbce": 0.25}.get(name, 0.0)
+    assert float(slopes.losses[0]) == pytest.approx(-share * log(sigmoid(0.7)))
+    assert float(slopes.positive[0]) == pytest.approx(-share * sigmoid(-0.7))
     assert not (slopes.columns * slopes.factors).any()
 
 
@@ -122,7 +177,7 @@ def test_an_example_without_negatives_costs_nothing_for_them(name: str, width: i
 def test_extreme_scores_have_finite_losses_and_gradients(name: str) -> None:
     scores = torch.tensor([[1000.0, -1000.0, 0.0, 999.0], [-1000.0] * 4, [1000.0] * 4])
     for own in (-1000.0, 1000.0):
-        slopes = LOSSES[name](torch.full((3,), own), scores.clone(), torch.tensor([0, -1, 3]), torch.zeros(3), COLUMNS)
+        slopes = slopes_of(LOSSES[name], torch.full((3,), own), scores, [0, -1, 3], torch.zeros(3))
         assert all(value.isfinite().all() for value in slopes)
 
 
@@ -145,7 +200,7 @@ def test_blocks_give_the_loss_and_gradients_of_the_whole(monkeypatch: pytest.Mon
         return (losses * weights).sum() / weights.sum()
 
     expected = torch.autograd.grad(whole(), leaves)
-    loss = BlockwiseLoss.apply(*leaves, weights, hits, log_q, COLUMNS, softmax, dtype)
+    loss = BlockwiseLoss.apply(*leaves, weights, hits, log_q, columns_of(), softmax, dtype)
     rtol, atol = (1e-5, 1e-6) if dtype == torch.float32 else (3e-2, 3e-2)
     assert loss.item() == pytest.approx(whole().item(), rel=rtol)
     for found, wanted in zip(torch.autograd.grad(loss, leaves), expected, strict=True):
