@@ -24,8 +24,9 @@ from multirecall.data.table import Table
 from multirecall.evaluation import METRICS, Split, evaluate, leave_last_out, time_split, user_metrics
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress, terminal_progress
+from multirecall.retrievers._towers.batches import Batch
 from multirecall.retrievers._towers.data import TrainingData
-from multirecall.retrievers._towers.model import Batch, TowerModel
+from multirecall.retrievers._towers.model import TowerModel
 from multirecall.retrievers._towers.training import training_dtype
 from multirecall.retrievers.two_tower import TwoTower
 from multirecall.topk import ALL_ALLOWED, top_eligible

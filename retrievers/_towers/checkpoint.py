@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from multirecall.errors import BundleError, ConfigError
 from multirecall.storage import MANIFEST, read_component, verify_manifest, write_component, write_manifest
 
-from .config import TowerConfig
+from .config import TrainingConfig
 from .data import TrainingData
 
 SPEED_ONLY = {"checkpoint", "threads", "device", "precision", "index"}
@@ -34,7 +34,7 @@ class Checkpoint:
     folder: Path
 
     @classmethod
-    def of(cls, parent: str, data: TrainingData, config: TowerConfig, rng: np.random.Generator) -> Self:
+    def of(cls, parent: str, data: TrainingData, config: TrainingConfig, rng: np.random.Generator) -> Self:
         """The checkpoint of a training, in a folder below `parent` whose name is a digest of the arguments.
 
         Args:

@@ -29,39 +29,18 @@ Chance = Annotated[float, Field(strict=True, ge=0, lt=1)]
 """A probability, 0 ≤ p < 1."""
 
 
-class TowerConfig(ThreadedConfig):
-    """Settings of a retriever whose user vectors come from a trained network."""
+class TrainingConfig(ThreadedConfig):
+    """Settings of every retriever whose user vectors come from a trained network.
 
+    Attributes:
+        recall_at: the k of the recall@k on held-out events by which training stops early.
+    """
+
+    recall_at: ClassVar[int] = 100
     of_machine: ClassVar[frozenset[str]] = ThreadedConfig.of_machine | {"device", "checkpoint"}
 
     dim: Count = 64
     """Dimensions of embeddings, user vectors and item vectors. Changes results."""
-
-    item_widths: tuple[Count, ...] = ()
-    """Widths of the item tower's hidden layers. Changes results."""
-
-    activation: Activation = "gelu"
-    """Activation function between the layers. Changes results."""
-
-    norm: Norm = "none"
-    """Normalisation before each activation: batch norm, layer norm, or none. Changes results."""
-
-    dropout: Chance = 0.0
-    """Share of hidden values that a training step sets to 0. Changes results."""
-
-    user_id: bool = True
-    """Whether each user has an embedding of their own, beside features and history. Changes results."""
-
-    id_dropout: Chance = 0.1
-    """Probability that a training step treats an id, category or word as unknown, so that the embeddings for unknown
-    values are learnt. Changes results."""
-
-    text_buckets: Count = 16_384
-    """Hash buckets for the tokens of a text field. Changes results."""
-
-    tokeniser: TokeniserName = "words"
-    """Tokens of a text: `words` gives words and pairs of neighbouring words; `letters` gives letter trigrams of the
-    words, which also match misspelt and inflected words; `words_and_letters` gives both. Changes results."""
 
     history: Count = 50
     """Newest events of the history that the user encoder reads. Changes results and speed."""
@@ -69,6 +48,9 @@ class TowerConfig(ThreadedConfig):
     horizon: Count = 30
     """Largest distance, in events, between the end of a training history and its target, which is drawn at random. With
     a large value the model learns what users choose over the next weeks, with 1 the next event. Changes results."""
+
+    dropout: Chance = 0.0
+    """Share of hidden values that a training step sets to 0. Changes results."""
 
     mode: Mode | None = None
     """Training mode, a group of losses: pointwise (bce, gbce), pairwise (bpr, bpr_max, triplet) or listwise (softmax,
@@ -162,3 +144,73 @@ class TowerConfig(ThreadedConfig):
                 f"set mode = {own!r}, or a loss of {', '.join(MODES[self.mode])}"
             )
         return self
+
+
+class ProfileConfig(TrainingConfig):
+    """Settings of a network that reads the user's id and features as well."""
+
+    activation: Activation = "gelu"
+    """Activation function between the layers. Changes results."""
+
+    norm: Norm = "none"
+    """Normalisation before each activation: batch norm, layer norm, or none. Changes results."""
+
+    user_id: bool = True
+    """Whether each user has an embedding of their own, beside features and history. Changes results."""
+
+    id_dropout: Chance = 0.1
+    """Probability that a training step treats an id, category or word as unknown, so that the embeddings for unknown
+    values are learnt. Changes results."""
+
+    text_buckets: Count = 16_384
+    """Hash buckets for the tokens of a text field. Changes results."""
+
+    tokeniser: TokeniserName = "words"
+    """Tokens of a text: `words` gives words and pairs of neighbouring words; `letters` gives letter trigrams of the
+    words, which also match misspelt and inflected words; `words_and_letters` gives both. Changes results."""
+
+
+class TowerConfig(ProfileConfig):
+    """Settings of two towers: the items have a network as well, which reads their features."""
+
+    item_widths: tuple[Count, ...] = ()
+    """Widths of the item tower's hidden layers. Changes results."""
+
+
+class SequenceConfig(TrainingConfig):
+    """Settings of a network that reads the history as a sequence and learns from every event of it."""
+
+    recall_at: ClassVar[int] = 10
+
+    history: Count = 200
+    """Newest events of the history that the encoder reads, and events of a stretch in training. Changes results and
+    speed."""
+
+    horizon: Count = 1
+    """Largest distance, in events, between an event and the target that follows it, which is drawn at random: 1 is the
+    next event. Changes results."""
+
+    temperature: Annotated[Positive, Field(ge=1e-3, le=1e3)] = 1.0
+    """Divisor of the inner products in the loss. Changes results."""
+
+    dropout: Chance = 0.2
+    """Share of hidden values that a training step sets to 0; sparse logs want more. Changes results."""
+
+    negatives: NegativesConfig = NegativesConfig(in_batch=False, uniform=512, all_up_to=8_000)
+    """Sources of negatives. Changes results and speed."""
+
+    batch: Count = 6_400
+    """Events in a training step, about. Changes results and speed."""
+
+    epochs: Count = 30
+    """Largest number of passes over the log. Changes results."""
+
+    examples: Count = 30_000_000
+    """Largest number of targets over all passes, so that a large log takes fewer passes, but at least one. Changes
+    results and speed: a core trains on some 20,000 targets a second."""
+
+    patience: Count = 5
+    """Early stopping: epochs without a better recall on held-out events after which training ends. Changes results."""
+
+    learning_rate: Annotated[Positive, Field(le=10)] = 2e-3
+    """Highest learning rate, reached after the warm-up; the rate then falls to 0 along a cosine. Changes results."""

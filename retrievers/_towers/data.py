@@ -12,7 +12,7 @@ from multirecall.data import Dataset, Interactions
 from multirecall.errors import CannotFit
 
 from .bags import Bags
-from .config import TowerConfig
+from .config import ProfileConfig, TrainingConfig
 from .features import Profile
 from .histories import Histories, histories_before
 
@@ -27,6 +27,9 @@ class TrainingData:
     An example is an event of `log`: the item of the event is the target, and earlier events of the user are the
     history.
 
+    Items are known by tokens for id and features, or, for a retriever whose items are the rows of one table, by their
+    row alone. Users without a `ProfileConfig` have one token that all share.
+
     Attributes:
         name: the name of the retriever, for messages.
         log: the events without the held-out ones.
@@ -37,6 +40,8 @@ class TrainingData:
         held_out_gaps: int64 (m,), the number of events between each held-out event and the end of its history.
         users, items: the tokens of each user row and item row.
         user_profile, item_profile: the rules that make tokens.
+        tied: whether the items are the rows of the table that the histories use.
+        causal: whether a batch has whole stretches of the log, and an example needs an earlier event of the user.
     """
 
     name: str
@@ -50,10 +55,28 @@ class TrainingData:
     items: Bags
     user_profile: Profile
     item_profile: Profile
+    tied: bool
+    causal: bool
 
     @classmethod
-    def of(cls, data: Dataset, config: TowerConfig, name: str, rng: np.random.Generator) -> Self:
+    def of(
+        cls,
+        data: Dataset,
+        config: TrainingConfig,
+        name: str,
+        rng: np.random.Generator,
+        *,
+        tied: bool = False,
+        causal: bool = False,
+    ) -> Self:
         """Hold out events, and make the tokens.
+
+        Args:
+            data: the log and the tables of items and users.
+            config: the settings of the retriever.
+            name: its name, for messages.
+            rng: draws the events to hold out.
+            tied, causal: see the attributes.
 
         Raises:
             CannotFit: no event has a weight above 0.
@@ -69,14 +92,14 @@ class TrainingData:
             times=None if whole.times is None else whole.times[kept],
             weights=whole.weights[kept],
         )
-        examples = np.flatnonzero(log.weights > 0)
+        able = log.weights > 0
+        if causal:
+            able &= np.diff(log.users, prepend=-1) == 0
+        examples = np.flatnonzero(able)
         if not examples.size:
             raise CannotFit(f"{name}: no interaction weighs more than 0; raise the weights, or leave the path out")
-        text = config.tokeniser, config.text_buckets
-        user_profile = Profile.of(data.users.features, data.n_users if config.user_id else 0, *text)
-        item_profile = Profile.of(data.items.features, data.n_items, *text)
-        active = np.bincount(log.users[examples], minlength=data.n_users) > 0
-        chosen = _is_target(log, examples)
+        user_profile, users = _user_tokens(data, config, log.users[examples])
+        item_profile, items = _item_tokens(data, config, log.items[examples], tied)
         return cls(
             name,
             log,
@@ -84,16 +107,18 @@ class TrainingData:
             examples,
             whole,
             held_out,
-            _gaps(held_out.size, config.horizon, rng),
-            user_profile.bags(data.users.features, active & config.user_id),
-            item_profile.bags(data.items.features, chosen),
+            draw_gaps(held_out.size, config.horizon, rng),
+            users,
+            items,
             user_profile,
             item_profile,
+            tied,
+            causal,
         )
 
     def histories(self, examples: NDArray[np.int64], horizon: int, length: int, rng: np.random.Generator) -> Histories:
         """The histories of examples; each ends at a random distance of up to `horizon` events before its target."""
-        return histories_before(self.log, examples, _gaps(examples.size, horizon, rng), length)
+        return histories_before(self.log, examples, draw_gaps(examples.size, horizon, rng), length)
 
     def example_ages(self, examples: NDArray[np.int64]) -> NDArray[np.float32]:
         """Seconds between each example and the newest event of the log, float32 (n,); 0 without timestamps."""
@@ -104,7 +129,7 @@ class TrainingData:
 
     def is_target(self) -> NDArray[np.bool_]:
         """Whether each item is the target of an example, and so its id has a token, bool (n_items,)."""
-        return _is_target(self.log, self.examples)
+        return np.bincount(self.log.items[self.examples], minlength=self.log.n_items) > 0
 
     def is_in_history(self) -> NDArray[np.bool_]:
         """Whether each item occurs with a weight above 0 in the history of some example, bool (n_items,)."""
@@ -117,13 +142,30 @@ class TrainingData:
         return histories_before(self.whole, self.held_out[part], self.held_out_gaps[part], length)
 
 
-def _is_target(log: Interactions, examples: NDArray[np.int64]) -> NDArray[np.bool_]:
-    return np.bincount(log.items[examples], minlength=log.n_items) > 0
+def _user_tokens(data: Dataset, config: TrainingConfig, active: NDArray[np.int32]) -> tuple[Profile, Bags]:
+    """The tokens of the users; only those among `active` have a token for their id."""
+    if not isinstance(config, ProfileConfig):
+        profile = Profile(0, {})
+        return profile, profile.bags({}, np.zeros(data.n_users, np.bool_))
+    features = data.users.features
+    profile = Profile.of(features, data.n_users if config.user_id else 0, config.tokeniser, config.text_buckets)
+    known = np.bincount(active, minlength=data.n_users) > 0
+    return profile, profile.bags(features, known & config.user_id)
 
 
-def _gaps(n: int, horizon: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The number of events between each history and its target: `floor(horizon ** u) - 1`, `u` uniform on [0, 1)."""
-    distances: NDArray[np.int64] = np.floor(horizon ** rng.random(n)).astype(np.int64)
+def _item_tokens(data: Dataset, config: TrainingConfig, targets: NDArray[np.int32], tied: bool) -> tuple[Profile, Bags]:
+    """The tokens of the items; only those among `targets` have a token for their id. If tied, the rows are tokens."""
+    if tied or not isinstance(config, ProfileConfig):
+        rows = np.arange(data.n_items, dtype=np.int32)
+        return Profile(0, {}), Bags(np.arange(rows.size + 1), rows, np.ones(rows.size, np.float32))
+    features = data.items.features
+    profile = Profile.of(features, data.n_items, config.tokeniser, config.text_buckets)
+    return profile, profile.bags(features, np.bincount(targets, minlength=data.n_items) > 0)
+
+
+def draw_gaps(n: int, horizon: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Events between each history and its target: `floor((horizon + 1) ** u) - 1`, with `u` uniform on [0, 1)."""
+    distances: NDArray[np.int64] = np.floor((horizon + 1) ** rng.random(n)).astype(np.int64)
     return distances - 1
 
 

@@ -119,6 +119,14 @@ class UserEncoder(nn.Module, ABC):
     def forward(self, users: UserBatch) -> Tensor:
         """The users' unit vectors, float32 (B, V, dim), V ≥ 1. An item's score is its best under any of the V."""
 
+    def learn(self, users: UserBatch) -> Tensor:
+        """The vectors that a training step scores against the targets, float32 (T, V, dim): by default those of users.
+
+        A `CausalEncoder` gives one for each event of the histories instead.
+        """
+        vectors: Tensor = self(users)
+        return vectors
+
     def choose(self, vectors: Tensor, targets: Tensor) -> Tensor:
         """The vector of each user that is scored in the loss, float32 (B, dim); called in training only, if V > 1.
 
@@ -148,8 +156,8 @@ class ItemEncoder(nn.Module, ABC):
         """
 
     @abstractmethod
-    def export(self) -> ExportedItemEncoder:
-        """The same encoder without torch."""
+    def export(self) -> ExportedItemEncoder | None:
+        """The same encoder without torch; None if the vectors of a fit are all that requests need."""
 
 
 class Net(nn.Module):
@@ -179,16 +187,16 @@ class Net(nn.Module):
         layers = []
         for number, linear in enumerate(self.linear):
             assert isinstance(linear, nn.Linear)
-            weight, bias = _array(linear.weight).T.copy(), _array(linear.bias)
+            weight, bias = to_array(linear.weight).T.copy(), to_array(linear.bias)
             gain = shift = np.empty(0, np.float32)
             norm = self.norms[number] if number < len(self.norms) else None
             if isinstance(norm, nn.LayerNorm):
-                gain, shift = _array(norm.weight), _array(norm.bias)
+                gain, shift = to_array(norm.weight), to_array(norm.bias)
             elif isinstance(norm, nn.BatchNorm1d):
                 assert norm.running_mean is not None
                 assert norm.running_var is not None
-                factor = _array(norm.weight) / np.sqrt(_array(norm.running_var) + np.float32(EPSILON))
-                weight, bias = weight * factor, (bias - _array(norm.running_mean)) * factor + _array(norm.bias)
+                factor = to_array(norm.weight) / np.sqrt(to_array(norm.running_var) + np.float32(EPSILON))
+                weight, bias = weight * factor, (bias - to_array(norm.running_mean)) * factor + to_array(norm.bias)
             layers.append(Layer(weight, bias, gain, shift))
         return Mlp(layers, self.activation)
 
@@ -205,6 +213,6 @@ class _BatchNorm(nn.BatchNorm1d):
         )
 
 
-def _array(tensor: Tensor) -> Vectors:
+def to_array(tensor: Tensor) -> Vectors:
     values: Vectors = tensor.detach().cpu().float().numpy().copy()
     return values

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from .config import LossName, TowerConfig
+from .config import LossName, TrainingConfig
 
 BLOCK = 512
 """Examples in a block of scores: small enough that the block stays in cache."""
@@ -55,7 +55,7 @@ class Columns:
         counts: NDArray[np.integer],
         log_q: NDArray[np.float32],
         n_items: int,
-        config: TowerConfig,
+        config: TrainingConfig,
         device: torch.device,
     ) -> Self:
         """The columns with these counts (C,) and `log_q` (C,), and what the losses take from the settings."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from multirecall.csr import take_runs
 
 from .bags import Bags
-from .config import TowerConfig
+from .batches import Batch
+from .config import ProfileConfig, TrainingConfig
 from .data import TrainingData
 from .encoders import HistoryBags, ItemEncoder, TokenBags, UserBatch, UserEncoder
 from .histories import Histories
@@ -33,33 +34,14 @@ SPREAD = 0.1
 """Standard deviation of the initial embeddings."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The examples of a training step.
-
-    Attributes:
-        users: int32 (B,), the user rows.
-        histories: the history of each example.
-        targets: int32 (B,), the target items.
-        weights: float32 (B,), the weight of each example in the loss.
-        ages: float32 (B,), see `UserBatch.example_ages`.
-    """
-
-    users: NDArray[np.int32]
-    histories: Histories
-    targets: NDArray[np.int32]
-    weights: NDArray[np.float32]
-    ages: NDArray[np.float32]
-
-
 class TowerModel:
     """The embedding tables, networks and optimiser of a tower model, on one device."""
 
     def __init__(
         self,
         data: TrainingData,
-        config: TowerConfig,
-        new_encoders: Callable[[TowerConfig], tuple[UserEncoder, ItemEncoder]],
+        config: TrainingConfig,
+        new_encoders: Callable[[Any], tuple[UserEncoder, ItemEncoder]],
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
@@ -67,7 +49,9 @@ class TowerModel:
         self.data, self.config, self.device, self.dtype = data, config, device, dtype
         dim = config.dim
         n_items = data.log.n_items
-        sizes = {"users": data.user_profile.size, "history": n_items, "items": data.item_profile.size}
+        sizes = {"users": data.user_profile.size, "history": n_items}
+        if not data.tied:
+            sizes["items"] = data.item_profile.size
         self.tables = {name: Table((torch.randn(size, dim) * SPREAD).to(device)) for name, size in sizes.items()}
         self.user_net, self.item_net = new_encoders(config)
         self.log_scale = nn.Parameter(torch.tensor(0.0 if config.loss == "triplet" else -np.log(config.temperature)))
@@ -82,14 +66,18 @@ class TowerModel:
         )
         self.sampler = Sampler.of(config.negatives, np.bincount(data.log.items[data.examples], minlength=n_items))
         self.log_q = self.sampler.log_q(config.batch)
+        self._item_table = "history" if data.tied else "items"
+        self._dropped = config.id_dropout if isinstance(config, ProfileConfig) else 0.0
         self._unseen = {"users": data.user_profile.unknown_tokens(), "items": data.item_profile.unknown_tokens()}
 
     def loss(self, batch: Batch, rng: np.random.Generator, mined: Tensor | None) -> Tensor:
         """The mean loss of a batch; `mined` is the item vectors, (n_items, dim), for hard negatives, None: no such."""
-        users = self._user_vectors(batch, self._drop_ids("users", self.data.users.take(batch.users), rng))
+        profile = self._drop_ids("users", self.data.users.take(batch.users), rng)
+        users = self._user_vectors(self.user_net.learn, batch, profile)
         negatives, counts = np.unique(self._negatives(users.detach(), batch, mined, rng), return_counts=True)
         needed = np.union1d(batch.targets, negatives)
-        items = self._item_vectors(self._drop_ids("items", self.data.items.take(needed), rng))
+        own = self.data.items.take(needed)
+        items = self._item_vectors(own if self.data.tied else self._drop_ids("items", own, rng))
         positives = items.index_select(0, self._on_device(np.searchsorted(needed, batch.targets)))
         columns = items
         if negatives.size < needed.size:
@@ -118,7 +106,7 @@ class TowerModel:
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        used = [table.used[1] for table in self.tables.values() if table.used]
+        used = [leaf for table in self.tables.values() for _, leaf in table.used]
         length = nn.utils.clip_grad_norm_([*self.nets.parameters(), *used], self.config.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -132,7 +120,7 @@ class TowerModel:
         """The vectors of users with these histories, float32 (n, V, dim), computed as for a request."""
         now = np.zeros(users.size, np.float32)
         batch = Batch(users, histories, users[:0], histories.weights[:0], now)
-        return self._evaluate(partial(self._user_vectors, batch, self.data.users.take(users)))
+        return self._evaluate(partial(self._user_vectors, self.user_net, batch, self.data.users.take(users)))
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
@@ -183,7 +171,7 @@ class TowerModel:
         finally:
             self.nets.train()
 
-    def _user_vectors(self, batch: Batch, profile: Bags) -> Tensor:
+    def _user_vectors(self, encode: Callable[[UserBatch], Tensor], batch: Batch, profile: Bags) -> Tensor:
         past = batch.histories
         own = TokenBags(*self._bags("users", profile.offsets, profile.tokens, profile.weights))
         history = HistoryBags(
@@ -193,11 +181,10 @@ class TowerModel:
         )
         users = UserBatch(own, history, self._on_device(batch.ages))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            vectors: Tensor = self.user_net(users)
-        return vectors
+            return encode(users)
 
     def _item_vectors(self, bags: Bags) -> Tensor:
-        own = TokenBags(*self._bags("items", bags.offsets, bags.tokens, bags.weights))
+        own = TokenBags(*self._bags(self._item_table, bags.offsets, bags.tokens, bags.weights))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             vectors: Tensor = self.item_net(own)
         return vectors
@@ -211,9 +198,9 @@ class TowerModel:
 
     def _drop_ids(self, table: str, bags: Bags, rng: np.random.Generator) -> Bags:
         """The bags with a random share `id_dropout` of their tokens replaced by those for unknown values."""
-        if not self.config.id_dropout:
+        if not self._dropped:
             return bags
-        dropped = rng.random(bags.tokens.size) < self.config.id_dropout
+        dropped = rng.random(bags.tokens.size) < self._dropped
         return Bags(bags.offsets, np.where(dropped, self._unseen[table][bags.tokens], bags.tokens), bags.weights)
 
     def _negatives(

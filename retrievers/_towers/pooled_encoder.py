@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .encoders import ItemEncoder, Net, TokenBags, UserBatch, UserEncoder
 from .mlp import SMALLEST
@@ -60,3 +61,23 @@ class SummedItems(ItemEncoder):
     def export(self) -> SummedItem:
         """See `ItemEncoder.export`."""
         return SummedItem(self.net.export())
+
+
+class TableItems(ItemEncoder):
+    """The item's row of an embedding table.
+
+    Args:
+        unit: whether the vector is scaled to length 1.
+    """
+
+    def __init__(self, unit: bool) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def forward(self, items: TokenBags) -> Tensor:
+        """See `ItemEncoder.forward`; each item has one token."""
+        rows = items.rows.index_select(0, items.places)
+        return functional.normalize(rows, dim=1, eps=SMALLEST) if self.unit else rows
+
+    def export(self) -> None:
+        """Return None: the index has the vectors."""

@@ -17,13 +17,13 @@ from multirecall.progress import Progress
 from multirecall.protocols import Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
-from multirecall.vector_index import VectorIndex
+from multirecall.vector_index import Space, VectorIndex
 
 from .._index.kinds import build_index, load_index
 from .._queries import sample_queries
 from .._text.cold_start import N_SIMILAR, ColdRule, with_cold_items
 from .._vector_table import VectorTable
-from .config import TowerConfig
+from .config import TrainingConfig
 from .data import TrainingData
 from .mlp import Vectors
 from .pooling import SummedItem
@@ -35,26 +35,37 @@ if TYPE_CHECKING:
 
 
 class TowerRetriever(Retriever):
-    """Scores an item by the highest cosine of its vector with any vector of the user.
+    """Scores an item by the highest cosine, or inner product, of its vector with any vector of the user.
 
     A user encoder reads the user's id, features and newest history. An item tower reads the item's id, features and
-    text. Both are trained to rank the item that a user chose above other items (see `losses`). A request does not use
-    torch: the exported encoder computes the user's vectors, and the vector index finds the items.
+    text; or, if `tied`, an item's vector is its row in the table that the histories use. Both are trained to rank the
+    item that a user chose above other items (see `losses`). A request does not use torch: the exported encoder computes
+    the user's vectors, and the vector index finds the items.
 
     A subclass defines a `Config`, a `UserEncoder` for training (torch), and an `ExportedEncoder` for requests (numpy).
     The results of the two encoders agree to 1e-5. It may also define an `ItemEncoder` and its exported form, such as a
     convolution over the words of a text.
 
     Live: new items and new features count at once. The networks and the embeddings of ids stay as fitted. So the
-    vector of a new item depends on its features only, and that of a new user on their features and history.
+    vector of a new item depends on its features only, and that of a new user on their features and history. If `tied`,
+    a new item gets the mean vector of items with similar features.
     """
 
-    Config: ClassVar[type[TowerConfig]]
+    Config: ClassVar[type[TrainingConfig]]
     exported: ClassVar[type[ExportedEncoder]]
     """The class of the result of `UserEncoder.export`."""
 
     exported_item: ClassVar[type[ExportedItemEncoder]] = SummedItem
     """The class of the result of `ItemEncoder.export`."""
+
+    tied: ClassVar[bool] = False
+    """Whether the item vectors are the rows of the table that the histories use."""
+
+    causal: ClassVar[bool] = False
+    """Whether the user encoder is a `CausalEncoder`, which learns from every event of a history at once."""
+
+    space: ClassVar[Space] = "cosine"
+    """How the vectors of a user and an item are compared."""
 
     name: ClassVar[str]
     """The name of the retriever in messages and in the folder names of checkpoints."""
@@ -62,11 +73,11 @@ class TowerRetriever(Retriever):
     inline = True
     filters = True
     live = frozenset({"items"})
-    config: TowerConfig
+    config: Any
     recalls: list[float]
-    """Recall@100 on held-out events after each epoch of the fit; empty if no events were held out."""
+    """Recall@k on held-out events after each epoch, with the k of `recall_at`; empty if no events were held out."""
     _users: Tower[ExportedEncoder]
-    _items: Tower[ExportedItemEncoder]
+    _items: Tower[ExportedItemEncoder] | None
     _history: VectorTable
     _cold: ColdRule
     _known: NDArray[np.bool_]
@@ -79,10 +90,12 @@ class TowerRetriever(Retriever):
 
     @classmethod
     def new_item_encoder(cls, config: Any) -> ItemEncoder:
-        """A new item encoder; by default the weighted sum of an item's tokens, through the layers of `item_widths`."""
+        """A new item encoder; by default the item's row if `tied`, else its tokens through layers of `item_widths`."""
         from .encoders import Net
-        from .pooled_encoder import SummedItems
+        from .pooled_encoder import SummedItems, TableItems
 
+        if cls.tied:
+            return TableItems(cls.space == "cosine")
         options = config.activation, config.norm, config.dropout
         return SummedItems(Net(config.dim, config.item_widths, config.dim, *options))
 
@@ -99,19 +112,22 @@ class TowerRetriever(Retriever):
         import_extra("torch", f"fitting {self.name}")
         from .training import fit_towers
 
-        training = TrainingData.of(data, self.config, self.name, rng)
+        training = TrainingData.of(data, self.config, self.name, rng, tied=self.tied, causal=self.causal)
         towers = fit_towers(training, self.config, self.new_encoders, rng, progress)
         self._users = Tower(training.user_profile, towers.tables["users"], towers.user_net)
-        self._items = Tower(training.item_profile, towers.tables["items"], towers.item_net)
-        history, self._cold = with_cold_items(towers.tables["history"], data, N_SIMILAR, training.is_in_history())
-        self._history, self._known = VectorTable.of(history), training.is_target()
+        item_net = towers.item_net
+        self._items = None if item_net is None else Tower(training.item_profile, towers.tables["items"], item_net)
+        self._known = training.is_target()
+        learnt = training.is_in_history() | (self._known if self.tied else False)
+        history, self._cold = with_cold_items(towers.tables["history"], data, N_SIMILAR, learnt)
+        self._history = VectorTable.of(history)
         self.recalls = towers.recalls
         rows = np.arange(data.n_items, dtype=np.int32)
         asked = [self.user_vectors(query) for query in sample_queries(data)]
         self._index = build_index(
             rows,
-            towers.vectors,
-            "cosine",
+            history if towers.vectors is None else towers.vectors,
+            self.space,
             self.config.index,
             rng=rng,
             asked=np.concatenate(asked) if asked else asked,
@@ -128,10 +144,13 @@ class TowerRetriever(Retriever):
         path._users, path._items, path.recalls = self._users, self._items, self.recalls
         path._cold, path._known = self._cold, self._known
         path._history = self._history.with_rows(rows, self._cold.vectors(items, rows, self._history))
+        if self._items is None:
+            path._index = self._index.add(rows, path._history.take(rows))
+            return path
         known = np.append(self._known, False)[np.minimum(changes.touched, self._known.size)]
         ids = np.where(known, changes.touched, -1).tolist()
         values = [items.values(row) for row in changes.touched.tolist()]
-        vectors = [self.item_vector(*item) for item in zip(ids, values, strict=True)]
+        vectors = [item_vector(self._items, *item) for item in zip(ids, values, strict=True)]
         path._index = self._index.add(changes.touched, np.array(vectors, np.float32).reshape(-1, self._index.dim))
         return path
 
@@ -164,14 +183,6 @@ class TowerRetriever(Retriever):
             )
         )
 
-    def item_vector(self, row: int, values: Mapping[str, Any]) -> Vectors:
-        """The unit vector of an item with these feature values, float32 (dim,), as in the index.
-
-        `row` is -1 for an item that the fit did not have.
-        """
-        tokens, weights = self._items.profile.tokens(row, values)
-        return self._items.net(weights, self._items.table[tokens])
-
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """See `Retriever.item_vectors`."""
         return self._index.item_vectors()
@@ -179,7 +190,8 @@ class TowerRetriever(Retriever):
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
         self._users.save(folder / "users")
-        self._items.save(folder / "items")
+        if self._items is not None:
+            self._items.save(folder / "items")
         write_component(folder, {"history": self._history.whole(), "known": self._known}, {"recalls": self.recalls})
         self._cold.save(folder / "cold")
         self._index.save(folder / "index")
@@ -189,9 +201,15 @@ class TowerRetriever(Retriever):
         """See `Retriever.load`."""
         path = cls(config)
         path._users = Tower.load(folder / "users", config, cls.exported)
-        path._items = Tower.load(folder / "items", config, cls.exported_item)
+        path._items = None if cls.tied else Tower.load(folder / "items", config, cls.exported_item)
         arrays, meta = read_component(folder)
         path._history, path._known, path.recalls = VectorTable.of(arrays["history"]), arrays["known"], meta["recalls"]
         path._cold = ColdRule.load(folder / "cold")
         path._index = load_index(folder / "index", config.index, threads=config.threads, verify=False)
         return path
+
+
+def item_vector(tower: Tower[ExportedItemEncoder], row: int, values: Mapping[str, Any]) -> Vectors:
+    """The vector of an item with these feature values, float32 (dim,); `row` is -1 for an item without an id token."""
+    tokens, weights = tower.profile.tokens(row, values)
+    return tower.net(weights, tower.table[tokens])

@@ -19,29 +19,46 @@ class Table:
         self.values = values
         self.first = torch.zeros_like(values)
         self.second = torch.zeros_like(values)
-        self.used: tuple[Tensor, Tensor] | None = None
+        self.used: list[tuple[Tensor, Tensor]] = []
 
     def rows(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The distinct rows of `tokens`, int (n,), as a leaf that takes gradients, and each token's position in them.
 
-        The next `step` updates these rows.
+        The next `step` updates these rows, unless gradients are turned off.
         """
         used, places = torch.unique(tokens.long(), return_inverse=True)
-        leaf = self.values[used].requires_grad_()
-        self.used = used, leaf
+        leaf = self.values[used]
+        if torch.is_grad_enabled():
+            leaf.requires_grad_()
+            self.used.append((used, leaf))
         return leaf, places
 
     @torch.no_grad()
     def step(self, rate: float, weight_decay: float, number: int) -> None:
-        """Update the rows of the last call of `rows`, in place, at learning rate `rate` in step `number` (from 1)."""
-        if self.used is None or (gradient := self.used[1].grad) is None:
+        """Update the rows that `rows` gave since the last step, in place.
+
+        Args:
+            rate: the learning rate.
+            weight_decay: the decay of the used rows.
+            number: the number of the step, from 1.
+        """
+        parts = [(used, leaf.grad) for used, leaf in self.used if leaf.grad is not None]
+        self.used = []
+        if not parts:
             return
-        used, leaf = self.used
+        used, gradient = parts[0] if len(parts) == 1 else _sum_by_row(parts)
         first = self.first[used].lerp_(gradient, 1 - BETA_1)
         second = self.second[used].mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
         self.first.index_copy_(0, used, first)
         self.second.index_copy_(0, used, second)
         spread = second.div_(1 - BETA_2**number).sqrt_().add_(EPSILON)
-        moved = leaf.detach().mul_(1 - rate * weight_decay)
+        moved = self.values[used].mul_(1 - rate * weight_decay)
         moved.addcdiv_(first, spread, value=-rate / (1 - BETA_1**number))
         self.values.index_copy_(0, used, moved)
+
+
+def _sum_by_row(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The distinct rows of several gradients, and the sum of the gradients of each."""
+    rows, places = torch.unique(torch.cat([used for used, _ in parts]), return_inverse=True)
+    gradients = torch.cat([gradient for _, gradient in parts])
+    return rows, gradients.new_zeros(len(rows), gradients.shape[1]).index_add_(0, places, gradients)

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from multirecall.storage import read_component, write_component
 
-from .config import TowerConfig
+from .config import ProfileConfig, TrainingConfig
 from .features import Profile
 from .mlp import Vectors
 from .serving import Exported
@@ -37,8 +37,9 @@ class Tower(Generic[N]):
         write_component(folder / "net", self.net.arrays(), {})
 
     @staticmethod
-    def load(folder: Path, config: TowerConfig, kind: type[N]) -> Tower[N]:
+    def load(folder: Path, config: TrainingConfig, kind: type[N]) -> Tower[N]:
         """Read the tower that `save` wrote; `config`: settings of its retriever, `kind`: class of its network."""
         arrays, meta = read_component(folder)
-        profile = Profile.of_meta(meta["profile"], read_component(folder / "categories")[0], config.tokeniser)
+        tokeniser = config.tokeniser if isinstance(config, ProfileConfig) else "words"
+        profile = Profile.of_meta(meta["profile"], read_component(folder / "categories")[0], tokeniser)
         return Tower(profile, arrays["table"], kind.of_arrays(read_component(folder / "net")[0], config))

@@ -16,16 +16,14 @@ from torch import Tensor
 from multirecall.errors import ConfigError, DataError
 from multirecall.progress import Advance, Progress
 
+from .batches import Batch, ExampleBatches, SequenceBatches
 from .checkpoint import Checkpoint
-from .config import TowerConfig
+from .config import TrainingConfig
 from .data import TrainingData
 from .encoders import ItemEncoder, UserEncoder
 from .mlp import Vectors
-from .model import Batch, TowerModel, best_scores
+from .model import TowerModel, best_scores
 from .serving import ExportedEncoder, ExportedItemEncoder
-
-RECALL_AT = 100
-"""The k of recall@k on held-out events."""
 
 SCORED = 256
 """Held-out events that are scored at a time: bounds the memory of their scores."""
@@ -37,22 +35,22 @@ class TrainedTowers:
 
     Attributes:
         tables: the embeddings of `users` (tokens), `history` (items) and `items` (tokens), float32 (n, dim).
-        user_net, item_net: the two encoders, without torch.
-        vectors: float32 (n_items, dim), the unit vectors of all items.
-        recalls: recall@100 on held-out events after each epoch; empty if no events were held out.
+        user_net, item_net: the two encoders, without torch; `item_net` is None if the items are rows of `history`.
+        vectors: float32 (n_items, dim), the vectors of all items; None if they are the rows of `history`.
+        recalls: recall@`recall_at` on held-out events after each epoch; empty if no events were held out.
     """
 
     tables: dict[str, Vectors]
     user_net: ExportedEncoder
-    item_net: ExportedItemEncoder
-    vectors: Vectors
+    item_net: ExportedItemEncoder | None
+    vectors: Vectors | None
     recalls: list[float]
 
 
 def fit_towers(
     data: TrainingData,
-    config: TowerConfig,
-    new_encoders: Callable[[TowerConfig], tuple[UserEncoder, ItemEncoder]],
+    config: TrainingConfig,
+    new_encoders: Callable[[Any], tuple[UserEncoder, ItemEncoder]],
     rng: np.random.Generator,
     progress: Progress,
 ) -> TrainedTowers:
@@ -79,9 +77,10 @@ class _Training:
         self.epoch = 0
         self.recalls: list[float] = []
         self.best: dict[str, Tensor] = {}
-        n_examples = self.data.examples.size
-        self.steps = -(-n_examples // self.config.batch)
-        self.epochs = min(self.config.epochs, max(self.config.examples // n_examples, 1))
+        kind = SequenceBatches if model.data.causal else ExampleBatches
+        self.batches = kind(self.data, self.config)
+        self.steps = self.batches.steps
+        self.epochs = min(self.config.epochs, max(self.config.examples // self.batches.n_targets, 1))
 
     def run(self, progress: Progress) -> None:
         """Run the remaining epochs, with a checkpoint after each."""
@@ -108,7 +107,7 @@ class _Training:
             {name: table.values.cpu().numpy() for name, table in model.tables.items()},
             model.user_net.export(),
             model.item_net.export(),
-            model.item_vectors().cpu().numpy(),
+            None if self.data.tied else model.item_vectors().cpu().numpy(),
             self.recalls,
         )
 
@@ -134,17 +133,8 @@ class _Training:
         self.model.restore({name: one for name, one in tensors.items() if not name.startswith("best-")})
 
     def _run_epoch(self, advance: Advance) -> None:
-        config, data = self.config, self.data
-        mined = self.model.item_vectors() if config.negatives.hard else None
-        order = self.rng.permutation(data.examples)
-        for number, events in enumerate(np.array_split(order, self.steps)):
-            batch = Batch(
-                data.log.users[events],
-                data.histories(events, config.horizon, config.history, self.rng),
-                data.log.items[events],
-                data.log.weights[events],
-                data.example_ages(events),
-            )
+        mined = self.model.item_vectors() if self.config.negatives.hard else None
+        for number, batch in enumerate(self.batches.draw(self.rng)):
             done = self.epoch * self.steps + number
             loss = self.model.loss(batch, self.rng, mined)
             length = self.model.step(loss, self._rate(done), done + 1)
@@ -163,7 +153,7 @@ class _Training:
     def _assess(self) -> None:
         """Measure recall on held-out events; keep the model's state if it is the best, or if nothing is held out."""
         if self.data.held_out.size:
-            self.recalls.append(held_out_recall(self.model, RECALL_AT))
+            self.recalls.append(held_out_recall(self.model))
             if self.recalls[-1] < max(self.recalls):
                 return
         self.best = self.model.serving_state()
@@ -173,7 +163,7 @@ class _Training:
         return bool(self.recalls) and len(self.recalls) - 1 - int(np.argmax(self.recalls)) >= self.config.patience
 
     def _note(self, loss: Tensor) -> str:
-        recall = f", recall@{RECALL_AT} {self.recalls[-1]:.3f}" if self.recalls else ""
+        recall = f", recall@{self.config.recall_at} {self.recalls[-1]:.3f}" if self.recalls else ""
         return f"epoch {self.epoch + 1}, loss {loss.detach():.3f}{recall}"
 
     def _fault(self, number: int, batch: Batch, loss: float, length: float) -> str:
@@ -186,8 +176,8 @@ class _Training:
 
 
 @torch.no_grad()
-def held_out_recall(model: TowerModel, k: int) -> float:
-    """Recall@k on the held-out events; the other items of each user are excluded."""
+def held_out_recall(model: TowerModel) -> float:
+    """Recall@`recall_at` on the held-out events; the other items of each user are excluded."""
     data = model.data
     targets = torch.from_numpy(data.whole.items[data.held_out].astype(np.int64)).to(model.device)
     items = model.item_vectors()
@@ -198,18 +188,18 @@ def held_out_recall(model: TowerModel, k: int) -> float:
         scores = best_scores(model.user_vectors(users, data.held_out_histories(part, model.config.history)), items)
         own = scores.gather(1, targets[part, None])
         owners, seen = data.log.matrix[users].nonzero()
-        scores[torch.from_numpy(owners), torch.from_numpy(seen)] = -2.0
-        found += int(((scores > own).sum(dim=1) < k).sum())
+        scores[torch.from_numpy(owners), torch.from_numpy(seen)] = -torch.inf
+        found += int(((scores > own).sum(dim=1) < model.config.recall_at).sum())
     return found / data.held_out.size
 
 
-def _device(config: TowerConfig, name: str) -> torch.device:
+def _device(config: TrainingConfig, name: str) -> torch.device:
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"{name}: device is 'cuda', but torch finds no GPU; use 'auto' or 'cpu'")
     return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def training_dtype(config: TowerConfig, device: torch.device) -> torch.dtype:
+def training_dtype(config: TrainingConfig, device: torch.device) -> torch.dtype:
     """The dtype of matrix products in training."""
     if config.precision != "auto":
         return torch.float32 if config.precision == "float32" else torch.bfloat16

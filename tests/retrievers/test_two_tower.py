@@ -15,10 +15,12 @@ from multirecall import Dataset
 from multirecall.errors import BundleError, CannotFit, ConfigError, DataError
 from multirecall.progress import SILENT
 from multirecall.query import Query
+from multirecall.retrievers._towers.batches import Batch
 from multirecall.retrievers._towers.data import TrainingData
 from multirecall.retrievers._towers.encoders import Net
 from multirecall.retrievers._towers.histories import histories_before
-from multirecall.retrievers._towers.model import Batch, TowerModel
+from multirecall.retrievers._towers.model import TowerModel
+from multirecall.retrievers._towers.retriever import item_vector
 from multirecall.retrievers._towers.tower import Tower
 from multirecall.retrievers._vector_table import VectorTable
 from multirecall.retrievers.two_tower import TwoTower
@@ -147,8 +149,7 @@ def test_a_target_that_nobody_drew_is_no_negative() -> None:
     with_others = replace(batch, weights=np.where(np.arange(batch.targets.size) == 0, 1.0, 0.0).astype(np.float32))
     model.loss(with_others, np.random.default_rng(1), None).backward()
     table = model.tables["items"]
-    assert table.used is not None
-    used, leaf = table.used
+    ((used, leaf),) = table.used
     assert leaf.grad is not None
     assert len(used) > 3
     assert (leaf.grad.abs().sum(dim=1) > 0).sum() <= 2
@@ -223,8 +224,8 @@ def test_an_item_has_a_vector_from_its_features_at_once() -> None:
         known = row if row < 60 else -1
         scores = path._index.search(even, data.n_items)
         expected = scores.scores[scores.items == row]
-        assert path.item_vector(known, data.items.values(row)) @ even == pytest.approx(expected[0], abs=1e-5)
-    alike = [path.item_vector(-1, {"group": group}) @ even for group in ("even", "odd")]
+        assert item_vector(path._items, known, data.items.values(row)) @ even == pytest.approx(expected[0], abs=1e-5)
+    alike = [item_vector(path._items, -1, {"group": group}) @ even for group in ("even", "odd")]
     assert alike[0] > alike[1]
 
 

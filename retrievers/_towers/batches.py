@@ -1,0 +1,108 @@
+"""The batches of one pass over the log: single examples, or whole stretches of histories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .config import TrainingConfig
+from .data import TrainingData, draw_gaps
+from .histories import Histories
+from .mlp import Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The examples of a training step: T targets, one for each history or one for each event of the histories.
+
+    Attributes:
+        users: int32 (B,), the user row of each history.
+        histories: the B histories.
+        targets: int32 (T,), the target items.
+        weights: float32 (T,), the weight of each target in the loss.
+        ages: float32 (B,), see `UserBatch.example_ages`.
+    """
+
+    users: NDArray[np.int32]
+    histories: Histories
+    targets: NDArray[np.int32]
+    weights: Vectors
+    ages: Vectors
+
+
+class ExampleBatches:
+    """Batches of examples in random order: a history and one target each."""
+
+    def __init__(self, data: TrainingData, config: TrainingConfig) -> None:
+        self.data, self.config = data, config
+        self.n_targets = data.examples.size
+        self.steps = -(-self.n_targets // config.batch)
+
+    def draw(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """The batches of one pass; there are `steps`."""
+        data, config = self.data, self.config
+        order = rng.permutation(data.examples)
+        for events in np.array_split(order, self.steps):
+            yield Batch(
+                data.log.users[events],
+                data.histories(events, config.horizon, config.history, rng),
+                data.log.items[events],
+                data.log.weights[events],
+                data.example_ages(events),
+            )
+
+
+class SequenceBatches:
+    """Batches of stretches of the log, in which every event but a user's first is the target of those before it.
+
+    Each user's events are cut into stretches of at most `config.history` events; the first stretch has a random
+    length, so that no event always stands at the end of one. The stretches of a batch have like lengths, which saves
+    padding, and about `config.batch` events in all.
+    """
+
+    def __init__(self, data: TrainingData, config: TrainingConfig) -> None:
+        self.data, self.config = data, config
+        lengths = np.diff(data.log.offsets) - 1
+        self.users = np.flatnonzero(lengths > 0)
+        self.lengths = lengths[self.users]
+        self.n_targets = int(self.lengths.sum())
+        self.steps = -(-self.n_targets // config.batch)
+
+    def draw(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """The batches of one pass; there are `steps`, or fewer where one stretch fills several."""
+        begins, ends = self._cut(rng)
+        order = np.lexsort((rng.random(begins.size), ends - begins))
+        sizes = (ends - begins)[order]
+        groups = (np.cumsum(sizes) - sizes) * self.steps // self.n_targets
+        bounds = np.append(np.flatnonzero(np.diff(groups, prepend=-1)), order.size)
+        for number in rng.permutation(bounds.size - 1):
+            part = order[bounds[number] : bounds[number + 1]]
+            yield self._batch(begins[part], ends[part], rng)
+
+    def _cut(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first event of each stretch and the event behind its last, int64 (n,)."""
+        longest = self.config.history
+        first = np.where(self.lengths > longest, rng.integers(1, longest + 1, self.lengths.size), self.lengths)
+        counts = 1 + -(-(self.lengths - first) // longest)
+        owners = np.repeat(np.arange(counts.size), counts)
+        numbers = np.arange(owners.size) - np.repeat(np.cumsum(counts) - counts, counts)
+        starts = self.data.log.offsets[self.users][owners]
+        begins = starts + np.where(numbers == 0, 0, first[owners] + (numbers - 1) * longest)
+        ends = starts + np.minimum(first[owners] + numbers * longest, self.lengths[owners])
+        return begins, ends
+
+    def _batch(self, begins: NDArray[np.int64], ends: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+        log, sizes = self.data.log, ends - begins
+        offsets = np.append(0, np.cumsum(sizes))
+        events = np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], sizes)
+        users = log.users[begins]
+        targets = events + 1 + draw_gaps(events.size, self.config.horizon, rng)
+        beyond = targets >= np.repeat(log.offsets[users + 1], sizes)
+        targets[beyond] = events[beyond] + 1
+        positions = (np.repeat(offsets[1:], sizes) - 1 - np.arange(events.size)).astype(np.float32)
+        ages = np.zeros(events.size, np.float32)
+        histories = Histories(offsets, log.items[events], log.weights[events], positions, ages)
+        return Batch(users, histories, log.items[targets], log.weights[targets], np.zeros(users.size, np.float32))
