@@ -193,7 +193,7 @@ class TowerModel:
         self, table: str, offsets: NDArray[np.int64], tokens: NDArray[np.int32], weights: Vectors
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The fields of `TokenBags`, over the embeddings of `table`."""
-        rows, places = self.tables[table].rows(self._on_device(tokens))
+        rows, places = self.tables[table].rows(tokens)
         return rows, places, self._on_device(offsets), self._on_device(weights)
 
     def _drop_ids(self, table: str, bags: Bags, rng: np.random.Generator) -> Bags:

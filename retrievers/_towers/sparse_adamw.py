@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
@@ -21,13 +23,14 @@ class Table:
         self.second = torch.zeros_like(values)
         self.used: list[tuple[Tensor, Tensor]] = []
 
-    def rows(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def rows(self, tokens: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
         """The distinct rows of `tokens`, int (n,), as a leaf that takes gradients, and each token's position in them.
 
         The next `step` updates these rows, unless gradients are turned off.
         """
-        used, places = torch.unique(tokens.long(), return_inverse=True)
-        leaf = self.values[used]
+        device = self.values.device
+        used, places = (torch.from_numpy(array).to(device) for array in _distinct(tokens, len(self.values)))
+        leaf = self.values.index_select(0, used)
         if torch.is_grad_enabled():
             leaf.requires_grad_()
             self.used.append((used, leaf))
@@ -47,14 +50,27 @@ class Table:
         if not parts:
             return
         used, gradient = parts[0] if len(parts) == 1 else _sum_by_row(parts)
-        first = self.first[used].lerp_(gradient, 1 - BETA_1)
-        second = self.second[used].mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
+        first = self.first.index_select(0, used).lerp_(gradient, 1 - BETA_1)
+        second = self.second.index_select(0, used).mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
         self.first.index_copy_(0, used, first)
         self.second.index_copy_(0, used, second)
         spread = second.div_(1 - BETA_2**number).sqrt_().add_(EPSILON)
-        moved = self.values[used].mul_(1 - rate * weight_decay)
+        moved = self.values.index_select(0, used).mul_(1 - rate * weight_decay)
         moved.addcdiv_(first, spread, value=-rate / (1 - BETA_1**number))
         self.values.index_copy_(0, used, moved)
+
+
+def _distinct(tokens: NDArray[np.integer], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct values of `tokens` (n,), ascending, and the position of each token in them; `size` is above all.
+
+    Marks in an array take a fifth of the time of a sort.
+    """
+    seen = np.zeros(size, np.bool_)
+    seen[tokens] = True
+    used = np.flatnonzero(seen)
+    positions = np.empty(size, np.int64)
+    positions[used] = np.arange(used.size)
+    return used, positions[tokens]
 
 
 def _sum_by_row(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
