@@ -32,7 +32,7 @@ def test_steps_on_all_rows_are_those_of_adamw() -> None:
         table.step(0.1, 0.05, number)
         optimizer.zero_grad()
         tokens = torch.tensor([5, 4, 3, 2, 1, 0, 0])
-        (dense[tokens] ** 2 * (tokens + 1)[:, None]).sum().backward()
+        (dense[tokens] ** 2 * (tokens + 1)[:, None]).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     torch.testing.assert_close(table.values, dense.detach(), rtol=1e-5, atol=1e-6)
 
