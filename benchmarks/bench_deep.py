@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from _harness import write
+from _harness import RESULTS, write
 from _rechub import Sizes, train
 from _rectools import train_sasrec
 from _stopwatch import Stopwatch
@@ -40,13 +41,13 @@ class Contest:
     """One of our retrievers beside a model of another library, at the same sizes.
 
     Attributes:
-        data: the name of the log.
+        log: the name of the log.
         retriever, params: ours and its settings.
         peer: the name of the other.
         train: trains the other until a stopwatch ends.
     """
 
-    data: str
+    log: str
     retriever: str
     params: dict[str, Any]
     peer: str
@@ -64,34 +65,53 @@ def speed(
     seconds: Annotated[float, typer.Option(help="CPU seconds of each model in a run.")] = 8.0,
     runs: Annotated[int, typer.Option(help="Runs of each model, in turn; the median counts.")] = 3,
     only: Annotated[list[str] | None, typer.Option(help="Retrievers; by default all.")] = None,
+    log: Annotated[list[str] | None, typer.Option(help="Logs, ml-1m or generated; by default both.")] = None,
 ) -> None:
-    """Samples, that is predicted targets, per CPU second of training, with one thread."""
+    """Samples, that is predicted targets, per CPU second of training, with one thread.
+
+    The result is written after each pair of models; it keeps the rows of pairs that this run leaves out.
+    """
     torch.set_num_threads(1)
-    logs = {
-        "ml-1m": Dataset.load(data / "ml-1m" / "interactions.parquet"),
-        "generated": Dataset.from_frames(generate(**GENERATED).interactions),
+    logs: dict[str, Callable[[], Dataset]] = {
+        "ml-1m": lambda: Dataset.load(data / "ml-1m" / "interactions.parquet"),
+        "generated": lambda: Dataset.from_frames(generate(**GENERATED).interactions),
     }
-    rows = []
-    for contest in contests():
-        if only and contest.retriever not in only:
-            continue
-        log = logs[contest.data]
-        pairs: list[tuple[float, float]] = []
-        for _ in range(runs):
-            mine, other = Stopwatch(seconds), Stopwatch(seconds)
-            train_ours(contest.retriever, contest.params, log, mine)
-            contest.train(log, other)
-            pairs.append((mine.rate, other.rate))
-        own, theirs = (median(rates) for rates in zip(*pairs, strict=True))
-        typer.echo(
-            f"{contest.data:10} {contest.retriever:15} {own:9,.0f} samples/s, {contest.peer:22} {theirs:9,.0f}"
-            f" samples/s: {own / theirs:.1f} times"
-        )
-        same = {"data": contest.data, "retriever": contest.retriever, "params": contest.params}
-        rows.append({**same, "samples_per_cpu_s": own, "peer": contest.peer, "peer_samples_per_cpu_s": theirs})
+    for name, load in logs.items():
+        chosen = [one for one in contests() if one.log == name and (not only or one.retriever in only)]
+        if chosen and (not log or name in log):
+            events = load()
+            for contest in chosen:
+                record(measure(contest, events, seconds, runs), seconds, runs)
+
+
+def measure(contest: Contest, data: Dataset, seconds: float, runs: int) -> dict[str, Any]:
+    """Train both models of a pair in turn; the medians of their samples a CPU second."""
+    pairs: list[tuple[float, float]] = []
+    for _ in range(runs):
+        mine, other = Stopwatch(seconds), Stopwatch(seconds)
+        train_ours(contest.retriever, contest.params, data, mine)
+        contest.train(data, other)
+        pairs.append((mine.rate, other.rate))
+    own, theirs = (median(rates) for rates in zip(*pairs, strict=True))
+    typer.echo(
+        f"{contest.log:10} {contest.retriever:15} {own:9,.0f} samples/s, {contest.peer:22} {theirs:9,.0f}"
+        f" samples/s: {own / theirs:.1f} times"
+    )
+    same = {"data": contest.log, "retriever": contest.retriever, "peer": contest.peer, "params": contest.params}
+    return {**same, "samples_per_cpu_s": own, "peer_samples_per_cpu_s": theirs}
+
+
+def record(row: dict[str, Any], seconds: float, runs: int) -> None:
+    """Write a row to the result file, in place of one of the same log, retriever and peer."""
+    file = RESULTS / "deep_speed.json"
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
+    keys = ("data", "retriever", "peer")
+    rows = [one for one in rows if any(one[key] != row[key] for key in keys)]
     sizes = {"sizes": asdict(SIZES), "sessions": SESSIONS, "generated": GENERATED, "seconds": seconds, "runs": runs}
     versions = {name: version(name) for name in ("torch", "rectools", "torch-rechub", "pytorch-lightning")}
-    typer.echo(write("deep_speed", {**sizes, "threads": 1, "peers": versions, "rows": rows}))
+    order = [(one.log, one.retriever, one.peer) for one in contests()]
+    rows = sorted([*rows, row], key=lambda one: order.index(tuple(one[key] for key in keys)))
+    write("deep_speed", {**sizes, "threads": 1, "peers": versions, "rows": rows})
 
 
 def contests() -> list[Contest]:
