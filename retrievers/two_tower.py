@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from multirecall.validation import Count, Positive
+from multirecall.validation import Count
 
-from ._towers.config import TowerConfig
+from ._towers.config import HalfLife, TowerConfig
 from ._towers.pooling import PooledVector
 from ._towers.retriever import TowerRetriever
 
 if TYPE_CHECKING:
     from ._towers.encoders import UserEncoder
-
-HalfLife = Annotated[Positive, Field(ge=0.01, le=1e6)]
-"""The number of newer events after which the weight of an event is halved."""
 
 
 class TwoTowerConfig(TowerConfig):

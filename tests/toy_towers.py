@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from multirecall.data import Dataset
 from multirecall.retrievers._towers.config import TowerConfig
 from multirecall.retrievers._towers.encoders import ItemEncoder, TokenBags, UserBatch, UserEncoder
 from multirecall.retrievers._towers.mlp import SMALLEST, Vectors
 from multirecall.retrievers._towers.retriever import TowerRetriever
+from multirecall.retrievers._towers.searches import Searches, SearchesConfig
 from multirecall.retrievers._towers.serving import ExportedEncoder, ExportedItemEncoder, UserInputs
+from multirecall.retrievers._towers.texts import TextRule, fields_with_words
 
 DAY_S = 86_400.0
 Arrays = Mapping[str, NDArray[Any]]
@@ -145,6 +148,31 @@ class AgedVector(Exported):
         return unit((self.weights["mix.weight"] @ inputs + self.weights["mix.bias"])[None])
 
 
+class Asking(UserEncoder):  # type: ignore[misc]
+    """The mean of the history and the sum of the words that the user asks for."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.mix = nn.Linear(2 * dim, dim)
+
+    def forward(self, users: UserBatch) -> Tensor:
+        history, terms = users.history, users.terms
+        lengths = history.offsets.diff().clamp_min(1)
+        mean = history.sum(torch.ones_like(history.weights)[None]) / lengths[:, None]
+        asked = torch.zeros_like(mean) if terms is None else terms.sum(terms.weights[None])
+        return functional.normalize(self.mix(torch.cat([mean, asked], dim=1)), dim=1, eps=SMALLEST)[:, None]
+
+    def export(self) -> AskingVector:
+        return AskingVector(arrays_of(self))
+
+
+class AskingVector(Exported):
+    def __call__(self, user: UserInputs) -> Vectors:
+        mean = user.item_table[user.history].sum(axis=0) / np.float32(max(user.history.size, 1))
+        inputs = np.concatenate([mean, user.term_weights @ user.term_rows]).astype(np.float32)
+        return unit((self.weights["mix.weight"] @ inputs + self.weights["mix.bias"])[None])
+
+
 class Convolution(ItemEncoder):  # type: ignore[misc]
     """The largest value in each dimension over windows of three tokens in a row."""
 
@@ -204,6 +232,26 @@ class RecurrentTower(_Toy):
 
 class AgedTower(_Toy):
     name, encoder, exported = "aged", Aged, AgedVector
+
+
+class AskingConfig(TowerConfig):  # type: ignore[misc]
+    searches: SearchesConfig = SearchesConfig()
+
+
+class AskingTower(TowerRetriever):  # type: ignore[misc]
+    """Reads search terms where items have words."""
+
+    Config: ClassVar[type[AskingConfig]] = AskingConfig
+    name, exported = "asking", AskingVector
+
+    @classmethod
+    def new_encoder(cls, config: Any) -> UserEncoder:
+        return Asking(config.dim)
+
+    def new_searches(self, data: Dataset) -> Searches | None:
+        features = data.items.features
+        rule = TextRule(tuple(fields_with_words(features)), self.config.tokeniser, self.config.text_buckets)
+        return Searches.of(rule, features, self.config.searches) if rule.fields else None
 
 
 class ConvolutionTower(_Toy):

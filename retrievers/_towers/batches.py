@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from .config import TrainingConfig
 from .data import TrainingData, draw_gaps
 from .histories import Histories
 from .mlp import Vectors
+from .texts import Texts
+
+Source = Literal["log", "catalogue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class Batch:
         targets: int32 (T,), the target items.
         weights: float32 (T,), the weight of each target in the loss.
         ages: float32 (B,), see `UserBatch.example_ages`.
+        terms: the B texts that the users search for, empty for a user who does not; None if search terms are not read.
+        source: where the targets come from: the events of the `log`, or all items of the `catalogue` that have words.
     """
 
     users: NDArray[np.int32]
@@ -31,6 +37,8 @@ class Batch:
     targets: NDArray[np.int32]
     weights: Vectors
     ages: Vectors
+    terms: Texts | None = None
+    source: Source = "log"
 
 
 class ExampleBatches:
@@ -43,16 +51,54 @@ class ExampleBatches:
 
     def draw(self, rng: np.random.Generator) -> Iterator[Batch]:
         """The batches of one pass; there are `steps`."""
-        data, config = self.data, self.config
-        order = rng.permutation(data.examples)
+        order = rng.permutation(self.data.examples)
         for events in np.array_split(order, self.steps):
-            yield Batch(
-                data.log.users[events],
-                data.histories(events, config.horizon, config.history, rng),
-                data.log.items[events],
-                data.log.weights[events],
-                data.example_ages(events),
-            )
+            batch = self.batch(events, rng)
+            searches = self.data.searches
+            yield batch if searches is None else replace(batch, terms=searches.draw_some(batch.targets, rng))
+
+    def batch(self, events: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+        """The examples of these events, without search terms."""
+        data, config = self.data, self.config
+        return Batch(
+            data.log.users[events],
+            data.histories(events, config.horizon, config.history, rng),
+            data.log.items[events],
+            data.log.weights[events],
+            data.example_ages(events),
+        )
+
+
+class TextBatches(ExampleBatches):
+    """Batches of examples whose users have a history, and between them batches of searches for any item with words.
+
+    `SearchesConfig.share` is the share of the searches. Of a log with more examples than all passes may take, a pass
+    takes some at random.
+    """
+
+    def __init__(self, data: TrainingData, config: TrainingConfig) -> None:
+        super().__init__(data, config)
+        assert data.searches is not None
+        self.searches = data.searches
+        share = self.searches.config.share
+        self.n_log = min(self.steps, max(round(config.examples * (1 - share) / config.batch), 1))
+        self.steps = round(self.n_log / (1 - share))
+        self.n_targets = self.steps * config.batch
+
+    def draw(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """The batches of one pass; there are `steps`."""
+        examples = rng.permutation(self.data.examples)[: self.n_log * self.config.batch]
+        parts = iter(np.array_split(examples, self.n_log))
+        for number in rng.permutation(self.steps):
+            yield self.batch(next(parts), rng) if number < self.n_log else self._searched(rng)
+
+    def _searched(self, rng: np.random.Generator) -> Batch:
+        n = self.config.batch
+        targets = rng.choice(self.searches.items, n)
+        none, ones = np.empty(0, np.float32), np.ones(n, np.float32)
+        past = Histories(np.zeros(n + 1, np.int64), targets[:0], none, none, none)
+        nobody, now = np.full(n, -1, np.int32), np.zeros(n, np.float32)
+        return Batch(nobody, past, targets, ones, now, self.searches.draw(targets, rng), "catalogue")
 
 
 class SequenceBatches:
@@ -106,3 +152,10 @@ class SequenceBatches:
         ages = np.zeros(events.size, np.float32)
         histories = Histories(offsets, log.items[events], log.weights[events], positions, ages)
         return Batch(users, histories, log.items[targets], log.weights[targets], np.zeros(users.size, np.float32))
+
+
+def new_batches(data: TrainingData, config: TrainingConfig) -> ExampleBatches | SequenceBatches:
+    """The batches that suit the data."""
+    if data.causal:
+        return SequenceBatches(data, config)
+    return TextBatches(data, config) if data.by_text else ExampleBatches(data, config)

@@ -53,7 +53,8 @@ class Checkpoint:
         times = np.empty(0, np.int64) if log.times is None else log.times
         for array in (log.users, log.items, log.weights, times, data.held_out, data.held_out_gaps):
             digest.update(np.ascontiguousarray(array).data)
-        for bags in (data.users, data.items):
+        texts = () if data.searches is None else (data.searches.texts.words, data.searches.texts.sequences)
+        for bags in (data.users, data.items, *texts):
             for array in (bags.offsets, bags.tokens, bags.weights):
                 digest.update(np.ascontiguousarray(array).data)
         folder = Path(parent) / f"{data.name.replace('_', '-')}-{digest.hexdigest()[:16]}"

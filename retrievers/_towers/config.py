@@ -13,6 +13,7 @@ from multirecall.validation import Count, NonNegative, Positive
 from .._index.kinds import IndexSettings, index_settings
 from .mlp import Activation, Norm
 from .negatives import NegativesConfig
+from .searches import SearchesConfig
 from .tokenisers import TokeniserName
 
 LossName = Literal["softmax", "infonce", "bpr", "bpr_max", "triplet", "bce", "gbce"]
@@ -24,6 +25,9 @@ MODES: Mapping[Mode, tuple[LossName, ...]] = {
     "listwise": ("softmax", "infonce"),
 }
 """The losses of each training mode. The first is taken where a config names a mode only."""
+
+HalfLife = Annotated[Positive, Field(ge=0.01, le=1e6)]
+"""The number of newer events after which the weight of an event is halved."""
 
 Chance = Annotated[float, Field(strict=True, ge=0, lt=1)]
 """A probability, 0 ≤ p < 1."""
@@ -213,4 +217,53 @@ class SequenceConfig(TrainingConfig):
     """Early stopping: epochs without a better recall on held-out events after which training ends. Changes results."""
 
     learning_rate: Annotated[Positive, Field(le=10)] = 2e-3
+    """Highest learning rate, reached after the warm-up; the rate then falls to 0 along a cosine. Changes results."""
+
+
+class TextConfig(TrainingConfig):
+    """Settings of a retriever that knows items by their words alone."""
+
+    dim: Count = 128
+    """Dimensions of the embeddings of tokens, and of the vectors of users and items. Changes results."""
+
+    fields: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Item features that are read as one text: texts, categories and lists of categories that are words; None: all of
+    these. Changes results."""
+
+    tokeniser: TokeniserName = "words_and_letters"
+    """Tokens of a word: `words` gives the word, `letters` its letter trigrams, which misspelt and inflected words
+    share, and `words_and_letters` both. Changes results."""
+
+    text_buckets: Count = 65_536
+    """Hash buckets for the tokens. Changes results."""
+
+    activation: Activation = "tanh"
+    """Activation function between the layers of `item_widths`. Changes results."""
+
+    item_widths: tuple[Count, ...] = ()
+    """Widths of the hidden layers between a text and its vector. Changes results."""
+
+    history: Count = 100
+    """Newest events of the history that are read by a user who does not search. Changes results and speed."""
+
+    half_lives: Annotated[tuple[HalfLife, ...], Field(min_length=1, max_length=8)] = (20.0, 200.0)
+    """The number of newer events after which the weight of an event is halved. The history is averaged once for each
+    value. Changes results."""
+
+    history_temperature: Annotated[Positive, Field(ge=1e-3, le=1e3)] = 0.1
+    """As `temperature`, which then is that of searches, for the examples of the log: what follows a history is less
+    certain. Changes results."""
+
+    searches: SearchesConfig = SearchesConfig(share=0.8)
+    """How search terms for the training are drawn from the texts of items."""
+
+    examples: Count = 1_500_000
+    """Largest number of examples over all passes, so that a large log takes fewer passes, but at least one. Changes
+    results and speed."""
+
+    held_out: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
+    """Users, at most a tenth of all, whose last event is held out for early stopping, by recall from histories; 0: no
+    event is held out, and training does not stop early. Changes results."""
+
+    learning_rate: Annotated[Positive, Field(le=10)] = 1e-2
     """Highest learning rate, reached after the warm-up; the rate then falls to 0 along a cosine. Changes results."""

@@ -15,6 +15,7 @@ from .bags import Bags
 from .config import ProfileConfig, TrainingConfig
 from .features import Profile
 from .histories import Histories, histories_before
+from .searches import Searches
 
 LEAST_HELD_OUT = 20
 """The smallest number of held-out events: recall on fewer is too noisy to stop by."""
@@ -41,6 +42,8 @@ class TrainingData:
         users, items: the tokens of each user row and item row.
         user_profile, item_profile: the rules that make tokens.
         tied: whether the items are the rows of the table that the histories use.
+        searches: what search terms can be drawn from; None for a retriever that reads none.
+        by_text: whether an item is known by the words of its text alone.
         causal: whether a batch has whole stretches of the log, and an example needs an earlier event of the user.
     """
 
@@ -57,6 +60,8 @@ class TrainingData:
     item_profile: Profile
     tied: bool
     causal: bool
+    searches: Searches | None
+    by_text: bool
 
     @classmethod
     def of(
@@ -68,6 +73,8 @@ class TrainingData:
         *,
         tied: bool = False,
         causal: bool = False,
+        searches: Searches | None = None,
+        by_text: bool = False,
     ) -> Self:
         """Hold out events, and make the tokens.
 
@@ -76,7 +83,7 @@ class TrainingData:
             config: the settings of the retriever.
             name: its name, for messages.
             rng: draws the events to hold out.
-            tied, causal: see the attributes.
+            tied, causal, searches, by_text: see the attributes.
 
         Raises:
             CannotFit: no event has a weight above 0.
@@ -114,6 +121,8 @@ class TrainingData:
             item_profile,
             tied,
             causal,
+            searches,
+            by_text,
         )
 
     def histories(self, examples: NDArray[np.int64], horizon: int, length: int, rng: np.random.Generator) -> Histories:

@@ -105,11 +105,14 @@ class UserBatch:
         history: the sequences of items.
         example_ages: float32 (B,), seconds between each example and the newest event of the log; 0 as in a request
             when vectors are not for a training step.
+        terms: the words of the text that each user searches for, none for a user who does not; None for a retriever
+            that reads no search terms. A row is the embedding of a word: the sum of those of its tokens.
     """
 
     profile: TokenBags
     history: HistoryBags
     example_ages: Tensor
+    terms: TokenBags | None = None
 
 
 class UserEncoder(nn.Module, ABC):

@@ -23,6 +23,7 @@ from .losses import LOSSES, BlockwiseLoss, Columns
 from .mlp import Vectors
 from .negatives import Sampler
 from .sparse_adamw import Table
+from .texts import Texts
 
 HARD_PER_USER = 8
 """Hard negatives taken from the list of one user. Fewer spread them over more users of the batch, which costs more."""
@@ -49,9 +50,13 @@ class TowerModel:
         self.data, self.config, self.device, self.dtype = data, config, device, dtype
         dim = config.dim
         n_items = data.log.n_items
-        sizes = {"users": data.user_profile.size, "history": n_items}
-        if not data.tied:
+        sizes = {"users": data.user_profile.size}
+        if not data.by_text:
+            sizes["history"] = n_items
+        if not (data.tied or data.by_text):
             sizes["items"] = data.item_profile.size
+        if data.searches is not None:
+            sizes["words"] = data.searches.rule.n_buckets
         self.tables = {name: Table((torch.randn(size, dim) * SPREAD).to(device)) for name, size in sizes.items()}
         self.user_net, self.item_net = new_encoders(config)
         self.log_scale = nn.Parameter(torch.tensor(0.0 if config.loss == "triplet" else -np.log(config.temperature)))
@@ -64,8 +69,11 @@ class TowerModel:
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
         )
-        self.sampler = Sampler.of(config.negatives, np.bincount(data.log.items[data.examples], minlength=n_items))
-        self.log_q = self.sampler.log_q(config.batch)
+        counts = {"log": np.bincount(data.log.items[data.examples], minlength=n_items)}
+        if data.by_text and data.searches is not None:
+            counts["catalogue"] = np.bincount(data.searches.items, minlength=n_items)
+        self.samplers = {source: Sampler.of(config.negatives, own) for source, own in counts.items()}
+        self.log_q = {source: sampler.log_q(config.batch) for source, sampler in self.samplers.items()}
         self._item_table = "history" if data.tied else "items"
         self._dropped = config.id_dropout if isinstance(config, ProfileConfig) else 0.0
         self._unseen = {"users": data.user_profile.unknown_tokens(), "items": data.item_profile.unknown_tokens()}
@@ -76,8 +84,7 @@ class TowerModel:
         users = self._user_vectors(self.user_net.learn, batch, profile)
         negatives, counts = np.unique(self._negatives(users.detach(), batch, mined, rng), return_counts=True)
         needed = np.union1d(batch.targets, negatives)
-        own = self.data.items.take(needed)
-        items = self._item_vectors(own if self.data.tied else self._drop_ids("items", own, rng))
+        items, log_q = self._item_vectors(needed, rng), self.log_q[batch.source]
         positives = items.index_select(0, self._on_device(np.searchsorted(needed, batch.targets)))
         columns = items
         if negatives.size < needed.size:
@@ -89,8 +96,8 @@ class TowerModel:
             self.log_scale.exp(),
             self._on_device(batch.weights),
             self._on_device(places_among(batch.targets, negatives)),
-            self._on_device(self.log_q[batch.targets]),
-            Columns.of(counts, self.log_q[negatives], self.sampler.items.size, self.config, self.device),
+            self._on_device(log_q[batch.targets]),
+            Columns.of(counts, log_q[negatives], self.samplers[batch.source].items.size, self.config, self.device),
             LOSSES[self.config.loss],
             self.dtype,
         )
@@ -127,7 +134,7 @@ class TowerModel:
         """The vectors of all items, float32 (n_items, dim)."""
         rows = np.arange(self.data.log.n_items)
         parts = np.split(rows, range(CHUNK, rows.size, CHUNK))
-        return torch.cat([self._evaluate(partial(self._item_vectors, self.data.items.take(part))) for part in parts])
+        return torch.cat([self._evaluate(partial(self._item_vectors, part)) for part in parts])
 
     def serving_state(self) -> dict[str, Tensor]:
         """A copy of the parameters that serving needs: the tables and the networks."""
@@ -172,22 +179,47 @@ class TowerModel:
             self.nets.train()
 
     def _user_vectors(self, encode: Callable[[UserBatch], Tensor], batch: Batch, profile: Bags) -> Tensor:
-        past = batch.histories
         own = TokenBags(*self._bags("users", profile.offsets, profile.tokens, profile.weights))
-        history = HistoryBags(
-            *self._bags("history", past.offsets, past.items, past.weights),
-            self._on_device(past.positions),
-            self._on_device(past.ages),
-        )
-        users = UserBatch(own, history, self._on_device(batch.ages))
+        terms = None if batch.terms is None else self._words(batch.terms)
+        users = UserBatch(own, self._history(batch.histories), self._on_device(batch.ages), terms)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return encode(users)
 
-    def _item_vectors(self, bags: Bags) -> Tensor:
-        own = TokenBags(*self._bags(self._item_table, bags.offsets, bags.tokens, bags.weights))
+    def _history(self, past: Histories) -> HistoryBags:
+        """The histories of a batch; where items are texts, a row is the vector of an item."""
+        if self.data.by_text:
+            items, own = np.unique(past.items, return_inverse=True)
+            rows, places = self._item_vectors(items), self._on_device(own)
+        else:
+            rows, places = self.tables["history"].rows(past.items)
+        others = past.offsets, past.weights, past.positions, past.ages
+        offsets, weights, positions, ages = (self._on_device(one) for one in others)
+        return HistoryBags(rows, places, offsets, weights, positions, ages)
+
+    def _item_vectors(self, items: NDArray[np.integer], rng: np.random.Generator | None = None) -> Tensor:
+        """The vectors of items, float32 (n, dim); `rng` drops tokens in a training step."""
+        data = self.data
+        if data.by_text and data.searches is not None:
+            own = self._words(data.searches.texts.take(items))
+        else:
+            bags = data.items.take(items)
+            if rng is not None and not data.tied:
+                bags = self._drop_ids("items", bags, rng)
+            own = TokenBags(*self._bags(self._item_table, bags.offsets, bags.tokens, bags.weights))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             vectors: Tensor = self.item_net(own)
         return vectors
+
+    def _words(self, texts: Texts) -> TokenBags:
+        """The words of texts; the row of a word is the sum of the embeddings of its tokens."""
+        tokens, sequences = texts.words, texts.sequences
+        words = TokenBags(*self._bags("words", tokens.offsets, tokens.tokens, tokens.weights))
+        return TokenBags(
+            words.sum(words.weights[None]),
+            self._on_device(sequences.tokens.astype(np.int64)),
+            self._on_device(sequences.offsets),
+            self._on_device(sequences.weights),
+        )
 
     def _bags(
         self, table: str, offsets: NDArray[np.int64], tokens: NDArray[np.int32], weights: Vectors
@@ -207,8 +239,9 @@ class TowerModel:
         self, users: Tensor, batch: Batch, mined: Tensor | None, rng: np.random.Generator
     ) -> NDArray[np.int32]:
         """The negatives that the examples of a batch share, int32, each as often as it was drawn."""
-        drawn = [self.sampler.draw(rng)]
-        if not self.sampler.whole:
+        sampler = self.samplers[batch.source]
+        drawn = [sampler.draw(rng)]
+        if not sampler.whole:
             if self.config.negatives.in_batch:
                 drawn.append(batch.targets)
             if mined is not None:
@@ -226,7 +259,7 @@ class TowerModel:
         scores[self._on_device(own), self._on_device(left_out).long()] = -torch.inf
         best = scores.topk(min(HARD_PER_USER, len(mined)), dim=1)
         items: NDArray[np.int64] = best.indices[best.values > -torch.inf].cpu().numpy()
-        drawable = items[self.sampler.in_batch[items] > 0]
+        drawable = items[self.samplers[batch.source].in_batch[items] > 0]
         return drawable[: self.config.negatives.hard].astype(np.int32)
 
     def _on_device(self, array: NDArray[np.generic]) -> Tensor:

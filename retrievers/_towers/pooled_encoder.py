@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .encoders import ItemEncoder, Net, TokenBags, UserBatch, UserEncoder
+from .encoders import HistoryBags, ItemEncoder, Net, TokenBags, UserBatch, UserEncoder
 from .mlp import SMALLEST
 from .pooling import PooledVector, SummedItem
 
@@ -28,18 +28,22 @@ class PooledEncoder(UserEncoder):
 
     def forward(self, users: UserBatch) -> Tensor:
         """See `UserEncoder.forward`; V is 1."""
-        profile, history = users.profile, users.history
-        rates = torch.tensor(self.half_lives, device=history.positions.device)
-        weights = history.weights * torch.exp2(-history.positions / rates[:, None])
-        owners = torch.repeat_interleave(history.offsets.diff())
-        totals = weights.new_zeros(len(rates), len(history.offsets) - 1).index_add_(1, owners, weights)
-        means = history.sum(weights / totals.clamp_min(SMALLEST)[:, owners])
+        profile, means = users.profile, history_means(users.history, self.half_lives)
         vectors: Tensor = self.net(torch.cat([profile.sum(profile.weights[None]), means], dim=1))
         return vectors[:, None]
 
     def export(self) -> PooledVector:
         """See `UserEncoder.export`."""
         return PooledVector.of(self.net.export(), self.half_lives)
+
+
+def history_means(history: HistoryBags, half_lives: Sequence[float]) -> Tensor:
+    """The weighted mean of each history for each half-life, float32 (B, n_half_lives · dim); 0 for an empty one."""
+    rates = torch.tensor(half_lives, device=history.positions.device)
+    weights = history.weights * torch.exp2(-history.positions / rates[:, None])
+    owners = torch.repeat_interleave(history.offsets.diff())
+    totals = weights.new_zeros(len(rates), len(history.offsets) - 1).index_add_(1, owners, weights)
+    return history.sum(weights / totals.clamp_min(SMALLEST)[:, owners])
 
 
 class SummedItems(ItemEncoder):

@@ -27,11 +27,13 @@ from .config import TrainingConfig
 from .data import TrainingData
 from .mlp import Vectors
 from .pooling import SummedItem
+from .searches import Searches
 from .serving import ExportedEncoder, ExportedItemEncoder, UserInputs
-from .tower import Tower
+from .tower import Tower, WordTable
 
 if TYPE_CHECKING:
     from .encoders import ItemEncoder, UserEncoder
+    from .training import TrainedTowers
 
 
 class TowerRetriever(Retriever):
@@ -64,6 +66,9 @@ class TowerRetriever(Retriever):
     causal: ClassVar[bool] = False
     """Whether the user encoder is a `CausalEncoder`, which learns from every event of a history at once."""
 
+    by_text: ClassVar[bool] = False
+    """Whether an item is known by the words of its text alone; see `TextRetriever`."""
+
     space: ClassVar[Space] = "cosine"
     """How the vectors of a user and an item are compared."""
 
@@ -78,6 +83,7 @@ class TowerRetriever(Retriever):
     """Recall@k on held-out events after each epoch, with the k of `recall_at`; empty if no events were held out."""
     _users: Tower[ExportedEncoder]
     _items: Tower[ExportedItemEncoder] | None
+    _words: WordTable | None = None
     _history: VectorTable
     _cold: ColdRule
     _known: NDArray[np.bool_]
@@ -104,6 +110,13 @@ class TowerRetriever(Retriever):
         """Both, the user encoder first: they draw from one random stream."""
         return cls.new_encoder(config), cls.new_item_encoder(config)
 
+    def new_searches(self, data: Dataset) -> Searches | None:
+        """What training draws search terms from; None, the default, for a retriever that reads none.
+
+        The encoder finds them in `UserBatch.terms` and, in a request, in `UserInputs.term_rows`.
+        """
+        return None
+
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train the encoder and the item tower, and index the items.
 
@@ -112,21 +125,27 @@ class TowerRetriever(Retriever):
         import_extra("torch", f"fitting {self.name}")
         from .training import fit_towers
 
-        training = TrainingData.of(data, self.config, self.name, rng, tied=self.tied, causal=self.causal)
+        searches = self.new_searches(data)
+        training = TrainingData.of(
+            data,
+            self.config,
+            self.name,
+            rng,
+            tied=self.tied,
+            causal=self.causal,
+            searches=searches,
+            by_text=self.by_text,
+        )
         towers = fit_towers(training, self.config, self.new_encoders, rng, progress)
         self._users = Tower(training.user_profile, towers.tables["users"], towers.user_net)
-        item_net = towers.item_net
-        self._items = None if item_net is None else Tower(training.item_profile, towers.tables["items"], item_net)
-        self._known = training.is_target()
-        learnt = training.is_in_history() | (self._known if self.tied else False)
-        history, self._cold = with_cold_items(towers.tables["history"], data, N_SIMILAR, learnt)
-        self._history = VectorTable.of(history)
+        self._words = None if searches is None else WordTable(searches.rule, towers.tables["words"])
         self.recalls = towers.recalls
+        vectors = self._keep_items(data, training, towers)
         rows = np.arange(data.n_items, dtype=np.int32)
         asked = [self.user_vectors(query) for query in sample_queries(data)]
         self._index = build_index(
             rows,
-            history if towers.vectors is None else towers.vectors,
+            vectors,
             self.space,
             self.config.index,
             rng=rng,
@@ -135,13 +154,23 @@ class TowerRetriever(Retriever):
             progress=progress,
         )
 
+    def _keep_items(self, data: Dataset, training: TrainingData, towers: TrainedTowers) -> Vectors:
+        """Keep what a request needs of the items; the vectors to index, float32 (n_items, dim)."""
+        item_net = towers.item_net
+        self._items = None if item_net is None else Tower(training.item_profile, towers.tables["items"], item_net)
+        self._known = training.is_target()
+        learnt = training.is_in_history() | (self._known if self.tied else False)
+        history, self._cold = with_cold_items(towers.tables["history"], data, N_SIMILAR, learnt)
+        self._history = VectorTable.of(history)
+        return history if towers.vectors is None else towers.vectors
+
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`."""
         if not changes.touched.size:
             return self
         items, rows = changes.data.items, self._cold.without_vector(changes.touched)
         path = type(self)(self.config)
-        path._users, path._items, path.recalls = self._users, self._items, self.recalls
+        path._users, path._items, path._words, path.recalls = self._users, self._items, self._words, self.recalls
         path._cold, path._known = self._cold, self._known
         path._history = self._history.with_rows(rows, self._cold.vectors(items, rows, self._history))
         if self._items is None:
@@ -169,6 +198,10 @@ class TowerRetriever(Retriever):
         tokens, weights = self._users.profile.tokens(query.user, query.features)
         newest = slice(-self.config.history, None)
         places, table = self._history.locate(query.history[newest])
+        if self._words is None:
+            terms = np.empty(0, np.float32), np.empty((0, table.shape[1]), np.float32)
+        else:
+            terms = self._words.rows(query.terms)
         return self._users.net(
             UserInputs(
                 tokens,
@@ -180,6 +213,7 @@ class TowerRetriever(Retriever):
                 query.now,
                 query.ordered,
                 table,
+                *terms,
             )
         )
 
@@ -192,6 +226,8 @@ class TowerRetriever(Retriever):
         self._users.save(folder / "users")
         if self._items is not None:
             self._items.save(folder / "items")
+        if self._words is not None:
+            self._words.save(folder / "words")
         write_component(folder, {"history": self._history.whole(), "known": self._known}, {"recalls": self.recalls})
         self._cold.save(folder / "cold")
         self._index.save(folder / "index")
@@ -202,6 +238,7 @@ class TowerRetriever(Retriever):
         path = cls(config)
         path._users = Tower.load(folder / "users", config, cls.exported)
         path._items = None if cls.tied else Tower.load(folder / "items", config, cls.exported_item)
+        path._words = WordTable.load(folder / "words") if (folder / "words").exists() else None
         arrays, meta = read_component(folder)
         path._history, path._known, path.recalls = VectorTable.of(arrays["history"]), arrays["known"], meta["recalls"]
         path._cold = ColdRule.load(folder / "cold")

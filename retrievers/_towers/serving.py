@@ -25,6 +25,8 @@ class UserInputs(NamedTuple):
         now: epoch seconds of the newest event of the log; None if the log has no timestamps.
         ordered: whether the history is in order of time. If not, the position of an event must not count.
         item_table: float32 (n_rows, dim), the embeddings of items in a history.
+        term_weights: float32 (n_words,), the weight of each word of the search terms; empty without search terms.
+        term_rows: float32 (n_words, dim), the embedding of each of these words.
     """
 
     tokens: NDArray[np.int32]
@@ -36,6 +38,8 @@ class UserInputs(NamedTuple):
     now: int | None
     ordered: bool
     item_table: Vectors
+    term_weights: Vectors
+    term_rows: Vectors
 
     @property
     def ages(self) -> Vectors:

@@ -16,7 +16,7 @@ from torch import Tensor
 from multirecall.errors import ConfigError, DataError
 from multirecall.progress import Advance, Progress
 
-from .batches import Batch, ExampleBatches, SequenceBatches
+from .batches import Batch, new_batches
 from .checkpoint import Checkpoint
 from .config import TrainingConfig
 from .data import TrainingData
@@ -77,8 +77,7 @@ class _Training:
         self.epoch = 0
         self.recalls: list[float] = []
         self.best: dict[str, Tensor] = {}
-        kind = SequenceBatches if model.data.causal else ExampleBatches
-        self.batches = kind(self.data, self.config)
+        self.batches = new_batches(self.data, self.config)
         self.steps = self.batches.steps
         self.epochs = min(self.config.epochs, max(self.config.examples // self.batches.n_targets, 1))
 
