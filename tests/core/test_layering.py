@@ -216,7 +216,7 @@ def test_the_engine_never_imports_torch() -> None:
 
 def test_serving_imports_no_extra(tmp_path: Path) -> None:
     """A bundle of all built-in retrievers loads and answers without it, and without what any other extra brings."""
-    cheap = {"two_tower": {"epochs": 1}, "item2vec": {"epochs": 1}}
+    cheap = {name: {"epochs": 1} for name in ("two_tower", "item2vec", "dssm", "cdssm")}
     names = [point.name for point in entry_points(group="multirecall.retrievers")]
     paths = tuple(PathConfig(retriever=name, params=cheap.get(name, {})) for name in names)
     Engine(EngineConfig(paths=paths)).fit(small_shop()).save(tmp_path)

@@ -23,6 +23,7 @@ from multirecall.retrievers._towers.encoders import UserEncoder
 from multirecall.retrievers._towers.histories import Histories, histories_before
 from multirecall.retrievers._towers.model import TowerModel, best_scores
 from multirecall.retrievers._towers.retriever import TowerRetriever, item_vector
+from multirecall.retrievers._towers.text_retriever import TextRetriever
 from multirecall.retrievers._towers.tower import Tower
 from multirecall.retrievers._vector_table import VectorTable
 from multirecall.testing import RetrieverContract, small_shop
@@ -33,7 +34,10 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 SMALL: dict[str, Any] = {"dim": 8, "epochs": 2, "batch": 128, "precision": "float32"}
 TOYS: list[type[TowerRetriever]] = [InterestsTower, RecurrentTower, AgedTower, ConvolutionTower]
 INSTALLED = [RETRIEVERS.load(name) for name in RETRIEVERS.names()]
-TOWERS = [*TOYS, *(kind for kind in INSTALLED if issubclass(kind, TowerRetriever))]
+TOWERS = [
+    *TOYS,
+    *(kind for kind in INSTALLED if issubclass(kind, TowerRetriever) and not issubclass(kind, TextRetriever)),
+]
 
 
 class TestSeveralVectors(RetrieverContract):
