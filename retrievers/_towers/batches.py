@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import TrainingConfig
+from .config import ProfileConfig, TrainingConfig
 from .data import TrainingData, draw_gaps
 from .histories import Histories
 from .mlp import Vectors
@@ -46,12 +46,16 @@ class ExampleBatches:
 
     def __init__(self, data: TrainingData, config: TrainingConfig) -> None:
         self.data, self.config = data, config
-        self.n_targets = data.examples.size
+        self.most = config.examples_per_user if isinstance(config, ProfileConfig) else None
+        counts = np.bincount(data.log.users[data.examples])
+        self.n_targets = int((counts if self.most is None else np.minimum(counts, self.most)).sum())
         self.steps = -(-self.n_targets // config.batch)
 
     def draw(self, rng: np.random.Generator) -> Iterator[Batch]:
         """The batches of one pass; there are `steps`."""
         order = rng.permutation(self.data.examples)
+        if self.most is not None:
+            order = first_of_each(order, self.data.log.users[order], self.most)
         for events in np.array_split(order, self.steps):
             batch = self.batch(events, rng)
             searches = self.data.searches
@@ -67,6 +71,14 @@ class ExampleBatches:
             data.log.weights[events],
             data.example_ages(events),
         )
+
+
+def first_of_each(events: NDArray[np.int64], owners: NDArray[np.integer], most: int) -> NDArray[np.int64]:
+    """The first `most` of the events of each owner, int64, in the order of `events` (n,); `owners` is int (n,)."""
+    order = np.argsort(owners, kind="stable")
+    begins = np.flatnonzero(np.diff(owners[order], prepend=-1))
+    ranks = np.arange(order.size) - np.repeat(begins, np.diff(begins, append=order.size))
+    return events[np.sort(order[ranks < most])]
 
 
 class TextBatches(ExampleBatches):

@@ -159,6 +159,10 @@ class ProfileConfig(TrainingConfig):
     norm: Norm = "none"
     """Normalisation before each activation: batch norm, layer norm, or none. Changes results."""
 
+    examples_per_user: Count | None = None
+    """Most examples of a user in a pass, drawn anew for each, so that heavy users do not rule; None: all. Changes
+    results and speed."""
+
     user_id: bool = True
     """Whether each user has an embedding of their own, beside features and history. Changes results."""
 

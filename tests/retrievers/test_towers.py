@@ -78,6 +78,7 @@ def model_of(tower: type[TowerRetriever], data: Dataset, **params: Any) -> Tower
 
 SHAPES: dict[str, list[dict[str, Any]]] = {
     "two_tower": [{}, {"user_widths": (16, 8), "item_widths": (8,), "norm": "batch"}, {"norm": "layer"}],
+    "youtube_dnn": [{}, {"user_widths": (), "norm": "layer"}, {"user_widths": (16, 8), "norm": "batch"}],
     "sasrec": [{}, {"gate": "none", "blocks": 1, "heads": 1}, {"blocks": 3, "heads": 4, "widening": 1, "history": 3}],
     "gru4rec": [{}, {"layers": 2, "width": 12}, {"history": 3, "width": 4}],
 }
