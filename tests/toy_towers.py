@@ -70,7 +70,7 @@ class Interests(UserEncoder):  # type: ignore[misc]
 
     def choose(self, vectors: Tensor, targets: Tensor) -> Tensor:
         shares = torch.softmax(2 * torch.einsum("bvd,bd->bv", vectors, targets), dim=1)
-        return functional.normalize((shares[:, :, None] * vectors).sum(dim=1), dim=1, eps=SMALLEST)
+        return functional.normalize((shares[:, :, None] * vectors).sum(dim=1, keepdim=True), dim=2, eps=SMALLEST)
 
     def export(self) -> InterestVectors:
         return InterestVectors(arrays_of(self))

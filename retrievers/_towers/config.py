@@ -140,6 +140,15 @@ class TrainingConfig(ThreadedConfig):
         return values
 
     @model_validator(mode="after")
+    def _weigh_hard_in_softmax(self) -> Self:
+        if self.negatives.hardness and self.loss not in MODES["listwise"]:
+            raise ValueError(
+                f"negatives.hardness weighs the negatives of the losses {' and '.join(MODES['listwise'])}, not of "
+                f"{self.loss}; set it to 0, or another loss"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _loss_in_mode(self) -> Self:
         if self.mode is not None and self.loss not in MODES[self.mode]:
             own = next(mode for mode, losses in MODES.items() if self.loss in losses)

@@ -130,18 +130,21 @@ class UserEncoder(nn.Module, ABC):
         vectors: Tensor = self(users)
         return vectors
 
-    def choose(self, vectors: Tensor, targets: Tensor) -> Tensor:
-        """The vector of each user that is scored in the loss, float32 (B, dim); called in training only, if V > 1.
+    def penalty(self) -> Tensor | None:
+        """What the users of the last call of `learn` add to the mean loss of the step; None: nothing."""
+        return None
 
-        The default is the vector nearest to the target (Cen et al., KDD 2020, equation 7). A label-aware encoder
-        weighs all vectors by their similarity to the target instead.
+    def choose(self, vectors: Tensor, targets: Tensor) -> Tensor:
+        """The vectors of each user that learn, float32 (B, V', dim); called in training only, if V > 1.
+
+        By default all of them, so that the loss scores an item as a request does: a vector that no target is near must
+        not come near other items either. An encoder may give the nearest vector alone, or a label-aware mean.
 
         Args:
             vectors: float32 (B, V, dim), the result of `forward`.
             targets: float32 (B, dim), the vectors of the target items.
         """
-        best = torch.einsum("bvd,bd->bv", vectors.detach(), targets.detach()).argmax(dim=1)
-        return vectors[torch.arange(len(vectors), device=vectors.device), best]
+        return vectors
 
     @abstractmethod
     def export(self) -> ExportedEncoder:

@@ -4,6 +4,9 @@ An example has its own positive with the score `s_p`, and the `C` columns, disti
 Column `j` has the score `s_j` and was drawn `n_j ≥ 1` times as a negative. The column that is an example's own positive
 is an accidental hit, which does not count for that example: sums over `j` leave it out, and `N` is the sum of the `n_j`
 that count.
+
+A user with several vectors, `u_k`, scores an item under each of them. The scores of a negative under all vectors are
+as many columns. The score of the positive is `log Σ_k exp(u_k · v_p)`, which is near its best score under any vector.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ class Columns:
         margin: the margin of the triplet loss.
         calibration: the calibration `t` of gBCE.
         penalty: the weight `λ` of the squared scores in BPR-max.
+        hardness: the exponent `b` by which the softmax losses weigh hard negatives.
     """
 
     counts: Tensor
@@ -48,6 +52,7 @@ class Columns:
     margin: float
     calibration: float
     penalty: float
+    hardness: float
 
     @classmethod
     def of(
@@ -62,7 +67,8 @@ class Columns:
         alike = bool((counts == 1).all() and (log_q == log_q[:1]).all())
         own_counts = torch.from_numpy(counts.astype(np.float32)).to(device)
         own_log_q = torch.from_numpy(log_q).to(device)
-        return cls(own_counts, own_log_q, alike, n_items, config.margin, config.calibration, config.bpr_max_penalty)
+        shared = config.margin, config.calibration, config.bpr_max_penalty, config.negatives.hardness
+        return cls(own_counts, own_log_q, alike, n_items, *shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class Block:
     Attributes:
         positive: float32 (b,), the scores of the positives.
         scores: float32 (b, C), the scores of the columns.
-        hits: int64 (b,), the column of each accidental hit; −1 for none.
+        hits: int64 (b, V), the columns of each accidental hit, one for each vector of a user; −1 for none.
         log_q: float32 (b,), the log of each positive's probability under the distribution of negatives.
         buffer: float32 (b, C). New memory for every block would cost as much as the arithmetic.
     """
@@ -105,15 +111,16 @@ Loss = Callable[[Block, Columns], Slopes]
 
 def softmax(block: Block, columns: Columns) -> Slopes:
     """`-log(exp(l_p) / (exp(l_p) + Σ_j n_j exp(l_j)))` with `l = s − log Q` (Yi et al. 2019, equation 3)."""
-    positive = block.positive - block.log_q
+    positive, scores = block.positive - block.log_q, _weigh_hard(block, columns)
     if columns.alike:
-        return _cross_entropy(positive + columns.log_q[:1], block.scores, block)
-    return _cross_entropy(positive, block.scores.add_(columns.counts.log() - columns.log_q), block)
+        return _cross_entropy(positive + columns.log_q[:1], scores, block)
+    return _cross_entropy(positive, scores.add_(columns.counts.log() - columns.log_q), block)
 
 
 def infonce(block: Block, columns: Columns) -> Slopes:
     """As `softmax` with `l = s`, without the correction by log Q (van den Oord et al. 2018, equation 4)."""
-    logits = block.scores if columns.alike else block.scores.add_(columns.counts.log())
+    scores = _weigh_hard(block, columns)
+    logits = scores if columns.alike else scores.add_(columns.counts.log())
     return _cross_entropy(block.positive, logits, block)
 
 
@@ -183,9 +190,10 @@ LOSSES: Mapping[LossName, Loss] = {
 class BlockwiseLoss(torch.autograd.Function):
     """The weighted mean loss of a batch, computed block by block: the scores of a whole batch never exist at once.
 
-    The arguments are users (n, dim), their positives (n, dim), the columns' items (C, dim), the factor on inner
-    products (a 0-dimensional tensor), example weights (n,), the accidental hits, int64 (n,), −1 for none, the
-    positives' `log_q` (n,), the columns, the loss, and the dtype of the products. The first four get gradients.
+    The arguments are users (n, V, dim), their positives (n, dim), the negatives (m, dim), the factor on inner products
+    (a 0-dimensional tensor), example weights (n,), the accidental hits, int64 (n,), −1 for none, the positives' `log_q`
+    (n,), the C = V · m columns, first those of the first vector, the loss, and the dtype of the products. The first
+    four get gradients.
     """
 
     @staticmethod
@@ -204,38 +212,46 @@ class BlockwiseLoss(torch.autograd.Function):
     ) -> Tensor:
         """The mean loss; the gradients are computed at the same time and saved."""
         total = torch.zeros((), device=users.device)
+        n_vectors = users.shape[1]
         left, right = (users * scale).to(dtype), negatives.to(dtype)
-        own, beside = left.float(), positives.to(dtype).float()
-        positive = (own * beside).sum(dim=1)
+        own, beside = left.float(), positives.to(dtype).float()[:, None]
+        each = (own * beside).sum(dim=2)
+        positive = torch.logsumexp(each, dim=1)
+        every_hit = torch.where(
+            hits < 0, -1, hits + len(negatives) * torch.arange(n_vectors, device=hits.device)[:, None]
+        )
         shares = weights / weights.sum()
         to_users = torch.empty_like(own)
         to_positive = torch.empty_like(positive)
         to_negatives = torch.zeros_like(negatives, dtype=torch.float32)
-        shape = min(BLOCK, len(users)), len(negatives)
+        step = max(BLOCK // n_vectors, 1)
+        shape = min(step, len(users)) * n_vectors, len(negatives)
         products = torch.empty(shape, dtype=dtype, device=users.device)
         scores, buffer = (torch.empty(shape, device=users.device) for _ in range(2))
-        to_columns = torch.empty(shape[1], users.shape[1], dtype=dtype, device=users.device)
-        for begin in range(0, len(users), BLOCK):
-            block = slice(begin, begin + BLOCK)
-            narrow = torch.mm(left[block], right.T, out=products[: len(left[block])])
-            size = len(narrow)
+        to_columns = torch.empty(shape[1], users.shape[2], dtype=dtype, device=users.device)
+        for begin in range(0, len(users), step):
+            block = slice(begin, begin + step)
+            vectors = left[block].flatten(0, 1)
+            size, n_rows = len(left[block]), len(vectors)
+            narrow = torch.mm(vectors, right.T, out=products[:n_rows])
             rows = Block(
                 positive[block],
-                scores[:size].copy_(narrow),
-                hits[block],
+                scores[:n_rows].copy_(narrow).view(size, -1),
+                every_hit[:, block].T,
                 positive_log_q[block],
-                buffer[:size],
+                buffer[:n_rows].view(size, -1),
             )
             slopes = loss(rows, columns)
             total += slopes.losses @ shares[block]
             to_positive[block] = slopes.positive * shares[block]
-            factors = (slopes.factors * shares[block])[:, None]
-            narrow.copy_(slopes.columns)
-            torch.mul(narrow @ right, factors, out=to_users[block])
-            to_negatives += torch.mm(narrow.T, (left[block] * factors).to(dtype), out=to_columns)
-        to_users.addcmul_(to_positive[:, None], beside)
+            factors = (slopes.factors * shares[block]).repeat_interleave(n_vectors)[:, None]
+            narrow.copy_(slopes.columns.view(n_rows, -1))
+            torch.mul(narrow @ right, factors, out=to_users[block].view(n_rows, -1))
+            to_negatives += torch.mm(narrow.T, (vectors * factors).to(dtype), out=to_columns)
+        to_each = (torch.softmax(each, dim=1) * to_positive[:, None])[:, :, None]
+        to_users.addcmul_(to_each, beside)
         to_scale = (to_users * users).sum()
-        ctx.save_for_backward(to_users.mul_(scale), own.mul_(to_positive[:, None]), to_negatives, to_scale)
+        ctx.save_for_backward(to_users.mul_(scale), own.mul_(to_each).sum(dim=1), to_negatives, to_scale)
         return total
 
     @staticmethod
@@ -246,15 +262,16 @@ class BlockwiseLoss(torch.autograd.Function):
 
 def _without_hits(scores: Tensor, hits: Tensor) -> Tensor:
     """The scores (b, C), in place, with `LOWEST` at the accidental hits."""
-    rows = torch.nonzero(hits >= 0).squeeze(1)
-    scores[rows, hits[rows]] = LOWEST
+    rows, numbers = torch.nonzero(hits >= 0, as_tuple=True)
+    scores[rows, hits[rows, numbers]] = LOWEST
     return scores
 
 
 def _sums(hits: Tensor, columns: Columns) -> Tensor:
     """`N` of each example, float32 (b,)."""
     counts = columns.counts
-    return counts.sum() - (torch.where(hits >= 0, counts[hits], 0.0) if len(counts) else torch.zeros_like(hits))
+    own = torch.where(hits >= 0, counts[hits], 0.0) if len(counts) else torch.zeros_like(hits, dtype=counts.dtype)
+    return counts.sum() - own.sum(dim=1)
 
 
 def _softplus(values: Tensor, buffer: Tensor) -> Tensor:
@@ -276,6 +293,20 @@ def _nothing(block: Block) -> Slopes:
 def _log_sum(logits: Tensor, shares: Tensor) -> Tensor:
     """`log Σ_j exp(l_j)` (b,) of logits (b, C) whose softmax is known: the largest, minus the log of its softmax."""
     return logits.amax(dim=1) - shares.amax(dim=1).log()
+
+
+def _weigh_hard(block: Block, columns: Columns) -> Tensor:
+    """The scores plus the log of `w_j = exp(b s_j) / mean_j exp(b s_j)`, in place; the mean is over all draws.
+
+    So a hard negative counts `w_j` times, by Monte-Carlo as if it was drawn that often (Xie et al., RecSys 2023). The
+    weights take no gradient.
+    """
+    if not columns.hardness or not block.scores.shape[1]:
+        return block.scores
+    logs = torch.mul(block.scores, columns.hardness, out=block.buffer).add_(columns.counts.log())
+    total = torch.logsumexp(_without_hits(logs, block.hits), dim=1)
+    shift = total - _sums(block.hits, columns).clamp_min(1.0).log()
+    return block.scores.mul_(1 + columns.hardness).sub_(shift[:, None])
 
 
 def _cross_entropy(positive: Tensor, logits: Tensor, block: Block) -> Slopes:

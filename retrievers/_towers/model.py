@@ -89,19 +89,27 @@ class TowerModel:
         columns = items
         if negatives.size < needed.size:
             columns = items.index_select(0, self._on_device(np.searchsorted(needed, negatives)))
+        learning = users if users.shape[1] == 1 else self.user_net.choose(users, positives)
         loss: Tensor = BlockwiseLoss.apply(  # type: ignore[no-untyped-call]
-            users[:, 0] if users.shape[1] == 1 else self.user_net.choose(users, positives),
+            learning,
             positives,
             columns,
             self.log_scale.exp(),
             self._on_device(batch.weights),
             self._on_device(places_among(batch.targets, negatives)),
             self._on_device(log_q[batch.targets]),
-            Columns.of(counts, log_q[negatives], self.samplers[batch.source].items.size, self.config, self.device),
+            Columns.of(
+                np.tile(counts, learning.shape[1]),
+                np.tile(log_q[negatives], learning.shape[1]),
+                self.samplers[batch.source].items.size * learning.shape[1],
+                self.config,
+                self.device,
+            ),
             LOSSES[self.config.loss],
             self.dtype,
         )
-        return loss
+        penalty = self.user_net.penalty()
+        return loss if penalty is None else loss + penalty
 
     def step(self, loss: Tensor, rate: float, number: int) -> float:
         """Update tables and networks by the gradient of `loss`, in place; return its norm before clipping.

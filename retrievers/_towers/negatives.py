@@ -36,6 +36,10 @@ class NegativesConfig(StrictModel):
     """In catalogues of at most this many items that interactions name, every such item is a negative, once in each
     step, and the other sources are not used."""
 
+    hardness: Annotated[NonNegative, Field(le=10)] = 0.0
+    """Exponent b of the weights of hard negatives in the losses softmax and infonce: a negative of score s counts
+    exp(b · s) times, with a mean of 1 over the negatives of an example; 0: all count alike."""
+
     @model_validator(mode="after")
     def _some_source(self) -> NegativesConfig:
         if not (self.in_batch or self.uniform or self.frequency or self.hard):

@@ -30,15 +30,15 @@ SCORES = [1.0, 0.5, 2.0, -1.0]
 OWN, OWN_Q = 0.3, 0.05
 
 
-def columns_of(counts: Tensor = COUNTS, log_q: Tensor = LOG_Q, alike: bool = False) -> Columns:
+def columns_of(counts: Tensor = COUNTS, log_q: Tensor = LOG_Q, alike: bool = False, hardness: float = 0.0) -> Columns:
     """Drawn from 11 items; margin 0.2, calibration 0.75, penalty 0.5."""
-    return Columns(counts, log_q, alike, 11, 0.2, 0.75, 0.5)
+    return Columns(counts, log_q, alike, 11, 0.2, 0.75, 0.5, hardness)
 
 
 def slopes_of(
     loss: Loss, positive: Tensor, scores: Tensor, hits: list[int], log_q: Tensor, columns: Columns | None = None
 ) -> Slopes:
-    block = Block(positive, scores.clone(), torch.tensor(hits), log_q, torch.empty_like(scores))
+    block = Block(positive, scores.clone(), torch.tensor(hits)[:, None], log_q, torch.empty_like(scores))
     return loss(block, columns or columns_of())
 
 
@@ -68,6 +68,22 @@ def test_the_column_of_the_own_positive_does_not_count() -> None:
 def test_infonce_by_hand() -> None:
     others = exp(1.0) + 2 * exp(0.5) + 3 * exp(-1.0)
     assert one(infonce, hit=2) == pytest.approx(-log(exp(OWN) / (exp(OWN) + others)), rel=1e-5)
+
+
+def test_hard_negatives_weigh_more_by_hand() -> None:
+    """The column 1 is an accidental hit. The others were drawn 1, 1 and 3 times; their mean weight is 1."""
+    draws, scores = [1, 1, 3], [1.0, 2.0, -1.0]
+    weights = [exp(0.5 * score) for score in scores]
+    mean = sum(n * weight for n, weight in zip(draws, weights, strict=True)) / 5
+    others = sum(n * weight / mean * exp(score) for n, weight, score in zip(draws, weights, scores, strict=True))
+    slopes = slopes_of(
+        infonce, torch.tensor([OWN]), torch.tensor([SCORES]), [1], torch.zeros(1), columns_of(hardness=0.5)
+    )
+    assert float(slopes.losses[0]) == pytest.approx(-log(exp(OWN) / (exp(OWN) + others)), rel=1e-5)
+    parts = [n * weight / mean * exp(score) for n, weight, score in zip(draws, weights, scores, strict=True)]
+    found = (slopes.columns * slopes.factors[:, None])[0]
+    expected = torch.tensor([parts[0], 0.0, parts[1], parts[2]]) / (exp(OWN) + others)
+    torch.testing.assert_close(found, expected)
 
 
 def test_bpr_by_hand() -> None:
@@ -182,25 +198,32 @@ def test_extreme_scores_have_finite_losses_and_gradients(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_blocks_give_the_loss_and_gradients_of_the_whole(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
-    """Users, positives, columns and the factor get the gradients that torch finds for the formula in one piece."""
+@pytest.mark.parametrize("n_vectors", [1, 3])
+def test_blocks_give_the_loss_and_gradients_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, n_vectors: int
+) -> None:
+    """Users, positives, columns and the factor get the gradients that torch finds for the formula in one piece.
+
+    With several vectors, `exp` of the score of an item is summed over the vectors.
+    """
     monkeypatch.setattr("multirecall.retrievers._towers.losses.BLOCK", 3)
     torch.manual_seed(0)
-    users, positives, negatives = (torch.randn(n, 5).requires_grad_() for n in (8, 8, 4))
+    users, positives, negatives = (torch.randn(*n, 5).requires_grad_() for n in ((8, n_vectors), (8,), (4,)))
     scale = torch.tensor(2.0, requires_grad=True)
     hits, weights = torch.tensor([0, 1, 2, 3, -1, 2, 1, -1]), torch.arange(1.0, 9.0)
     log_q = torch.linspace(-3, -1, 8)
     leaves = users, positives, negatives, scale
 
     def whole() -> Tensor:
-        own = scale * (users * positives).sum(1) - log_q
-        logits = scale * users @ negatives.T - LOG_Q + COUNTS.log()
+        own = torch.logsumexp(scale * (users * positives[:, None]).sum(2), 1) - log_q
+        logits = torch.logsumexp(scale * users @ negatives.T, 1) - LOG_Q + COUNTS.log()
         logits = logits.masked_fill(hits[:, None] == torch.arange(4), -torch.inf)
         losses = torch.logsumexp(torch.cat([own[:, None], logits], 1), 1) - own
         return (losses * weights).sum() / weights.sum()
 
     expected = torch.autograd.grad(whole(), leaves)
-    loss = BlockwiseLoss.apply(*leaves, weights, hits, log_q, columns_of(), softmax, dtype)
+    columns = columns_of(COUNTS.repeat(n_vectors), LOG_Q.repeat(n_vectors))
+    loss = BlockwiseLoss.apply(*leaves, weights, hits, log_q, columns, softmax, dtype)
     rtol, atol = (1e-5, 1e-6) if dtype == torch.float32 else (3e-2, 3e-2)
     assert loss.item() == pytest.approx(whole().item(), rel=rtol)
     for found, wanted in zip(torch.autograd.grad(loss, leaves), expected, strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from toy_towers import DAY_S, AgedTower, ConvolutionTower, InterestsTower, RecurrentTower
+from toy_towers import DAY_S, AgedTower, ConvolutionTower, Interests, InterestsTower, RecurrentTower
 
 from multirecall import Dataset
 from multirecall.csr import offsets_of
@@ -80,6 +80,13 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
     "two_tower": [{}, {"user_widths": (16, 8), "item_widths": (8,), "norm": "batch"}, {"norm": "layer"}],
     "youtube_dnn": [{}, {"user_widths": (), "norm": "layer"}, {"user_widths": (16, 8), "norm": "batch"}],
     "sasrec": [{}, {"gate": "none", "blocks": 1, "heads": 1}, {"blocks": 3, "heads": 4, "widening": 1, "history": 3}],
+    "multi_interest": [
+        {},
+        {"interests": 1, "attention_width": 5, "history": 3},
+        {"kind": "comirec_dr", "interests": 3, "user_widths": (16, 8), "item_widths": (8,), "norm": "batch"},
+        {"kind": "mind", "interests": 5, "iterations": 1, "norm": "layer", "user_widths": (16,)},
+        {"kind": "mind", "history": 6},
+    ],
     "gru4rec": [{}, {"layers": 2, "width": 12}, {"history": 3, "width": 4}],
 }
 """Settings under which the exported encoder of a retriever is compared with the trained one."""
@@ -188,20 +195,26 @@ def test_the_target_reaches_a_label_aware_encoder(monkeypatch: pytest.MonkeyPatc
     assert all(weight.grad is not None and weight.grad.any() for weight in model.user_net.parameters())
 
 
-def test_by_default_the_nearest_vector_learns_the_target() -> None:
-    class Nearest(UserEncoder):  # type: ignore[misc]
-        def forward(self, users: Any) -> torch.Tensor:
-            raise AssertionError
+def test_by_default_all_vectors_learn() -> None:
+    """A vector that is near no target still moves away from the other items."""
 
-        def export(self) -> Any:
-            raise AssertionError
+    class Plain(Interests):
+        choose = UserEncoder.choose
 
-    vectors = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.6, 0.8], [-1.0, 0.0]]], requires_grad=True)
-    chosen = Nearest().choose(vectors, torch.tensor([[0.0, 2.0], [1.0, 0.0]]))
-    assert chosen.tolist() == [[0.0, 1.0], pytest.approx([0.6, 0.8])]
-    chosen.sum().backward()
-    assert vectors.grad is not None
-    assert vectors.grad[:, :, 0].tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    class PlainTower(InterestsTower):
+        encoder = Plain
+
+    model = model_of(PlainTower, small_shop(features=False), id_dropout=0.0)
+    log, events = model.data.log, model.data.examples[:1]
+    histories = model.data.histories(events, 1, 10, np.random.default_rng(0))
+    batch = Batch(log.users[events], histories, log.items[events], log.weights[events], model.data.example_ages(events))
+    learning: list[torch.Tensor] = []
+    model.user_net.register_forward_hook(lambda *call: learning.append(call[2]))
+    loss = model.loss(batch, np.random.default_rng(1), None)
+    learning[0].retain_grad()
+    loss.backward()
+    assert learning[0].grad is not None
+    assert learning[0].grad.abs().sum(dim=2).min() > 0
 
 
 def test_best_scores_by_hand() -> None:
