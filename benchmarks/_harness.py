@@ -115,9 +115,9 @@ class _FitTimes(logging.Handler):
         self.last = process_time()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno == logging.INFO and isinstance(record.args, tuple):
+        if record.levelno == logging.INFO and isinstance(record.args, tuple) and isinstance(record.args[0], str):
             now = process_time()
-            self.by_path[str(record.args[0])], self.last = now - self.last, now
+            self.by_path[record.args[0]], self.last = now - self.last, now
 
 
 def _cpu() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from _deep_tables import deep
 from _harness import RESULTS
 from _marks import marks
 from _performance import performance
@@ -257,6 +258,7 @@ PARTS = {
     "published": published_table,
     "peers": beside_peers,
     "performance": performance,
+    "deep": deep,
     "speed": speed,
     "live": live,
     "warm": warm,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -162,3 +165,16 @@ def test_vectorised_functions_equal_the_exact_ones() -> None:
     inputs, factors, addends = map(torch.from_numpy, (rows, gain, shift))
     expected = torch.nn.functional.layer_norm(inputs, (9,), factors, addends)
     np.testing.assert_allclose(layer_norm(rows, gain, shift, 1e-5), expected.numpy(), atol=1e-5)
+
+
+def test_the_presets_of_the_page_are_valid() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "retrievers" / "sasrec.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w*SASRec\b[^|]*) \| (.*) \|$", page, re.MULTILINE)
+    assert len(rows) == 3
+    for name, cells in rows:
+        params = tomllib.loads("\n".join(re.findall(r"`([^`]+)`", cells)))
+        config = SASRec.Config.model_validate(params)
+        assert {key: config.model_dump()[key] for key in params if key != "negatives"} == {
+            key: value for key, value in params.items() if key != "negatives"
+        }, name
+        assert not config.negatives.in_batch

@@ -1,0 +1,79 @@
+"""The tables of the learned paths: what they find beside the paths that count, how fast they train and answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from _harness import RESULTS
+from _tables import machine_of, result, table
+
+LEARNED = ("two_tower", "youtube_dnn", "multi_interest", "sasrec", "gru4rec", "dssm", "cdssm")
+SHOWN = (("hit_rate", 10), ("ndcg", 10), ("recall", 20), ("recall", 100))
+
+PUBLISHED = {
+    ("ml-1m-last", "sasrec"): ".300/.173 (gSASRec), .316/.186 (best credible)",
+    ("ml-1m-last", "gru4rec"): ".281/.165",
+    ("amazon-beauty-published", "sasrec"): ".092/.053 (sampled softmax)",
+}
+"""HR@10/NDCG@10 that others have published; their sources stand on the page."""
+
+
+def deep() -> str:
+    """Every list of the engines with learned paths, then which path leads on which log."""
+    runs = [result(file.stem) for file in sorted(RESULTS.glob("deep-*.json"))]
+    head = ["log", "list", *(f"{metric}@{k}" for metric, k in SHOWN), "fit, CPU s", "published HR@10/NDCG@10"]
+    rows = [
+        [
+            run["config"],
+            name,
+            *(f"{own[metric][run['ks'].index(k)]:.4f}" for metric, k in SHOWN),
+            f"{run['fit_cpu_s'][name]:.0f}" if name in run["fit_cpu_s"] else "–",
+            PUBLISHED.get((run["case"], name), ""),
+        ]
+        for run in runs
+        for name, own in run["report"]["figures"].items()
+    ]
+    return f"{table(head, rows)}\n\n{_leaders(runs)}\n\n{_speed()}\n\n{_requests()}"
+
+
+def _leaders(runs: list[dict[str, Any]]) -> str:
+    """The best learned path and the best counting path of each log, with what they cost."""
+    rows = []
+    for run in runs:
+        place = run["ks"].index(10)
+        paths = {name: own["ndcg"][place] for name, own in run["report"]["figures"].items() if name != "fused"}
+        sides = [{n: v for n, v in paths.items() if (n in LEARNED) is learned} for learned in (True, False)]
+        if not all(sides):
+            continue
+        best = [max(side, key=lambda name, side=side: side[name]) for side in sides]  # type: ignore[misc]
+        cells = [f"{name} {paths[name]:.4f} ({run['fit_cpu_s'][name]:.0f} s)" for name in best]
+        rows.append([run["config"], *cells, best[0] if paths[best[0]] > paths[best[1]] else f"**{best[1]}**"])
+    head = ["log", "best learned path, NDCG@10 (fit)", "best counting path", "better"]
+    return f"Which learned path for which log, and where a counting path is better:\n\n{table(head, rows)}"
+
+
+def _speed() -> str:
+    figures = result("deep_speed")
+    rows = [
+        [
+            row["data"],
+            row["retriever"],
+            f"{row['samples_per_cpu_s']:,.0f}",
+            row["peer"],
+            f"{row['peer_samples_per_cpu_s']:,.0f}",
+            f"{row['samples_per_cpu_s'] / row['peer_samples_per_cpu_s']:.1f} ×",
+        ]
+        for row in figures["rows"]
+    ]
+    head = ["log", "retriever", "samples a CPU second", "peer", "its samples", "ours over theirs"]
+    text = "Training, predicted targets a CPU second, same log, sizes and one thread, in one run"
+    return f"{text} ({machine_of(figures)}):\n\n{table(head, rows)}"
+
+
+def _requests() -> str:
+    figures = result("deep_request")
+    base = figures["rows"]["two_tower"]["p50_us"]
+    cells = [f"`{name}` {row['p50_us']:.0f} µs ({row['p50_us'] / base:.2f} ×)" for name, row in figures["rows"].items()]
+    beside = ", ".join(f"`{path}`" for path in figures["paths"])
+    request = f"A whole request on ml-1m with one learned path, history {figures['history']}, beside {beside}"
+    return f"{request}: {', '.join(cells)}."
