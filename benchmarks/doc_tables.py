@@ -12,6 +12,7 @@ from _performance import performance
 from _reference import command, metrics, settings
 from _summary import speed_summary, summary
 from _tables import machine_of, result, table
+from _text_tables import text_towers
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -266,6 +267,7 @@ PARTS = {
     "metrics": metrics,
     "summary": summary,
     "speed_summary": speed_summary,
+    "text_towers": text_towers,
 }
 """What stands between `<!-- name -->` and `<!-- /name -->`."""
 
