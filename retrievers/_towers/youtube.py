@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .mlp import SMALLEST, Mlp, Vectors
+from .mlp import Mlp, Vectors
+from .pooling import user_input
 from .serving import ExportedEncoder, UserInputs
 
 
@@ -18,18 +19,31 @@ class DeepVector(ExportedEncoder):
     """`DeepEncoder` without torch: one vector per user.
 
     Attributes:
-        net: the network, from history, search terms and profile, 3 · dim, to the vector.
+        net: the network, from profile, means of the history, and search terms to the vector.
+        half_lives: float64 (n,), the number of newer events after which the weight of an event is halved.
     """
 
     net: Mlp
+    half_lives: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, net: Mlp, half_lives: Sequence[float]) -> Self:
+        """The encoder of a network and half-lives."""
+        return cls(net, np.array(half_lives, np.float64))
 
     def __call__(self, user: UserInputs) -> Vectors:
         """See `ExportedEncoder.__call__`."""
-        total = np.maximum(user.weights.sum(), np.float32(SMALLEST))
-        mean = (user.weights / total) @ user.item_table[user.history]
-        asked = user.term_weights @ user.term_rows
-        profile = user.token_weights @ user.token_table[user.tokens]
-        return self.net(np.concatenate([mean, asked, profile]))[None]
+        pooled = user_input(
+            user.tokens,
+            user.token_weights,
+            user.token_table,
+            user.history,
+            user.weights,
+            user.ordered,
+            self.half_lives,
+            user.item_table,
+        )
+        return self.net(np.concatenate([pooled, user.term_weights @ user.term_rows]))[None]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """See `Exported.arrays`."""
@@ -38,4 +52,4 @@ class DeepVector(ExportedEncoder):
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], config: Any) -> Self:
         """See `Exported.of_arrays`."""
-        return cls(Mlp.of_arrays(arrays, config.activation))
+        return cls.of(Mlp.of_arrays(arrays, config.activation), config.half_lives)
