@@ -33,7 +33,7 @@ def deep() -> str:
         for run in runs
         for name, own in run["report"]["figures"].items()
     ]
-    return f"{table(head, rows)}\n\n{_leaders(runs)}\n\n{_speed()}\n\n{_requests()}"
+    return f"{table(head, rows)}\n\n{_leaders(runs)}\n\n{_interests()}\n\n{_speed()}\n\n{_requests()}"
 
 
 def _leaders(runs: list[dict[str, Any]]) -> str:
@@ -50,6 +50,19 @@ def _leaders(runs: list[dict[str, Any]]) -> str:
         rows.append([run["config"], *cells, best[0] if paths[best[0]] > paths[best[1]] else f"**{best[1]}**"])
     head = ["log", "best learned path, NDCG@10 (fit)", "best counting path", "better"]
     return f"Which learned path for which log, and where a counting path is better:\n\n{table(head, rows)}"
+
+
+def _interests() -> str:
+    """Several vectors for a user against one, on the test parts."""
+    rows = []
+    for row in result("interests")["rows"]:
+        one, several = (fits[0] for fits in row["fits"].values())
+        gain = row["gain"]
+        cells = [f"{fit['recall'][1]:.4f}" for fit in (one, several)]
+        cells += [f"{gain['mean']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]", f"{several['cosine']:.2f}"]
+        rows.append([row["data"], row["kind"], *cells])
+    head = ["log", "kind", "one vector", "four", "gain", "mean cosine of two"]
+    return f"`multi_interest`, recall@100 with four interests against one:\n\n{table(head, rows)}"
 
 
 def _speed() -> str:

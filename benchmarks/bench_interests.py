@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import typer
 from _cases import CASES, choose_cases
-from _harness import write
+from _harness import RESULTS, write
 from numpy.typing import NDArray
 
 from multirecall import Engine, EngineConfig
@@ -24,6 +24,7 @@ from multirecall.retrievers.multi_interest import MultiInterest
 
 KS = (20, 100, 500)
 AT = KS.index(100)
+KINDS = ("comirec_sa", "comirec_dr", "mind")
 LOGS = ("online-retail-new", "ml-1m-time")
 
 app = typer.Typer(help=__doc__)
@@ -61,23 +62,36 @@ def choose(
 @app.command()
 def gain(
     data: Data,
-    case: Annotated[list[str] | None, typer.Option(help="Which of the cases.")] = None,
-    seeds: Annotated[int, typer.Option(help="Fits of each, whose recall by user is averaged.")] = 2,
+    case: Annotated[list[str] | None, typer.Option(help="Which of the logs.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Which kinds.")] = None,
+    seeds: Annotated[int, typer.Option(help="Fits of each, whose recall by user is averaged.")] = 1,
     interests: Annotated[int, typer.Option(help="The number of interests to compare with one.")] = 4,
 ) -> None:
-    """Recall on the test part with several interests against one, all other settings the default ones."""
+    """Recall on the test part with several interests against one, all other settings the default ones.
+
+    The result is written after each pair; it keeps the rows of pairs that this run leaves out.
+    """
     torch.set_num_threads(1)
-    results = []
     for one in choose_cases(case or list(LOGS), CASES):
         split = one.split(data)
-        numbers = (1, interests)
-        fits = {n: [measure(split, "multi_interest", {"interests": n}, seed) for seed in range(seeds)] for n in numbers}
-        gained = difference(fits[interests], fits[1])
-        typer.echo(f"{one.name}: recall@100 of {interests} interests less that of one {gained}")
-        figures = {str(n): [fit.figures for fit in own] for n, own in fits.items()}
-        users = {"n_users": int(split.users.size), "split": split.name}
-        results.append({"data": one.name, **users, "fits": figures, "gain": asdict(gained)})
-    typer.echo(write("interests", {"ks": KS, "interests": interests, "seeds": seeds, "cases": results}))
+        for name in kind or KINDS:
+            counts = (1, interests)
+            params = [{"kind": name, "interests": count} for count in counts]
+            fits = [[measure(split, "multi_interest", one, seed) for seed in range(seeds)] for one in params]
+            gained = difference(fits[1], fits[0])
+            typer.echo(f"{one.name}, {name}: recall@100 of {interests} interests less that of one {gained}")
+            figures = {str(n): [fit.figures for fit in own] for n, own in zip(counts, fits, strict=True)}
+            users = {"n_users": int(split.users.size), "split": split.name}
+            row = {"data": one.name, "kind": name, **users, "fits": figures, "gain": asdict(gained)}
+            keep([row])
+
+
+def keep(rows: list[dict[str, Any]]) -> None:
+    """Write rows into the result file, each in place of an earlier one of its log and kind."""
+    file = RESULTS / "interests.json"
+    kept = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
+    by_pair = {(row["data"], row["kind"]): row for row in [*kept, *rows]}
+    typer.echo(write("interests", {"ks": KS, "rows": [by_pair[pair] for pair in sorted(by_pair)]}))
 
 
 def measure(split: Split, retriever: str, params: dict[str, Any], seed: int) -> Fit:
