@@ -9,11 +9,11 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.kernels import Array, dot, fast_kernel, kernel
+from multirecall.kernels import Array, fast_kernel, kernel
 
 from .mlp import EPSILON, Vectors
 from .serving import ExportedEncoder, UserInputs
-from .vectorised import layer_norm, raise_e, sigmoid
+from .vectorised import layer_norm, linear, multiply_silu, raise_e, sigmoid
 
 Gate = Literal["none", "ligr"]
 """Whether a block gates what its layers add: `none` is `x + f(x)`; `ligr` is `x + sigmoid(G x) * f(x)` with a SwiGLU
@@ -29,7 +29,8 @@ class Block(NamedTuple):
         others, others_bias: the projection to keys and values, (dim, 2 · dim) and (2 · dim,).
         merge, merge_bias: the projection of the heads' results, (dim, dim) and (dim,).
         forward_gain, forward_shift: the layer norm before the feed-forward layer, (dim,).
-        widen, widen_bias: its first layer, (dim, width), or (dim, 2 · width) with a gate.
+        widen, widen_bias: its first layer, (dim, width) and (width,).
+        beside, beside_bias: the layer by which SwiGLU multiplies the first, of the same shapes; empty without a gate.
         narrow, narrow_bias: its second layer, (width, dim) and (dim,).
         attention_gate, attention_gate_bias, forward_gate, forward_gate_bias: the gates; empty without.
     """
@@ -46,6 +47,8 @@ class Block(NamedTuple):
     forward_shift: Vectors
     widen: Vectors
     widen_bias: Vectors
+    beside: Vectors
+    beside_bias: Vectors
     narrow: Vectors
     narrow_bias: Vectors
     attention_gate: Vectors
@@ -56,12 +59,18 @@ class Block(NamedTuple):
     @classmethod
     def of(cls, layers: Sequence[tuple[Vectors, Vectors]]) -> Self:
         """The block of the layers of `AttentionEncoder`: norm, projection, merge, norm, widen, narrow, and gates."""
-        attention, (project, project_bias), *others = layers
-        dim = len(project)
-        query, rest = project[:, :dim].copy(), project[:, dim:].copy()
+        attention, project, merge, forward, widen, narrow, *gates = layers
         none = np.empty((0, 0), np.float32), np.empty(0, np.float32)
-        parts = [attention, (query, project_bias[:dim].copy()), (rest, project_bias[dim:].copy()), *others]
-        return cls(*(array for part in [*parts, *[none] * (9 - len(parts))] for array in part))
+        query, others = _split(project, len(project[0]))
+        left, right = _split(widen, len(narrow[0])) if gates else (widen, none)
+        parts = [attention, query, others, merge, forward, left, right, narrow, *(gates or [none, none])]
+        return cls(*(array for part in parts for array in part))
+
+
+def _split(layer: tuple[Vectors, Vectors], column: int) -> tuple[tuple[Vectors, Vectors], tuple[Vectors, Vectors]]:
+    """The layers of the first outputs, up to `column`, and of the others."""
+    weight, bias = layer
+    return (weight[:, :column].copy(), bias[:column].copy()), (weight[:, column:].copy(), bias[column:].copy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +149,8 @@ def _run_block(
     forward_shift: Array,
     widen: Array,
     widen_bias: Array,
+    beside: Array,
+    beside_bias: Array,
     narrow: Array,
     narrow_bias: Array,
     attention_gate: Array,
@@ -149,30 +160,28 @@ def _run_block(
 ) -> Array:
     """The values float32 (n - first, dim) of the events from `first` on, after one block over `values` (n, dim)."""
     normed = layer_norm(values, attention_gain, attention_shift, EPSILON)
-    queries = np.dot(normed[first:], query) + query_bias
-    mixed = _attend(queries, np.dot(normed, others) + others_bias, first, n_heads)
-    change = np.dot(mixed, merge) + merge_bias
+    queries = linear(normed[first:], query, query_bias)
+    change = linear(_attend(queries, linear(normed, others, others_bias), first, n_heads), merge, merge_bias)
     kept = values[first:]
     if gated:
-        change *= sigmoid(np.dot(kept, attention_gate) + attention_gate_bias)
+        change *= sigmoid(linear(kept, attention_gate, attention_gate_bias))
     kept = kept + change
-    wide = np.dot(layer_norm(kept, forward_gain, forward_shift, EPSILON), widen) + widen_bias
-    width = len(narrow)
+    normed = layer_norm(kept, forward_gain, forward_shift, EPSILON)
+    wide = linear(normed, widen, widen_bias)
     if gated:
-        left = wide[:, :width].copy()
-        wide = left * sigmoid(left) * wide[:, width:]
+        multiply_silu(wide, linear(normed, beside, beside_bias))
     else:
         wide = np.maximum(wide, np.float32(0.0))
-    change = np.dot(wide, narrow) + narrow_bias
+    change = linear(wide, narrow, narrow_bias)
     if gated:
-        change *= sigmoid(np.dot(kept, forward_gate) + forward_gate_bias)
-    results: Array = kept + change
-    return results
+        change *= sigmoid(linear(kept, forward_gate, forward_gate_bias))
+    change += kept
+    return change
 
 
 @fast_kernel
 def _attend(queries: Array, others: Array, first: int, n_heads: int) -> Array:
-    """Causal attention of the events from `first` on.
+    """Causal attention of the events from `first` on, float32 (n - first, dim).
 
     Args:
         queries: float32 (n - first, dim).
@@ -180,30 +189,31 @@ def _attend(queries: Array, others: Array, first: int, n_heads: int) -> Array:
         first: the number of the event of the first query.
         n_heads: the number of heads.
     """
-    dim = queries.shape[1]
+    n_rows, dim = queries.shape
     width = dim // n_heads
     scale = np.float32(1 / np.sqrt(width))
-    mixed = np.zeros(queries.shape, np.float32)
-    for row in range(len(queries)):
-        n_seen = first + row + 1
-        for head in range(n_heads):
-            own = slice(head * width, (head + 1) * width)
-            wanted = queries[row, own]
-            shares = np.empty(n_seen, np.float32)
+    mixed = np.empty((n_rows, dim), np.float32)
+    for head in range(n_heads):
+        begin, end = head * width, (head + 1) * width
+        keys, own = others[:, begin:end].copy(), others[:, dim + begin : dim + end].copy()
+        shares = np.dot(queries[:, begin:end].copy(), keys.T)
+        for row in range(n_rows):
+            scores, n_seen = shares[row], first + row + 1
             top = np.float32(-np.inf)
             for event in range(n_seen):
-                shares[event] = dot(wanted, others[event, own]) * scale
-                top = max(top, shares[event])
-            shares -= top
-            raise_e(shares)
+                top = max(top, scores[event])
+            for event in range(n_seen):
+                scores[event] = (scores[event] - top) * scale
+            scores[n_seen:] = -np.inf
+        raise_e(shares.reshape(-1))
+        for row in range(n_rows):
+            scores, n_seen = shares[row], first + row + 1
             total = np.float32(0.0)
             for event in range(n_seen):
-                total += shares[event]
-            into = mixed[row, own]
-            for event in range(n_seen):
-                share = shares[event] / total
-                for column in range(width):
-                    into[column] += share * others[event, dim + head * width + column]
+                total += scores[event]
+            scores[:n_seen] *= np.float32(1.0) / total
+            scores[n_seen:] = 0.0
+        mixed[:, begin:end] = np.dot(shares, own)
     return mixed
 
 

@@ -13,7 +13,7 @@ from multirecall.kernels import Array, fast_kernel
 
 from .mlp import Vectors
 from .serving import ExportedEncoder, UserInputs
-from .vectorised import raise_e, sigmoid
+from .vectorised import linear, raise_e, sigmoid
 
 Layer = tuple[Vectors, Vectors, Vectors, Vectors]
 """A recurrent layer: the weights and biases of the inputs, float32 (n_in, 3 · width) and (3 · width,), and those of the
@@ -68,7 +68,7 @@ def _run_layer(values: Array, inputs: Array, input_bias: Array, states: Array, s
 
     With the reset gate `r` and the update gate `z`, `h' = (1 − z) · tanh(W x + r · (U h)) + z · h`, biases within.
     """
-    given = np.dot(values, inputs) + input_bias
+    given = linear(values, inputs, input_bias)
     width = len(states)
     results = np.empty((len(values), width), np.float32)
     state = np.zeros(width, np.float32)

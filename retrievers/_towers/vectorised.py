@@ -1,4 +1,4 @@
-"""Functions for networks in numba that vectorise: exponential, sigmoid and layer norm."""
+"""The layers of networks in numba, and functions for them that vectorise."""
 
 from __future__ import annotations
 
@@ -47,6 +47,26 @@ def sigmoid(values: Array) -> Array:
     raise_e(flat)
     for place in range(flat.size):
         flat[place] = np.float32(1.0) / (np.float32(1.0) + flat[place])
+    return results
+
+
+@fast_kernel
+def multiply_silu(values: Array, others: Array) -> None:
+    """Replace each of `values` by `silu(value) · other`, in place; both are float32, contiguous and of one shape."""
+    left, right = values.reshape(-1), others.reshape(-1)
+    powers = -left
+    raise_e(powers)
+    for place in range(left.size):
+        left[place] = left[place] * right[place] / (np.float32(1.0) + powers[place])
+
+
+@fast_kernel
+def linear(values: Array, weight: Array, bias: Array) -> Array:
+    """`values @ weight + bias`, float32 (n, n_out), of float32 (n, n_in), (n_in, n_out) and (n_out,)."""
+    results: Array = np.dot(values, weight)
+    for row in range(len(results)):
+        for column in range(bias.size):
+            results[row, column] += bias[column]
     return results
 
 
