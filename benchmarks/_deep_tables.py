@@ -10,6 +10,8 @@ from _tables import machine_of, result, table
 LEARNED = ("two_tower", "youtube_dnn", "multi_interest", "sasrec", "gru4rec", "dssm", "cdssm")
 SHOWN = (("hit_rate", 10), ("ndcg", 10), ("recall", 20), ("recall", 100))
 
+HEAD = [*(f"{metric}@{k}" for metric, k in SHOWN), "fit, CPU s", "published HR@10/NDCG@10"]
+
 PUBLISHED = {
     ("ml-1m-last", "sasrec"): ".300/.173 (gSASRec), .316/.186 (best credible)",
     ("ml-1m-last", "gru4rec"): ".281/.165",
@@ -20,20 +22,36 @@ PUBLISHED = {
 
 def deep() -> str:
     """Every list of the engines with learned paths, then which path leads on which log."""
-    runs = [result(file.stem) for file in sorted(RESULTS.glob("deep-*.json"))]
-    head = ["log", "list", *(f"{metric}@{k}" for metric, k in SHOWN), "fit, CPU s", "published HR@10/NDCG@10"]
-    rows = [
-        [
-            run["config"],
-            name,
-            *(f"{own[metric][run['ks'].index(k)]:.4f}" for metric, k in SHOWN),
-            f"{run['fit_cpu_s'][name]:.0f}" if name in run["fit_cpu_s"] else "–",
-            PUBLISHED.get((run["case"], name), ""),
-        ]
-        for run in runs
-        for name, own in run["report"]["figures"].items()
+    runs = _runs()
+    rows = [[run["config"], name, *_cells(run, name)] for run in runs for name in run["report"]["figures"]]
+    lists = table(["log", "list", *HEAD], rows)
+    return f"{lists}\n\n{_leaders(runs)}\n\n{_interests()}\n\n{_speed()}\n\n{_requests()}"
+
+
+def measured(retriever: str) -> str:
+    """What one retriever finds alone, and its engine fused, on each log that it was measured on."""
+    if retriever == "multi_interest":
+        return _interests()
+    rows = []
+    for run in _runs():
+        if retriever in run["report"]["figures"]:
+            fused = run["report"]["figures"]["fused"]["ndcg"][run["ks"].index(10)]
+            rows.append([run["config"], *_cells(run, retriever), f"{fused:.4f}"])
+    return table(["log", *HEAD, "its engine fused, ndcg@10"], rows)
+
+
+def _runs() -> list[dict[str, Any]]:
+    return [result(file.stem) for file in sorted(RESULTS.glob("deep-*.json"))]
+
+
+def _cells(run: dict[str, Any], name: str) -> list[str]:
+    """The cells of `HEAD` for one list of a run."""
+    own, seconds = run["report"]["figures"][name], run["fit_cpu_s"].get(name)
+    return [
+        *(f"{own[metric][run['ks'].index(k)]:.4f}" for metric, k in SHOWN),
+        "–" if seconds is None else f"{seconds:.0f}",
+        PUBLISHED.get((run["case"], name), ""),
     ]
-    return f"{table(head, rows)}\n\n{_leaders(runs)}\n\n{_interests()}\n\n{_speed()}\n\n{_requests()}"
 
 
 def _leaders(runs: list[dict[str, Any]]) -> str:

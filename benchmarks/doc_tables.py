@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from _deep_tables import deep
+from _deep_tables import deep, measured
 from _harness import RESULTS
 from _marks import marks
 from _performance import performance
@@ -272,7 +272,7 @@ PARTS = {
 """What stands between `<!-- name -->` and `<!-- /name -->`."""
 
 
-NAMED = {"settings": settings, "command": command}
+NAMED = {"settings": settings, "command": command, "measured": measured}
 """The same for `<!-- settings rrf -->`, which may stand several times."""
 
 
