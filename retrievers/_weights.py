@@ -1,4 +1,4 @@
-"""The weights of a log as a matrix, and the check that some weight is above 0."""
+"""What a fit needs of a log: some weight above 0, an order of events, the weights as a matrix."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ def require_weight(data: Dataset, retriever: str) -> None:
     """
     if not data.interactions.weights.any():
         raise CannotFit(f"{retriever}: no interaction weighs more than 0; raise the weights, or leave the path out")
+
+
+def require_order(data: Dataset, retriever: str) -> None:
+    """Check that the log has an order; `retriever` begins the error.
+
+    Raises:
+        CannotFit: the log has neither times nor positions.
+    """
+    if not data.interactions.ordered:
+        raise CannotFit(
+            f"{retriever}: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
+        )
 
 
 def weight_matrix(data: Dataset, retriever: str) -> csr_array:

@@ -14,7 +14,7 @@ from pydantic import Field
 from scipy.linalg.lapack import spotrs
 
 from multirecall.data import Dataset, Interactions
-from multirecall.errors import BundleError, CannotFit
+from multirecall.errors import BundleError
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import SILENT, Progress
@@ -29,7 +29,7 @@ from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours.ridge import cholesky
 from ._part import Part
 from ._sparse.dense import DenseRows
-from ._weights import require_weight
+from ._weights import require_order, require_weight
 
 REACH = 10
 """Half-lives after which an event no longer counts: its weight would be below 0.1 %."""
@@ -94,13 +94,15 @@ class NextItem(Retriever):
         Raises:
             CannotFit: the log has no order or no weight above 0, or the fit needs more than `memory_bytes`.
         """
-        _require_order(data)
+        require_order(data, "next_item")
+        require_weight(data, "next_item")
         self._check_memory(data.n_items, data.n_items * len(self.config.half_lives))
         self._weights = self._solve(data.interactions, progress)
 
     def choose_settings(self, data: Dataset, trials: Trials, *, rng: np.random.Generator, progress: Progress) -> None:
         """See `Retriever.choose_settings`; on the most frequent items and a part of the users."""
-        _require_order(data)
+        require_order(data, "next_item")
+        require_weight(data, "next_item")
         part = Part.most_frequent(data, MOST_ITEMS)
         queries = [part.ask(query) for query in trials.queries]
         log = data.interactions
@@ -168,15 +170,6 @@ class NextItem(Retriever):
             f"next_item: the fit of {n_items:,} items at {len(self.config.half_lives)} speeds",
             "name fewer half_lives, or take the path 'sequence'",
         )
-
-
-def _require_order(data: Dataset) -> None:
-    """Check that the log has an order and a weight above 0; raises `CannotFit`."""
-    if not data.interactions.ordered:
-        raise CannotFit(
-            "next_item: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
-        )
-    require_weight(data, "next_item")
 
 
 @kernel

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from multirecall.csr import offsets_of
 from multirecall.data import Dataset
-from multirecall.errors import CannotFit
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedBatch
 from multirecall.progress import SILENT, Progress
@@ -23,7 +22,7 @@ from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 from ._choice import asked_items, draw_within, search
 from ._neighbours.retriever import Exponent, NeighbourRetriever, powers, run_in_blocks
 from ._sparse.rows import SparseRows
-from ._weights import require_weight
+from ._weights import require_order, require_weight
 
 AXES: dict[str, tuple[float | None, ...]] = {
     "gap_decay": (0.5, 0.85, 1.0),
@@ -112,10 +111,7 @@ class Sequence(NeighbourRetriever):
     def _count(self, data: Dataset, sources: NDArray[np.integer] | None, progress: Progress) -> SparseRows:
         """The followers of the items `sources`, distinct rows; None: of all."""
         log = data.interactions
-        if not log.ordered:
-            raise CannotFit(
-                "sequence: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
-            )
+        require_order(data, "sequence")
         require_weight(data, "sequence")
         config = self.config
         popularity = np.bincount(log.items, log.weights, data.n_items)

@@ -18,6 +18,11 @@ from .texts import Texts
 Source = Literal["log", "catalogue"]
 
 
+LEAST_STEPS, LEAST_EVENTS = 150, 512
+"""The fewest steps of a pass over stretches, unless a step then had fewer events than these: small logs learn from more
+steps, not from larger ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """The examples of a training step: T targets, one for each history or one for each event of the histories.
@@ -118,7 +123,7 @@ class SequenceBatches:
 
     Each user's events are cut into stretches of at most `config.history` events; the first stretch has a random
     length, so that no event always stands at the end of one. The stretches of a batch have like lengths, which saves
-    padding, and about `config.batch` events in all.
+    padding, and about `config.batch` events in all, fewer where a pass would have less than `LEAST_STEPS` of them.
     """
 
     def __init__(self, data: TrainingData, config: TrainingConfig) -> None:
@@ -127,7 +132,7 @@ class SequenceBatches:
         self.users = np.flatnonzero(lengths > 0)
         self.lengths = lengths[self.users]
         self.n_targets = int(self.lengths.sum())
-        self.steps = -(-self.n_targets // config.batch)
+        self.steps = max(-(-self.n_targets // config.batch), min(LEAST_STEPS, self.n_targets // LEAST_EVENTS))
 
     def draw(self, rng: np.random.Generator) -> Iterator[Batch]:
         """The batches of one pass; there are `steps`, or fewer where one stretch fills several."""

@@ -8,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from multirecall.data import Dataset
-from multirecall.errors import CannotFit
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.query import Query
 from multirecall.vector_index import Space
 
+from .._weights import require_order
 from .retriever import TowerRetriever
 
 
@@ -31,12 +31,9 @@ class CausalRetriever(TowerRetriever):
         """See `TowerRetriever.fit`.
 
         Raises:
-            CannotFit: the log has no order.
+            CannotFit: the log has no order, or no user has an event of weight above 0 that follows another event.
         """
-        if not data.interactions.ordered:
-            raise CannotFit(
-                f"{self.name}: the log has no order; give it a column 'timestamp' or 'position', or leave the path out"
-            )
+        require_order(data, self.name)
         super().fit(data, rng=rng, progress=progress)
 
     def retrieve(self, query: Query, quota: int) -> RankedList:

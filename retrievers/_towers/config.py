@@ -217,7 +217,8 @@ class SequenceConfig(TrainingConfig):
     """Sources of negatives. Changes results and speed."""
 
     batch: Count = 6_400
-    """Events in a training step, about. Changes results and speed."""
+    """Most events in a training step, about; a small log has fewer in each, so that a pass has more steps. Changes
+    results and speed."""
 
     epochs: Count = 30
     """Largest number of passes over the log. Changes results."""

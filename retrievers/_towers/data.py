@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from multirecall.data import Dataset, Interactions
 from multirecall.errors import CannotFit
 
+from .._weights import require_weight
 from .bags import Bags
 from .config import ProfileConfig, TrainingConfig
 from .features import Profile
@@ -86,8 +87,9 @@ class TrainingData:
             tied, causal, searches, by_text: see the attributes.
 
         Raises:
-            CannotFit: no event has a weight above 0.
+            CannotFit: no event has a weight above 0; or, where examples are causal, none of these follows another one.
         """
+        require_weight(data, name)
         whole = data.interactions
         held_out = _hold_out(whole, config.held_out, rng)
         kept = np.ones(len(whole), np.bool_)
@@ -104,7 +106,7 @@ class TrainingData:
             able &= np.diff(log.users, prepend=-1) == 0
         examples = np.flatnonzero(able)
         if not examples.size:
-            raise CannotFit(f"{name}: no interaction weighs more than 0; raise the weights, or leave the path out")
+            raise CannotFit(f"{name}: no event of weight above 0 follows another event of its user; leave the path out")
         user_profile, users = _user_tokens(data, config, log.users[examples])
         item_profile, items = _item_tokens(data, config, log.items[examples], tied)
         return cls(

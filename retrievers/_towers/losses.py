@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from .config import LossName, TrainingConfig
+from .mlp import SMALLEST
 
 BLOCK = 512
 """Examples in a block of scores: small enough that the block stays in cache."""
@@ -220,7 +221,7 @@ class BlockwiseLoss(torch.autograd.Function):
         every_hit = torch.where(
             hits < 0, -1, hits + len(negatives) * torch.arange(n_vectors, device=hits.device)[:, None]
         )
-        shares = weights / weights.sum()
+        shares = weights / weights.sum().clamp_min(SMALLEST)
         to_users = torch.empty_like(own)
         to_positive = torch.empty_like(positive)
         to_negatives = torch.zeros_like(negatives, dtype=torch.float32)

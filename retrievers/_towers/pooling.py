@@ -34,7 +34,11 @@ class PooledVector(ExportedEncoder):
 
     def __call__(self, user: UserInputs) -> Vectors:
         """See `ExportedEncoder.__call__`."""
-        inputs = user_input(
+        return self.net(self.inputs(user))[None]
+
+    def inputs(self, user: UserInputs) -> Vectors:
+        """The inputs of the network: the profile, then the mean of the history for each half-life, float32 (n_in,)."""
+        pooled: Vectors = user_input(
             user.tokens,
             user.token_weights,
             user.token_table,
@@ -44,7 +48,7 @@ class PooledVector(ExportedEncoder):
             self.half_lives,
             user.item_table,
         )
-        return self.net(inputs)[None]
+        return pooled
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """See `Exported.arrays`; the half-lives are settings, and so not among the arrays."""

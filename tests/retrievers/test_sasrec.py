@@ -136,10 +136,40 @@ def test_every_event_but_the_first_is_a_target_once_in_a_pass(history: int) -> N
 def test_a_target_lies_within_the_horizon() -> None:
     data = circle(length=30)
     training, config = training_of(data, history=30, horizon=5, batch=5000)
-    (batch,) = SequenceBatches(training, config).draw(np.random.default_rng(0))
-    step = np.where(np.repeat(batch.users, np.diff(batch.histories.offsets)) % 2, -1, 1)
-    distances = (batch.targets - batch.histories.items) * step % 12
-    assert set(distances.tolist()) == {1, 2, 3, 4, 5}
+    found: set[int] = set()
+    for batch in SequenceBatches(training, config).draw(np.random.default_rng(0)):
+        step = np.where(np.repeat(batch.users, np.diff(batch.histories.offsets)) % 2, -1, 1)
+        found |= set(((batch.targets - batch.histories.items) * step % 12).tolist())
+    assert found == {1, 2, 3, 4, 5}
+
+
+def test_a_small_log_has_more_steps_a_pass_of_fewer_events() -> None:
+    """150 users with 29 targets each are 4,350, that is 8 steps of 512 or more; a small `batch` is kept."""
+    data = circle(length=30)
+    assert SequenceBatches(*training_of(data, history=30)).steps == 8
+    assert SequenceBatches(*training_of(data, history=30, batch=100)).steps == 44
+
+
+def test_events_without_weight_teach_nothing_and_break_nothing() -> None:
+    """The log ends with users whose events all weigh 0, so whole batches do."""
+    frame = pl.DataFrame(
+        {
+            "user_id": [user for user in range(60) for _ in range(4)],
+            "item_id": [(user + step) % 9 for user in range(60) for step in range(4)],
+            "position": list(range(4)) * 60,
+            "weight": [1.0 if user < 30 else 0.0 for user in range(60) for _ in range(4)],
+        }
+    )
+    data = Dataset.from_frames(frame)
+    path = SASRec(SASRec.Config.model_validate({**SMALL, "batch": 3, "epochs": 1, "held_out": 0}))
+    path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
+    assert len(path.retrieve(query_of(data, 0), 3)) == 3
+
+
+def test_a_log_in_which_nothing_follows_is_refused() -> None:
+    log = pl.DataFrame({"user_id": [1, 2, 3], "item_id": [1, 2, 3], "position": [0, 0, 0]})
+    with pytest.raises(CannotFit, match="sasrec: no event of weight above 0 follows another event of its user"):
+        SASRec(SASRec.Config()).fit(Dataset.from_frames(log), rng=np.random.default_rng(0), progress=SILENT)
 
 
 def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
