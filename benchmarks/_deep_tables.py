@@ -25,7 +25,7 @@ def deep() -> str:
     runs = _runs()
     rows = [[run["config"], name, *_cells(run, name)] for run in runs for name in run["report"]["figures"]]
     lists = table(["log", "list", *HEAD], rows)
-    return f"{lists}\n\n{_leaders(runs)}\n\n{_interests()}\n\n{_speed()}\n\n{_requests()}"
+    return f"{lists}\n\n{_leaders(runs)}\n\n{_interests()}\n\n{_speed()}\n\n{_requests()}\n\n{_default()}"
 
 
 def measured(retriever: str) -> str:
@@ -108,3 +108,14 @@ def _requests() -> str:
     beside = ", ".join(f"`{path}`" for path in figures["paths"])
     request = f"A whole request on ml-1m with one learned path, history {figures['history']}, beside {beside}"
     return f"{request}: {', '.join(cells)}."
+
+
+def _default() -> str:
+    """The default engine with `sasrec` in the place of its dearest path, on a slice of a training part."""
+    figures = result("deep_default")
+    place = figures["ks"].index(10)
+    told = []
+    for row in figures["rows"]:
+        engine = f"with sasrec instead of {row['instead_of']}" if row["instead_of"] else "as it is"
+        told.append(f"{engine} {row['fused']['ndcg'][place]:.4f} in {row['fit_cpu_s']['fused']:.0f} CPU s")
+    return f"The default engine on a slice of the training part of ml-latest-small, NDCG@10: {', '.join(told)}."
