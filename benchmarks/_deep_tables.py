@@ -37,7 +37,8 @@ def measured(retriever: str) -> str:
         if retriever in run["report"]["figures"]:
             fused = run["report"]["figures"]["fused"]["ndcg"][run["ks"].index(10)]
             rows.append([run["config"], *_cells(run, retriever), f"{fused:.4f}"])
-    return table(["log", *HEAD, "its engine fused, ndcg@10"], rows)
+    lists = table(["log", *HEAD, "its engine fused, ndcg@10"], rows)
+    return f"{lists}\n\n{_peer()}" if retriever == "youtube_dnn" else lists
 
 
 def _runs() -> list[dict[str, Any]]:
@@ -68,6 +69,17 @@ def _leaders(runs: list[dict[str, Any]]) -> str:
         rows.append([run["config"], *cells, best[0] if paths[best[0]] > paths[best[1]] else f"**{best[1]}**"])
     head = ["log", "best learned path, NDCG@10 (fit)", "best counting path", "better"]
     return f"Which learned path for which log, and where a counting path is better:\n\n{table(head, rows)}"
+
+
+def _peer() -> str:
+    """`youtube_dnn` beside the model of another library."""
+    figures = result("deep_peer")
+    place = figures["ks"].index(100)
+    cells = [
+        f"{name} {rates[place]:.4f} ({figures['fit_cpu_s'][name]:.0f} CPU s)"
+        for name, rates in figures["hit_rate"].items()
+    ]
+    return f"Hit rate@100 on ml-1m-last, in one run on one thread: {', '.join(cells)}."
 
 
 def _interests() -> str:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
+import torch
 import typer
 from _cases import CASES, CONFIGS, PUBLISHED, choose_cases
 from _harness import fit_times, percentiles, write
+from _rechub import Examples, Sizes, vectors
+from _rechub import train as train_peer
 
 from multirecall import Dataset, Engine, EngineConfig
 from multirecall.config import FusionConfig
-from multirecall.evaluation import evaluate, leave_last_out
+from multirecall.evaluation import METRICS, evaluate, leave_last_out, user_metrics
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import terminal_progress
+from multirecall.topk import ALL_ALLOWED, top_eligible
 
 KS = (10, 20, 100, 500)
 COUNTING = ("item_cf", "content", "popularity")
@@ -46,6 +51,40 @@ def quality(
             typer.echo(write(f"deep-{name}", {**figures, **more, "threads": 1, "torch": version("torch")}))
             for path, own in report.figures.items():
                 typer.echo(f"{path:16} HR@10 {own['hit_rate'][0]:.4f}  NDCG@10 {own['ndcg'][0]:.4f}")
+
+
+@app.command()
+def peer(
+    data: Annotated[Path, typer.Option(help="Folder that holds the data sets, one folder each.")],
+    epochs: Annotated[int, typer.Option(help="Passes of the peer over all events.")] = 3,
+) -> None:
+    """Hit rate of `youtube_dnn` and `two_tower` on ml-1m-last, beside torch-rechub's YoutubeDNN in the same run."""
+    torch.set_num_threads(1)
+    split, sizes = CASES["ml-1m-last"].split(data), Sizes()
+    train, log = split.train, split.train.interactions
+    start = process_time()
+    model = train_peer("YoutubeDNN", train, Examples(epochs * len(log)), sizes, len(log))
+    seconds = {"torch-rechub YoutubeDNN": process_time() - start}
+    users = train.users.ids.rows(split.users)
+    own, items = vectors(model, train, users, sizes.history)
+    rows = np.arange(len(items), dtype=np.int32)
+    lists = [
+        RankedList(*top_eligible(rows, items @ vector, KS[-1], np.unique(log.items[log.of_user(user)]), ALL_ALLOWED))
+        for user, vector in zip(users.tolist(), own, strict=True)
+    ]
+    batch = RankedBatch.from_lists(lists)
+    values = user_metrics(batch.offsets, batch.items, split.offsets, split.targets, KS)
+    hits = {"torch-rechub YoutubeDNN": values[METRICS.index("hit_rate")].mean(axis=0).tolist()}
+    paths = [{"retriever": name} for name in ("two_tower", "youtube_dnn")]
+    engine = Engine(EngineConfig.model_validate({"paths": paths, "fusion": {"strategy": "rrf"}}))
+    with terminal_progress() as progress:
+        seconds |= fit_times(engine, train, progress)
+        figures = evaluate(engine, split, KS, progress=progress).figures
+    hits |= {name: figures[name]["hit_rate"] for name in ("two_tower", "youtube_dnn")}
+    for name, rates in hits.items():
+        typer.echo(f"{name:24} Hit@100 {rates[KS.index(100)]:.4f} in {seconds[name]:.0f} CPU s")
+    versions = {name: version(name) for name in ("torch", "torch-rechub")}
+    typer.echo(write("deep_peer", {"ks": KS, "epochs": epochs, "hit_rate": hits, "fit_cpu_s": seconds, **versions}))
 
 
 @app.command()

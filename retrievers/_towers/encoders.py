@@ -120,7 +120,10 @@ class UserEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, users: UserBatch) -> Tensor:
-        """The users' unit vectors, float32 (B, V, dim), V ≥ 1. An item's score is its best under any of the V."""
+        """The users' vectors, float32 (B, V, dim), V ≥ 1; of length 1 if they are compared by cosine.
+
+        An item's score is its best under any of the V.
+        """
 
     def learn(self, users: UserBatch) -> Tensor:
         """The vectors that a training step scores against the targets, float32 (T, V, dim): by default those of users.
@@ -156,7 +159,7 @@ class ItemEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, items: TokenBags) -> Tensor:
-        """Unit vectors, float32 (B, dim).
+        """Item vectors, float32 (B, dim); of length 1 if they are compared by cosine.
 
         The tokens of an item stand in the order of its fields, and those of a text in the order of its words.
         """

@@ -194,7 +194,7 @@ class TowerRetriever(Retriever):
         return self._index.search_any_batch(given, quota, [query.filter for query in queries])
 
     def user_vectors(self, query: Query) -> Vectors:
-        """The user's unit vectors, float32 (V, dim)."""
+        """The user's vectors, float32 (V, dim); of length 1 if they are compared by cosine."""
         tokens, weights = self._users.profile.tokens(query.user, query.features)
         newest = slice(-self.config.history, None)
         places, table = self._history.locate(query.history[newest])

@@ -68,7 +68,7 @@ class ExportedEncoder(Exported):
 
     @abstractmethod
     def __call__(self, user: UserInputs) -> Vectors:
-        """The unit vectors of one user, float32 (V, dim), equal to `UserEncoder.forward` to 1e-5; V is constant."""
+        """The vectors of one user, float32 (V, dim), equal to `UserEncoder.forward` to 1e-5; V is constant."""
 
 
 class ExportedItemEncoder(Exported):
