@@ -33,6 +33,10 @@ class NotFitted(MultirecallError):  # noqa: N818
     """The engine was used before `fit` or `load`, or after `close`."""
 
 
+class NotDeployed(MultirecallError):  # noqa: N818
+    """The deployment lacks what a path needs, such as the address of a service. The path is then `skipped`."""
+
+
 class PathError(MultirecallError):
     """A required path failed, or all paths failed."""
 

@@ -149,6 +149,8 @@ class Retriever(ABC):
             RequestError: the query cannot be answered, for instance because a term has the wrong form. The path is
                 then `failed` for this user alone, and the circuit breaker does not count the failure. The same holds
                 for a `DataError`.
+            NotDeployed: the deployment lacks what the path needs, such as the address of a service. The path is then
+                `skipped`, which counts neither against the path nor against the request.
         """
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:

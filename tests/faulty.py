@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from multirecall.data import Dataset
+from multirecall.errors import NotDeployed
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Retriever
@@ -46,6 +47,17 @@ class Raises(Rows):
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         raise RuntimeError("out of order")
+
+
+class Undeployed(Rows):
+    """Lacks what the deployment has to give, until it is given."""
+
+    deployed: ClassVar[bool] = False
+
+    def retrieve(self, query: Query, quota: int) -> RankedList:
+        if not self.deployed:
+            raise NotDeployed("no address here: set THE_URL")
+        return super().retrieve(query, quota)
 
 
 class Exits(Rows):

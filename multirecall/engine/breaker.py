@@ -79,15 +79,16 @@ class Breaker:
                 self._wait_s = min(2 * self._wait_s, LONGEST_RETRY_S)
 
     def excuse(self, ticket: int) -> None:
-        """Record that the caller's input made an admitted call fail. It does not count; the next probe may begin."""
+        """Record that an admitted call failed for no fault of the path. It does not count; the next probe may begin."""
         with self._lock:
             if ticket == self._changes and self._state == "half_open":
                 self._turn("open", 0.0)
 
-    def count(self, state: State) -> None:
-        """Count a request in which the path was not called, or had no turn."""
+    def count(self, state: State, fault: str | None = None) -> None:
+        """Count a request in which the path was not called, or had no turn; `fault` says why, if that is new."""
         with self._lock:
             self._counts[state] += 1
+            self._fault = fault or self._fault
 
     @property
     def failed_by(self) -> State:

@@ -17,7 +17,7 @@ from multirecall.engine.closing import Closing
 from multirecall.engine.deadline import UNLIMITED, Clock, Deadline
 from multirecall.engine.narrow import narrow
 from multirecall.engine.workers import Workers
-from multirecall.errors import DataError, RequestError
+from multirecall.errors import DataError, NotDeployed, RequestError
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.protocols import Reason, Retriever
 from multirecall.query import Query, eligible_in_lists
@@ -37,7 +37,13 @@ class Garbage(Exception):  # noqa: N818
 class Outcome(Generic[L]):
     """The outcome of one call of a path. It has no list if the call failed, was late or was skipped.
 
-    `callers`: whether the caller's input or deadline is to blame. Such an outcome does not count against the path.
+    Attributes:
+        ranked: the list, or None.
+        state: how the call ended.
+        ms: wall time in milliseconds.
+        detail: the fault, or None.
+        callers: whether the caller's input or deadline is to blame. Such an outcome does not count against the path.
+        deployed: False if the deployment lacks what the path needs. Nor does such an outcome count against the path.
     """
 
     ranked: L | None
@@ -45,6 +51,7 @@ class Outcome(Generic[L]):
     ms: float
     detail: str | None = None
     callers: bool = False
+    deployed: bool = True
 
     def status(self, quota: int) -> PathStatus:
         """The status that the user sees. Items beyond the quota, which only a fusion sees, do not count."""
@@ -119,7 +126,10 @@ class Path:
 
     def note_outcome(self, ticket: int, outcome: Outcome[L]) -> Outcome[L]:
         """Tell the circuit breaker how a call ended."""
-        if outcome.callers:
+        if not outcome.deployed:
+            self.breaker.excuse(ticket)
+            self.breaker.count(outcome.state, outcome.detail)
+        elif outcome.callers:
             self.breaker.excuse(ticket)
         else:
             self.breaker.record(ticket, outcome.state, None if outcome.state == "ok" else outcome.detail)
@@ -177,6 +187,8 @@ class Path:
                 raise  # Ctrl-C must end the program, not the path alone
             if isinstance(fault, OSError) and deadline.passed:
                 return Outcome(None, "late", deadline.elapsed_ms, fault_text(fault), deadline.hasty)
+            if isinstance(fault, NotDeployed):
+                return Outcome(None, "skipped", (self.clock() - start) * 1e3, fault_text(fault), deployed=False)
             callers = isinstance(fault, RequestError | DataError)
             return Outcome(None, "failed", (self.clock() - start) * 1e3, fault_text(fault), callers)
         return Outcome(ranked, "ok", (self.clock() - start) * 1e3)

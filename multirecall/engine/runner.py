@@ -114,7 +114,11 @@ def _inline_batch(path: Path, queries: Sequence[Query], window: int) -> Outcome[
 
 
 def _refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]]) -> None:
-    """Raise if every path failed. If some are only late, or skipped for it, the fallback still delivers."""
+    """Raise if every path failed. If some are only late, or skipped for it, the fallback still delivers.
+
+    A path that is not deployed counts as if the config did not have it. If no other path is left, the fallback
+    delivers.
+    """
     for path, outcome in zip(paths, outcomes, strict=True):
         if path.required and outcome.state == "failed" and outcome.callers:
             raise RequestError(f"required path {path.name!r}: {outcome.detail}")
@@ -122,8 +126,8 @@ def _refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]
             raise PathError(
                 f"required path {path.name!r} {outcome.state}: {outcome.detail}; fix the path, or set required = false"
             )
-    asked = [(path, one) for path, one in zip(paths, outcomes, strict=True) if one.state != "dropped"]
-    if all(_is_failure(path, outcome) for path, outcome in asked):
+    asked = [(path, one) for path, one in zip(paths, outcomes, strict=True) if one.state != "dropped" and one.deployed]
+    if asked and all(_is_failure(path, outcome) for path, outcome in asked):
         details = "; ".join(f"{path.name}: {one.detail}" for path, one in asked)
         raise (RequestError if all(one.callers for _, one in asked) else PathError)(f"all paths failed: {details}")
 

@@ -39,6 +39,7 @@ def misfits(plugins: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> No
     plugins(
         raises="faulty:Raises", blocks="faulty:Blocks", garbage="faulty:Garbage",
         rows="faulty:Rows", exits="faulty:Exits", leaks="faulty:Leaks", shuffled="faulty:Shuffled",
+        undeployed="faulty:Undeployed",
     )  # fmt: skip
 
 
@@ -68,6 +69,41 @@ def test_garbage_is_a_failure(misfits: None, kind: str) -> None:
         assert result.status["garbage"].state == "failed"
         assert "it returned garbage" in str(result.status["garbage"].detail)
         assert len(result) == 5
+
+
+def test_path_that_is_not_deployed_is_skipped_and_not_blamed(
+    misfits: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = engine({"retriever": "undeployed"})
+    note = "NotDeployed: no address here: set THE_URL"
+    assert f"path 'undeployed' skipped when it was first asked: {note}" in caplog.messages
+    for _ in range(2 * FAILURES_TO_OPEN):
+        status = fitted.retrieve(1).status["undeployed"]
+        assert (status.state, status.detail) == ("skipped", note)
+    status = fitted.retrieve_batch([1, 2]).status["undeployed"]
+    assert (status.state, status.detail) == ("skipped", note)
+    health = fitted.health().paths["undeployed"]
+    assert (health.breaker, health.failed, health.consecutive_failures) == ("closed", 0, 0)
+    assert (health.skipped, health.last_fault) == (2 * FAILURES_TO_OPEN + 1, note)
+    monkeypatch.setattr(faulty.Undeployed, "deployed", True)
+    assert fitted.retrieve(1).status["undeployed"].state == "ok"
+
+
+def test_fallback_delivers_where_no_path_is_deployed(misfits: None) -> None:
+    config = EngineConfig.model_validate({"k": 5, "paths": [{"retriever": "undeployed"}]})
+    result = Engine(config).fit(small_shop()).retrieve(1)
+    assert (len(result), result.n_backfilled) == (5, 5)
+
+
+def test_path_that_is_not_deployed_does_not_hide_that_all_others_failed(misfits: None) -> None:
+    config = EngineConfig.model_validate({"k": 5, "paths": [{"retriever": "undeployed"}, {"retriever": "raises"}]})
+    with pytest.raises(PathError, match=r"^all paths failed: raises: RuntimeError: out of order$"):
+        Engine(config).fit(small_shop()).retrieve(1)
+
+
+def test_required_path_must_be_deployed(misfits: None) -> None:
+    with pytest.raises(PathError, match="required path 'undeployed' skipped: NotDeployed: no address here"):
+        engine({"retriever": "undeployed", "required": True}).retrieve(1)
 
 
 def test_required_path_fails_the_request(misfits: None) -> None:

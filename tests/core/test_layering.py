@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [
             "sums",
             "settings",
             "extras",
+            "deployment",
             "deprecation",
             "candidate_features",
             "candidate_frames",
