@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from multirecall.data import Dataset
 from multirecall.data.files import read
-from multirecall.data.ids import read_ids_like
 from multirecall.data.source import Source
 from multirecall.errors import CannotFit, DataError
 from multirecall.extras import import_extra
 from multirecall.validation import nearest
 
+from .._foreign_ids import foreign_ids
 from .graph import LARGEST, SMALLEST, Graph
 
 GRAPHML = (".graphml", ".graphml.gz")
@@ -73,10 +73,10 @@ def _of_table(source: Source, data: Dataset, directed: bool, weighted: bool) -> 
             )
     if source.frame.is_empty():
         raise CannotFit("no edges")
-    sources, targets = (_ids(source, column, data) for column in ("source", "target"))
+    sources, targets = (foreign_ids(source, end, data.items.ids, data.config.ids) for end in ("source", "target"))
     distinct = pl.concat([sources, targets]).unique()
     rows = _known_rows(source.name, distinct, data)
-    ends = [ids.replace_strict(distinct, rows, return_dtype=pl.Int32).to_numpy() for ids in (sources, targets)]
+    ends = [one.replace_strict(distinct, rows, return_dtype=pl.Int32).to_numpy() for one in (sources, targets)]
     weights = _weights(source) if weighted else np.ones(sources.len())
     kept = (ends[0] >= 0) & (ends[1] >= 0)
     return Graph.from_edges(ends[0][kept], ends[1][kept], weights[kept], data.n_items, directed=directed)
@@ -97,19 +97,13 @@ def _of_graphml(path: Path, data: Dataset, weighted: bool) -> Graph:
     except (networkx.NetworkXError, SyntaxError, OSError, EOFError, ValueError, KeyError, TypeError) as fault:
         raise DataError(f"{path}: cannot be read as GraphML: {fault}; write it with networkx.write_graphml") from None
     nodes = Source(pl.DataFrame({"node": list(found)}, schema={"node": pl.String}), ((str(path), len(found)),), True)
-    rows = _known_rows(str(path), _ids(nodes, "node", data), data)
+    rows = _known_rows(str(path), foreign_ids(nodes, "node", data.items.ids, data.config.ids), data)
     try:
         return Graph.from_networkx(found, "weight" if weighted else None, rows=rows, n_nodes=data.n_items)
     except CannotFit:
         raise
     except DataError as fault:
         raise DataError(f"{path}: {fault}, or set weighted = false") from None
-
-
-def _ids(source: Source, column: str, data: Dataset) -> pl.Series:
-    """Item ids in the catalogue's type; another type is converted where no cell has any, or `[data] ids` names one."""
-    own: Literal["text", "int"] = "text" if data.items.ids.holds_text else "int"
-    return read_ids_like(source, column, data.items.ids, own if source.untyped else data.config.ids)
 
 
 def _known_rows(file: str, distinct: pl.Series, data: Dataset) -> NDArray[np.int32]:

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from foreign import adapter_params
 
 from multirecall import Engine, EngineConfig, PathConfig
 from multirecall.extras import EXTRAS
@@ -65,7 +66,7 @@ RESTRICTED = {
 WINGS: list[set[str]] = [
     {"helpers", "_sparse"},
     {"_graph", "_index", "_text"},
-    {"_neighbours", "_towers"},
+    {"_neighbours", "_towers", "adapters"},
     {"plug-ins"},
 ]
 FLOOR = {name: number for number, wing in enumerate(WINGS) for name in wing}
@@ -172,10 +173,11 @@ def test_a_bundle_knows_of_the_engine_only_what_it_stores() -> None:
 
 
 def test_plugins_do_not_know_each_other() -> None:
-    for folder in ("retrievers", "fusion"):
+    for folder in ("retrievers", "retrievers/adapters", "fusion"):
+        package = f"multirecall.{folder.replace('/', '.')}."
         for file in (ROOT / folder).glob("[a-z]*.py"):
-            others = {name for name in imports(file) if name.startswith(f"multirecall.{folder}.")}
-            assert not {name for name in others if not name.split(".")[2].startswith("_")}, file
+            others = {name.removeprefix(package) for name in imports(file) if name.startswith(package)}
+            assert not {name for name in others if not name.startswith("_")}, file
 
 
 @pytest.mark.parametrize(("part", "file"), FILES)
@@ -217,12 +219,13 @@ def test_the_engine_never_imports_torch() -> None:
 
 def test_serving_imports_no_extra(tmp_path: Path) -> None:
     """A bundle of all built-in retrievers loads and answers without it, and without what any other extra brings."""
-    cheap = {name: {"epochs": 1} for name in ("two_tower", "item2vec", "dssm", "cdssm")}
+    params = {name: {"epochs": 1} for name in ("two_tower", "item2vec", "dssm", "cdssm")}
+    params.update(adapter_params(tmp_path, small_shop()))
     names = [point.name for point in entry_points(group="multirecall.retrievers")]
-    paths = tuple(PathConfig(retriever=name, params=cheap.get(name, {})) for name in names)
-    Engine(EngineConfig(paths=paths)).fit(small_shop()).save(tmp_path)
+    paths = tuple(PathConfig(retriever=name, params=params.get(name, {})) for name in names)
+    Engine(EngineConfig(paths=paths)).fit(small_shop()).save(tmp_path / "bundle")
     statement = (
-        f"from multirecall import Engine; found = Engine.load({str(tmp_path)!r}).retrieve(1, 5); "
+        f"from multirecall import Engine; found = Engine.load({str(tmp_path / 'bundle')!r}).retrieve(1, 5); "
         "assert {one.state for one in found.status.values()} == {'ok'}, found.status"
     )
     assert not loaded_by(statement) & set(EXTRAS)

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from foreign import adapter_params
 from rich.console import Console
 from rich.progress import Progress as RichProgress
 
@@ -48,10 +50,10 @@ class Cell:
         self.pages.append(shown._repr_html_())
 
 
-def test_every_task_of_a_fit_reaches_its_end() -> None:
+def test_every_task_of_a_fit_reaches_its_end(tmp_path: Path) -> None:
     names = [point.name for point in entry_points(group="multirecall.retrievers")]
-    short: dict[str, dict[str, object]] = {"two_tower": {"epochs": 2, "patience": 9}}
-    paths = [{"retriever": name, "params": short.get(name, {})} for name in names]
+    params = {"two_tower": {"epochs": 2, "patience": 9}, **adapter_params(tmp_path, small_shop())}
+    paths = [{"retriever": name, "params": params.get(name, {})} for name in names]
     config = EngineConfig.model_validate({"paths": paths})
     heard = Heard()
     Engine(config).fit(small_shop(), progress=heard)

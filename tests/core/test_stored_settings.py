@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from foreign import adapter_params
 from pydantic import BaseModel, SecretStr
 
 from multirecall import Engine, EngineConfig, PathConfig
@@ -118,8 +119,9 @@ def test_threads_are_given_anew_at_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", RETRIEVERS)
-def test_stored_settings_are_those_of_the_fit(name: str) -> None:
-    blueprint = Blueprint.of(EngineConfig(paths=(PathConfig(retriever=name),)))
+def test_stored_settings_are_those_of_the_fit(name: str, tmp_path: Path) -> None:
+    params = adapter_params(tmp_path, small_shop()).get(name, {})
+    blueprint = Blueprint.of(EngineConfig(paths=(PathConfig(retriever=name, params=params),)))
     again = Blueprint.of(EngineConfig.model_validate(json.loads(json.dumps(stored_values(blueprint.resolved)))))
     assert again.paths[0][2].settings == blueprint.paths[0][2].settings
     assert config_hash(again.resolved) == config_hash(blueprint.resolved)
