@@ -190,6 +190,19 @@ class Retriever(ABC):
         """
         return None
 
+    @property
+    def revision(self) -> int:
+        """A number that rises when answers change without a live change, as those of a file that is read again do.
+
+        The result cache asks it for each request, so it must be quick.
+        """
+        return 0
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong though the path answers, such as a file that could not be read again, for `Engine.health`."""
+        return None
+
     def close(self) -> None:  # noqa: B027 - most hold nothing but memory
         """Release resources other than memory, such as a connection to a service.
 

@@ -47,7 +47,7 @@ class ResultCache:
         described = description(request)
         if described is None:
             return ask()
-        key = f"{state.version}:{described}"
+        key = f"{state.version}:{state.revision}:{described}"
         if (kept := self._lookup(key)) is not None:
             return kept
         faults = state.fallback.breaker.faults

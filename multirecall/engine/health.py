@@ -31,6 +31,7 @@ class PathHealth:
         last_fault: the last error, or None.
         retry_in_s: seconds until a call may try again, or None while the breaker is closed.
         stale: why the path takes no live changes until the next refit, or None.
+        trouble: what is wrong though the path answers, such as a file that could not be read again, or None.
         fit_seconds: how long its fit took, or None where it was loaded from a bundle.
         memory_bytes: the memory of its arrays, without those of the dataset.
     """
@@ -46,6 +47,7 @@ class PathHealth:
     last_fault: str | None
     retry_in_s: float | None
     stale: str | None
+    trouble: str | None
     fit_seconds: float | None
     memory_bytes: int
 
@@ -170,6 +172,7 @@ def _of_path(path: Path, data: Dataset) -> PathHealth:
         last_fault=tally.last_fault,
         retry_in_s=tally.retry_in_s,
         stale=path.stale,
+        trouble=path.retriever.trouble,
         fit_seconds=path.fit_seconds,
         memory_bytes=held_bytes(path.retriever, data),
     )

@@ -152,6 +152,11 @@ class EngineState:
         """The paths' names."""
         return tuple(path.name for path in self.paths)
 
+    @property
+    def revision(self) -> int:
+        """A number that rises when a retriever's answers change by themselves; see `Retriever.revision`."""
+        return sum(path.retriever.revision for path in (*self.paths, self.fallback))
+
     def segment_of(self, history_length: int) -> Segment:
         """The segment of a user with a history of so many events."""
         return next(segment for segment in self.segments if history_length <= segment.longest)
