@@ -1,7 +1,7 @@
-"""What the deployment says, in environment variables: where remote services are, and what lets the engine in.
+"""What the deployment says, in environment variables: where services and files are, and what lets the engine in.
 
 Neither a bundle nor a configuration holds an address or a secret. They name an endpoint, and the environment of the
-process says what the name stands for.
+process says what the name stands for. So it is with a file that is read again while a loaded bundle serves.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ PREFIX = "MULTIRECALL_ENDPOINT_"
 """Endpoint `trends` has its URL in `MULTIRECALL_ENDPOINT_TRENDS`, an optional bearer token in the variable with
 `_TOKEN` behind, and `1` in the one with `_INSECURE` behind where its http may leave the machine."""
 
+FILES = "MULTIRECALL_FILE_"
+"""The file `evening` has its path in `MULTIRECALL_FILE_EVENING`."""
+
 NAME = "[a-z0-9_]{1,64}"
-"""The pattern of an endpoint's name."""
+"""The pattern of the name of an endpoint or a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,11 @@ def find_endpoint(name: str) -> Endpoint:
     if token is not None and not re.fullmatch(r"[!-~]+", token):
         raise ConfigError(f"environment variable {variable}_TOKEN: holds what a header cannot; use printable ASCII")
     return Endpoint(name, url, token)
+
+
+def file_of(name: str) -> str | None:
+    """The path of the file `name` in this deployment, or None where it has none. Nothing is opened."""
+    return os.environ.get(FILES + name.upper(), "").strip() or None
 
 
 def _fault_of(url: str, insecure: bool, variable: str) -> str | None:

@@ -84,7 +84,7 @@ def test_scores_are_those_of_the_vectors(tmp_path: Path, space: str, ids: str) -
     data, rng = small_shop(ids), np.random.default_rng(3)
     order = rng.permutation(data.n_items)[1:]
     items, users = rng.standard_normal((data.n_items, 5)), rng.standard_normal((data.n_users, 5))
-    names, people = some_ids("item_id", data, 0), some_ids("user_id", data, 0)
+    names, people = data.items.ids.ids().tolist(), data.users.ids.ids().tolist()
     stranger = rng.standard_normal((1, 5))
     file = write_vectors(
         tmp_path / "items.parquet",
@@ -125,7 +125,7 @@ def test_a_user_without_a_vector_has_that_of_their_history(tmp_path: Path) -> No
 
 def test_npy_is_named_by_a_table(tmp_path: Path) -> None:
     data = small_shop()
-    vectors, ids = np.random.default_rng(5).standard_normal((data.n_items, 4)), some_ids("item_id", data, 0)[::-1]
+    vectors, ids = np.random.default_rng(5).standard_normal((data.n_items, 4)), data.items.ids.ids().tolist()[::-1]
     np.save(tmp_path / "items.npy", vectors)
     pl.DataFrame({"item_id": ids}).write_csv(tmp_path / "ids.csv")
     npy = fit_path(data, items=str(tmp_path / "items.npy"), item_ids=str(tmp_path / "ids.csv"))

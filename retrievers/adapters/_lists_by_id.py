@@ -1,0 +1,142 @@
+"""Precomputed candidates by external id, and by the rows of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from multirecall.csr import offsets_of, take_runs
+from multirecall.data import Dataset
+from multirecall.errors import DataError
+from multirecall.storage import read_component, write_component
+from multirecall.vocabulary import Vocabulary
+
+from .._foreign_ids import foreign_ids
+from .._sparse.rows import SparseRows
+from ._by_id import positions_of
+from ._tables import as_array, ids_of, open_table
+
+COLUMNS = {"user_id": "item_id", "item_id": "neighbour_id"}
+"""Whose candidates a table holds, and the column of the candidates."""
+
+
+@dataclass(frozen=True)
+class ListsById:
+    """Candidates of users or of items, by external id, whether or not the data have the ids so far.
+
+    Attributes:
+        keys: the ids of those who have a list, ascending.
+        candidates: the ids of all candidates, ascending.
+        offsets: int64 (n_keys + 1,), the CSR offsets of the lists.
+        columns: int32 (nnz,), the position of each candidate in `candidates`.
+        scores: float32 (nnz,), finite.
+    """
+
+    keys: Vocabulary
+    candidates: Vocabulary
+    offsets: NDArray[np.int64]
+    columns: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+    @property
+    def of_users(self) -> bool:
+        """Whether the lists are those of users."""
+        return self.keys.what == "user"
+
+    @classmethod
+    def read(cls, file: str, data: Dataset) -> ListsById:
+        """The lists in a table with the columns `user_id, item_id, score` or `item_id, neighbour_id, score`.
+
+        Raises:
+            DataError: the file is missing, cannot be read or breaks a rule of its format.
+            IdTypeError: ids are of another type than those of the data.
+        """
+        source = open_table(file, "lists", "score")
+        key = "user_id" if "user_id" in source.frame.columns else "item_id"
+        for column in (key, COLUMNS[key]):
+            if column not in source.frame.columns:
+                raise DataError(
+                    f"{source.name}: column {column!r} is missing; name the columns user_id, item_id and score, "
+                    "or item_id, neighbour_id and score"
+                )
+        keys = foreign_ids(source, key, *ids_of(data, key))
+        candidates = foreign_ids(source, COLUMNS[key], *ids_of(data, "item_id"))
+        scores = source.numbers("score", "cast it to numbers").cast(pl.Float32, strict=False)
+        source.refuse("score", ~scores.is_finite().fill_null(False), "{value} is not a finite float32; correct it")
+        (names, rows), (others, columns) = _positions(keys, key.removesuffix("_id")), _positions(candidates, "item")
+        twice = ~pl.Series(rows.astype(np.int64) << 32 | columns).is_first_distinct()
+        source.refuse(COLUMNS[key], twice, "{value} occurs a second time in its list; keep one row for each pair")
+        order = np.argsort(rows, kind="stable")
+        offsets = offsets_of(np.bincount(rows, minlength=len(names)))
+        return cls(names, others, offsets, columns[order], scores.to_numpy()[order])
+
+    @classmethod
+    def of_matrix(cls, matrix: csr_array, ids: NDArray[Any]) -> ListsById:
+        """The entries of an item × item matrix as lists of items; `ids` (n,) are those of its rows and columns."""
+        order = np.argsort(ids, kind="stable")
+        sorted_ = matrix[order][:, order].tocsr()
+        names = Vocabulary(ids[order], "item")
+        columns, scores = sorted_.indices.astype(np.int32), sorted_.data.astype(np.float32)
+        return cls(names, names, sorted_.indptr.astype(np.int64), columns, scores)
+
+    def without(self, positions: NDArray[np.integer]) -> ListsById:
+        """A copy without the lists of the keys at these positions."""
+        kept = np.setdiff1d(np.arange(len(self.keys)), positions)
+        offsets, places = take_runs(self.offsets, kept)
+        keys = Vocabulary(self.keys.ids(kept), self.keys.what)
+        return ListsById(keys, self.candidates, offsets, self.columns[places], self.scores[places])
+
+    def save(self, folder: Path) -> None:
+        """Write it into `folder`, which is created if missing."""
+        arrays: dict[str, NDArray[Any]] = {"keys": self.keys.ids(), "candidates": self.candidates.ids()}
+        arrays.update(offsets=self.offsets, columns=self.columns, scores=self.scores)
+        write_component(folder, arrays, {"what": self.keys.what})
+
+    @classmethod
+    def load(cls, folder: Path) -> ListsById:
+        """Read what `save` wrote."""
+        arrays, meta = read_component(folder)
+        keys, candidates = Vocabulary(arrays.pop("keys"), meta["what"]), Vocabulary(arrays.pop("candidates"), "item")
+        return cls(keys, candidates, **arrays)
+
+    @cached_property
+    def _sources(self) -> NDArray[np.int32]:
+        """The position of the key of each entry, int32 (nnz,)."""
+        return np.repeat(np.arange(len(self.keys), dtype=np.int32), np.diff(self.offsets))
+
+    def by_rows(self, keys: Vocabulary, items: Vocabulary) -> SparseRows:
+        """The lists as a matrix of key rows × item rows, each list in the order of its scores, then rows.
+
+        Args:
+            keys: the ids of the data's users or items.
+            items: the ids of the data's items.
+        """
+        rows, columns = self.keys_to_rows(keys)[self._sources], items.rows(self.candidates.ids())[self.columns]
+        known = (rows >= 0) & (columns >= 0)
+        rows, columns, scores = rows[known], columns[known], self.scores[known]
+        order = np.lexsort((columns, -scores, rows))
+        offsets = offsets_of(np.bincount(rows, minlength=len(keys)))
+        return SparseRows(offsets, columns[order].astype(np.int32), scores[order], len(items))
+
+    def keys_to_rows(self, keys: Vocabulary) -> NDArray[np.int32]:
+        """The row of each key of a list, int32 (n_keys,), -1 where the data lack it."""
+        positions = positions_of(keys, self.keys)
+        rows = np.full(len(self.keys), -1, np.int32)
+        known = np.flatnonzero(positions >= 0)
+        rows[positions[known]] = known
+        return rows
+
+
+def _positions(ids: pl.Series, what: str) -> tuple[Vocabulary, NDArray[np.int32]]:
+    """The distinct ids, ascending, and the position of each among them."""
+    distinct = ids.unique()
+    known = Vocabulary.of(as_array(distinct), what)
+    rows = known.rows(as_array(distinct))
+    return known, ids.replace_strict(distinct, rows, return_dtype=pl.Int32).to_numpy()
