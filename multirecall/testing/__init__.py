@@ -10,7 +10,16 @@ class TestMyRetriever(RetrieverContract):
 """
 
 from multirecall.testing.fusion import FusionContract
+from multirecall.testing.index import IndexContract
 from multirecall.testing.retriever import RetrieverContract
 from multirecall.testing.worlds import LiveShop, checkerboard, live_changes, small_shop
 
-__all__ = ["FusionContract", "LiveShop", "RetrieverContract", "checkerboard", "live_changes", "small_shop"]
+__all__ = [
+    "FusionContract",
+    "IndexContract",
+    "LiveShop",
+    "RetrieverContract",
+    "checkerboard",
+    "live_changes",
+    "small_shop",
+]

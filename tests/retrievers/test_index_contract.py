@@ -1,0 +1,55 @@
+"""Every kind of index passes the contract: as it is chosen, and made to search where a scan would be faster."""
+
+from __future__ import annotations
+
+import pytest
+from index_helpers import never_scan
+from toy_index import ToyIndex
+
+from multirecall.retrievers._index.auto import AutoIndex
+from multirecall.retrievers._index.exact import ExactIndex
+from multirecall.retrievers._index.hnsw import HnswIndex
+from multirecall.retrievers._index.ivf import IvfIndex
+from multirecall.testing import IndexContract
+
+
+class Searched:
+    """Walk graphs and visit cells even where a scan is faster, as it is in all small tests."""
+
+    @pytest.fixture(autouse=True)
+    def searched(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        never_scan(monkeypatch)
+
+
+class TestExact(IndexContract):
+    index = ExactIndex
+    exact = True
+
+
+class TestAuto(IndexContract):
+    index = AutoIndex
+    exact = True
+
+
+class TestIvf(IndexContract):
+    index = IvfIndex
+
+
+class TestIvfSearched(Searched, IndexContract):
+    index = IvfIndex
+
+
+class TestHnsw(IndexContract):
+    index = HnswIndex
+    params = {"M": 16, "ef_construction": 100, "ef_search": 50}
+
+
+class TestHnswSearched(Searched, IndexContract):
+    index = HnswIndex
+    params = {"M": 16, "ef_construction": 100, "ef_search": 50}
+
+
+class TestToy(IndexContract):
+    index = ToyIndex
+    exact = True
+    score_tolerance = 1e-5
