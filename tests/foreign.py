@@ -14,7 +14,12 @@ from multirecall.data import Dataset
 
 def adapter_params(folder: Path, data: Dataset) -> dict[str, dict[str, Any]]:
     """The settings that adapters cannot do without, by the name of the retriever; writes the files that they name."""
+    model = folder / "model.npz"
+    rng, sizes = np.random.default_rng(1), {"user": data.n_users, "item": data.n_items}
+    factors: dict[str, Any] = {f"{what}_factors": rng.random((n, 3)) for what, n in sizes.items()}
+    np.savez(model, **factors)
     return {
+        "implicit": {"model": str(model)},
         "lists": {"file": write_lists(folder / "lists.parquet", "item_id", data)},
         "vectors": {"items": write_vectors(folder / "items.parquet", "item_id", data)},
     }

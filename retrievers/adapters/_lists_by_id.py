@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multirecall.csr import offsets_of, take_runs
-from multirecall.data import Dataset
+from multirecall.data import Changes, Dataset
 from multirecall.errors import DataError
+from multirecall.lists import RankedList
+from multirecall.protocols import Reason
+from multirecall.query import Query
 from multirecall.storage import read_component, write_component
+from multirecall.sums import Sums
+from multirecall.topk import NO_ROWS
 from multirecall.vocabulary import Vocabulary
 
 from .._foreign_ids import foreign_ids
@@ -27,7 +31,7 @@ COLUMNS = {"user_id": "item_id", "item_id": "neighbour_id"}
 """Whose candidates a table holds, and the column of the candidates."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ListsById:
     """Candidates of users or of items, by external id, whether or not the data have the ids so far.
 
@@ -106,11 +110,6 @@ class ListsById:
         keys, candidates = Vocabulary(arrays.pop("keys"), meta["what"]), Vocabulary(arrays.pop("candidates"), "item")
         return cls(keys, candidates, **arrays)
 
-    @cached_property
-    def _sources(self) -> NDArray[np.int32]:
-        """The position of the key of each entry, int32 (nnz,)."""
-        return np.repeat(np.arange(len(self.keys), dtype=np.int32), np.diff(self.offsets))
-
     def by_rows(self, keys: Vocabulary, items: Vocabulary) -> SparseRows:
         """The lists as a matrix of key rows × item rows, each list in the order of its scores, then rows.
 
@@ -118,20 +117,68 @@ class ListsById:
             keys: the ids of the data's users or items.
             items: the ids of the data's items.
         """
-        rows, columns = self.keys_to_rows(keys)[self._sources], items.rows(self.candidates.ids())[self.columns]
+        positions = positions_of(keys, self.keys)
+        rows_of_keys = np.full(len(self.keys), -1, np.int32)
+        rows_of_keys[positions[positions >= 0]] = np.flatnonzero(positions >= 0)
+        rows = rows_of_keys[np.repeat(np.arange(len(self.keys)), np.diff(self.offsets))]
+        columns = items.rows(self.candidates.ids())[self.columns]
         known = (rows >= 0) & (columns >= 0)
         rows, columns, scores = rows[known], columns[known], self.scores[known]
         order = np.lexsort((columns, -scores, rows))
         offsets = offsets_of(np.bincount(rows, minlength=len(keys)))
         return SparseRows(offsets, columns[order].astype(np.int32), scores[order], len(items))
 
-    def keys_to_rows(self, keys: Vocabulary) -> NDArray[np.int32]:
-        """The row of each key of a list, int32 (n_keys,), -1 where the data lack it."""
-        positions = positions_of(keys, self.keys)
-        rows = np.full(len(self.keys), -1, np.int32)
-        known = np.flatnonzero(positions >= 0)
-        rows[positions[known]] = known
-        return rows
+
+@dataclass(frozen=True, slots=True)
+class ListsByRow:
+    """Lists by the rows of the data.
+
+    Attributes:
+        lists: the same by external id.
+        rows: a matrix of user rows, or item rows, × item rows.
+        users: the ids of the data's users.
+        items: the ids of the data's items.
+    """
+
+    lists: ListsById
+    rows: SparseRows
+    users: Vocabulary
+    items: Vocabulary
+
+    @classmethod
+    def of(cls, lists: ListsById, users: Vocabulary, items: Vocabulary) -> ListsByRow:
+        """The lists by rows of these ids."""
+        return cls(lists, lists.by_rows(users if lists.of_users else items, items), users, items)
+
+    def with_changes(self, changes: Changes) -> ListsByRow:
+        """The lists after a change: all are mapped anew where one of them is concerned, and none otherwise."""
+        users, items, lists = changes.data.users.ids, changes.data.items.ids, self.lists
+        forgotten = changes.forgotten[changes.forgotten < len(self.users)]
+        if (len(users), len(items)) == (len(self.users), len(self.items)) and not forgotten.size:
+            return self
+        gone = lists.keys.rows(self.users.ids(forgotten)) if lists.of_users else NO_ROWS
+        if (gone >= 0).any():
+            return ListsByRow.of(lists.without(gone[gone >= 0]), users, items)
+        keys, known = (users, len(self.users)) if lists.of_users else (items, len(self.items))
+        joined = [(keys, lists.keys, known), (items, lists.candidates, len(self.items))]
+        if any((positions_of(*one) >= 0).any() for one in joined):
+            return ListsByRow.of(lists, users, items)
+        offsets = np.concatenate([self.rows.offsets, np.full(len(keys) - known, self.rows.offsets[-1])])
+        return ListsByRow(lists, replace(self.rows, offsets=offsets, n_columns=len(items)), users, items)
+
+    def sum_for(self, items: NDArray[np.int32], weights: NDArray[np.float32], query: Query, quota: int) -> RankedList:
+        """The items with the largest `Σ weight · score` above 0 over the lists of `items`, for lists of items."""
+        sums = Sums(self.rows.n_columns)
+        self.rows.add(items, weights, sums)
+        return sums.top_for(query, quota)
+
+    def explain(self, items: NDArray[np.int32], weights: NDArray[np.float32], item: int) -> Reason:
+        """Which of the lists of `items` propose `item`, those that add most to it first."""
+        offsets, places = take_runs(self.rows.offsets, items)
+        found = np.flatnonzero(self.rows.columns[places] == item)
+        sources = offsets.searchsorted(found, side="right") - 1
+        best = np.argsort(-weights[sources] * self.rows.values[places[found]], kind="stable")
+        return Reason(f"stands in the lists of {best.size} items of the history", items[sources[best]])
 
 
 def _positions(ids: pl.Series, what: str) -> tuple[Vocabulary, NDArray[np.int32]]:

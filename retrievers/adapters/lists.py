@@ -6,14 +6,13 @@ import logging
 import threading
 import weakref
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
 
-from multirecall.csr import take_runs
 from multirecall.data import Changes, Dataset
 from multirecall.deployment import NAME, file_of
 from multirecall.errors import CannotFit
@@ -21,14 +20,10 @@ from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Reason, Retriever
 from multirecall.query import Query
-from multirecall.sums import Sums
-from multirecall.topk import NO_ROWS
 from multirecall.validation import Positive
 
 from .._recency import recent_items
-from .._sparse.rows import SparseRows
-from ._by_id import positions_of
-from ._lists_by_id import ListsById
+from ._lists_by_id import ListsById, ListsByRow
 from ._watch import Signature, Watch, signature_of
 
 _log = logging.getLogger("multirecall.retrievers")
@@ -57,13 +52,11 @@ class View:
     """What requests read, replaced as a whole.
 
     Attributes:
-        lists: the lists by external id.
-        rows: the same by rows of the data.
+        lists: the lists by rows of the data.
         revision: how often the file was read again until then.
     """
 
-    lists: ListsById
-    rows: SparseRows
+    lists: ListsByRow
     revision: int
 
 
@@ -108,7 +101,7 @@ class StoredLists(Retriever):
         file = self._deployed or self.config.file
         seen = signature_of(file)
         self._serve(ListsById.read(file, data), data)
-        if not self._view.rows.columns.size:
+        if not self._view.lists.rows.columns.size:
             raise CannotFit(
                 f"{file}: holds no pair of ids that the data have; let its ids be those of the log, "
                 "or leave the path out"
@@ -121,25 +114,24 @@ class StoredLists(Retriever):
         return None if self.config.name is None else file_of(self.config.name)
 
     def _log_coverage(self, file: str) -> None:
-        view = self._view
-        n_known, whose = view.rows.columns.size, "users" if view.lists.of_users else "items"
+        mapped = self._view.lists
+        n_known, whose = mapped.rows.columns.size, "users" if mapped.lists.of_users else "items"
         _log.info(
             "%s: %s candidates of %s %s; %s more have an id that the data lack so far",
             file,
             f"{n_known:,}",
-            f"{np.count_nonzero(np.diff(view.rows.offsets)):,}",
+            f"{np.count_nonzero(np.diff(mapped.rows.offsets)):,}",
             whose,
-            f"{view.lists.columns.size - n_known:,}",
+            f"{mapped.lists.columns.size - n_known:,}",
         )
 
     def _serve(self, lists: ListsById, data: Dataset) -> None:
         self._data, self._feed = data, Feed(lists)
-        self._view = View(lists, self._map(lists), 0)
+        self._view = View(self._map(lists), 0)
         self._feed.copies.add(self)
 
-    def _map(self, lists: ListsById) -> SparseRows:
-        items = self._data.items.ids
-        return lists.by_rows(self._data.users.ids if lists.of_users else items, items)
+    def _map(self, lists: ListsById) -> ListsByRow:
+        return ListsByRow.of(lists, self._data.users.ids, self._data.items.ids)
 
     def _watch(self, file: str, seen: Signature | None) -> None:
         feed = self._feed
@@ -164,7 +156,7 @@ class StoredLists(Retriever):
         with self._feed.lock:
             lists, revision = self._feed.lists, self._feed.revision
         if revision > self._view.revision:
-            self._take(View(lists, self._map(lists), revision))
+            self._take(View(self._map(lists), revision))
 
     def _take(self, view: View) -> None:
         with self._feed.lock:
@@ -193,53 +185,31 @@ class StoredLists(Retriever):
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
-        view = self._poll()
-        if not view.lists.of_users:
-            sums = Sums(view.rows.n_columns)
-            view.rows.add(*recent_items(query, None, self.config.half_life), sums)
-            return sums.top_for(query, quota)
+        mapped = self._poll().lists
+        if not mapped.lists.of_users:
+            return mapped.sum_for(*recent_items(query, None, self.config.half_life), query, quota)
         if query.user < 0:
             return RankedList.empty()
-        own = slice(*view.rows.offsets[query.user : query.user + 2])
-        items, scores = view.rows.columns[own], view.rows.values[own]
+        own = slice(*mapped.rows.offsets[query.user : query.user + 2])
+        items, scores = mapped.rows.columns[own], mapped.rows.values[own]
         keep = np.flatnonzero(query.eligible(items))[:quota]
         return RankedList(items[keep], scores[keep])
 
     def explain(self, query: Query, item: int) -> Reason | None:
         """See `Retriever.explain`; with lists of items, the items of the history in whose lists it stands."""
-        view = self._view
-        if view.lists.of_users:
-            return None
-        rows, weights = recent_items(query, None, self.config.half_life)
-        offsets, places = take_runs(view.rows.offsets, rows)
-        found = np.flatnonzero(view.rows.columns[places] == item)
-        sources = offsets.searchsorted(found, side="right") - 1
-        parts = weights[sources] * view.rows.values[places[found]]
-        best = np.argsort(-parts, kind="stable")
-        return Reason(f"stands in the lists of {best.size} items of the history", rows[sources[best]])
+        mapped = self._view.lists
+        return (
+            None if mapped.lists.of_users else mapped.explain(*recent_items(query, None, self.config.half_life), item)
+        )
 
     def with_changes(self, changes: Changes) -> Self:
-        """See `Retriever.with_changes`; takes all lists anew where one of them is concerned, and no time otherwise."""
-        view, before, data = self._view, self._data, changes.data
-        lists = view.lists
-        known = changes.forgotten[changes.forgotten < before.n_users]
-        if (data.n_items, data.n_users) == (before.n_items, before.n_users) and not known.size:
+        """See `Retriever.with_changes`; see `ListsByRow.with_changes` for what it takes."""
+        view = self._view
+        mapped = view.lists.with_changes(changes)
+        if mapped is view.lists:
             return self
         path = copy(self)
-        path._data = data
-        gone = lists.keys.rows(before.users.ids.ids(known)) if lists.of_users else NO_ROWS
-        kept = lists.without(gone[gone >= 0]) if (gone >= 0).any() else lists
-        concerned = kept is not lists or any(
-            (positions_of(ids, names, first) >= 0).any()
-            for ids, names, first in (
-                (data.items.ids, lists.candidates, before.n_items),
-                (data.users.ids, lists.keys, before.n_users)
-                if lists.of_users
-                else (data.items.ids, lists.keys, before.n_items),
-            )
-        )
-        rows = path._map(kept) if concerned else _longer(view, data)
-        path._view = View(kept, rows, view.revision)
+        path._data, path._view = changes.data, View(mapped, view.revision)
         with self._feed.lock:
             self._feed.copies.add(path)
         path._catch_up()
@@ -252,7 +222,7 @@ class StoredLists(Retriever):
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
-        self._view.lists.save(folder)
+        self._view.lists.lists.save(folder)
 
     @classmethod
     def load(cls, config: ListsConfig, folder: Path, data: Dataset) -> Self:
@@ -262,11 +232,3 @@ class StoredLists(Retriever):
         if path._deployed is not None:
             path._watch(path._deployed, None)
         return path
-
-
-def _longer(view: View, data: Dataset) -> SparseRows:
-    """The rows of a view with empty ones behind, for ids that have joined and stand in no list."""
-    n_rows = data.n_users if view.lists.of_users else data.n_items
-    offsets = view.rows.offsets
-    more = np.full(n_rows + 1 - offsets.size, offsets[-1])
-    return replace(view.rows, offsets=np.concatenate([offsets, more]), n_columns=data.n_items)
