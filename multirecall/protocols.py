@@ -18,7 +18,7 @@ from multirecall.validation import AUTO, Count, StrictModel
 if TYPE_CHECKING:
     from multirecall.data import Changes, Dataset
     from multirecall.progress import Progress
-    from multirecall.query import Query
+    from multirecall.query import Filter, Query
 
 
 LIVE = frozenset({"interactions", "items", "removals"})
@@ -201,6 +201,16 @@ class Retriever(ABC):
     @property
     def trouble(self) -> str | None:
         """What is wrong though the path answers, such as a file that could not be read again, for `Engine.health`."""
+        return None
+
+    def similar_items(
+        self, items: NDArray[np.int32], k: int, filters: Sequence[Filter] | None = None
+    ) -> RankedBatch | None:
+        """The items that are most like each of `items`, best first; None: the retriever compares no items.
+
+        A list holds at most `k` items and never the item that it is of. It follows the ordering rule and, of
+        `filters`, the one of its item. An item that the retriever knows nothing about has an empty list.
+        """
         return None
 
     def close(self) -> None:  # noqa: B027 - most hold nothing but memory

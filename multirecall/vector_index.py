@@ -172,6 +172,11 @@ class VectorIndex(ABC):
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The item rows that it has, int32 (n,) ascending, and their vectors as it keeps them, float32 (n, dim)."""
 
+    def vectors_of(self, rows: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The vectors of `rows`, int32 (n,), as `item_vectors` has them, float32 (n, dim); zeros if there is none."""
+        known, vectors = self.item_vectors()
+        return take_vectors(known, vectors, rows)
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write it into `folder`, which is made, or empty: files of an index in use are never overwritten. No pickle.
@@ -203,6 +208,18 @@ class VectorIndex(ABC):
         if n_each == 1:
             return lists
         return RankedBatch(*_merge_each(lists.offsets[::n_each], lists.items, lists.scores, max(k, 0)))
+
+
+def take_vectors(
+    known: NDArray[np.int32], vectors: NDArray[np.float32], rows: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """The vectors of `rows` among those of `known`, ascending; zeros where there is none."""
+    places = np.minimum(np.searchsorted(known, rows), max(known.size - 1, 0))
+    taken = np.zeros((rows.size, vectors.shape[1]), np.float32)
+    if known.size:
+        found = known[places] == rows
+        taken[found] = vectors[places[found]]
+    return taken
 
 
 def _fault_of(kind: type[VectorIndex]) -> str | None:

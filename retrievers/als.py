@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from multirecall.data import Dataset
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import SILENT, Progress
-from multirecall.protocols import PluginConfig, Retriever, ThreadedConfig, Trials
+from multirecall.protocols import PluginConfig, ThreadedConfig, Trials
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
@@ -24,6 +24,7 @@ from multirecall.vector_index import VectorIndex
 from ._als import half_step, solve_rows, weighted_gram
 from ._choice import draw_within, search
 from ._index.kinds import IndexSettings, build_index, index_settings, load_index
+from ._index.similar import SimilarVectors
 from ._queries import N_QUERIES
 from ._recency import recent_items_of_each
 from ._weights import weight_matrix
@@ -74,7 +75,7 @@ class ALSConfig(ThreadedConfig):
     """Settings of the index over the item vectors."""
 
 
-class ALS(Retriever):
+class ALS(SimilarVectors):
     """Scores an item by the inner product of its vector and the user's, which is folded in from the history.
 
     With `x_ui` the largest weight of user `u` on item `i`, `n_u = Σ_i x_ui` and `n_i = Σ_u x_ui`, the vectors minimise

@@ -14,7 +14,7 @@ from multirecall.data import Dataset, Feature, Tags
 from multirecall.errors import CannotFit
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, Retriever
+from multirecall.protocols import PluginConfig
 from multirecall.query import Query
 from multirecall.storage import META, read_component, read_json, write_component, write_json
 from multirecall.sums import Sums
@@ -22,6 +22,7 @@ from multirecall.validation import Count, NonNegative, Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
 from ._recency import recent_items
+from ._similar import SimilarByHistory
 from ._text.jaccard import SetIndex
 from ._text.live_postings import LivePostings
 from ._text.postings import FieldTerms, Postings
@@ -64,7 +65,7 @@ class ContentConfig(PluginConfig):
     catalogues, where terms of small weight have long postings. Changes results and speed."""
 
 
-class Content(Retriever):
+class Content(SimilarByHistory):
     """Scores items by the terms that they share with the user's profile, or with the search terms of the request.
 
     The terms of a field are its categories, the elements of its lists, the words of its texts, or the buckets of its

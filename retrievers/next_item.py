@@ -18,7 +18,7 @@ from multirecall.errors import BundleError
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import SILENT, Progress
-from multirecall.protocols import PluginConfig, Retriever, Trials
+from multirecall.protocols import PluginConfig, Trials
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
@@ -28,6 +28,7 @@ from ._choice import draw_within, search
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours.ridge import cholesky
 from ._part import Part
+from ._similar import SimilarByHistory
 from ._sparse.dense import DenseRows
 from ._weights import require_order, require_weight
 
@@ -67,7 +68,7 @@ class NextItemConfig(PluginConfig):
     core."""
 
 
-class NextItem(Retriever):
+class NextItem(SimilarByHistory):
     """Scores an item by a linear function of the history, which is fitted to predict each event from those before it.
 
     Before event `t` of a user, input `(k, s)` is `z_t[k, s] = Σ_{p < t, x_p = s} w_p · 2^(-(t - 1 - p) / h_k)` with the

@@ -14,6 +14,7 @@ from multirecall.cli.demo import demo
 from multirecall.cli.doctor import doctor
 from multirecall.cli.evaluate import evaluate_command
 from multirecall.cli.explain import explain
+from multirecall.cli.export import export
 from multirecall.cli.fit import fit
 from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
@@ -43,6 +44,7 @@ app.command()(retrieve)
 app.command()(explain)
 app.command("evaluate")(evaluate_command)
 app.command("tune")(tune_command)
+app.command()(export)
 app.command()(versions)
 app.command()(rollback)
 app.command()(salvage)

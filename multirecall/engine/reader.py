@@ -19,6 +19,7 @@ from multirecall.engine.cache import ResultCache
 from multirecall.engine.explain import explain_item
 from multirecall.engine.export import write_candidates
 from multirecall.engine.footprint import footprints
+from multirecall.engine.neighbours import Neighbours, neighbour_paths, neighbours_of
 from multirecall.engine.request import (
     list_ids,
     read_context,
@@ -35,6 +36,7 @@ from multirecall.engine.vectors import vector_paths, vectors_of
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
 from multirecall.learning.report import FusionReport
 from multirecall.lists import RankedBatch
+from multirecall.progress import SILENT, Progress
 from multirecall.result import CandidateBatch, Candidates, Explanation
 from multirecall.user import User
 from multirecall.vocabulary import Id
@@ -217,6 +219,25 @@ class EngineReader:
     def vector_paths(self) -> tuple[str, ...]:
         """The names of the paths that have item vectors, in order; raises `NotFitted`."""
         return vector_paths(self._current())
+
+    def neighbours(self, path: str, k: int = 100, *, progress: Progress = SILENT) -> Neighbours:
+        """The items that a path finds most like each item, at most `k` for each.
+
+        A path over vectors compares them by cosine; any other gives what it proposes after the item alone. Removed
+        items, and items that the path does not know, are left out.
+
+        Returns:
+            Item ids (n,), those of their neighbours (n,) and the scores, float32 (n,): item by item, best first.
+
+        Raises:
+            RequestError: no path has that name, it compares no items, or `k` is no whole number > 0.
+        """
+        return neighbours_of(self._current(), path, read_size(k, k), progress)
+
+    @property
+    def neighbour_paths(self) -> tuple[str, ...]:
+        """The names of the paths that `neighbours` can ask, in order; raises `NotFitted`."""
+        return neighbour_paths(self._current())
 
     @property
     def data(self) -> Dataset:

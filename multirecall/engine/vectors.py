@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.engine.path import Path
 from multirecall.engine.state import EngineState
 from multirecall.errors import RequestError
 from multirecall.validation import nearest
@@ -14,10 +15,7 @@ from multirecall.validation import nearest
 
 def vectors_of(state: EngineState, name: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """The ids and vectors of a path's items; see `Engine.vectors`."""
-    path = next((path for path in state.paths if path.name == name), None)
-    if path is None:
-        raise RequestError(f"vectors: no path is named {name!r}; {nearest(name, state.names)}")
-    found = path.retriever.item_vectors()
+    found = path_named(state, name, "vectors").retriever.item_vectors()
     if found is None:
         having = vector_paths(state)
         remedy = f"name one that has: {', '.join(having)}" if having else "no path of this engine has"
@@ -25,6 +23,14 @@ def vectors_of(state: EngineState, name: str) -> tuple[NDArray[Any], NDArray[np.
     rows, vectors = found
     live = np.ones(rows.size, np.bool_) if state.allowed is None else state.allowed[rows]
     return state.data.items.ids.ids(rows[live]), vectors[live]
+
+
+def path_named(state: EngineState, name: str, call: str) -> Path:
+    """The path of this name; `call` begins the error. Raises `RequestError`."""
+    path = next((path for path in state.paths if path.name == name), None)
+    if path is None:
+        raise RequestError(f"{call}: no path is named {name!r}; {nearest(name, state.names)}")
+    return path
 
 
 def vector_paths(state: EngineState) -> tuple[str, ...]:

@@ -131,6 +131,27 @@ class RetrieverContract:
         fitted.save(tmp_path)
         assert_same_vectors(type(fitted).load(fitted.config, tmp_path, data), fitted)
 
+    def test_similar_items_are_others_and_follow_the_filter(self, fitted: Retriever, data: Dataset) -> None:
+        items = np.arange(data.n_items, dtype=np.int32)
+        found = fitted.similar_items(items, QUOTA)
+        if found is None:
+            pytest.skip("the retriever compares no items")
+        assert len(found) == items.size
+        assert found.items.size, "no item is like another"
+        allowed, exclude = items % 3 != 0, items[::5]
+        filtered = fitted.similar_items(items, QUOTA, [(exclude, allowed)] * items.size)
+        assert filtered is not None
+        for item in items.tolist():
+            assert_valid(found[item], data.n_items)
+            assert item not in found[item].items
+            alone = fitted.similar_items(items[item : item + 1], QUOTA)
+            assert alone is not None
+            self.assert_same(alone[0], found[item])
+            assert_valid(filtered[item], data.n_items)
+            assert item not in filtered[item].items
+            assert allowed[filtered[item].items].all()
+            assert not np.isin(filtered[item].items, exclude).any()
+
     def test_explanations_are_words_and_item_rows(self, fitted: Retriever, data: Dataset) -> None:
         for query in queries(data):
             for item in fitted.retrieve(query, 2).items.tolist():

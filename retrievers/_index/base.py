@@ -106,6 +106,10 @@ class StoredIndex(VectorIndex):
         kept = self.vectors.compact()
         return kept.rows, kept.values
 
+    def vectors_of(self, rows: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See `VectorIndex.vectors_of`."""
+        return self.vectors.take(rows)
+
     def save(self, folder: Path) -> None:
         """See `VectorIndex.save`."""
         try:

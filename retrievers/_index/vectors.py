@@ -14,7 +14,7 @@ from multirecall.errors import BundleError, DataError, RequestError
 from multirecall.kernels import Array
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
-from multirecall.vector_index import SPACES, Space
+from multirecall.vector_index import SPACES, Space, take_vectors
 
 from .scan import pick, prepare, prepare_rows, rescore, scan
 
@@ -111,6 +111,13 @@ class Vectors:
     def reorder(self, order: NDArray[np.intp]) -> Vectors:
         """The same vectors, all of them in the main part, with position `order[i]` at `i`."""
         return self._main(self.space, self.rows[order], self.values[order], self.asked)
+
+    def take(self, rows: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The vectors of `rows`, int32 (n,), float32 (n, dim); zeros for a row that has none."""
+        old, new = np.isin(self.rows, rows) & ~self.dead, np.isin(self.new_rows, rows)
+        known = np.concatenate([self.rows[old], self.new_rows[new]])
+        order = np.argsort(known)
+        return take_vectors(known[order], np.concatenate([self.values[old], self.new_values[new]])[order], rows)
 
     def query(self, vector: ArrayLike) -> tuple[NDArray[np.float32], bool]:
         """`vector` (dim,) as the kernels take it, at length 1 in `cosine`, and whether it is zero.

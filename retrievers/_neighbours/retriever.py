@@ -14,13 +14,13 @@ from pydantic import Field
 from multirecall.data import Dataset
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
 from multirecall.validation import NonNegative
 
 from .._recency import recent_items
+from .._similar import SimilarByHistory
 from .._sparse.dense import DenseRows, rows_of_arrays
 from .._sparse.patched import PatchedRows
 from .._sparse.rows import SparseRows
@@ -55,7 +55,7 @@ def powers(sums: NDArray[Any], exponent: float) -> NDArray[np.float32]:
     return found.astype(np.float32)
 
 
-class NeighbourRetriever(Retriever):
+class NeighbourRetriever(SimilarByHistory):
     """Scores an item by its similarity to the items of the history, summed with recency weights.
 
     The `fit` of a subclass sets `_neighbours` (item × item), and its config has a `half_life` in items. An item whose

@@ -14,12 +14,12 @@ from multirecall.data import Changes, Dataset
 from multirecall.extras import import_extra
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.vector_index import Space, VectorIndex
 
 from .._index.kinds import build_index, load_index
+from .._index.similar import SimilarVectors
 from .._queries import sample_queries
 from .._text.cold_start import N_SIMILAR, ColdRule, with_cold_items
 from .._vector_table import VectorTable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .training import TrainedTowers
 
 
-class TowerRetriever(Retriever):
+class TowerRetriever(SimilarVectors):
     """Scores an item by the highest cosine, or inner product, of its vector with any vector of the user.
 
     A user encoder reads the user's id, features and newest history. An item tower reads the item's id, features and

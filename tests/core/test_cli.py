@@ -90,6 +90,34 @@ def test_table_for_a_person(bundle: Path, files: Path) -> None:
     assert errors == "", "silent where no terminal is"
 
 
+def test_export(bundle: Path, tmp_path: Path) -> None:
+    out, _ = run("export", bundle, "--out", tmp_path, "--path", "als", "--path", "item_cf", "-k", "5")
+    assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.*")) == [
+        "neighbours/als.parquet",
+        "neighbours/item_cf.parquet",
+        "vectors/als.parquet",
+    ]
+    with Engine.load(bundle) as engine:
+        ids, vectors = engine.vectors("als")
+        items, neighbours, scores = engine.neighbours("item_cf", 5)
+    written = pl.read_parquet(tmp_path / "vectors" / "als.parquet")
+    assert written["item_id"].to_list() == ids.tolist()
+    assert written["vector"].to_numpy().tolist() == vectors.tolist()
+    written = pl.read_parquet(tmp_path / "neighbours" / "item_cf.parquet")
+    assert written.columns == ["item_id", "neighbour_id", "score"]
+    assert written.rows() == list(zip(items.tolist(), neighbours.tolist(), scores.tolist(), strict=True))
+    assert f"{len(items):,} rows" in out
+
+
+def test_export_of_what_a_path_lacks_is_refused(bundle: Path, tmp_path: Path) -> None:
+    _, fault = run("export", bundle, "--out", tmp_path, "--vectors", "--path", "item_cf", fails=True)
+    assert "path 'item_cf' has no item vectors" in fault
+    _, fault = run("export", bundle, "--out", tmp_path, "--neighbours", "--path", "nobody", fails=True)
+    assert "no path is named 'nobody'" in fault
+    _, fault = run("export", bundle, "--out", tmp_path, "--path", "nobody", fails=True)
+    assert "no path is named 'nobody'" in fault
+
+
 def test_explain(bundle: Path) -> None:
     with Engine.load(bundle) as engine:
         best = str(engine.retrieve("u00007", 4)[0].item_id)
