@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -36,6 +36,10 @@ class IndexConfig(PluginConfig):
     file, and `hnsw` walks a graph, which takes far longer to build; both score every vector where that is faster.
     `auto` is `exact` up to 20,000 vectors and `ivf` beyond. Beside it stand the kind's own settings, which
     `multirecall plugins ivf` explains. Changes results: `ivf` and `hnsw` may miss some."""
+
+    efforts: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    """Settings that searches alone read, from quick to thorough, for a kind without a `recall`: a saved index is opened
+    with each, to measure which recall it has."""
 
 
 class VectorIndex(ABC):

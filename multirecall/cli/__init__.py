@@ -16,6 +16,7 @@ from multirecall.cli.evaluate import evaluate_command
 from multirecall.cli.explain import explain
 from multirecall.cli.export import export
 from multirecall.cli.fit import fit
+from multirecall.cli.index_bench import index_bench
 from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
 from multirecall.cli.screen import console, note, replace_unprintable
@@ -50,6 +51,7 @@ app.command()(rollback)
 app.command()(salvage)
 app.command()(plugins)
 app.command()(doctor)
+app.command("index-bench")(index_bench)
 app.command()(warm)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from colorsys import hsv_to_rgb
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from multirecall.evaluation.embeddings import EmbeddingHealth
+    from multirecall.evaluation.index_kinds import KindFigures
     from multirecall.evaluation.value import ValueReport
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#7F7F7F")
@@ -55,6 +57,11 @@ def data_url(figure: Figure) -> str:
     out = io.BytesIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     return f"data:image/svg+xml;base64,{b64encode(out.getvalue()).decode()}"
+
+
+def write_svg(figure: Figure, file: Path) -> None:
+    """Write the figure; raises `OSError`."""
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def recall_curve(worth: ValueReport) -> Figure:
@@ -169,3 +176,24 @@ def _plain(axes: Axes) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def index_speed(figures: Sequence[KindFigures], title: str) -> Figure:
+    """The latency of each kind of index against the recall that it has, a line for each kind."""
+    from matplotlib.ticker import LogLocator
+
+    figure = new_figure(7, 4.2)
+    axes = figure.subplots()
+    kinds = dict.fromkeys(one.kind for one in figures)
+    for kind, colour in _colours(kinds).items():
+        points = sorted((one.search.recall, one.search.p50_us) for one in figures if one.kind == kind)
+        recalls, latencies = zip(*points, strict=True)
+        axes.plot(recalls, latencies, color=colour, linewidth=1.6, marker="o", ms=4, label=kind)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    axes.set(xlabel=f"recall@k of {title}", ylabel="microseconds of a query, median")
+    _plain(axes)
+    axes.legend(frameon=False, loc="upper left")
+    return figure

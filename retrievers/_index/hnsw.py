@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +41,10 @@ WIDENING: dict[Space, int] = {"cosine": 1, "inner_product": 4, "l2": 4}
 
 class HnswConfig(IndexConfig):
     """Settings of an index of kind `hnsw`."""
+
+    efforts: ClassVar[tuple[Mapping[str, Any], ...]] = tuple(
+        {"ef_search": width} for width in (10, 20, 50, 100, 200, 400, 800, 1_600, 3_200)
+    )
 
     kind: Literal["hnsw"] = "hnsw"
     """Walks a graph, which takes far longer to build than an inverted file, and scores every vector where that is
