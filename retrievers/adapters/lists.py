@@ -42,9 +42,9 @@ class ListsConfig(PluginConfig):
     behind holds a path, that file takes the place of `file`, after a load as well; without it, a loaded bundle serves
     the lists of the fit. Changes results."""
 
-    half_life: Positive | None = 20.0
+    half_life: Positive | None = None
     """With lists of items, the number of newer items after which the weight of an item in the history is halved; None:
-    equal weights. Changes results."""
+    equal weights, as linear models are trained. Changes results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ class StoredLists(Retriever):
     """Proposes a user's stored list, or items in the lists of the user's history, from a file.
 
     With lists of items, the score of an item is Σ w_s · score(s, item) over the items s of the history, w the weight of
-    an event with recency: the linear item-item model that EASE and item-based neighbours are. Items whose sum is not
-    above 0 are not proposed. With lists of users, scores are those of the file.
+    an event, which fades with a `half_life`: the linear item-item model that EASE and item-based neighbours are. Items
+    whose sum is not above 0 are not proposed. With lists of users, scores are those of the file.
 
     Live: an item or user that joins and stands in the file is served at once; with lists of items, histories count at
     once. The list of a user who is removed is forgotten. The file is read again when it changes, on a thread of its
