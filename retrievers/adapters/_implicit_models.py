@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from multirecall.data import Changes, Dataset
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import Reason, Retriever
+from multirecall.protocols import Reason
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.vector_index import Space
 
 from .._recency import recent_items
+from .._similar import SimilarByHistory
 from ._by_id import VectorsById
 from ._implicit_file import FactorFile, FoldIn
 from ._lists_by_id import ListsById, ListsByRow
@@ -105,7 +106,7 @@ class Factors(VectorPath):
         return path
 
 
-class Similarities(Retriever):
+class Similarities(SimilarByHistory):
     """An item-item model: the score of an item is the sum of its similarities to the items of the history."""
 
     _by_id: ListsById

@@ -16,19 +16,19 @@ from multirecall.data import Changes, Dataset
 from multirecall.errors import CannotFit
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.vector_index import Space, VectorIndex
 
 from .._index.kinds import build_index, load_index
+from .._index.similar import SimilarVectors
 from .._queries import N_QUERIES
 from ._by_id import VectorsById, positions_of
 
 _log = logging.getLogger("multirecall.retrievers")
 
 
-class VectorPath(Retriever):
+class VectorPath(SimilarVectors):
     """Scores an item by its vector and the user's, which another system has computed.
 
     A subclass reads the vectors (`_read`), and says what is asked for a user without one (`_fold_in`). Its config has
@@ -155,6 +155,7 @@ class VectorPath(Retriever):
         n_known = self._item_positions.size
         new = np.flatnonzero(joined >= 0)
         if new.size:
+            self.__dict__.pop("_by_cosine", None)  # what `SimilarVectors` keeps of the former index
             self._index = self._index.add((n_known + new).astype(np.int32), self._items.vectors[joined[new]])
         self._item_positions = np.concatenate([self._item_positions, joined])
 

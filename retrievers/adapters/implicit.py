@@ -16,7 +16,7 @@ from multirecall.errors import CannotFit, DataError
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Reason, Retriever, ThreadedConfig
-from multirecall.query import Query
+from multirecall.query import Filter, Query
 from multirecall.storage import read_component, write_component
 from multirecall.validation import Positive
 
@@ -127,6 +127,12 @@ class ImplicitModel(Retriever):
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
         """See `Retriever.item_vectors`; None for an item-item model."""
         return self._model.item_vectors()
+
+    def similar_items(
+        self, items: NDArray[np.int32], k: int, filters: Sequence[Filter] | None = None
+    ) -> RankedBatch | None:
+        """See `Retriever.similar_items`: by the cosine of factors, or the similarities of an item-item model."""
+        return self._model.similar_items(items, k, filters)
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`."""

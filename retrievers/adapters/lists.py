@@ -5,24 +5,27 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from multirecall.data import Changes, Dataset
 from multirecall.deployment import NAME, file_of
 from multirecall.errors import CannotFit
-from multirecall.lists import RankedList
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, Reason, Retriever
-from multirecall.query import Query
+from multirecall.protocols import PluginConfig, Reason
+from multirecall.query import Filter, Query
 from multirecall.validation import Positive
 
 from .._recency import recent_items
+from .._similar import SimilarByHistory
 from ._lists_by_id import ListsById, ListsByRow
 from ._watch import Signature, Watch, signature_of
 
@@ -70,7 +73,7 @@ class Feed:
         self.watch: Watch | None = None
 
 
-class StoredLists(Retriever):
+class StoredLists(SimilarByHistory):
     """Proposes a user's stored list, or items in the lists of the user's history, from a file.
 
     With lists of items, the score of an item is Σ w_s · score(s, item) over the items s of the history, w the weight of
@@ -201,6 +204,12 @@ class StoredLists(Retriever):
         return (
             None if mapped.lists.of_users else mapped.explain(*recent_items(query, None, self.config.half_life), item)
         )
+
+    def similar_items(
+        self, items: NDArray[np.int32], k: int, filters: Sequence[Filter] | None = None
+    ) -> RankedBatch | None:
+        """See `Retriever.similar_items`; None for lists of users."""
+        return None if self._view.lists.lists.of_users else super().similar_items(items, k, filters)
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; see `ListsByRow.with_changes` for what it takes."""

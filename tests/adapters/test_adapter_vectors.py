@@ -181,6 +181,20 @@ def test_the_vector_of_a_forgotten_user_is_gone(tmp_path: Path) -> None:
     assert 8 not in np.load(tmp_path / "saved" / "users" / "ids.npy")
 
 
+def test_an_item_that_joins_is_like_others_at_once(tmp_path: Path) -> None:
+    shop = LiveShop()
+    item = shop.data.n_items
+    vectors = np.eye(73)
+    vectors[item] = vectors[4]
+    path = fit_path(shop.data, items=write_vectors(tmp_path / "items.parquet", "item_id", shop.data, vectors))
+    rows = np.array([4], np.int32)
+    before = path.similar_items(rows, 1)
+    after = path.with_changes(shop.interact([3], [item])).similar_items(rows, 1)
+    assert before is not None
+    assert after is not None
+    assert (before[0].scores.tolist(), after[0].items.tolist()) == ([0.0], [item])
+
+
 def test_an_item_that_joined_after_the_save_is_there_after_the_load(tmp_path: Path) -> None:
     shop = LiveShop()
     path = fit_path(shop.data, items=write_vectors(tmp_path / "items.parquet", "item_id", shop.data))
