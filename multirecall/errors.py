@@ -37,6 +37,10 @@ class NotDeployed(MultirecallError):  # noqa: N818
     """The deployment lacks what a path needs, such as the address of a service. The path is then `skipped`."""
 
 
+class ServiceError(MultirecallError):
+    """A remote service answers with what it must not: another status, too much, or items and scores that are none."""
+
+
 class PathError(MultirecallError):
     """A required path failed, or all paths failed."""
 

@@ -9,6 +9,7 @@ from multirecall.errors import MissingExtra
 
 EXTRAS = {
     "hnswlib": "hnsw",
+    "httpcore": "http",
     "jinja2": "plots",
     "matplotlib": "plots",
     "networkx": "graph",

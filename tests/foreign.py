@@ -19,6 +19,7 @@ def adapter_params(folder: Path, data: Dataset) -> dict[str, dict[str, Any]]:
     factors: dict[str, Any] = {f"{what}_factors": rng.random((n, 3)) for what, n in sizes.items()}
     np.savez(model, **factors)
     return {
+        "http": {"endpoint": "nowhere"},
         "implicit": {"model": str(model)},
         "lists": {"file": write_lists(folder / "lists.parquet", "item_id", data)},
         "vectors": {"items": write_vectors(folder / "items.parquet", "item_id", data)},
