@@ -77,9 +77,10 @@ class ListsById:
         (names, rows), (others, columns) = _positions(keys, key.removesuffix("_id")), _positions(candidates, "item")
         twice = ~pl.Series(rows.astype(np.int64) << 32 | columns).is_first_distinct()
         source.refuse(COLUMNS[key], twice, "{value} occurs a second time in its list; keep one row for each pair")
-        order = np.argsort(rows, kind="stable")
+        values = scores.to_numpy()
+        order = np.lexsort((columns, -values, rows))
         offsets = offsets_of(np.bincount(rows, minlength=len(names)))
-        return cls(names, others, offsets, columns[order], scores.to_numpy()[order])
+        return cls(names, others, offsets, columns[order], values[order])
 
     @classmethod
     def of_matrix(cls, matrix: csr_array, ids: NDArray[Any]) -> ListsById:
@@ -111,7 +112,7 @@ class ListsById:
         return cls(keys, candidates, **arrays)
 
     def by_rows(self, keys: Vocabulary, items: Vocabulary) -> SparseRows:
-        """The lists as a matrix of key rows × item rows, each list in the order of its scores, then rows.
+        """The lists as a matrix of key rows × item rows; those of users follow the ordering rule.
 
         Args:
             keys: the ids of the data's users or items.
@@ -124,9 +125,17 @@ class ListsById:
         columns = items.rows(self.candidates.ids())[self.columns]
         known = (rows >= 0) & (columns >= 0)
         rows, columns, scores = rows[known], columns[known], self.scores[known]
-        order = np.lexsort((columns, -scores, rows))
+        order = np.argsort(rows, kind="stable")  # of rows that ascend already, as of a fit, it takes no time
+        if self.of_users and not _follow_the_rule(rows[order], columns[order], scores[order]):
+            order = np.lexsort((columns, -scores, rows))
         offsets = offsets_of(np.bincount(rows, minlength=len(keys)))
         return SparseRows(offsets, columns[order].astype(np.int32), scores[order], len(items))
+
+    def knows_any(self, users: Vocabulary, items: Vocabulary) -> bool:
+        """Whether any key and any candidate are among these ids."""
+        keys = users if self.of_users else items
+        pairs = (keys, self.keys), (items, self.candidates)
+        return all((known.rows(own.ids()) >= 0).any() for known, own in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +188,12 @@ class ListsByRow:
         sources = offsets.searchsorted(found, side="right") - 1
         best = np.argsort(-weights[sources] * self.rows.values[places[found]], kind="stable")
         return Reason(f"stands in the lists of {best.size} items of the history", items[sources[best]])
+
+
+def _follow_the_rule(rows: NDArray[np.int32], columns: NDArray[np.int32], scores: NDArray[np.float32]) -> bool:
+    """Whether scores fall within each run of equal `rows`, and columns ascend where scores are equal."""
+    falls = (scores[1:] < scores[:-1]) | ((scores[1:] == scores[:-1]) & (columns[1:] > columns[:-1]))
+    return bool((falls | (rows[1:] != rows[:-1])).all())
 
 
 def _positions(ids: pl.Series, what: str) -> tuple[Vocabulary, NDArray[np.int32]]:

@@ -69,7 +69,11 @@ class Watch:
         if self._turn.acquire(blocking=False):
             self._due = time.monotonic() + PERIOD_S
             self.idle.clear()
-            threading.Thread(target=self._look_aside, name=f"watch {self._file}", daemon=True).start()
+            try:
+                threading.Thread(target=self._look_aside, name=f"watch {self._file}", daemon=True).start()
+            except RuntimeError:  # no thread can begin now, such as at the end of the process
+                self.idle.set()
+                self._turn.release()
 
     def _look_aside(self) -> None:
         try:

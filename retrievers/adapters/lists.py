@@ -17,7 +17,7 @@ from pydantic import Field
 
 from multirecall.data import Changes, Dataset
 from multirecall.deployment import NAME, file_of
-from multirecall.errors import CannotFit
+from multirecall.errors import CannotFit, DataError
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig, Reason
@@ -145,7 +145,10 @@ class StoredLists(SimilarByHistory):
                 copies = list(feed.copies)
             if not copies:
                 return
-            lists = ListsById.read(file, copies[0]._data)
+            data = copies[0]._data
+            lists = ListsById.read(file, data)
+            if not lists.knows_any(data.users.ids, data.items.ids):
+                raise DataError("it holds no pair of ids that the data have")
             with feed.lock:
                 feed.lists, feed.revision = lists, feed.revision + 1
                 copies = list(feed.copies)

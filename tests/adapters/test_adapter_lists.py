@@ -91,6 +91,15 @@ def test_a_list_of_a_user_is_served_as_it_stands(tmp_path: Path) -> None:
     assert len(path.retrieve(Query(data.users.ids.row("u4"), *NOBODY), 9)) == 0
 
 
+def test_ties_with_items_that_joined_go_by_row(tmp_path: Path) -> None:
+    """The row of a later id is the last, wherever the id stands among the others."""
+    shop = LiveShop()
+    pairs = [(3, -5, 1.0), (3, 9, 1.0), (3, 2, 1.0), (3, 7, 2.0)]
+    path = fit_path(shop.data, file=write_lists(tmp_path / "lists.parquet", "user_id", shop.data, pairs))
+    path = path.with_changes(shop.interact([4], [-5]))
+    assert path.retrieve(Query(3, *NOBODY), 9).items.tolist() == [7, 2, 9, shop.data.items.ids.row(-5)]
+
+
 def test_the_explanation_names_the_history(tmp_path: Path) -> None:
     pairs = [(1, 5, 1.0), (2, 5, 2.0), (3, 6, 9.0)]
     path = fit_path(
@@ -155,6 +164,9 @@ def test_a_broken_file_changes_nothing_and_is_warned_of_once(tmp_path: Path, cap
     file.unlink()
     assert not path.reload()
     assert "no such file" in str(path.trouble)
+    one_list(file, 900)
+    assert not path.reload()
+    assert "holds no pair of ids that the data have" in str(path.trouble)
     one_list(file, 6)
     assert path.reload()
     assert (listed(path), path.trouble) == ([6], None)
