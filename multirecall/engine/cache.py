@@ -44,10 +44,10 @@ class ResultCache:
         A new answer is cached if every path and the fallback were ok. A request that holds anything but plain values,
         lists, sets, dictionaries and arrays is never cached.
         """
-        described = description(request)
-        if described is None:
+        described, revision = description(request), state.revision
+        if described is None or revision is None:
             return ask()
-        key = f"{state.version}:{state.revision}:{described}"
+        key = f"{state.version}:{revision}:{described}"
         if (kept := self._lookup(key)) is not None:
             return kept
         faults = state.fallback.breaker.faults

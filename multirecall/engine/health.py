@@ -172,7 +172,7 @@ def _of_path(path: Path, data: Dataset) -> PathHealth:
         last_fault=tally.last_fault,
         retry_in_s=tally.retry_in_s,
         stale=path.stale,
-        trouble=path.retriever.trouble,
+        trouble=path.trouble,
         fit_seconds=path.fit_seconds,
         memory_bytes=held_bytes(path.retriever, data),
     )

@@ -116,6 +116,14 @@ class Path:
         except Exception as fault:  # noqa: BLE001 - a plug-in's fault must not hide what the other paths say
             return Reason(f"the path cannot explain it: {fault_text(fault)}")
 
+    @property
+    def trouble(self) -> str | None:
+        """What the retriever says is wrong with it though it answers, or how it failed to say so."""
+        try:
+            return self.retriever.trouble
+        except Exception as fault:  # noqa: BLE001 - a plug-in's fault must not hide the health of the other paths
+            return f"it cannot say whether it is in trouble: {fault_text(fault)}"
+
     def crash_outcome(self, fault: BaseException) -> Outcome[RankedList]:
         """The outcome of a call that could not begin, or whose worker thread failed."""
         return Outcome(None, "failed", 0.0, fault_text(fault))

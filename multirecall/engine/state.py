@@ -153,9 +153,12 @@ class EngineState:
         return tuple(path.name for path in self.paths)
 
     @property
-    def revision(self) -> int:
-        """A number that rises when a retriever's answers change by themselves; see `Retriever.revision`."""
-        return sum(path.retriever.revision for path in (*self.paths, self.fallback))
+    def revision(self) -> int | None:
+        """A number that rises when a retriever's answers change by themselves; None: one of them cannot say."""
+        try:
+            return sum(path.retriever.revision for path in (*self.paths, self.fallback))
+        except Exception:  # noqa: BLE001 - it comes from a plug-in, whose fault must not end the request
+            return None
 
     def segment_of(self, history_length: int) -> Segment:
         """The segment of a user with a history of so many events."""

@@ -12,6 +12,7 @@ import pytest
 from foreign import write_lists
 
 from multirecall import Engine, EngineConfig, User
+from multirecall.cli.export import neighbours_frame
 from multirecall.data import Dataset
 from multirecall.errors import CannotFit, ConfigError, DataError, IdTypeError
 from multirecall.progress import SILENT
@@ -199,6 +200,23 @@ def test_a_request_sends_a_thread_to_look(tmp_path: Path, monkeypatch: pytest.Mo
     assert watch.idle.is_set()
 
 
+def test_a_forked_process_looks_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the locks of its parent, held by threads that it lacks."""
+    monkeypatch.setattr(_watch, "PERIOD_S", 0.0)
+    path = fit_path(small_shop(), file=one_list(tmp_path / "lists.parquet", 5))
+    watch = path._feed.watch
+    assert watch is not None
+    watch._turn.acquire()
+    watch._looking.acquire()
+    one_list(tmp_path / "lists.parquet", 8)
+    assert listed(path) == [5]
+    assert watch.idle.is_set()
+    watch._process = -1
+    listed(path)
+    assert watch.idle.wait(10)
+    assert listed(path) == [8]
+
+
 def test_copies_of_live_changes_serve_what_was_read(tmp_path: Path) -> None:
     """Both the copy before a change and the one after it, each for its own rows."""
     shop = LiveShop()
@@ -255,6 +273,19 @@ def test_an_engine_serves_visitors_from_lists_of_items(tmp_path: Path) -> None:
     config = EngineConfig.model_validate({"paths": paths, "fusion": {"strategy": "rrf"}})
     with Engine(config).fit(small_shop()) as engine:
         assert engine.retrieve(User(history=[1]), 2).ids.tolist() == [6, 5]
+
+
+def test_what_another_engine_exports_is_served(tmp_path: Path) -> None:
+    """`multirecall export` writes what these paths read: the neighbours of one engine are lists of the next."""
+    data = small_shop("str")
+    with Engine(EngineConfig.model_validate({"paths": [{"retriever": "item_cf"}]})).fit(data) as engine:
+        neighbours_frame(engine, "item_cf", 100, SILENT).write_parquet(tmp_path / "lists.parquet")
+        [path] = engine._current().paths
+        served = fit_path(data, file=str(tmp_path / "lists.parquet"))
+        for item in range(0, data.n_items, 9):
+            query = Query(-1, np.array([item], np.int32), np.ones(1, np.float32), exclude=np.array([item], np.int32))
+            theirs = path.retriever.retrieve(query, 9)
+            assert served.retrieve(query, 9).items.tolist() == theirs.items.tolist()
 
 
 GOOD = {"user_id": [1, 2, 3], "item_id": [4, 5, 6], "score": [1.0, 2.0, 3.0]}

@@ -16,6 +16,7 @@ import pytest
 from multirecall import Dataset, Engine, EngineConfig, User
 from multirecall.engine.cache import description
 from multirecall.errors import RequestError
+from multirecall.lists import RankedList
 from multirecall.testing import small_shop
 
 
@@ -191,6 +192,30 @@ def test_no_answer_outlives_its_state(plain: Engine) -> None:
     for user in range(10):
         assert cached.retrieve(user).ids.tolist() == answers[user]
     assert hits(cached) == 0
+
+
+class Speechless(faulty.Raises):
+    """Answers, but fails when it is asked how it is."""
+
+    def retrieve(self, query: Any, quota: int) -> Any:
+        return RankedList.empty()
+
+    @property
+    def revision(self) -> int:
+        raise RuntimeError("no idea")
+
+    @property
+    def trouble(self) -> str | None:
+        raise RuntimeError("no idea")
+
+
+def test_a_path_that_cannot_say_its_revision_is_asked_anew() -> None:
+    cached = engine(paths=[{"retriever": "item_cf"}, {"retriever": Speechless}])
+    answers = [cached.retrieve(3).ids.tolist() for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert hits(cached) == 0
+    trouble = cached.health().paths["Speechless"].trouble
+    assert trouble == "it cannot say whether it is in trouble: RuntimeError: no idea"
 
 
 def test_answers_of_unwell_paths_are_not_kept(plugins: Callable[..., None]) -> None:
