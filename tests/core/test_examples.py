@@ -12,6 +12,7 @@ from pages import ROOT
 
 EXAMPLES = ROOT / "examples"
 SAYS = {
+    "other_models.py": "fused     recall@50 0.2",
     "plug_in.py": "('SameHour', 'item_cf') ['i",
     "shop.py": "60,000 rows for 600 customers",
     "which_path.py": "fused recall@50: 0.",
