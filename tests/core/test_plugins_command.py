@@ -40,7 +40,7 @@ def test_every_setting_in_full_at_80_columns(group: PluginGroup[Any], name: str)
     assert "…  " not in text, "nothing is cut"
     flowing = words(text)
     for row in settings_of(group.load(name).Config):
-        default = f"; default {row.default}" if row.default not in ("", "required") else ""
+        default = {"": "", "required": "; required"}.get(row.default, f"; default {row.default}")
         ranged = f"{row.type}; {row.range}" if row.range else row.type
         assert words(f"{row.name} {ranged}{default} {row.meaning}") in flowing
 
