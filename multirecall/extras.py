@@ -13,6 +13,7 @@ EXTRAS = {
     "jinja2": "plots",
     "matplotlib": "plots",
     "networkx": "graph",
+    "onnxruntime": "onnx",
     "sklearn": "tsne",
     "torch": "deep",
 }

@@ -18,7 +18,16 @@ def adapter_params(folder: Path, data: Dataset) -> dict[str, dict[str, Any]]:
     rng, sizes = np.random.default_rng(1), {"user": data.n_users, "item": data.n_items}
     factors: dict[str, Any] = {f"{what}_factors": rng.random((n, 3)) for what, n in sizes.items()}
     np.savez(model, **factors)
+    write_tower(folder / "tower.onnx")
+    numbered = write_numbers(folder / "numbers.parquet", "item_id", data)
     return {
+        "onnx": {
+            "model": str(folder / "tower.onnx"),
+            "items": write_vectors(folder / "towards.parquet", "item_id", data),
+            "item_index": numbered,
+            "inputs": {"history": "history"},
+            "history": 4,
+        },
         "http": {"endpoint": "nowhere"},
         "implicit": {"model": str(model)},
         "lists": {"file": write_lists(folder / "lists.parquet", "item_id", data)},
@@ -56,3 +65,43 @@ def write_lists(file: Path, key: str, data: Dataset, pairs: list[tuple[Any, Any,
     columns = [key, "item_id" if key == "user_id" else "neighbour_id", "score"]
     pl.DataFrame(pairs, schema=columns, orient="row").write_parquet(file)
     return str(file)
+
+
+def write_numbers(file: Path, key: str, data: Dataset) -> str:
+    """Write the numbers 1, 2, … of a model for ids, in another order than that of the ids; the name of the file."""
+    ids = some_ids(key, data)[::-1]
+    pl.DataFrame({key: ids, "index": range(1, len(ids) + 1)}).write_parquet(file)
+    return str(file)
+
+
+def table_of(dim: int = 6, n: int = 74) -> NDArray[np.float32]:
+    """The embeddings of `write_tower`; that of 0, the padding, is zero."""
+    table = np.random.default_rng(9).standard_normal((n, dim)).astype(np.float32)
+    table[0] = 0
+    return table
+
+
+def write_tower(file: Path) -> None:
+    """Write a tower that sums the embeddings of a history: input `history` (users, L), output `vector` (users, 6)."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    save(
+        tower_model(
+            [helper.make_tensor_value_info("history", TensorProto.INT64, ["users", "L"])],
+            [
+                helper.make_node("Gather", ["table", "history"], ["each"]),
+                helper.make_node("ReduceSum", ["each", "axis"], ["vector"], keepdims=0),
+            ],
+            [numpy_helper.from_array(table_of(), "table"), numpy_helper.from_array(np.array([1]), "axis")],
+        ),
+        str(file),
+    )
+
+
+def tower_model(inputs: list[Any], nodes: list[Any], weights: list[Any], shape: tuple[Any, ...] = ("users", 6)) -> Any:
+    """A model in ONNX with an output `vector`."""
+    from onnx import TensorProto, helper
+
+    output = helper.make_tensor_value_info("vector", TensorProto.FLOAT, shape)
+    graph = helper.make_graph(nodes, "tower", inputs, [output], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

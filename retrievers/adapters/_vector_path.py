@@ -59,7 +59,8 @@ class VectorPath(SimilarVectors):
     def _fold_in(self, queries: Sequence[Query]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The vectors that the histories of users give, float32 (n, dim), and whether there is one; at least one user.
 
-        It is asked for users who have no vector of their own.
+        It is asked for users who have no vector of their own. A model that has vectors of nobody may give several for
+        each user, float32 (n, V, dim).
         """
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
@@ -105,7 +106,9 @@ class VectorPath(SimilarVectors):
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
         vectors, is_known = self._vectors_of([query])
-        return self._index.search(vectors[0], quota, *query.filter) if is_known[0] else RankedList.empty()
+        if not is_known[0]:
+            return RankedList.empty()
+        return self._index.search_any(vectors[0].reshape(-1, self._index.dim), quota, *query.filter)
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
         """See `Retriever.retrieve_batch`: all users are searched for together."""
@@ -113,11 +116,14 @@ class VectorPath(SimilarVectors):
             return RankedBatch.empty(0)
         vectors, is_known = self._vectors_of(queries)
         known = np.flatnonzero(is_known)
-        found = self._index.search_batch(vectors[known], quota, [queries[place].filter for place in known.tolist()])
+        each = vectors[known].reshape(known.size, -1, self._index.dim)
+        found = self._index.search_any_batch(each, quota, [queries[place].filter for place in known.tolist()])
         return found if known.size == len(queries) else RankedBatch.empty(len(queries)).replace(known, found)
 
     def _vectors_of(self, queries: Sequence[Query]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The vector of each user, float32 (n, dim), their own or that of their history, and whether there is one."""
+        if self._users is None:
+            return self._fold_in(queries)
         rows = np.array([query.user for query in queries])
         positions = np.where(rows < 0, -1, self._user_positions[rows])
         is_known = positions >= 0
