@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from packaging.version import Version
 
-from multirecall.errors import DataError
+from multirecall.errors import DataError, MissingExtra
 from multirecall.extras import import_extra
 from multirecall.validation import nearest
 
@@ -24,6 +25,10 @@ TYPES: Mapping[str, type[np.generic]] = {
     "tensor(bool)": np.bool_,
 }
 """The types of inputs that can be given."""
+
+OLDEST = Version("1.22")
+"""The oldest release that is let open a model: those before 1.21 know no setting for the folder of external data, and
+pass over what they do not know."""
 
 NOWHERE = "/dev/null"
 """The folder of external data: no folder, so that none is read. Without it, it would be the working directory."""
@@ -45,11 +50,16 @@ class OnnxModel:
         Raises:
             DataError: it is no ONNX model, is too large, has external data or custom operators, or an input of a type
                 that cannot be given.
-            MissingExtra: onnxruntime is not installed.
+            MissingExtra: onnxruntime is not installed, or too old.
         """
         if len(model) > MOST_BYTES:
             raise DataError(f"{place}: has {len(model):,} bytes; a model in one file has at most {MOST_BYTES:,}")
         runtime = import_extra("onnxruntime", "onnx")
+        if Version(runtime.__version__) < OLDEST:
+            raise MissingExtra(
+                f"onnx needs onnxruntime {OLDEST} or newer, {runtime.__version__} is installed: "
+                "pip install --upgrade 'multirecall[onnx]'"
+            )
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.use_deterministic_compute = True

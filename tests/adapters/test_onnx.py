@@ -14,10 +14,11 @@ import pytest
 from foreign import adapter_params, table_of, tower_model, write_numbers, write_vectors
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, save
+from onnxruntime import InferenceSession
 
 from multirecall import Engine, EngineConfig, User
 from multirecall.data import Dataset
-from multirecall.errors import BundleError, DataError
+from multirecall.errors import BundleError, DataError, MissingExtra
 from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers.adapters.onnx import OnnxConfig, OnnxTower
@@ -255,33 +256,63 @@ def test_settings_that_do_not_fit_are_refused(params: dict[str, Any], changed: d
         OnnxConfig.model_validate({**params, **changed})
 
 
+@pytest.mark.parametrize("place", ["initializer", "constant", "branch"])
 @pytest.mark.parametrize("location", ["weights.bin", "ABSOLUTE", "../weights.bin"])
 def test_model_reads_no_file_beside_it(
-    params: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str
+    params: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str, place: str
 ) -> None:
     """onnxruntime by itself reads external data of a model in bytes from the working directory."""
     (tmp_path / "work").mkdir()
-    for place in (tmp_path, tmp_path / "work"):
-        (place / "weights.bin").write_bytes(table_of().tobytes())
+    for folder in (tmp_path, tmp_path / "work"):
+        (folder / "weights.bin").write_bytes(table_of().tobytes())
     monkeypatch.chdir(tmp_path / "work")
-    model = stranger(str(tmp_path / "weights.bin") if location == "ABSOLUTE" else location)
-    (tmp_path / "work" / "external.onnx").write_bytes(model.SerializeToString())
+    model = stranger(str(tmp_path / "weights.bin") if location == "ABSOLUTE" else location, place)
+    whole = model.SerializeToString()
+    (tmp_path / "work" / "external.onnx").write_bytes(whole)
+    if location == "weights.bin":
+        InferenceSession(whole, providers=["CPUExecutionProvider"])
     with pytest.raises(DataError, match=r"external.onnx: cannot be opened: .*without external data"):
         fit_path(small_shop(), **{**params, "model": "external.onnx"})
 
 
-def stranger(location: str) -> Any:
-    """The tower, with its embeddings in another file."""
-    table = numpy_helper.from_array(table_of(), "table")
-    table.ClearField("raw_data")
-    table.data_location = TensorProto.EXTERNAL
-    table.external_data.add(key="location", value=location)
+def stranger(location: str, place: str) -> Any:
+    """The tower, with its embeddings in another file: as a weight, a constant, or the weight of a branch."""
+
+    def table(name: str) -> Any:
+        found = numpy_helper.from_array(table_of(), name)
+        found.ClearField("raw_data")
+        found.data_location = TensorProto.EXTERNAL
+        found.external_data.add(key="location", value=location)
+        return found
+
+    def branch(name: str) -> Any:
+        output = helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, None)
+        nodes = [helper.make_node("Identity", [name], [f"{name}_out"])]
+        return helper.make_graph(nodes, name, [], [output], [table(name)])
+
     nodes = [
         helper.make_node("Gather", ["table", "history"], ["each"]),
         helper.make_node("ReduceSum", ["each", "axis"], ["vector"], keepdims=0),
     ]
+    weights = [numpy_helper.from_array(np.array([1]), "axis")]
+    if place == "initializer":
+        weights.append(table("table"))
+    elif place == "constant":
+        nodes.insert(0, helper.make_node("Constant", [], ["table"], value=table("table")))
+    else:
+        weights.append(numpy_helper.from_array(np.array(True), "yes"))
+        branches = {"then_branch": branch("one"), "else_branch": branch("other")}
+        nodes.insert(0, helper.make_node("If", ["yes"], ["table"], **branches))
     inputs = [helper.make_tensor_value_info("history", TensorProto.INT64, ["users", "L"])]
-    return tower_model(inputs, nodes, [table, numpy_helper.from_array(np.array([1]), "axis")])
+    return tower_model(inputs, nodes, weights)
+
+
+def test_release_that_would_read_external_data_is_refused(
+    params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxruntime.__version__", "1.20.1")
+    with pytest.raises(MissingExtra, match=r"needs onnxruntime 1.22 or newer, 1.20.1 is installed: pip install"):
+        fit_path(small_shop(), **params)
 
 
 @pytest.mark.parametrize("kind", ["custom operator", "garbage", "empty", "cut off"])
