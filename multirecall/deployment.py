@@ -24,6 +24,9 @@ FILES = "MULTIRECALL_FILE_"
 NAME = "[a-z0-9_]{1,64}"
 """The pattern of the name of an endpoint or a file."""
 
+RESERVED = ("_token", "_insecure")
+"""Ends that a name must not have, since its variable would be that of another endpoint."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -48,8 +51,11 @@ def find_endpoint(name: str) -> Endpoint:
         ConfigError: the name, the address or the token cannot be used, or the address needs an allowance. The message
             holds neither the address nor the token.
     """
-    if not re.fullmatch(NAME, name):
-        raise ConfigError(f"endpoint {name!r}: use only a-z, 0-9 and _, at most 64 of them")
+    if not re.fullmatch(NAME, name) or name.endswith(RESERVED):
+        raise ConfigError(
+            f"endpoint {name!r}: use only a-z, 0-9 and _, at most 64 of them, with none of {', '.join(RESERVED)} "
+            "at the end"
+        )
     variable = PREFIX + name.upper()
     url = os.environ.get(variable, "").strip()
     if not url:

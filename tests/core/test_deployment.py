@@ -95,7 +95,9 @@ def test_token_that_no_header_can_hold_is_refused_and_not_repeated(monkeypatch: 
     assert SECRET not in str(fault.value)
 
 
-@pytest.mark.parametrize("name", ["", "Trends", "a-b", "a.b", "a/b", "a" * 65, "trends\n", "é"])
+@pytest.mark.parametrize(
+    "name", ["", "Trends", "a-b", "a.b", "a/b", "a" * 65, "trends\n", "é", "trends_token", "trends_insecure"]
+)
 def test_names_are_restricted(name: str) -> None:
     with pytest.raises(ConfigError, match="use only a-z, 0-9 and _"):
         find_endpoint(name)
