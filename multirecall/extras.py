@@ -8,6 +8,8 @@ from typing import Any
 from multirecall.errors import MissingExtra
 
 EXTRAS = {
+    "annoy": "annoy",
+    "faiss": "faiss",
     "hnswlib": "hnsw",
     "httpcore": "http",
     "jinja2": "plots",
@@ -16,6 +18,7 @@ EXTRAS = {
     "onnxruntime": "onnx",
     "sklearn": "tsne",
     "torch": "deep",
+    "usearch": "usearch",
 }
 """The extra that brings each of these libraries, by the name that is imported."""
 

@@ -33,9 +33,10 @@ class IndexConfig(PluginConfig):
 
     kind: str
     """Name of an installed kind of index. `exact` scores every vector. `ivf` searches the near cells of an inverted
-    file, and `hnsw` walks a graph, which takes far longer to build; both score every vector where that is faster.
-    `auto` is `exact` up to 20,000 vectors and `ivf` beyond. Beside it stand the kind's own settings, which
-    `multirecall plugins ivf` explains. Changes results: `ivf` and `hnsw` may miss some."""
+    file, and `hnsw` walks a graph, which takes far longer to build; `faiss`, `annoy` and `usearch` ask those libraries.
+    All of them score every vector where that is faster. `auto` is `exact` up to 20,000 vectors and `ivf` beyond. Beside
+    it stand the kind's own settings, which `multirecall plugins ivf` explains. Changes results: all but `exact` may
+    miss some."""
 
     efforts: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     """Settings that searches alone read, from quick to thorough, for a kind without a `recall`: a saved index is opened

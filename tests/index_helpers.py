@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from multirecall.query import Filter
-from multirecall.retrievers._index import hnsw, ivf
+from multirecall.retrievers._index import hnsw, ivf, part
 from multirecall.retrievers._index.kinds import build_index
 from multirecall.testing.nearest import N_ROWS, State, draw_filter, draw_vectors, rows_and_vectors
 from multirecall.vector_index import IndexConfig, Space
@@ -19,6 +19,7 @@ def never_scan(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(hnsw, "SCANNED_PER_STEP", 0)
     patch.setattr(ivf, "SCANNED", 0)
     patch.setattr(ivf, "SCANNED_PER_ITEM", 0)
+    patch.setattr(part.Part, "is_slow", lambda *_: False)
 
 
 def built(state: State, space: Space, config: IndexConfig, seed: int = 1) -> Any:

@@ -53,8 +53,8 @@ def draw_filter(rng: np.random.Generator, share: float) -> Filter:
 
 def eligible_rows(state: State, one: Filter = NO_FILTER) -> list[int]:
     """The rows that a filter leaves, ascending."""
-    exclude, allowed = one
-    return [row for row in sorted(state) if row not in exclude and (not allowed.size or allowed[row])]
+    out, allowed = set(one[0].tolist()), one[1]
+    return [row for row in sorted(state) if row not in out and (not allowed.size or allowed[row])]
 
 
 def similarities(space: Space, vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -77,7 +77,8 @@ def rows_and_vectors(state: State) -> tuple[NDArray[np.int32], NDArray[np.float3
 def build_with(kind: type[VectorIndex], settings: Any, state: State, space: Space, seed: int = 1) -> VectorIndex:
     """An index of a kind over the vectors of a state, built with one thread."""
     rows, vectors = rows_and_vectors(state)
-    return kind.build(rows, vectors, space, settings, seed=seed, asked=vectors[:3], threads=1, progress=SILENT)
+    asked = vectors[np.argsort(rows)[:3]]
+    return kind.build(rows, vectors, space, settings, seed=seed, asked=asked, threads=1, progress=SILENT)
 
 
 def build_exact(state: State, space: Space) -> VectorIndex:

@@ -14,9 +14,9 @@ from multirecall.progress import Progress
 from multirecall.query import Filter
 from multirecall.vector_index import IndexConfig
 
-from .base import StoredIndex
+from .base import Recall, StoredIndex
 from .exact import ExactIndex
-from .ivf import IvfIndex, Recall
+from .ivf import IvfIndex
 from .vectors import Vectors
 
 EXACT_UP_TO = 20_000

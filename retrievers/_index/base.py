@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
 from multirecall.errors import BundleError
 from multirecall.lists import RankedList
@@ -25,6 +26,9 @@ CHANGED_SHARE = 0.1
 
 CHANGED_AT_LEAST = 1_000
 """The fewest added, or removed and replaced, vectors that trigger a rebuild. To scan fewer is cheaper."""
+
+Recall = Annotated[float, Field(ge=0.5, le=1)]
+"""The share of the true items that a search finds, in the mean over sampled queries."""
 
 
 class StoredIndex(VectorIndex):

@@ -70,7 +70,7 @@ class Cells:
         """
         n = vectors.rows.size
         centre = vectors.values.mean(axis=0, dtype=np.float64)
-        placed, unit = _centre_and_scale(vectors.values, centre)
+        placed, unit = centre_and_scale(vectors.values, centre)
         order, starts = group_vectors(placed, CELLS_PER_ROOT, rng)
         vectors, placed = vectors.reorder(order), placed[order]
         centroids = means_of_runs(placed, starts)
@@ -178,7 +178,7 @@ class Cells:
         return cls(**arrays)
 
 
-def _centre_and_scale(values: NDArray[np.float32], centre: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
+def centre_and_scale(values: NDArray[np.float32], centre: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
     """The vectors taken from `centre` and divided by their then largest entry, and that entry, 1 if it is 0."""
     blocks = range(0, len(values), BLOCK)
     unit = max(float(np.abs(values[start : start + BLOCK] - centre).max()) for start in blocks) or 1.0

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from multirecall.errors import BundleError, MissingExtra
+from multirecall.errors import BundleError
 from multirecall.extras import import_extra
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.vector_index import IndexConfig, Space
 
 from .base import StoredIndex
-from .exact import ExactIndex
+from .library import UnsearchedIndex, can_open, check_release
+from .part import release_of
 from .vectors import Vectors
-
-_log = logging.getLogger("multirecall.retrievers")
 
 GRAPH = "graph.hnsw"
 CHUNK = 2_000
@@ -72,7 +68,7 @@ class HnswIndex(StoredIndex):
     or not allowed, adds what was added since, and scores all of them again from the vectors themselves; when too
     few remain, it walks wider. Where scoring every eligible vector is faster than the walk, that is done instead:
     for few vectors, narrow filters and large `k`. A graph is built with the extra `hnsw`; where one was saved and
-    hnswlib is not installed, a `GraphlessIndex` is opened in its place.
+    hnswlib is not installed, an `UnsearchedIndex` is opened in its place.
     """
 
     Config: ClassVar[type[HnswConfig]] = HnswConfig
@@ -125,49 +121,25 @@ class HnswIndex(StoredIndex):
                 f"{file}: has {written} bytes instead of {self._graph.index_file_size()}; check the disk and the "
                 "permissions"
             )
-        return {"hnswlib": _release(), "metric": METRICS[self.space], "bytes": written}
+        return {"hnswlib": release_of("hnswlib"), "metric": METRICS[self.space], "bytes": written}
 
     @classmethod
     def _open(
         cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: HnswConfig, threads: int
     ) -> StoredIndex:
         """Compare all that hnswlib would believe of a file, before it reads it."""
-        if not meta["bytes"]:
-            _log.warning("%s: was saved without its graph: every vector is scored, until it is fitted again", folder)
-            return GraphlessIndex(vectors, settings, meta["seed"], threads)
-        try:
-            hnswlib = _hnswlib()
-        except MissingExtra as fault:
-            _log.warning("%s: every vector is scored, which takes longer: %s", folder, fault)
-            return GraphlessIndex(vectors, settings, meta["seed"], threads)
-        if meta["hnswlib"] != _release():
-            raise BundleError(
-                f"{folder}: was written by hnswlib {meta['hnswlib']}, this is {_release()}; install that or fit again"
-            )
+        if not can_open(folder, meta["bytes"] > 0, "hnswlib", cls.kind):
+            return UnsearchedIndex(vectors, settings, meta["seed"], threads)
+        check_release(folder, meta, "hnswlib", release_of("hnswlib"))
         file = folder / GRAPH
         written = file.stat().st_size if file.is_file() else 0
         if (meta["metric"], meta["bytes"]) != (METRICS[vectors.space], written):
             raise BundleError(f"{file}: is not the graph of its meta.json; restore the folder from a copy")
-        graph = hnswlib.Index(meta["metric"], vectors.dim)
+        graph = _hnswlib().Index(meta["metric"], vectors.dim)
         graph.load_index(str(file), max_elements=max(vectors.rows.size, 1))
         return cls(vectors, settings, meta["seed"], threads)._on(graph)
-
-
-class GraphlessIndex(ExactIndex):
-    """What is left of a graph index without hnswlib: its vectors, all of which are scored, until the next fit."""
-
-    kind: ClassVar[str] = HnswIndex.kind
-
-    def _save_more(self, folder: Path) -> dict[str, Any]:
-        return {"bytes": 0}
 
 
 def _hnswlib() -> Any:
     """The library, imported only where a graph is built or read."""
     return import_extra("hnswlib", "an index of kind 'hnsw'")
-
-
-@cache
-def _release() -> str:
-    """Major and minor version of hnswlib, with which its file format may change."""
-    return ".".join(version("hnswlib").split(".")[:2])

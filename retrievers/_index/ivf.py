@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.storage import read_component, write_component
 from multirecall.vector_index import IndexConfig
 
-from .base import StoredIndex
+from .base import Recall, StoredIndex
 from .cells import Cells
 from .margins import measure_margins
 from .vectors import Vectors
@@ -27,10 +26,6 @@ SCANNED = 5_000
 
 SCANNED_PER_ITEM = 20
 """Eligible vectors for each item asked for, in addition to `SCANNED`, up to which all of them are scored."""
-
-
-Recall = Annotated[float, Field(ge=0.5, le=1)]
-"""The share of the true items that a search finds, in the mean over sampled queries."""
 
 
 class IvfConfig(IndexConfig):

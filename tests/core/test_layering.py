@@ -52,9 +52,12 @@ FUSION_MAY = {"lists", "csr", "topk", "rowtable", "kernels", "protocols", "error
 RESTRICTED = {
     "polars": {"data", "engine", "evaluation", "datasets", "cli", "testing", "retrievers"},
     "torch": {"retrievers"},
+    "annoy": {"retrievers"},
+    "faiss": {"retrievers"},
     "hnswlib": {"retrievers"},
     "httpcore": {"retrievers"},
     "onnxruntime": {"retrievers"},
+    "usearch": {"retrievers"},
     "networkx": {"retrievers"},
     "typer": {"cli"},
     "rich": {"cli", "progress"},

@@ -120,7 +120,7 @@ def test_a_missing_folder_and_other_versions_are_named(saved: Callable[[str], Pa
     with pytest.raises(BundleError, match="nowhere"):
         load_index(tmp_path / "nowhere", EXACT)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hnsw_module, "_release", lambda: "0.9")
+        patch.setattr(hnsw_module, "release_of", lambda _: "0.9")
         with pytest.raises(BundleError, match=r"hnswlib 0\.8, this is 0\.9"):
             load_index(saved("hnsw"), HNSW)
     with pytest.MonkeyPatch.context() as patch:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from index_helpers import never_scan
 
 from multirecall import Engine, EngineConfig, PathConfig
 from multirecall.config import config_hash, stored_values
@@ -22,7 +23,14 @@ from multirecall.storage import json_digest
 from multirecall.testing import small_shop
 from multirecall.vector_index import INDEXES, IndexConfig, VectorIndex
 
-OWN = {"auto": {"recall"}, "exact": set(), "hnsw": {"M", "ef_construction", "ef_search"}, "ivf": {"recall"}}
+FORMER_OWN = {"auto": {"recall"}, "exact": set(), "hnsw": {"M", "ef_construction", "ef_search"}, "ivf": {"recall"}}
+LIBRARIES = {
+    "annoy": {"recall", "trees"},
+    "faiss": {"recall", "factory"},
+    "usearch": {"recall", "dtype", "connectivity", "expansion_add"},
+}
+OWN = FORMER_OWN | LIBRARIES
+INSTALLED = ", ".join(sorted(OWN))
 FORMER = {"kind": "auto", "recall": 0.99, "M": 24, "ef_construction": 200, "ef_search": 200}
 """The settings of an index as bundles hold them that the release before has written: keys of all kinds."""
 
@@ -50,9 +58,9 @@ def test_a_kind_has_its_own_settings(kind: str) -> None:
             "unknown key 'recal'; kind 'hnsw' has the keys kind, M, ef_construction, ef_s",
         ),
         ({"M": 16}, "unknown key 'M'; kind 'auto' has the keys kind, recall, got"),
-        ({"kind": "hsnw"}, "no index is of kind 'hsnw'; installed: auto, exact, hnsw, ivf, got"),
-        ({"kind": 3}, "no index is of kind 3; installed: auto, exact, hnsw, ivf, got"),
-        ({"kind": ["ivf"]}, "no index is of kind ['ivf']; installed: auto, exact, hnsw, ivf, got"),
+        ({"kind": "hsnw"}, f"no index is of kind 'hsnw'; installed: {INSTALLED}, got"),
+        ({"kind": 3}, f"no index is of kind 3; installed: {INSTALLED}, got"),
+        ({"kind": ["ivf"]}, f"no index is of kind ['ivf']; installed: {INSTALLED}, got"),
         ("ivf", "an index is a table; write such as {kind = 'exact'}, got 'ivf'"),
     ],
 )
@@ -71,7 +79,7 @@ def test_a_value_out_of_range_is_named_with_its_place() -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("kind", FORMER_OWN)
 def test_settings_of_all_kinds_in_one_are_those_of_their_kind(kind: str) -> None:
     former = {**FORMER, "kind": kind, "recall": 0.9, "M": 8, "ef_search": 50}
     settings = index_settings(former)
@@ -83,7 +91,7 @@ def test_settings_of_all_kinds_in_one_are_those_of_their_kind(kind: str) -> None
         index_settings(former)
 
 
-@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("kind", FORMER_OWN)
 def test_a_bundle_with_the_settings_of_all_kinds_answers_alike(kind: str, tmp_path: Path) -> None:
     with Engine(config_with({"kind": kind})).fit(small_shop()) as engine:
         engine.save(tmp_path)
@@ -116,7 +124,28 @@ def test_only_the_kind_that_a_config_names_is_loaded() -> None:
         "print(*(name.split('.')[-1] for name in sys.modules if '._index.' in name), 'hnswlib' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    assert set(done.stdout.split()) == {"kinds", "base", "vectors", "scan", "exact", "False"}
+    assert set(done.stdout.split()) == {"kinds", "base", "vectors", "scan", "exact", "similar", "False"}
+
+
+@pytest.mark.parametrize("kind", LIBRARIES)
+def test_a_bundle_with_an_index_of_a_library(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It answers as before, without the library as well, with a warning, since at this size nothing is missed."""
+    never_scan(monkeypatch)
+    with Engine(config_with({"kind": kind})).fit(small_shop()) as engine:
+        engine.save(tmp_path)
+        expected = [engine.retrieve(user, 9) for user in (1, 2, 3)]
+    for library in (None, kind):
+        if library:
+            monkeypatch.setitem(sys.modules, library, None)
+        with caplog.at_level("WARNING"), Engine.load(tmp_path) as served:
+            for user, one in zip((1, 2, 3), expected, strict=True):
+                found = served.retrieve(user, 9)
+                assert found.ids.tolist() == one.ids.tolist()
+                assert found.scores.tobytes() == one.scores.tobytes()
+        warned = f"every vector is scored, which takes longer: an index of kind '{kind}' needs {kind}" in caplog.text
+        assert warned == bool(library)
 
 
 class LongestConfig(IndexConfig):
