@@ -129,7 +129,7 @@ def use_generated_vectors(data: Dataset, vectors: Vectors, seed: int) -> Iterato
     with ExitStack() as patches:
         for target, name, stand_in in (
             (training, "fit_towers", towers),
-            (item2vec, "trained", lambda *_, **__: vectors),
+            (item2vec, "train_skipgram", lambda *_, **__: vectors),
             (vector_retriever, "with_cold_items", all_learnt),
             (tower_retriever, "with_cold_items", all_learnt),
             (vector_retriever, "nearest_neighbours", lists),

@@ -20,6 +20,7 @@ from multirecall.cli.index_bench import index_bench
 from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
 from multirecall.cli.screen import console, note, replace_unprintable
+from multirecall.cli.similar import similar
 from multirecall.cli.tune import tune_command
 from multirecall.cli.versions import rollback, salvage, versions
 from multirecall.cli.warm import warm
@@ -43,6 +44,7 @@ app.command()(demo)
 app.command()(fit)
 app.command()(retrieve)
 app.command()(explain)
+app.command()(similar)
 app.command("evaluate")(evaluate_command)
 app.command("tune")(tune_command)
 app.command()(export)

@@ -1,21 +1,28 @@
-"""The table of candidates, fitted to the width of the screen. Labels may be truncated, numbers never."""
+"""Candidates on the screen, in a table that fits its width, or as JSON or CSV. Labels may be cut, numbers never."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
+import typer
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from multirecall.cli.screen import UNLIMITED
+from multirecall.cli.screen import UNLIMITED, console, is_unicode, note
 from multirecall.cli.tables import plain_table
+from multirecall.data import Table as ItemTable
 from multirecall.display import short_number
+from multirecall.errors import RequestError
 from multirecall.result import Candidates
 
 LABEL_WIDTHS = (24, 16)
 """Widths of a label in characters, tried from the widest on."""
+
+NAMED = 5
+"""The most unknown ids that a note lists."""
 
 LONGEST_ID = 24
 """The longest id, in characters, that is not broken into lines."""
@@ -68,3 +75,48 @@ def _first_cells(result: Candidates, labels: Sequence[str]) -> list[list[str]]:
         [str(item), *([label] if any(labels) else []), short_number(score)]
         for item, label, score in zip(result.ids.tolist(), labels, result.scores.tolist(), strict=True)
     ]
+
+
+def refuse_both(as_json: bool, as_csv: bool) -> None:
+    """Refuse two forms at once; raises `RequestError`."""
+    if as_json and as_csv:
+        raise RequestError("--json and --csv: only one can be printed; leave one out")
+
+
+def print_candidates(result: Candidates, items: ItemTable, rows: int, *, as_json: bool, as_csv: bool) -> None:
+    """Print the candidates as a table of the first `rows`, as JSON or as CSV; a note names unknown ids."""
+    _note_unknown(result)
+    if as_json:
+        typer.echo(json.dumps(result.to_dict(), ensure_ascii=not is_unicode()))
+    elif as_csv:
+        typer.echo(result.to_polars().write_csv().encode(), nl=False)
+    else:
+        _show(result, items, rows)
+
+
+def _note_unknown(result: Candidates) -> None:
+    unknown = result.unknown_items
+    if unknown:
+        named = ", ".join(repr(item) for item in unknown[:NAMED])
+        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        note(f"--history, --exclude: the catalogue does not have {named}{more}; passed over")
+
+
+def _show(result: Candidates, items: ItemTable, rows: int) -> None:
+    screen, shown = console(), result[:rows]
+    labels = [items.label(row) for row in items.ids.rows(shown.ids).tolist()]
+    screen.print(candidates_table(screen, shown, labels))
+    if len(shown) < len(result):
+        screen.print(
+            f"{len(shown):,} of {len(result):,} shown; --rows {len(result)} shows all, --csv and --json hold all."
+        )
+    screen.print(_summary(result))
+
+
+def _summary(result: Candidates) -> str:
+    states = ", ".join(f"{path} {one.state} ({one.count} in {one.ms:.2f} ms)" for path, one in result.status.items())
+    faults = "".join(f"\n{path}: {one.detail}" for path, one in result.status.items() if one.detail)
+    return (
+        f"A path's number is its rank there, from 0. {states}; {result.n_backfilled} from the fallback, "
+        f"{result.shortfall} missing.{faults}"
+    )

@@ -55,7 +55,7 @@ def explain(
     engine = load_bundle(bundle, plugin)
     asked = read_user(engine, user, history, features, terms)
     told = engine.explain(
-        asked, engine.data.items.ids.parse(item), k, **read_request(engine, exclude, where, seen, context)
+        asked, engine.data.items.ids.parse(item), k, **read_request(engine, exclude, where, context), seen=seen
     )
     if as_json:
         typer.echo(json.dumps(asdict(told), ensure_ascii=not is_unicode()))

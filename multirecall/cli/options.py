@@ -54,6 +54,9 @@ Plugins = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print all candidates as CSV, in UTF-8 and with every digit.")]
+ShownRows = Annotated[int, typer.Option("--rows", min=1, help="Rows of the table that are shown.")]
+DeadlineMs = Annotated[float | None, typer.Option(help="Go on without paths that are later than this.")]
 UserId = Annotated[str | None, typer.Option(help="User id; leave out for a visitor.")]
 Length = Annotated[int | None, typer.Option("-k", "--k", help="How many candidates; default: the config's.")]
 HistoryItems = Annotated[list[str] | None, typer.Option(help="Item id of the history, oldest first; repeat for each.")]
@@ -164,14 +167,11 @@ def read_user(
     )
 
 
-def read_request(
-    engine: Engine, exclude: list[str] | None, where: str | None, seen: bool, context: str | None
-) -> dict[str, Any]:
+def read_request(engine: Engine, exclude: list[str] | None, where: str | None, context: str | None) -> dict[str, Any]:
     """The filters and the context of a request, as `Engine.retrieve` takes them."""
     return {
         "exclude": [engine.data.items.ids.parse(item) for item in exclude or []],
         "where": json_option(where, "where"),
-        "seen": seen,
         "context": json_option(context, "context"),
     }
 

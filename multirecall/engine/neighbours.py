@@ -45,8 +45,9 @@ def neighbours_of(state: EngineState, name: str, k: int, progress: Progress) -> 
 
 def neighbour_paths(state: EngineState) -> tuple[str, ...]:
     """The names of the paths that compare items."""
-    return tuple(path.name for path in state.paths if _compares_items(path))
+    return tuple(path.name for path in state.paths if compares_items(path))
 
 
-def _compares_items(path: Path) -> bool:
+def compares_items(path: Path) -> bool:
+    """Whether a path can say which items are like an item."""
     return path.retriever.similar_items(NO_ROWS, 1) is not None

@@ -77,6 +77,7 @@ class Path:
         stale: why the retriever takes no live changes any more, or None.
         fit_seconds: the seconds of its fit, or None if it was loaded.
         dropped: why requests do not ask the path, which the fusion that was learned does not use; else None.
+        ask: what answers a query in place of `retriever.retrieve`; None: that.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Path:
     stale: str | None = None
     fit_seconds: float | None = None
     dropped: str | None = None
+    ask: Callable[[Query, int], RankedList] | None = None
 
     def answer(self, query: Query, window: int, deadline: Deadline) -> Outcome[RankedList]:
         """Ask for one user's first `window` eligible items. An exception of the retriever becomes a status.
@@ -100,7 +102,9 @@ class Path:
         An `OSError` once the deadline has passed, such as a timeout that obeys `query.deadline`, means that it is late.
         """
         [known] = self._narrow([query])
-        return self._call_safely(lambda: eligible_window(self.retriever, known, window, self.n_items), deadline)
+        return self._call_safely(
+            lambda: eligible_window(self.retriever, known, window, self.n_items, self.ask), deadline
+        )
 
     def answer_batch(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
         """Ask for several users. A user whose own query is invalid gets an empty list; the others get theirs."""
@@ -225,8 +229,14 @@ def new_path(
     return Path(name, retriever, quota, required, n_items, n_users, clock, Breaker(clock), Workers(name), closing)
 
 
-def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int) -> RankedList:
-    """The retriever's first `quota` eligible items.
+def eligible_window(
+    retriever: Retriever,
+    query: Query,
+    quota: int,
+    n_items: int,
+    ask: Callable[[Query, int], RankedList] | None = None,
+) -> RankedList:
+    """The retriever's first `quota` eligible items; `ask` answers in place of its `retrieve`.
 
     A retriever that does not filter is asked again with a doubled window until the quota is full or it has no more.
 
@@ -235,7 +245,7 @@ def eligible_window(retriever: Retriever, query: Query, quota: int, n_items: int
     """
     window = quota
     while True:
-        answer = retriever.retrieve(query, window)
+        answer = (ask or retriever.retrieve)(query, window)
         ranked = _check_list(answer if retriever.inline else _own_list(answer), window, n_items)
         kept = _eligible(retriever, ranked, query)
         if len(kept) >= quota or len(ranked) < window or window >= n_items:

@@ -31,6 +31,7 @@ from multirecall.engine.request import (
 )
 from multirecall.engine.runner import run_batch
 from multirecall.engine.segments import Segment
+from multirecall.engine.similar import answer_similar
 from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.vectors import vector_paths, vectors_of
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
@@ -94,6 +95,29 @@ class EngineReader:
         if self._cache is None:
             return ask()
         return self._cache.answer(state, (user, k, exclude, where, seen, context), ask)
+
+    def similar(
+        self,
+        item: Id,
+        k: int | None = None,
+        *,
+        exclude: Iterable[Id] | None = None,
+        where: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+        deadline_ms: float | None = None,
+    ) -> Candidates:
+        """The `k` items most like `item`, as for the page of a product: the item-to-item call.
+
+        Each path that compares items proposes those that it finds most like it, see `neighbours`; the fusion merges
+        them as it does for a user with one event. The other paths are `skipped`. The item itself is left out, and the
+        fallback adds nothing, so that there may be fewer than `k`. The other arguments are those of `retrieve`.
+
+        Raises:
+            RequestError: the catalogue does not have the item, no path compares items, or as `retrieve`.
+        """
+        state, size = self._current(), read_size(k, self.config.k)
+        deadline = read_deadline(deadline_ms, self.config.deadline_ms)
+        return answer_similar(state, item, size, exclude, where, context, deadline)
 
     def retrieve_batch(
         self,

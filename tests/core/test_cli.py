@@ -90,6 +90,21 @@ def test_table_for_a_person(bundle: Path, files: Path) -> None:
     assert errors == "", "silent where no terminal is"
 
 
+def test_similar(bundle: Path) -> None:
+    with Engine.load(bundle) as engine:
+        item = str(engine.data.items.ids.id(3))
+        expected = engine.similar(item, 4, exclude=["i000001"])
+    asked: list[str | Path] = ["similar", bundle, item, "-k", "4", "--exclude", "i000001"]
+    answer = json.loads(run(*asked, "--json")[0])
+    assert [one["item_id"] for one in answer["candidates"]] == expected.ids.tolist()
+    assert answer["status"]["popularity"]["state"] == "skipped"
+    shown, _ = run(*asked)
+    assert str(expected.ids[0]) in shown
+    assert "popularity skipped" in shown
+    _, fault = run("similar", bundle, "nothing", fails=True)
+    assert "no item has the id 'nothing'" in fault
+
+
 def test_export(bundle: Path, tmp_path: Path) -> None:
     out, _ = run("export", bundle, "--out", tmp_path, "--path", "als", "--path", "item_cf", "-k", "5")
     assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.*")) == [
