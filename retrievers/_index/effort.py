@@ -34,7 +34,7 @@ ASKED_FULLY = 30
 """The number of queries of each kind that are asked with the largest effort, to learn what lossy points cost."""
 
 
-SURE = 2.0
+SURE = 3.0
 """The standard errors below a mean recall at which it still has to be what is asked for."""
 
 
@@ -67,8 +67,8 @@ class Efforts:
     def measure(cls, part: Part, place: Place, vectors: Vectors, recall: float, rng: np.random.Generator) -> Self:
         """The least efforts with which the mean recall of each kind of query is what is asked for.
 
-        Two standard errors less have to be enough, so that other queries of the kind find as much. An effort that takes
-        as long as to score every vector is none.
+        Three standard errors less have to be enough, so that other queries of the kind find as much. An effort that
+        takes as long as to score every vector is none.
 
         Args:
             part: the library's index.
