@@ -1,9 +1,10 @@
-"""The vector indexes beside bare hnswlib on one set of vectors in one run."""
+"""The vector indexes on one set of vectors in one run: `bare` beside bare hnswlib, `kinds` all that are installed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,8 @@ from _harness import write
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
+from multirecall.evaluation.figures import index_speed, write_svg
+from multirecall.evaluation.index_kinds import RECALLS, measure_kinds
 from multirecall.progress import Progress, terminal_progress
 from multirecall.retrievers._index import hnsw as hnsw_module
 from multirecall.retrievers._index.auto import AutoConfig
@@ -36,6 +39,7 @@ SIZES = (100, 500)
 ROUNDS = 3
 BATCH = 200
 BUILD = "build.json"
+PLOTS = Path(__file__).resolve().parent.parent / "docs" / "assets"
 
 
 class Source(StrEnum):
@@ -45,7 +49,11 @@ class Source(StrEnum):
     NORMAL = "normal"
 
 
-def main(
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def bare(
     items: Annotated[int, typer.Option(help="Vectors in the index.")] = 100_000,
     dim: Annotated[int, typer.Option(help="Length of a vector.")] = 64,
     queries: Annotated[int, typer.Option(help="Single searches that are timed, each of another vector.")] = 500,
@@ -64,8 +72,7 @@ def main(
     `as_chosen` is what a user gets. `graph` is the hnsw index forced to walk its graph, `bare` hnswlib on the same
     graph with the same width, `bare_at_k` with the least width it allows. Both kinds of build include all checks.
     """
-    source = log.stem if log else str(vectors)
-    stored, asked = learned(log, dim, queries) if log else generate_vectors(vectors, items, dim, queries)
+    source, stored, asked = vectors_of(vectors, log, items, dim, queries)
     config = HnswConfig(ef_construction=ef_construction)
     with terminal_progress() as progress, TemporaryDirectory() as temporary:
         folder = (cache or Path(temporary)) / f"{source}-{len(stored)}-{dim}-{ef_construction}"
@@ -73,8 +80,8 @@ def main(
         automatic, chosen_build = build_or_load(stored, AutoConfig(), folder, progress)
         chosen = automatic.chosen
         index, graph_build = build_or_load(stored, config, folder, progress)
-        bare = hnswlib.Index("ip", dim)
-        bare.load_index(str(folder / "hnsw" / hnsw_module.GRAPH))
+        graph_alone = hnswlib.Index("ip", dim)
+        graph_alone.load_index(str(folder / "hnsw" / hnsw_module.GRAPH))
         searches: dict[str, Any] = {}
         for k in SIZES:
             width = config.width("cosine", k)
@@ -88,8 +95,8 @@ def main(
                     hnsw_module.SCANNED_PER_STEP = always
 
             def of_bare(vector: Any, k: int = k, width: int = width) -> Any:
-                bare.set_ef(width)
-                return bare.knn_query(vector, k=k, num_threads=1)[0][0]
+                graph_alone.set_ef(width)
+                return graph_alone.knn_query(vector, k=k, num_threads=1)[0][0]
 
             ways: dict[str, Callable[[Any], Any]] = {
                 "exact": lambda vector, k=k: exact.search(vector, k).items,  # type: ignore[misc]
@@ -128,6 +135,97 @@ def main(
             },
         )
     )
+
+
+@app.command()
+def kinds(
+    items: Annotated[int, typer.Option(help="Vectors in the index.")] = 100_000,
+    dim: Annotated[int, typer.Option(help="Length of a vector.")] = 64,
+    queries: Annotated[int, typer.Option(help="Queries, each of another vector.")] = 500,
+    vectors: Annotated[Source, typer.Option(help="What is generated.")] = Source.CLUSTERED,
+    log: Annotated[
+        Path | None, typer.Option(help="A log with user_id and item_id: items by users of its truncated SVD instead.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Length of the lists.")] = 100,
+    kind: Annotated[list[str] | None, typer.Option(help="Kind; default: all that are installed but auto.")] = None,
+    recall: Annotated[list[float] | None, typer.Option(help="Recall to ask for; default: .9, .95, .99.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads of the builds; searches have one.")] = 1,
+) -> None:
+    """Measure every kind as `multirecall index-bench` does, and bare Faiss beside them.
+
+    The result is `index-kinds-SOURCE-ITEMS.json`, a plot of the same name lies with the docs.
+    """
+    source, stored, asked = vectors_of(vectors, log, items, dim, queries)
+    with terminal_progress() as progress:
+        figures, missing = measure_kinds(
+            stored, asked, k=k, kinds=kind, recalls=recall or RECALLS, threads=threads, progress=progress
+        )
+    alone = bare_faiss(stored, asked, k, threads)
+    for one in figures:
+        typer.echo(f"{one.kind:8} {one.asked} {one.search} {one.build_s:.1f} s, {one.bytes_per_vector:.0f} bytes")
+    for row in alone:
+        typer.echo(f"bare {row}")
+    name = f"index-kinds-{source}-{len(stored)}"
+    write_svg(index_speed(figures, f"{len(stored):,} vectors of length {dim}, k = {k}"), PLOTS / f"{name}.svg")
+    typer.echo(
+        write(
+            name,
+            {
+                "items": len(stored),
+                "dim": dim,
+                "space": "cosine",
+                "source": source,
+                "k": k,
+                "queries": len(asked),
+                "build_threads": threads,
+                "kinds": [asdict(one) for one in figures],
+                "missing": missing,
+                "bare": alone,
+                "releases": {one: version(one) for one in ("faiss-cpu", "hnswlib", "usearch", "annoy")},
+            },
+        )
+    )
+
+
+def bare_faiss(stored: np.ndarray, asked: np.ndarray, k: int, threads: int) -> list[dict[str, Any]]:
+    """Bare Faiss over the same vectors on one thread: an inverted file and a graph, with the efforts of each."""
+    import faiss
+
+    units, queries = (np.array(one / np.linalg.norm(one, axis=1, keepdims=True), np.float32) for one in (stored, asked))
+    truths = np.argsort(-(queries @ units.T), axis=1)[:, :k]
+    rows = []
+    for factory, setting, efforts in (
+        ("IVF1024,Flat" if len(stored) < 500_000 else "IVF4096,Flat", "nprobe", (4, 8, 16, 32, 64, 128)),
+        ("HNSW32", "efSearch", (100, 150, 200, 400)),
+    ):
+        faiss.omp_set_num_threads(threads)
+        index = faiss.index_factory(units.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+        start = perf_counter()
+        index.train(units)
+        index.add(units)
+        build_s = perf_counter() - start
+        faiss.omp_set_num_threads(1)
+        for effort in efforts:
+            faiss.ParameterSpace().set_index_parameter(index, setting, effort)
+            times, found = np.empty((ROUNDS, len(queries))), np.empty(truths.shape, np.int64)
+            for number in range(ROUNDS):
+                for place, query in enumerate(queries):
+                    start = perf_counter()
+                    found[place] = index.search(query[None], k)[1][0]
+                    times[number, place] = (perf_counter() - start) * 1e6
+            recall = np.mean([np.isin(truth, own).mean() for truth, own in zip(truths, found, strict=True)])
+            p50 = float(np.median(times.min(axis=0)))
+            rows.append({"index": factory, setting: effort, "recall": float(recall), "p50_us": p50, "build_s": build_s})
+    return rows
+
+
+def vectors_of(
+    vectors: Source, log: Path | None, items: int, dim: int, queries: int
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """Where vectors come from, those to store and those to ask for."""
+    if log is not None:
+        return log.stem, *learned(log, dim, queries)
+    return str(vectors), *generate_vectors(vectors, items, dim, queries)
 
 
 def build_or_load(
@@ -216,4 +314,4 @@ def time_searches(ways: dict[str, Callable[[Any], Any]], asked: np.ndarray, task
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
