@@ -29,7 +29,7 @@ from multirecall.retrievers._index.exact import ExactConfig
 from multirecall.retrievers._index.hnsw import HnswConfig
 from multirecall.retrievers._index.ivf import IvfConfig
 from multirecall.retrievers._index.kinds import build_index, load_index
-from multirecall.vector_index import IndexConfig
+from multirecall.vector_index import IndexConfig, Space
 
 SEED = 1
 CENTRES = 1_000
@@ -153,12 +153,16 @@ def kinds(
 ) -> None:
     """Measure every kind as `multirecall index-bench` does, and bare Faiss beside them.
 
-    The result is `index-kinds-SOURCE-ITEMS.json`, a plot of the same name lies with the docs.
+    Generated vectors are compared by cosine, those of a log by inner product, as `als` compares them. The result is
+    `index-kinds-SOURCE-ITEMS.json`, a plot of the same name lies with the docs.
     """
     source, stored, asked = vectors_of(vectors, log, items, dim, queries)
+    space: Space = "cosine" if log is None else "inner_product"
+    if space == "cosine":
+        stored, asked = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (stored, asked))
     with terminal_progress() as progress:
         figures, missing = measure_kinds(
-            stored, asked, k=k, kinds=kind, recalls=recall or RECALLS, threads=threads, progress=progress
+            stored, asked, space=space, k=k, kinds=kind, recalls=recall or RECALLS, threads=threads, progress=progress
         )
     alone = bare_faiss(stored, asked, k, threads)
     for one in figures:
@@ -173,7 +177,7 @@ def kinds(
             {
                 "items": len(stored),
                 "dim": dim,
-                "space": "cosine",
+                "space": space,
                 "source": source,
                 "k": k,
                 "queries": len(asked),
@@ -191,25 +195,24 @@ def bare_faiss(stored: np.ndarray, asked: np.ndarray, k: int, threads: int) -> l
     """Bare Faiss over the same vectors on one thread: an inverted file and a graph, with the efforts of each."""
     import faiss
 
-    units, queries = (np.array(one / np.linalg.norm(one, axis=1, keepdims=True), np.float32) for one in (stored, asked))
-    truths = np.argsort(-(queries @ units.T), axis=1)[:, :k]
+    truths = np.argsort(-(asked @ stored.T), axis=1)[:, :k]
     rows = []
     for factory, setting, efforts in (
         ("IVF1024,Flat" if len(stored) < 500_000 else "IVF4096,Flat", "nprobe", (4, 8, 16, 32, 64, 128)),
         ("HNSW32", "efSearch", (100, 150, 200, 400)),
     ):
         faiss.omp_set_num_threads(threads)
-        index = faiss.index_factory(units.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+        index = faiss.index_factory(stored.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
         start = perf_counter()
-        index.train(units)
-        index.add(units)
+        index.train(stored)
+        index.add(stored)
         build_s = perf_counter() - start
         faiss.omp_set_num_threads(1)
         for effort in efforts:
             faiss.ParameterSpace().set_index_parameter(index, setting, effort)
-            times, found = np.empty((ROUNDS, len(queries))), np.empty(truths.shape, np.int64)
+            times, found = np.empty((ROUNDS, len(asked))), np.empty(truths.shape, np.int64)
             for number in range(ROUNDS):
-                for place, query in enumerate(queries):
+                for place, query in enumerate(asked):
                     start = perf_counter()
                     found[place] = index.search(query[None], k)[1][0]
                     times[number, place] = (perf_counter() - start) * 1e6
@@ -224,7 +227,7 @@ def vectors_of(
 ) -> tuple[str, np.ndarray, np.ndarray]:
     """Where vectors come from, those to store and those to ask for."""
     if log is not None:
-        return log.stem, *learned(log, dim, queries)
+        return log.parent.name, *learned(log, dim, queries)
     return str(vectors), *generate_vectors(vectors, items, dim, queries)
 
 

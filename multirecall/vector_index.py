@@ -177,6 +177,11 @@ class VectorIndex(ABC):
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The item rows that it has, int32 (n,) ascending, and their vectors as it keeps them, float32 (n, dim)."""
 
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that it takes; a kind that holds more than its vectors says how much."""
+        return sum(part.nbytes for part in self.item_vectors())
+
     def vectors_of(self, rows: NDArray[np.int32]) -> NDArray[np.float32]:
         """The vectors of `rows`, int32 (n,), as `item_vectors` has them, float32 (n, dim); zeros if there is none."""
         known, vectors = self.item_vectors()

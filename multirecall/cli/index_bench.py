@@ -76,7 +76,7 @@ def index_bench(
     print_table(screen, _table(figures))
     screen.print(
         "Microseconds of a query on one thread: median and 95th percentile, and the median under filters that allow a "
-        "share of the items. Bytes a vector are those of the saved index, the vector itself included."
+        "share of the items. Bytes a vector are those in memory, the vector itself included."
     )
 
 

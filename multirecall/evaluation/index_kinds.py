@@ -67,7 +67,7 @@ class KindFigures:
         search: how it answers without a filter.
         filtered: how it answers where a filter allows each of `SHARES`.
         build_s: seconds of the build.
-        bytes_per_vector: bytes of its files for each vector, the vector itself included.
+        bytes_per_vector: memory for each vector, the vector itself included.
         adds_per_s: vectors that it takes in a second, ten at a time.
     """
 
@@ -185,16 +185,14 @@ class _Bench:
     def measure(self, kind: str, recalls: Sequence[float]) -> list[KindFigures]:
         """The figures of a kind, one for each recall, or one with its defaults."""
         config: Any = INDEXES.load(kind).Config
+        tried: list[tuple[float | None, dict[str, Any]]]
         if "recall" in config.model_fields:
-            return [self._figures(kind, recall, {"recall": recall}) for recall in recalls]
-        return self._by_effort(kind, recalls, config.efforts) if config.efforts else [self._figures(kind, None, {})]
-
-    def _figures(self, kind: str, recall: float | None, settings: dict[str, Any]) -> KindFigures:
-        index, build_s = self.build(kind, settings)
-        with TemporaryDirectory() as folder:
-            index.save(Path(folder))
-            size = _bytes(Path(folder))
-        return self._all_figures(index, kind, recall, settings, build_s, size)
+            tried = [(recall, {"recall": recall}) for recall in recalls]
+        elif config.efforts:
+            return self._by_effort(kind, recalls, config.efforts)
+        else:
+            tried = [(None, {})]
+        return [self._figures(kind, recall, settings, *self.build(kind, settings)) for recall, settings in tried]
 
     def _by_effort(
         self, kind: str, recalls: Sequence[float], efforts: Sequence[Mapping[str, Any]]
@@ -204,24 +202,17 @@ class _Bench:
         plugin, found, open_recalls = INDEXES.load(kind), [], list(recalls)
         with TemporaryDirectory() as folder:
             index.save(Path(folder))
-            size = _bytes(Path(folder))
             for settings in efforts:
                 if not open_recalls:
                     break
                 index = plugin.load(Path(folder), _config(kind, settings), threads=self.threads, verify=False)
                 reached = self._search(index, 1.0).recall
                 while open_recalls and reached >= open_recalls[0]:
-                    found.append(self._all_figures(index, kind, open_recalls.pop(0), dict(settings), build_s, size))
+                    found.append(self._figures(kind, open_recalls.pop(0), dict(settings), index, build_s))
         return found
 
-    def _all_figures(
-        self,
-        index: VectorIndex,
-        kind: str,
-        recall: float | None,
-        settings: dict[str, Any],
-        build_s: float,
-        size: int,
+    def _figures(
+        self, kind: str, recall: float | None, settings: dict[str, Any], index: VectorIndex, build_s: float
     ) -> KindFigures:
         searches = {share: self._search(index, share) for share in self.filters}
         return KindFigures(
@@ -231,7 +222,7 @@ class _Bench:
             searches.pop(1.0),
             searches,
             build_s,
-            size / len(self.vectors),
+            index.memory_bytes / len(self.vectors),
             self._adds_per_s(index),
         )
 
@@ -282,7 +273,3 @@ def _check(vectors: Matrix, queries: Matrix) -> None:
         raise RequestError(
             f"queries: have length {queries.shape[1]}, the vectors {vectors.shape[1]}; pass queries of that length"
         )
-
-
-def _bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

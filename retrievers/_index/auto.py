@@ -76,6 +76,10 @@ class AutoIndex(StoredIndex):
     def _with(self, vectors: Vectors) -> Self:
         return self._around(self.chosen._with(vectors), self.settings)
 
+    @property
+    def _part_bytes(self) -> int:
+        return self.chosen._part_bytes
+
     def _save_more(self, folder: Path) -> dict[str, Any]:
         return {**self.chosen._save_more(folder), "kind": self.chosen.kind}
 

@@ -110,6 +110,16 @@ class StoredIndex(VectorIndex):
         kept = self.vectors.compact()
         return kept.rows, kept.values
 
+    @property
+    def memory_bytes(self) -> int:
+        """See `VectorIndex.memory_bytes`."""
+        return sum(array.nbytes for array in self.vectors.arrays().values()) + self._part_bytes
+
+    @property
+    def _part_bytes(self) -> int:
+        """What the main part takes beside the vectors."""
+        return 0
+
     def vectors_of(self, rows: NDArray[np.int32]) -> NDArray[np.float32]:
         """See `VectorIndex.vectors_of`."""
         return self.vectors.take(rows)

@@ -111,6 +111,10 @@ class HnswIndex(StoredIndex):
     def _with(self, vectors: Vectors) -> Self:
         return type(self)(vectors, self.settings, self.seed, self.threads)._on(self._graph)
 
+    @property
+    def _part_bytes(self) -> int:
+        return int(self._graph.index_file_size())
+
     def _save_more(self, folder: Path) -> dict[str, Any]:
         """Write the graph; hnswlib does not say when that fails, so its length is compared."""
         file = folder / GRAPH

@@ -86,6 +86,10 @@ class IvfIndex(StoredIndex):
     def _with(self, vectors: Vectors) -> Self:
         return type(self)(vectors, self.settings, self.seed, self.threads)._on(self._cells)
 
+    @property
+    def _part_bytes(self) -> int:
+        return sum(array.nbytes for array in self._cells.arrays().values()) if self._cells else 0
+
     def _save_more(self, folder: Path) -> dict[str, Any]:
         if self._cells is not None:
             write_component(folder / FOLDER, self._cells.arrays(), {})

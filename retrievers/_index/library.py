@@ -70,9 +70,8 @@ class LibraryIndex(StoredIndex):
         return index._on(Searched(part, place, efforts))
 
     @property
-    def bytes_per_vector(self) -> float:
-        """Memory that the library's part takes for each vector, beside the vector itself; 0 where there is none."""
-        return self._searched.part.n_bytes / self.vectors.rows.size if self._searched else 0.0
+    def _part_bytes(self) -> int:
+        return self._searched.part.n_bytes if self._searched else 0
 
     def _search_near(
         self, query: NDArray[np.float32], k: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]
