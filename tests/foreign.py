@@ -1,4 +1,4 @@
-"""Files as other systems write them, for the ids of a data set."""
+"""Files as other systems write them, for the ids of a data set, and whether a path answers as such a system does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multirecall.data import Dataset
+from multirecall.lists import RankedList
+from multirecall.query import Query
+from multirecall.testing.retriever import queries
 
 
 def adapter_params(folder: Path, data: Dataset) -> dict[str, dict[str, Any]]:
@@ -33,6 +36,43 @@ def adapter_params(folder: Path, data: Dataset) -> dict[str, dict[str, Any]]:
         "lists": {"file": write_lists(folder / "lists.parquet", "item_id", data)},
         "vectors": {"items": write_vectors(folder / "items.parquet", "item_id", data)},
     }
+
+
+def thousand_users() -> Dataset:
+    """1,000 users in four groups and 120 items; some events are repeated."""
+    n_users, n_items = 1_000, 120
+    rng = np.random.default_rng(8)
+    users = rng.integers(0, n_users, 16_000)
+    items = (rng.zipf(1.3, 16_000) + 30 * (users % 4)) % n_items
+    every = pl.DataFrame({"user_id": np.arange(n_users), "item_id": np.arange(n_users) % n_items})
+    return Dataset.from_frames(pl.concat([pl.DataFrame({"user_id": users, "item_id": items}), every]))
+
+
+def ask_for_new_items(data: Dataset) -> list[Query]:
+    """A query for each user, without the items of their history, whose order is of no account."""
+    return [
+        Query(query.user, query.history, query.weights, ordered=False, exclude=np.unique(query.history))
+        for query in queries(data)[: data.n_users]
+    ]
+
+
+def assert_same_above_every_tie(ours: RankedList, items: NDArray[Any], scores: NDArray[Any], k: int = 20) -> None:
+    """Equal scores, equal sets of items above each score that is clearly lower than the one before, ties by item row.
+
+    Args:
+        ours: the answer to a request for `k` items.
+        items: the item rows of the other system, best first; more than `k` of them, so that a tie at the end is seen.
+        scores: their scores.
+        k: the number of items that were asked for.
+    """
+    n = len(ours)
+    assert n == min(k, items.size)
+    largest = np.abs(scores).max(initial=1e-9)
+    np.testing.assert_allclose(ours.scores, scores[:n], rtol=1e-5, atol=1e-6 * largest)
+    for place in range(1, n + 1):
+        if place < items.size and scores[place - 1] - scores[place] > 4e-6 * largest:
+            assert set(ours.items[:place].tolist()) == set(items[:place].tolist())
+    assert (np.lexsort((ours.items, -ours.scores)) == np.arange(n)).all()
 
 
 def some_ids(column: str, data: Dataset) -> list[Any]:

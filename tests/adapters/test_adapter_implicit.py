@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from foreign import some_ids
-from numpy.typing import NDArray
+from foreign import ask_for_new_items, assert_same_above_every_tie, some_ids, thousand_users
 from scipy.sparse import csr_matrix
 
 from multirecall import Dataset, Engine, EngineConfig
 from multirecall.errors import CannotFit, DataError
-from multirecall.lists import RankedList
 from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers.adapters.implicit import ImplicitConfig, ImplicitModel
@@ -23,8 +21,6 @@ from multirecall.testing.retriever import queries
 
 implicit = pytest.importorskip("implicit", reason="the library is not installed: multirecall[test]")
 pytestmark = pytest.mark.filterwarnings("ignore:OpenBLAS is configured", "ignore:Method expects CSR input")
-
-N_USERS, N_ITEMS = 1_000, 120
 
 
 def fitted(kind: str, matrix: csr_matrix, dtype: Any = np.float32) -> Any:
@@ -106,12 +102,7 @@ class TestItemItem(ImplicitContract):
 
 @pytest.fixture(scope="module")
 def shop() -> Dataset:
-    """1,000 users, some events of whom are repeated, in four groups."""
-    rng = np.random.default_rng(8)
-    users = rng.integers(0, N_USERS, 16_000)
-    items = (rng.zipf(1.3, 16_000) + 30 * (users % 4)) % N_ITEMS
-    every = pl.DataFrame({"user_id": np.arange(N_USERS), "item_id": np.arange(N_USERS) % N_ITEMS})
-    return Dataset.from_frames(pl.concat([pl.DataFrame({"user_id": users, "item_id": items}), every]))
+    return thousand_users()
 
 
 @pytest.mark.parametrize(
@@ -134,30 +125,13 @@ def test_recommends_what_the_library_recommends(
     model.save(str(tmp_path / "model.npz"))
     params = {"model": str(tmp_path / "model.npz"), "recalculate_user": recalculate}
     path = fit_path(shop, **params)
-    asked = [
-        Query(query.user, query.history, query.weights, ordered=False, exclude=np.unique(query.history))
-        for query in queries(shop)[:N_USERS]
-    ]
-    users, more = np.arange(N_USERS), 30
-    theirs, scores = model.recommend(users, matrix, N=more, recalculate_user=recalculate)
-    ours = path.retrieve_batch(asked, 20)
-    for user in range(N_USERS):
+    theirs, scores = model.recommend(np.arange(shop.n_users), matrix, N=30, recalculate_user=recalculate)
+    ours = path.retrieve_batch(ask_for_new_items(shop), 20)
+    for user in range(shop.n_users):
         kept = (theirs[user] >= 0) & (scores[user] > -1e30)
         if kind in ("bm25", "cosine"):
             kept &= scores[user] > 0  # items that share nothing with the history
         assert_same_above_every_tie(ours[user], theirs[user][kept], scores[user][kept])
-
-
-def assert_same_above_every_tie(ours: RankedList, items: NDArray[Any], scores: NDArray[Any]) -> None:
-    """Equal scores, and equal sets of items above each score that is clearly lower than the one before."""
-    n = len(ours)
-    assert n == min(20, items.size)
-    largest = np.abs(scores).max(initial=1e-9)
-    np.testing.assert_allclose(ours.scores, scores[:n], rtol=1e-5, atol=1e-6 * largest)
-    for place in range(1, n + 1):
-        if place < items.size and scores[place - 1] - scores[place] > 4e-6 * largest:
-            assert set(ours.items[:place].tolist()) == set(items[:place].tolist())
-    assert (np.lexsort((ours.items, -ours.scores)) == np.arange(n)).all()
 
 
 def test_ids_of_tables_map_the_rows(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from foreign import write_lists
+from foreign import ask_for_new_items, assert_same_above_every_tie, thousand_users, write_lists
 
 from multirecall import Engine, EngineConfig, User
 from multirecall.cli.export import neighbours_frame
@@ -72,6 +72,27 @@ def test_lists_of_items_are_a_linear_model(tmp_path: Path, ids: str) -> None:
         ranked = path.retrieve(query, data.n_items)
         assert ranked.items.tolist() == [row for row in np.argsort(-scores) if scores[row] > 0]
         np.testing.assert_allclose(ranked.scores, scores[ranked.items], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("key", ["user_id", "item_id"])
+def test_a_thousand_users_get_the_items_with_the_best_scores(tmp_path: Path, key: str) -> None:
+    """Scores of users are what the file has, those of a history a product of matrices; both have ties."""
+    data, rng = thousand_users(), np.random.default_rng(7)
+    keys = data.users if key == "user_id" else data.items
+    shape = len(keys.ids), data.n_items
+    matrix = np.where(rng.random(shape) < 0.4, rng.integers(1, 30, shape) / 8, 0.0)
+    names, ids = keys.ids.ids().tolist(), data.items.ids.ids().tolist()
+    rows, columns = np.nonzero(matrix)
+    order = rng.permutation(rows.size)
+    pairs = [(names[rows[at]], ids[columns[at]], matrix[rows[at], columns[at]]) for at in order.tolist()]
+    path = fit_path(data, file=write_lists(tmp_path / "lists.parquet", key, data, pairs))
+    asked = ask_for_new_items(data)
+    batch = path.retrieve_batch(asked, 20)
+    for user, query in enumerate(asked):
+        scores = matrix[user] if key == "user_id" else matrix[query.exclude].sum(axis=0)
+        best = np.setdiff1d(np.flatnonzero(scores > 0), query.exclude)
+        best = best[np.argsort(-scores[best], kind="stable")]
+        assert_same_above_every_tie(batch[user], best, scores[best])
 
 
 def test_a_list_of_a_user_is_served_as_it_stands(tmp_path: Path) -> None:

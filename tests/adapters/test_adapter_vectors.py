@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from foreign import some_ids, write_vectors
+from foreign import ask_for_new_items, assert_same_above_every_tie, some_ids, thousand_users, write_vectors
 
 from multirecall import Engine, EngineConfig, User
 from multirecall.data import Dataset
@@ -105,6 +105,30 @@ def test_scores_are_those_of_the_vectors(tmp_path: Path, space: str, ids: str) -
         assert sorted(ranked.items.tolist()) == sorted(order.tolist())
         np.testing.assert_allclose(ranked.scores, scores[ranked.items], rtol=1e-4, atol=1e-5)
         assert ranked.items.tolist() == sorted(order.tolist(), key=lambda row: -scores[row])
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_thousand_users_get_the_items_with_the_best_scores(tmp_path: Path, space: str) -> None:
+    """Every third has no vector of their own, and so the mean of those of their history."""
+    data, rng = thousand_users(), np.random.default_rng(6)
+    items, users = rng.standard_normal((data.n_items, 8)), rng.standard_normal((data.n_users, 8))
+    items[60:90] = items[30:60]  # ties
+    own = np.flatnonzero(np.arange(data.n_users) % 3)
+    path = fit_path(
+        data,
+        items=write_vectors(tmp_path / "items.parquet", "item_id", data, items, data.items.ids.ids().tolist()),
+        users=write_vectors(tmp_path / "users.parquet", "user_id", data, users[own], data.users.ids.ids(own).tolist()),
+        space=space,
+        half_life=None,
+    )
+    asked = ask_for_new_items(data)
+    batch = path.retrieve_batch(asked, 20)
+    for user, query in enumerate(asked):
+        vector = users[user] if user % 3 else items[query.exclude].mean(axis=0)
+        scores = SPACES[space](vector, items)
+        order = np.argsort(-scores, kind="stable")
+        best = order[~np.isin(order, query.exclude)]
+        assert_same_above_every_tie(batch[user], best, scores[best])
 
 
 def test_a_user_without_a_vector_has_that_of_their_history(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ The weights are drawn, not learned. Items have the numbers 1 … 30, 0 pads; use
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
+from asked import N_USERS as N_ASKED
+from asked import draw_histories, pad_left, write_answers
 from torch_rechub.basic.features import DenseFeature, SequenceFeature, SparseFeature
 from torch_rechub.models.matching import DSSM
 from torch_rechub.trainers import MatchTrainer
@@ -20,7 +22,7 @@ N_ITEMS, N_USERS, LENGTH, DIM = 30, 12, 6, 6
 
 
 def main(folder: Path) -> None:
-    """Write `rechub.onnx` and `rechub.json`."""
+    """Write `rechub.onnx` and `rechub.npz`."""
     torch.manual_seed(1)
     history = SequenceFeature("hist", N_ITEMS + 1, 4, pooling="mean", shared_with="item", padding_idx=0)
     user = [SparseFeature("user", N_USERS + 1, 4), DenseFeature("age"), history]
@@ -32,23 +34,29 @@ def main(folder: Path) -> None:
     MatchTrainer(model, mode=0, device="cpu", model_path=str(folder)).export_onnx(
         str(folder / "rechub.onnx"), mode="user", seq_length=LENGTH, onnx_export_kwargs={"dynamo": False}
     )
-    histories = [[1, 2, 3], [30, 7, 7, 12, 1, 9], [5], [11, 29, 4, 8, 2, 3]]
-    users, ages = [1, 5, 12, 0], [0.1, 0.5, 0.0, 0.9]
-    padded = torch.tensor([[0] * (LENGTH - len(one)) + one for one in histories])
+    rng = np.random.default_rng(11)
+    users = rng.integers(0, N_USERS + 1, N_ASKED)
+    ages = rng.random(N_ASKED, np.float32)
+    histories = draw_histories(range(1, N_ITEMS + 1), LENGTH + 3, seed=12)
+    asked = {
+        "user": torch.from_numpy(users),
+        "age": torch.from_numpy(ages),
+        "hist": torch.from_numpy(pad_left(histories, LENGTH, padding=0)),
+    }
     with torch.no_grad():
         model.mode = "item"
-        items = model({"item": torch.arange(1, N_ITEMS + 1)})
+        item_vectors = model({"item": torch.arange(1, N_ITEMS + 1)}).reshape(N_ITEMS, DIM)
         model.mode = "user"
-        asked = model({"user": torch.tensor(users), "age": torch.tensor(ages), "hist": padded})
-    figures = {
-        "items": items.reshape(N_ITEMS, DIM).tolist(),
-        "first_item": 1,
-        "users": users,
-        "ages": ages,
-        "histories": histories,
-        "scores": (asked.reshape(-1, DIM) @ items.reshape(N_ITEMS, DIM).T).tolist(),
-    }
-    (folder / "rechub.json").write_text(json.dumps(figures) + "\n", encoding="utf-8")
+        scores = model(asked).reshape(-1, DIM) @ item_vectors.T
+    write_answers(
+        folder / "rechub.npz",
+        1,
+        item_vectors.numpy(),
+        histories,
+        scores.numpy(),
+        users=users.astype(np.uint8),
+        ages=ages,
+    )
 
 
 if __name__ == "__main__":

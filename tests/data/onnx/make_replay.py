@@ -8,12 +8,12 @@ embedding, so that is what this exports. The weights are drawn, not learned. Ite
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from asked import draw_histories, pad_left, write_answers
 from replay.data import FeatureHint, FeatureType
 from replay.data.nn import TensorFeatureInfo, TensorSchema
 from replay.models.nn.sequential import SasRec
@@ -34,7 +34,7 @@ class Query(torch.nn.Module):
 
 
 def main(folder: Path) -> None:
-    """Write `replay.onnx` and `replay.json`."""
+    """Write `replay.onnx` and `replay.npz`."""
     torch.manual_seed(2)
     feature = TensorFeatureInfo(
         "item_id",
@@ -59,13 +59,12 @@ def main(folder: Path) -> None:
         dynamic_axes={"item_id": axes, "padding_mask": axes},
         dynamo=False,
     )
-    histories = [[0, 1, 2], [29, 7, 7, 12, 1, 9, 3, 4], [5], [11, 29, 4, 8, 2, 3]]
-    padded = torch.tensor([[N_ITEMS] * (LENGTH - len(one)) + one for one in histories])
+    histories = draw_histories(range(N_ITEMS), LENGTH + 3, seed=13)
+    padded = torch.from_numpy(pad_left(histories, LENGTH, padding=N_ITEMS))
     with torch.no_grad():
         scores = sasrec._model.predict({"item_id": padded}, padded != N_ITEMS)
         items = sasrec.get_all_embeddings()["item_embedding"][:N_ITEMS]
-    figures = {"items": items.tolist(), "first_item": 0, "histories": histories, "scores": scores.tolist()}
-    (folder / "replay.json").write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    write_answers(folder / "replay.npz", 0, items.numpy(), histories, scores.numpy())
 
 
 if __name__ == "__main__":
