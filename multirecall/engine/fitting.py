@@ -185,9 +185,11 @@ def _queries(held_out: HeldOut, data: Dataset) -> list[Query]:
 def _learn(
     state: EngineState, config: EngineConfig, held_out: HeldOut, queries: list[Query], progress: Progress
 ) -> LearnedFusion:
+    """Learn the fusion; a path that is not deployed here cannot be judged, and so is not dropped either."""
+    batches, absent = _ask(state.paths, queries, progress)
     lists = KnownLists(
         state.names,
-        _ask(state.paths, queries, progress),
+        batches,
         tuple(state.quotas),
         held_out.offsets,
         held_out.targets,
@@ -200,16 +202,21 @@ def _learn(
             lists,
             config.k,
             weights=[own[name] for name in state.names],
-            required=[path.name for path in state.paths if path.required],
+            required=[path.name for path in state.paths if path.required or path.name in absent],
             seed=config.seed,
         )
         advance(1)
     return learned
 
 
-def _ask(paths: Sequence[Path], queries: list[Query], progress: Progress) -> tuple[RankedBatch, ...]:
-    """The lists of every path for all requests, cut at its quota; a path that fails has none."""
-    batches = []
+def _ask(
+    paths: Sequence[Path], queries: list[Query], progress: Progress
+) -> tuple[tuple[RankedBatch, ...], frozenset[str]]:
+    """The lists of every path for all requests, cut at its quota, and the names of paths that are not deployed here.
+
+    A path that fails or is not deployed has no lists.
+    """
+    batches, absent = [], set()
     with progress.task("asking every path for what was held out", len(paths)) as advance:
         for path in paths:
             parts = []
@@ -220,7 +227,9 @@ def _ask(paths: Sequence[Path], queries: list[Query], progress: Progress) -> tup
                     _log.warning(
                         "path %r %s while the fusion was learned: %s", path.name, outcome.state, outcome.detail
                     )
+                if not outcome.deployed:
+                    absent.add(path.name)
                 parts.append(outcome.ranked or RankedBatch.empty(len(part)))
             batches.append(RankedBatch.concat(parts))
             advance(1)
-    return tuple(batches)
+    return tuple(batches), frozenset(absent)

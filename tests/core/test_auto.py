@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import polars as pl
 import pytest
-from faulty import Shuffled
+from faulty import Shuffled, Undeployed
 from patience import PATIENCE_S
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig, User
@@ -360,6 +360,22 @@ def test_a_required_path_is_always_asked(noisy: Engine, data: Dataset, monkeypat
     monkeypatch.setattr(Noise, "retrieve", fails)
     with pytest.raises(PathError, match="required"):
         noisy.retrieve(user)
+
+
+def test_a_path_that_was_not_deployed_is_asked_where_it_is(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"popularity": "popularity", "item_cf": "item_cf", "undeployed": name_of(Undeployed)}
+    paths = [PathConfig(name=name, retriever=plugin, quota=60) for name, plugin in names.items()]
+    config = EngineConfig(k=30, paths=tuple(paths), fusion=FusionConfig(strategy="auto", goal="next"))
+    user = data.users.ids.ids().tolist()[5]
+    with Engine(config).fit(data) as engine:
+        report = report_of(engine)
+        assert "undeployed" not in report.dropped
+        assert report.weights["undeployed"] > 0
+        assert engine.retrieve(user).status["undeployed"].state == "skipped"
+        monkeypatch.setattr(Undeployed, "deployed", True)
+        found = engine.retrieve(user)
+        assert found.status["undeployed"].state == "ok"
+        assert any("undeployed" in candidate.provenance for candidate in found)
 
 
 def test_a_path_that_fails_later_leaves_the_order_of_the_others(
