@@ -64,6 +64,7 @@ class OnnxModel:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.use_deterministic_compute = True
         options.log_severity_level = 4
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # by itself it takes its own format too
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
         try:
             self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

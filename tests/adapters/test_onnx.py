@@ -21,7 +21,7 @@ from foreign import (
 )
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, save
-from onnxruntime import InferenceSession
+from onnxruntime import InferenceSession, SessionOptions
 
 from multirecall import Engine, EngineConfig, User
 from multirecall.data import Dataset
@@ -325,7 +325,7 @@ def test_release_that_would_read_external_data_is_refused(
         fit_path(small_shop(), **params)
 
 
-@pytest.mark.parametrize("kind", ["custom operator", "garbage", "empty", "cut off"])
+@pytest.mark.parametrize("kind", ["custom operator", "format of onnxruntime", "garbage", "empty", "cut off"])
 def test_what_is_no_plain_model_is_refused(params: dict[str, Any], tmp_path: Path, kind: str) -> None:
     file = tmp_path / "odd.onnx"
     if kind == "custom operator":
@@ -333,6 +333,13 @@ def test_what_is_no_plain_model_is_refused(params: dict[str, Any], tmp_path: Pat
         model = tower_model(inputs, [helper.make_node("Evil", ["history"], ["vector"], domain="evil.ops")], [])
         model.opset_import.append(helper.make_opsetid("evil.ops", 1))
         save(model, str(file))
+    elif kind == "format of onnxruntime":
+        options = SessionOptions()
+        options.log_severity_level = 4
+        options.optimized_model_filepath = str(file)
+        options.add_session_config_entry("session.save_model_format", "ORT")
+        InferenceSession(params["model"], options, providers=["CPUExecutionProvider"])
+        InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
     else:
         whole = Path(params["model"]).read_bytes()
         file.write_bytes({"garbage": b"no model", "empty": b"", "cut off": whole[: len(whole) // 2]}[kind])
