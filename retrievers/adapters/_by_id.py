@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.errors import BundleError
 from multirecall.kernels import Array, kernel
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
@@ -47,9 +48,16 @@ class VectorsById:
 
     @classmethod
     def load(cls, folder: Path) -> VectorsById:
-        """Read what `save` wrote; the vectors stay on disk until they are asked for."""
+        """Read what `save` wrote; the vectors stay on disk until they are asked for.
+
+        Raises:
+            BundleError: the arrays do not fit together, so that a kernel would read beyond them.
+        """
         arrays, meta = read_component(folder)
-        return cls(Vocabulary(arrays["ids"], meta["what"]), arrays["vectors"])
+        ids, vectors = arrays["ids"], arrays["vectors"]
+        if ids.ndim != 1 or vectors.ndim != 2 or len(ids) != len(vectors) or vectors.dtype != np.float32:
+            raise BundleError(f"{folder}: the vectors do not fit their ids; save the engine again")
+        return cls(Vocabulary(ids, meta["what"]), vectors)
 
 
 def positions_of(rows: Vocabulary, known: Vocabulary, first: int = 0) -> NDArray[np.int32]:

@@ -128,8 +128,7 @@ class VectorPath(SimilarVectors):
         positions = np.where(rows < 0, -1, self._user_positions[rows])
         is_known = positions >= 0
         vectors = np.zeros((len(queries), self._items.vectors.shape[1]), np.float32)
-        if self._users is not None:
-            vectors[is_known] = self._users.vectors[positions[is_known]]
+        vectors[is_known] = self._users.vectors[positions[is_known]]
         others = np.flatnonzero(~is_known)
         if others.size:
             vectors[others], is_known[others] = self._fold_in([queries[place] for place in others.tolist()])

@@ -11,7 +11,7 @@ from foreign import ask_for_new_items, assert_same_above_every_tie, some_ids, th
 
 from multirecall import Engine, EngineConfig, User
 from multirecall.data import Dataset
-from multirecall.errors import CannotFit, ConfigError, DataError, IdTypeError
+from multirecall.errors import BundleError, CannotFit, ConfigError, DataError, IdTypeError
 from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers.adapters.vectors import StoredVectors, VectorsConfig
@@ -227,6 +227,18 @@ def test_an_item_that_joined_after_the_save_is_there_after_the_load(tmp_path: Pa
     loaded = StoredVectors.load(path.config, tmp_path / "saved", shop.data)
     for query in queries(shop.data):
         assert loaded.retrieve(query, 9).items.tolist() == changed.retrieve(query, 9).items.tolist()
+
+
+def test_vectors_that_do_not_fit_their_ids_are_refused(tmp_path: Path) -> None:
+    data = small_shop()
+    path = fit_path(data, items=write_vectors(tmp_path / "items.parquet", "item_id", data))
+    path.save(tmp_path / "saved")
+    stored = tmp_path / "saved" / "items" / "vectors.npy"
+    vectors = np.load(stored)
+    for changed in (vectors[:-1], vectors.astype(np.float64), vectors.ravel()):
+        np.save(stored, changed)
+        with pytest.raises(BundleError, match=r"saved/items: the vectors do not fit their ids; save the engine again"):
+            StoredVectors.load(path.config, tmp_path / "saved", data)
 
 
 def test_a_log_line_says_what_was_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
