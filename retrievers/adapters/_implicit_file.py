@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from ._tables import finite_vectors, ids_of, open_table, read_unique_ids
 
 FACTORS = {"user_factors", "item_factors"}
 SIMILARITY = {"data", "indices", "indptr", "shape"}
+NUMBERS = "fiu"
+"""The kinds of dtype that are numbers."""
+
 REMEDY = "write it with the method save of a fitted model of implicit"
 
 
@@ -60,7 +64,7 @@ def read_model(file: str) -> FactorFile | csr_array:
             arrays = dict(found) if isinstance(found, np.lib.npyio.NpzFile) else {}
     except FileNotFoundError:
         raise DataError(f"model: {file}: no such file; check the path") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as fault:
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as fault:
         raise DataError(f"model: {file}: cannot be read as npz: {fault}; {REMEDY}") from None
     if arrays.keys() >= FACTORS:
         return _factors(arrays, file)
@@ -70,23 +74,34 @@ def read_model(file: str) -> FactorFile | csr_array:
 
 
 def _factors(arrays: dict[str, NDArray[Any]], file: str) -> FactorFile:
-    users, items = (finite_vectors(arrays[name], f"{file}: {name}") for name in ("user_factors", "item_factors"))
-    if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:
-        raise DataError(f"{file}: factors have the shapes {users.shape} and {items.shape}; {REMEDY}")
+    found = arrays["user_factors"], arrays["item_factors"]
+    if any(one.ndim != 2 or one.dtype.kind not in NUMBERS for one in found) or found[0].shape[1] != found[1].shape[1]:
+        told = " and ".join(f"{one.dtype} {one.shape}" for one in found)
+        raise DataError(f"{file}: factors are {told}; {REMEDY}")
+    users, items = finite_vectors(found[0], f"{file}: user_factors"), finite_vectors(found[1], f"{file}: item_factors")
     if "use_cg" not in arrays and "alpha" not in arrays:
         return FactorFile(users, items, None)
-    return FactorFile(users, items, FoldIn(float(arrays.get("alpha", 1.0)), float(arrays["regularization"])))
+    alpha = _number(arrays["alpha"], f"{file}: alpha") if "alpha" in arrays else 1.0
+    return FactorFile(users, items, FoldIn(alpha, _number(arrays.get("regularization"), f"{file}: regularization")))
+
+
+def _number(found: NDArray[Any] | None, place: str) -> float:
+    if found is None or found.shape or found.dtype.kind not in NUMBERS or not np.isfinite(found):
+        raise DataError(f"{place} is no finite number; {REMEDY}")
+    return float(found)
 
 
 def _similarity(arrays: dict[str, NDArray[Any]], file: str) -> csr_array:
     try:
         parts = tuple(arrays[name] for name in ("data", "indices", "indptr"))
-        matrix = csr_array(parts, shape=tuple(arrays["shape"].tolist()))
+        matrix = csr_array(parts, shape=tuple(arrays["shape"].ravel().tolist()))
         matrix.check_format(full_check=True)
-    except ValueError as fault:
+    except (ValueError, TypeError) as fault:
         raise DataError(f"{file}: holds no similarity matrix: {fault}; {REMEDY}") from None
-    if matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix.data).all():
-        raise DataError(f"{file}: its similarity matrix is not square, or not finite; {REMEDY}")
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise DataError(f"{file}: its similarity matrix is not square; {REMEDY}")
+    if matrix.dtype.kind not in NUMBERS or not np.isfinite(matrix.data).all():
+        raise DataError(f"{file}: its similarities are not all finite numbers; {REMEDY}")
     matrix.sum_duplicates()
     return matrix
 

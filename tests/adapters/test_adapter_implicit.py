@@ -180,11 +180,20 @@ def test_files_that_are_no_model_are_named(tmp_path: Path) -> None:
     matrix = {"data": [1.0], "indices": [data.n_items], "indptr": [0, 1, *[1] * (data.n_items - 1)]}
     for arrays, message in (
         ({"other": square}, r"model.npz: has the arrays other, which are of no fitted model; write it with"),
-        ({**good, "item_factors": np.ones((data.n_items, 3))}, r"factors have the shapes \(42, 2\) and \(65, 3\)"),
+        (
+            {**good, "item_factors": np.ones((data.n_items, 3))},
+            r"factors are float64 \(42, 2\) and float64 \(65, 3\); write",
+        ),
+        ({**good, "item_factors": np.ones(data.n_items)}, r"factors are float64 \(42, 2\) and float64 \(65,\); write"),
+        ({**good, "item_factors": np.full((65, 2), "a")}, r"factors are float64 \(42, 2\) and <U1 \(65, 2\); write"),
+        ({**good, "alpha": np.array(1.0)}, r"model.npz: regularization is no finite number; write it with"),
+        ({**good, "alpha": np.ones(2)}, r"model.npz: alpha is no finite number; write it with"),
         ({**good, "item_factors": good["item_factors"][:9]}, r"has 9 items, the log has 65; name the ids of its rows"),
         ({**good, "user_factors": np.full((42, 2), np.nan)}, r"user_factors: row 0 .* not finite float32"),
         ({**good, "user_factors": np.array([["a"]], object)}, r"cannot be read as npz: .*allow_pickle=False"),
         ({**matrix, "shape": square.shape}, r"holds no similarity matrix: "),
+        ({"data": ["a"], "indices": [0], "indptr": [0, 1], "shape": [1, 1]}, r"model.npz: "),
+        ({"data": [1.0], "indices": [0], "indptr": [0, 1], "shape": [1]}, r"model.npz: "),
     ):
         np.savez(file, **arrays)
         with pytest.raises(DataError, match=message):
@@ -199,6 +208,12 @@ def test_files_that_are_no_model_are_named(tmp_path: Path) -> None:
     names = {name: str(tmp_path / f"{name}.parquet") for name in ("items", "users")}
     with pytest.raises(CannotFit, match=r"model.npz: knows no item of the catalogue; let its ids be"):
         fit_path(data, model=str(file), **names)
+    np.savez_compressed(file, **good)
+    whole = file.read_bytes()
+    start = whole.index(b"user_factors.npy") + len("user_factors.npy")
+    file.write_bytes(whole[: start + 30] + bytes(20) + whole[start + 50 :])
+    with pytest.raises(DataError, match=r"model.npz: cannot be read as npz"):
+        fit_path(data, model=str(file))
     file.write_bytes(b"PK")
     with pytest.raises(DataError, match=r"model.npz: cannot be read as npz"):
         fit_path(data, model=str(file))
