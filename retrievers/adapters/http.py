@@ -13,10 +13,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from multirecall.data import Changes, Dataset
-from multirecall.deployment import NAME, find_endpoint
+from multirecall.deployment import NAME, RESERVED, find_endpoint
 from multirecall.errors import RequestError, ServiceError
 from multirecall.extras import import_extra
 from multirecall.lists import RankedBatch, RankedList
@@ -70,6 +70,15 @@ class HTTPConfig(PluginConfig):
 
     connections: Annotated[Count, Field(le=256)] = 16
     """Most connections to the service, and most calls of a batch at once. Speed only."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _has_variables_of_its_own(cls, name: str) -> str:
+        if name.endswith(RESERVED):
+            raise ValueError(
+                f"{name!r} ends as the variables of other endpoints do; choose an end other than {RESERVED}"
+            )
+        return name
 
 
 class HTTPService(Retriever):

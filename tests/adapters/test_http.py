@@ -611,7 +611,7 @@ def test_certificates_are_verified(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             ask()
 
 
-@pytest.mark.parametrize("name", ["Trends", "a-b", "../x", "trends\n", ""])
+@pytest.mark.parametrize("name", ["Trends", "a-b", "../x", "trends\n", "", "trends_token"])
 def test_endpoint_is_a_plain_name(name: str) -> None:
     with pytest.raises(ValueError, match="endpoint"):
         HTTPConfig(endpoint=name)
