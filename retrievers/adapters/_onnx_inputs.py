@@ -102,6 +102,9 @@ class InputRule:
             queries: at least one.
             items: the number of each item row, int64 (n_items,), and whether it has one, bool (n_items,).
             users: the same of user rows.
+
+        Raises:
+            ValueError: a feature that is to be a number is none.
         """
         histories = [self._history(query, *items) for query in queries]
         rows = np.array([query.user for query in queries])
@@ -142,4 +145,9 @@ class InputRule:
         value = query.features.get(field)
         if kind == "category":
             return self.categories[field].get(str(value), self.unknown_category)
-        return self.missing_number if value is None else float(value)
+        try:
+            return self.missing_number if value is None else float(value)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"feature {field!r} is {value!r:.50}, no number; let inputs name category:{field} or another feature"
+            ) from None

@@ -195,6 +195,13 @@ def test_users_of_whom_nothing_is_known_are_proposed_nothing(params: dict[str, A
     assert len(path.retrieve(query([]), 5)) == 0
 
 
+def test_text_in_place_of_a_number_is_told_with_the_remedy(tmp_path: Path) -> None:
+    types = {"a": (TensorProto.FLOAT, ["users", 1], 1)}
+    asked = query([], features={"country": "fr"})
+    with pytest.raises(ValueError, match=r"feature 'country' is 'fr', no number; let inputs name category:country"):
+        seen(small_shop(), tmp_path, asked, pass_on(["a"], types, 1), 1, inputs={"a": "feature:country"})
+
+
 def test_several_vectors_of_a_user(params: dict[str, Any], tmp_path: Path) -> None:
     """One for each item of the history: an item has its best score."""
     data = small_shop()
