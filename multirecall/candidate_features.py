@@ -89,6 +89,13 @@ class Proposals:
         """What is about the users at these positions of `users`; the lists of the others are kept too."""
         return replace(self, users=self.users[positions])
 
+    @property
+    def segment_numbers(self) -> NDArray[np.int64]:
+        """The position in `segments` of each user's, int64 (n_users,)."""
+        longest = [segment[0] for segment in self.segments]
+        numbers: NDArray[np.int64] = np.searchsorted(longest, np.asarray(self.lengths)[self.users])
+        return numbers
+
     def features(
         self,
         paths: tuple[str, ...],
@@ -107,7 +114,7 @@ class Proposals:
         score = np.full(ranks.shape, np.nan, np.float32)
         contribution = np.zeros(ranks.shape)
         batches = [RankedBatch.from_lists([one]) if isinstance(one, RankedList) else one for one in self.lists]
-        numbers = np.searchsorted([longest for longest, _, _ in self.segments], np.asarray(self.lengths)[self.users])
+        numbers = self.segment_numbers
         owners = np.repeat(np.arange(self.users.size), np.diff(offsets))
         for number in np.unique(numbers).tolist():
             _, fusion, weights = self.segments[number]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "late", "failed", "skipped", "dropped"]
 
+StoreState = Literal["ok", "late", "failed"]
+
 UNREMARKABLE = ("ok", "dropped")
 """States that a `repr` does not mention."""
 
@@ -78,6 +80,8 @@ class Candidates:
         shortfall: the number of candidates, of the `k` asked for, that are missing because the catalogue has no more.
         known: whether the engine knows the user; False for a visitor and for an id that the engine has never seen.
         unknown_items: ids of the history and of `exclude` that the catalogue lacks; they were ignored.
+        store: how the source of history answered, if the engine has one and the user has an id: `ok`; or `late` or
+            `failed`, and the answer is made from what the bundle knows.
         first_rank: the rank of the first candidate in the whole answer; above 0 only in a slice.
     """
 
@@ -90,6 +94,7 @@ class Candidates:
     shortfall: int
     known: bool = True
     unknown_items: tuple[Id, ...] = ()
+    store: StoreState | None = None
     first_rank: int = 0
     _first_backfilled: int = 0
     _proposals: Proposals | None = field(default=None, repr=False, compare=False)
@@ -153,6 +158,7 @@ class Candidates:
             "n_backfilled": self.n_backfilled,
             "n_refilled": self.n_backfilled,  # the former name, for those who read the JSON
             "shortfall": self.shortfall,
+            **({} if self.store is None else {"store": self.store}),
         }
 
     def __repr__(self) -> str:
@@ -212,6 +218,7 @@ class CandidateBatch:
         shortfall: int64 (n_users,), as in `Candidates`.
         known: bool (n_users,), as in `Candidates`.
         unknown_items: a tuple of ids for each user, as in `Candidates`.
+        store: how the source of history answered for all users, as in `Candidates`.
     """
 
     user_ids: tuple[Id | None, ...]
@@ -227,6 +234,7 @@ class CandidateBatch:
     shortfall: NDArray[np.int64]
     known: NDArray[np.bool_]
     unknown_items: tuple[tuple[Id, ...], ...]
+    store: StoreState | None = None
     _proposals: Proposals | None = field(default=None, repr=False, compare=False)
 
     @cached_property
@@ -264,6 +272,7 @@ class CandidateBatch:
             int(self.shortfall[user]),
             bool(self.known[user]),
             self.unknown_items[user],
+            self.store,
             _proposals=self._proposals and self._proposals.take(np.array([user])),
         )
 

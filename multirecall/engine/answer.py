@@ -11,6 +11,7 @@ from multirecall.candidate_features import FIRST, Proposals
 from multirecall.engine.backfill import backfill, backfill_batch
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.fuse import fuse_by_segment
+from multirecall.engine.lookup import Found
 from multirecall.engine.request import read_context, read_filters, read_user
 from multirecall.engine.runner import run_batch, run_paths
 from multirecall.engine.state import EngineState
@@ -29,10 +30,11 @@ def answer_user(
     seen: bool,
     context: Mapping[str, Any] | None,
     deadline: Deadline,
+    found: Found,
 ) -> Candidates:
     """The candidates of one user; arguments and errors as in `Engine.retrieve`."""
     filters = read_filters(state, exclude, where, seen)
-    query, unknown = read_user(state.data, user, filters, read_context(context), deadline.moment)
+    query, unknown = read_user(state.data, user, filters, read_context(context), deadline.moment, found)
     outcomes = run_paths(state.paths, state.windows, query, deadline)
     lists = [one.ranked or RankedList.empty() for one in outcomes]
     segment = state.segment_of(query.history.size)
@@ -48,6 +50,7 @@ def answer_user(
         shortfall=k - len(final),
         known=query.user >= 0,
         unknown_items=unknown,
+        store=found.state,
         _proposals=Proposals(lists, state.quotas, state.segments, (query.history.size,), FIRST),
     )
 
@@ -60,11 +63,12 @@ def answer_users(
     where: Mapping[str, Any] | None,
     seen: bool,
     context: Mapping[str, Any] | None,
+    found: Found,
 ) -> CandidateBatch:
     """The candidates of several users; arguments and errors as in `Engine.retrieve_batch`."""
     filters = read_filters(state, exclude, where, seen)
     given = read_context(context)
-    asked = [read_user(state.data, user, filters, given, None) for user in users]
+    asked = [read_user(state.data, user, filters, given, None, found) for user in users]
     queries = [query for query, _ in asked]
     outcomes = run_batch(state.paths, state.windows, queries)
     batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]
@@ -85,5 +89,6 @@ def answer_users(
         shortfall=k - np.diff(final.offsets),
         known=np.array([query.user >= 0 for query in queries], np.bool_),
         unknown_items=tuple(unknown for _, unknown in asked),
+        store=found.state,
         _proposals=Proposals(batches, state.quotas, state.segments, lengths, np.arange(len(queries))),
     )

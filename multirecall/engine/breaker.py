@@ -30,14 +30,20 @@ class Tally(NamedTuple):
 class Breaker:
     """Opens after five failures in a row, late answers among them, then lets one probe through at a time.
 
-    The first probe is allowed after one second. Each probe that fails doubles the wait, up to one minute. A probe that
-    succeeds closes the breaker. Each call gets a ticket when it is admitted, and its outcome is recorded with that
-    ticket. If the breaker has changed its state in the meantime, the outcome is only counted. So a late call is never
-    mistaken for the probe.
+    The first probe is allowed after `first_retry_s`. Each probe that fails doubles the wait, up to `longest_retry_s`. A
+    probe that succeeds closes the breaker. Each call gets a ticket when it is admitted, and its outcome is recorded
+    with that ticket. If the breaker has changed its state in the meantime, the outcome is only counted. So a late call
+    is never mistaken for the probe.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        first_retry_s: float = FIRST_RETRY_S,
+        longest_retry_s: float = LONGEST_RETRY_S,
+    ) -> None:
         self._clock = clock
+        self._first_retry_s, self._longest_retry_s = first_retry_s, longest_retry_s
         self._lock = threading.Lock()
         self.reset()
 
@@ -49,7 +55,7 @@ class Breaker:
             self._failures = 0
             self._failed_by: State = "failed"
             self._fault: str | None = None
-            self._wait_s = FIRST_RETRY_S
+            self._wait_s = self._first_retry_s
             self._retry_at = 0.0
             self._counts: dict[State, int] = {"ok": 0, "late": 0, "failed": 0, "skipped": 0}
 
@@ -69,14 +75,14 @@ class Breaker:
             if state == "ok":
                 self._failures = 0
                 if self._state == "half_open":
-                    self._wait_s = FIRST_RETRY_S
+                    self._wait_s = self._first_retry_s
                     self._turn("closed", 0.0)
                 return
             self._failures += 1
             self._failed_by = state
             if self._state == "half_open" or self._failures >= FAILURES_TO_OPEN:
                 self._turn("open", self._wait_s)
-                self._wait_s = min(2 * self._wait_s, LONGEST_RETRY_S)
+                self._wait_s = min(2 * self._wait_s, self._longest_retry_s)
 
     def excuse(self, ticket: int) -> None:
         """Record that an admitted call failed for no fault of the path. It does not count; the next probe may begin."""

@@ -38,24 +38,26 @@ class ResultCache:
         self._answers: OrderedDict[str, Candidates] = OrderedDict()
         self._hits = self._misses = 0
 
-    def answer(self, state: EngineState, request: tuple[Any, ...], ask: Callable[[], Candidates]) -> Candidates:
-        """Return the cached answer of `request` on `state`; on a cache miss, return the answer of `ask`.
+    def answer(
+        self, state: EngineState, request: tuple[Any, ...], ask: Callable[[], Candidates]
+    ) -> tuple[Candidates, bool]:
+        """Return the cached answer of `request` on `state`, or that of `ask`; and whether it was a cache hit.
 
         A new answer is cached if every path and the fallback were ok. A request that holds anything but plain values,
         lists, sets, dictionaries and arrays is never cached.
         """
         described, revision = description(request), state.revision
         if described is None or revision is None:
-            return ask()
+            return ask(), False
         key = f"{state.version}:{revision}:{described}"
         if (kept := self._lookup(key)) is not None:
-            return kept
+            return kept, True
         faults = state.fallback.breaker.faults
         made = ask()
         if all(one.state == "ok" for one in made.status.values()) and state.fallback.breaker.faults == faults:
             made = _read_only(made)
             self._keep(key, made)
-        return made
+        return made, False
 
     def clear(self) -> None:
         """Drop all answers. The counts of hits and misses stay."""

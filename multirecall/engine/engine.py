@@ -15,7 +15,7 @@ from multirecall.engine.bundle.salvage import Salvaged, salvage_bundle
 from multirecall.engine.bundle.store import Store
 from multirecall.engine.fitting import fit_engine
 from multirecall.engine.follower import Followed, Follower
-from multirecall.engine.health import CacheHealth, Health, health_of
+from multirecall.engine.health import CacheHealth, Health, health_of, source_health
 from multirecall.engine.reader import EngineReader
 from multirecall.engine.state import EngineState
 from multirecall.engine.warmup import warm_up
@@ -174,7 +174,13 @@ class Engine(EngineReader):
         cache = CacheHealth() if self._cache is None else self._cache.health
         state, writer = self._current(), self._writer
         return health_of(
-            state, config_hash(self._blueprint.resolved), cache, writer.store_health(state), writer.refit_health
+            state,
+            config_hash(self._blueprint.resolved),
+            cache,
+            writer.store_health(state),
+            writer.refit_health,
+            source_health(self._source.tally),
+            self._feeds.missed,
         )
 
     def save(self, folder: str | Path) -> None:
@@ -272,6 +278,8 @@ class Engine(EngineReader):
         if self._follower is not None:
             self._follower.close()
         self._writer.close()
+        self._source.close()
+        self._feeds.close()
 
     def __reduce__(self) -> NoReturn:
         raise BundleError("an Engine cannot be pickled or copied: engine.save(folder), then Engine.load(folder)")

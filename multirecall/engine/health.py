@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from multirecall.data import Dataset
-from multirecall.engine.breaker import BreakerState
+from multirecall.engine.breaker import BreakerState, Tally
 from multirecall.engine.footprint import held_bytes
 from multirecall.engine.path import Path
 from multirecall.engine.state import EngineState
@@ -108,6 +108,27 @@ class RefitHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceHealth:
+    """The health of the source of history.
+
+    Attributes:
+        breaker: as in `PathHealth`.
+        ok: the number of calls that were answered.
+        late: the number of calls that were not answered in time.
+        failed: the number of calls that failed, or whose answer cannot be used.
+        skipped: the number of requests that did not call it, because it kept failing.
+        last_fault: the last error, or None.
+    """
+
+    breaker: BreakerState
+    ok: int
+    late: int
+    failed: int
+    skipped: int
+    last_fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """The health of an engine.
 
@@ -123,6 +144,8 @@ class Health:
         cache: the result cache.
         store: the bundle of the engine, or None if the engine was never saved.
         refit: the last `refresh`.
+        source: the source of history, or None without one.
+        missed: the number of answers that observers were too slow for.
     """
 
     config_hash: str
@@ -135,6 +158,8 @@ class Health:
     cache: CacheHealth
     store: StoreHealth | None
     refit: RefitHealth
+    source: SourceHealth | None = None
+    missed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as dictionaries, numbers and text, ready for JSON."""
@@ -144,7 +169,13 @@ class Health:
 
 
 def health_of(
-    state: EngineState, config_hash: str, cache: CacheHealth, store: StoreHealth | None, refit: RefitHealth
+    state: EngineState,
+    config_hash: str,
+    cache: CacheHealth,
+    store: StoreHealth | None,
+    refit: RefitHealth,
+    source: SourceHealth | None,
+    missed: int,
 ) -> Health:
     """Take a snapshot. All figures of one path are of one moment."""
     return Health(
@@ -158,7 +189,14 @@ def health_of(
         cache,
         store,
         refit,
+        source,
+        missed,
     )
+
+
+def source_health(tally: Tally | None) -> SourceHealth | None:
+    """The figures of a source of history, None without one."""
+    return None if tally is None else SourceHealth(tally.state, **tally.counts, last_fault=tally.last_fault)
 
 
 def _of_path(path: Path, data: Dataset) -> PathHealth:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,12 @@ from multirecall.data import Dataset
 from multirecall.display import html_table
 from multirecall.engine.answer import answer_user, answer_users
 from multirecall.engine.cache import ResultCache
+from multirecall.engine.deadline import Deadline
 from multirecall.engine.explain import explain_item
 from multirecall.engine.export import write_candidates
+from multirecall.engine.feeds import Feeds
 from multirecall.engine.footprint import footprints
+from multirecall.engine.lookup import Lookup, NoSource
 from multirecall.engine.neighbours import Neighbours, neighbour_paths, neighbours_of
 from multirecall.engine.request import (
     list_ids,
@@ -37,6 +40,7 @@ from multirecall.engine.vectors import vector_paths, vectors_of
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
 from multirecall.learning.report import FusionReport
 from multirecall.lists import RankedBatch
+from multirecall.online import HistorySource, Observer
 from multirecall.progress import SILENT, Progress
 from multirecall.result import CandidateBatch, Candidates, Explanation
 from multirecall.user import User
@@ -53,6 +57,8 @@ class EngineReader:
         self._blueprint = Blueprint.of(self.config)
         self._state: EngineState | None = None
         self._cache = ResultCache(self.config.cache_size) if self.config.cache_size else None
+        self._source = NoSource()
+        self._feeds = Feeds()
 
     def retrieve(
         self,
@@ -91,10 +97,14 @@ class EngineReader:
             read_size(k, self.config.k),
             read_deadline(deadline_ms, self.config.deadline_ms),
         )
-        ask = partial(answer_user, state, user, k, exclude, where, seen, context, deadline)
+        found = self._source.ask(state.data, [user], deadline)
+        ask = partial(answer_user, state, user, k, exclude, where, seen, context, deadline, found)
         if self._cache is None:
-            return ask()
-        return self._cache.answer(state, (user, k, exclude, where, seen, context), ask)
+            answer, cached = ask(), False
+        else:
+            answer, cached = self._cache.answer(state, (user, k, exclude, where, seen, context, found.key), ask)
+        self._feeds.show("retrieve", answer, k, deadline, cached)
+        return answer
 
     def similar(
         self,
@@ -117,7 +127,9 @@ class EngineReader:
         """
         state, size = self._current(), read_size(k, self.config.k)
         deadline = read_deadline(deadline_ms, self.config.deadline_ms)
-        return answer_similar(state, item, size, exclude, where, context, deadline)
+        answer = answer_similar(state, item, size, exclude, where, context, deadline)
+        self._feeds.show("similar", answer, size, deadline, cached=False)
+        return answer
 
     def retrieve_batch(
         self,
@@ -130,9 +142,16 @@ class EngineReader:
         context: Mapping[str, Any] | None = None,
     ) -> CandidateBatch:
         """The candidates of several users, without a deadline; arguments and errors as in `retrieve`."""
-        return answer_users(
-            self._current(), list_ids(users, "users"), read_size(k, self.config.k), exclude, where, seen, context
+        state, listed, size, start = (
+            self._current(),
+            list_ids(users, "users"),
+            read_size(k, self.config.k),
+            Deadline(None),
         )
+        found = self._source.ask(state.data, listed)
+        answer = answer_users(state, listed, size, exclude, where, seen, context, found)
+        self._feeds.show("retrieve_batch", answer, size, start, cached=False)
+        return answer
 
     def path_lists(
         self,
@@ -154,7 +173,9 @@ class EngineReader:
         """
         state = self._current()
         filters = read_filters(state, exclude, where, seen)
-        queries = read_queries(state.data, list_ids(users, "users"), filters, read_context(context))
+        listed = list_ids(users, "users")
+        found = self._source.ask(state.data, listed)
+        queries = read_queries(state.data, listed, filters, read_context(context), found)
         lists = {}
         paths = [replace(path, dropped=None) for path in state.paths]
         for path, outcome in zip(paths, run_batch(paths, state.windows, queries), strict=True):
@@ -191,9 +212,12 @@ class EngineReader:
             raise RequestError(f"chunk must be a whole number > 0, got {chunk!r}")
         state, k = self._current(), read_size(k, self.config.k)
         excluded = None if exclude is None else list_ids(exclude, "exclude")
-        return write_candidates(
-            users, Path(file), chunk, lambda part: answer_users(state, part, k, excluded, where, seen, context)
-        )
+
+        def answer(part: list[Id | User]) -> CandidateBatch:
+            found = self._source.ask(state.data, part)
+            return answer_users(state, part, k, excluded, where, seen, context, found)
+
+        return write_candidates(users, Path(file), chunk, answer)
 
     def explain(
         self,
@@ -216,7 +240,8 @@ class EngineReader:
         if row < 0:
             raise RequestError(f"explain: no item has the id {item!r}; pass an id of the log or the item table")
         filters = read_filters(state, exclude, where, seen)
-        query = read_query(state.data, user, filters, read_context(context))
+        found = self._source.ask(state.data, [user])
+        query = read_query(state.data, user, filters, read_context(context), found)
         return explain_item(state, query, filters, row, k)
 
     def fusion_report(self) -> FusionReport | None:
@@ -262,6 +287,24 @@ class EngineReader:
     def neighbour_paths(self) -> tuple[str, ...]:
         """The names of the paths that `neighbours` can ask, in order; raises `NotFitted`."""
         return neighbour_paths(self._current())
+
+    def use_history(self, source: HistorySource | None) -> None:
+        """Ask a source for users' newest events and features, from the next request on; None: ask nobody any more.
+
+        They are merged with the stored history by time, in all calls that take users. The source has half of a
+        request's deadline, and one second where there is none. If it is late or fails, the request is answered from
+        what the engine holds, and `Candidates.store` says so. The source stays the caller's to close.
+        """
+        replaced, self._source = self._source, NoSource() if source is None else Lookup(source)
+        replaced.close()
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Show an observer each answer of `retrieve`, `retrieve_batch` and `similar` from now on; see `Observer`.
+
+        Returns:
+            A function that ends it. `close` does so too.
+        """
+        return partial(self._feeds.drop, self._feeds.add(observer))
 
     @property
     def data(self) -> Dataset:

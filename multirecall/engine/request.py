@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from multirecall.data import Dataset, Table
 from multirecall.engine.deadline import Deadline
+from multirecall.engine.latest import Latest, known_rows, merge_history
+from multirecall.engine.lookup import NOTHING, Found
 from multirecall.engine.state import EngineState
 from multirecall.engine.terms import refuse_words
 from multirecall.engine.values import plain_value
@@ -69,7 +71,7 @@ def read_filters(
     items, rows, allowed, conditions = state.data.items, NO_ROWS, state.allowed, Where()
     unknown: tuple[Id, ...] = ()
     if exclude is not None:
-        rows, unknown = _split(list_ids(exclude, "exclude"), items)
+        rows, unknown, _ = known_rows(list_ids(exclude, "exclude"), items)
     if where is not None:
         meeting, conditions = read_where(where, items)
         allowed = meeting if allowed is None else meeting & allowed
@@ -86,19 +88,26 @@ def read_context(context: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 
 def read_queries(
-    data: Dataset, users: Sequence[Id | User], filters: Filters, context: Mapping[str, Any]
+    data: Dataset, users: Sequence[Id | User], filters: Filters, context: Mapping[str, Any], found: Found = NOTHING
 ) -> list[Query]:
     """The queries of several users; raises as `read_query`."""
-    return [read_query(data, user, filters, context) for user in users]
+    return [read_query(data, user, filters, context, found) for user in users]
 
 
-def read_query(data: Dataset, user: Id | User, filters: Filters, context: Mapping[str, Any]) -> Query:
+def read_query(
+    data: Dataset, user: Id | User, filters: Filters, context: Mapping[str, Any], found: Found = NOTHING
+) -> Query:
     """The query of one user; raises as `read_user`."""
-    return read_user(data, user, filters, context, None)[0]
+    return read_user(data, user, filters, context, None, found)[0]
 
 
 def read_user(
-    data: Dataset, user: Id | User, filters: Filters, context: Mapping[str, Any], deadline: float | None
+    data: Dataset,
+    user: Id | User,
+    filters: Filters,
+    context: Mapping[str, Any],
+    deadline: float | None,
+    found: Found = NOTHING,
 ) -> tuple[Query, tuple[Id, ...]]:
     """The query of one user, and the ids of history and filters that the catalogue does not have.
 
@@ -108,6 +117,7 @@ def read_user(
         filters: of the request.
         context: of the request, as `read_context` gives it.
         deadline: as in `Query`.
+        found: what a source of history said about the users of the request.
 
     Raises:
         RequestError: an unknown feature or a value of the wrong type.
@@ -115,12 +125,15 @@ def read_user(
     """
     asked = user if isinstance(user, User) else User(user)
     row = -1 if asked.id is None else data.users.ids.row(asked.id)
-    stored = data.history(row)
-    seen, unknown = NO_ROWS if filters.seen else stored.items, filters.unknown
+    stored, latest, unknown = data.history(row), found.of(user), filters.unknown
+    ordered = data.log.base.ordered or asked.history is not None or not stored.items.size
+    if latest is not None:
+        stored, unknown = merge_history(data, stored, latest), latest.unknown + unknown
+    seen = NO_ROWS if filters.seen else stored.items
     if asked.history is None:
         history, weights, times = stored
     else:
-        history, absent = _split(list_ids(asked.history, "history"), data.items)
+        history, absent, _ = known_rows(list_ids(asked.history, "history"), data.items)
         times, unknown = None, absent + unknown
         weights = np.ones(history.size, np.float32)
         if not filters.seen:
@@ -130,8 +143,8 @@ def read_user(
         history=history,
         weights=weights,
         times=times,
-        ordered=data.log.base.ordered or asked.history is not None,
-        features=_features(data, row, asked.features),
+        ordered=ordered,
+        features=_features(data, row, latest, asked.features),
         terms=_terms(data, asked.terms),
         exclude=_sorted_union(filters.exclude, seen),
         allowed=filters.allowed,
@@ -157,8 +170,9 @@ def list_ids(values: Any, place: str) -> list[Any]:
     return list(values)
 
 
-def _features(data: Dataset, row: int, given: Any) -> dict[str, Any]:
-    return {**data.users.values(row), **_values(data.users, given, "features", "user")}
+def _features(data: Dataset, row: int, latest: Latest | None, given: Any) -> dict[str, Any]:
+    newer = {} if latest is None else latest.features
+    return {**data.users.values(row), **newer, **_values(data.users, given, "features", "user")}
 
 
 def _terms(data: Dataset, given: Any) -> Mapping[str, Any]:
@@ -187,12 +201,3 @@ def _sorted_union(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArra
             rows[n] = row
             n += 1
     return rows[:n]
-
-
-def _split(ids: list[Id], items: Table) -> tuple[NDArray[np.int32], tuple[Id, ...]]:
-    """The rows of the ids that the catalogue has, and the other ids."""
-    rows = items.ids.rows(ids)
-    known = rows >= 0
-    if known.all():
-        return rows, ()
-    return rows[known], tuple(ids[place] for place in np.flatnonzero(~known).tolist())

@@ -40,7 +40,7 @@ LAYERS: list[set[str]] = [
             "metrics",
         ),
     },
-    {"data", "storage", "progress", "protocols", "plugins", "vector_index"},
+    {"data", "online", "storage", "progress", "protocols", "plugins", "vector_index"},
     {"registry", "config"},
     {"learning"},
     {"engine"},

@@ -1,0 +1,139 @@
+"""How observers learn of answers: through a bounded queue each, which no request waits for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from contextlib import suppress
+from weakref import WeakSet
+
+import numpy as np
+
+from multirecall.engine.deadline import Deadline
+from multirecall.online import Call, Observation, Observer
+from multirecall.result import CandidateBatch, Candidates
+
+_log = logging.getLogger("multirecall.engine")
+
+LONGEST_QUEUE = 1_000
+"""Answers that wait for an observer. A further answer is not shown to it, so that memory is bounded."""
+
+
+class Feed:
+    """One observer, with its queue and the thread that empties it."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._begin()
+        _feeds.add(self)
+
+    def _begin(self) -> None:
+        """Start without a thread. A forked child must do so too, because it does not have its parent's threads."""
+        self._lock = threading.Lock()
+        self._waiting: queue.Queue[Observation | None] = queue.Queue(LONGEST_QUEUE + 1)
+        self._started = self._ended = False
+        self._missed = 0
+
+    @property
+    def missed(self) -> int:
+        """The number of answers that the observer was too slow for."""
+        return self._missed
+
+    def offer(self, observation: Observation) -> None:
+        """Show an answer to the observer, later; never wait."""
+        with self._lock:
+            if self._ended:
+                return
+            if self._waiting.qsize() >= LONGEST_QUEUE:
+                self._missed += 1
+                missed = self._missed
+            else:
+                self._waiting.put_nowait(observation)
+                missed = 0
+                if not self._started:
+                    self._start()
+        if missed == 1:
+            _log.warning("observer %s is too slow: it misses answers", type(self._observer).__name__)
+
+    def end(self) -> None:
+        """Take no more answers; the observer still gets those that wait."""
+        with self._lock:
+            if not self._ended:
+                self._ended = True
+                self._waiting.put_nowait(None)
+
+    def __del__(self) -> None:
+        self.end()
+
+    def _start(self) -> None:
+        name = f"multirecall-observer-{type(self._observer).__name__}"
+        with suppress(RuntimeError):  # the system cannot start another thread; the next answer tries again
+            threading.Thread(target=_deliver, args=(self._waiting, self._observer), name=name, daemon=True).start()
+            self._started = True
+
+
+class Feeds:
+    """The observers of an engine: an immutable tuple of feeds, replaced by one assignment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._all: tuple[Feed, ...] = ()
+
+    def add(self, observer: Observer) -> Feed:
+        """Let an observer see the answers from now on."""
+        feed = Feed(observer)
+        with self._lock:
+            self._all = (*self._all, feed)
+        return feed
+
+    def drop(self, feed: Feed) -> None:
+        """Show an observer no more answers."""
+        with self._lock:
+            self._all = tuple(one for one in self._all if one is not feed)
+        feed.end()
+
+    def close(self) -> None:
+        """Drop all."""
+        for feed in self._all:
+            self.drop(feed)
+
+    @property
+    def missed(self) -> int:
+        """The number of answers that observers were too slow for."""
+        return sum(feed.missed for feed in self._all)
+
+    def show(self, call: Call, answer: Candidates | CandidateBatch, k: int, since: Deadline, cached: bool) -> None:
+        """Show an answer, to a request that began at `since`, to all observers."""
+        feeds = self._all
+        if not feeds:
+            return
+        segments = np.zeros(0, np.int64) if answer._proposals is None else answer._proposals.segment_numbers
+        observation = Observation(call, answer, k, since.elapsed_ms, cached, segments)
+        for feed in feeds:
+            feed.offer(observation)
+
+
+_feeds: WeakSet[Feed] = WeakSet()
+
+
+def _begin_in_child() -> None:
+    for feed in list(_feeds):
+        feed._begin()
+
+
+os.register_at_fork(after_in_child=_begin_in_child)
+
+
+def _deliver(waiting: queue.Queue[Observation | None], observer: Observer) -> None:
+    """The loop of a feed's thread. It holds no feed, so that an unused one can be collected."""
+    faulty = False
+    while (observation := waiting.get()) is not None:
+        try:
+            observer.observe(observation)
+        except Exception:  # noqa: BLE001 - an observer's fault must not end what the others need
+            if not faulty:
+                _log.warning("observer %s failed; later faults are not logged", type(observer).__name__, exc_info=True)
+            faulty = True
+        del observation  # an idle thread must not keep an answer alive
