@@ -231,6 +231,9 @@ class Vectors:
                 and found["new_values"].shape == (*found["new_rows"].shape, found["values"].shape[1])
                 and found["asked"].shape == (len(found["asked"]), found["values"].shape[1])
                 and found["rows"].ndim == found["new_rows"].ndim == 1
+                and found["rows"].min(initial=0) >= 0
+                and found["new_rows"].min(initial=0) >= 0
+                and (found["new_rows"][1:] > found["new_rows"][:-1]).all()
             )
         except (KeyError, IndexError):
             fits = False

@@ -378,3 +378,17 @@ def test_starts_that_lead_astray_are_refused(folder: Path, tmp_path: Path) -> No
     write_manifest(tmp_path / "index", {})
     with pytest.raises(BundleError, match="do not fit together"):
         load_index(tmp_path / "index", IVF)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("rows", [-7]), ("new_rows", [-7]), ("new_rows", [900, 899])])
+def test_rows_that_lead_astray_are_refused(name: str, rows: list[int], folder: Path, tmp_path: Path) -> None:
+    """Kernels look rows up in bitmaps without a look at their size."""
+    shutil.copytree(folder, tmp_path / "index")
+    file = tmp_path / "index" / f"{name}.npy"
+    kept = np.load(file)[len(rows) :]
+    np.save(file, np.concatenate([kept, np.array(rows, np.int32)]))
+    if name == "new_rows":
+        np.save(tmp_path / "index" / "new_values.npy", np.ones((len(rows), 8), np.float32))
+    write_manifest(tmp_path / "index", {})
+    with pytest.raises(BundleError, match="do not fit together"):
+        load_index(tmp_path / "index", IVF)
