@@ -29,6 +29,10 @@ class RequestError(MultirecallError):
     """An argument of a request (user, k, exclude, where, …) is invalid."""
 
 
+class UnknownItem(RequestError):  # noqa: N818
+    """A call about one item names an id that the catalogue does not have."""
+
+
 class NotFitted(MultirecallError):  # noqa: N818
     """The engine was used before `fit` or `load`, or after `close`."""
 
@@ -72,3 +76,7 @@ class MissingExtra(MultirecallError):  # noqa: N818
 
 class BundleError(MultirecallError):
     """A saved engine is missing or damaged, or has another format."""
+
+
+class BundleHeld(BundleError):  # noqa: N818
+    """Another process writes the bundle, or has written another version since this one loaded it."""

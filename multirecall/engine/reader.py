@@ -37,7 +37,7 @@ from multirecall.engine.segments import Segment
 from multirecall.engine.similar import answer_similar
 from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.vectors import vector_paths, vectors_of
-from multirecall.errors import ConfigError, NotFitted, PathError, RequestError
+from multirecall.errors import ConfigError, NotFitted, PathError, RequestError, UnknownItem
 from multirecall.learning.report import FusionReport
 from multirecall.lists import RankedBatch
 from multirecall.online import HistorySource, Observer
@@ -123,7 +123,8 @@ class EngineReader:
         fallback adds nothing, so that there may be fewer than `k`. The other arguments are those of `retrieve`.
 
         Raises:
-            RequestError: the catalogue does not have the item, no path compares items, or as `retrieve`.
+            UnknownItem: a `RequestError`; the catalogue does not have the item.
+            RequestError: no path compares items, or as `retrieve`.
         """
         state, size = self._current(), read_size(k, self.config.k)
         deadline = read_deadline(deadline_ms, self.config.deadline_ms)
@@ -233,12 +234,13 @@ class EngineReader:
         """Explain the place of `item` in `retrieve` with the same arguments, or why it is missing.
 
         Raises:
-            RequestError: the catalogue does not have the item, or as `retrieve`.
+            UnknownItem: a `RequestError`; the catalogue does not have the item.
+            RequestError: as `retrieve`.
         """
         state, k = self._current(), read_size(k, self.config.k)
         row = state.data.items.ids.row(item)
         if row < 0:
-            raise RequestError(f"explain: no item has the id {item!r}; pass an id of the log or the item table")
+            raise UnknownItem(f"explain: no item has the id {item!r}; pass an id of the log or the item table")
         filters = read_filters(state, exclude, where, seen)
         found = self._source.ask(state.data, [user])
         query = read_query(state.data, user, filters, read_context(context), found)
@@ -314,6 +316,11 @@ class EngineReader:
             NotFitted: the engine serves nothing yet.
         """
         return self._current().data
+
+    @property
+    def data_version(self) -> int:
+        """The number of the data that the engine serves, as in `health()`; raises `NotFitted`."""
+        return self._current().data_version
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from multirecall.engine.path import Path
 from multirecall.engine.request import read_context, read_filters, read_user
 from multirecall.engine.runner import run_paths
 from multirecall.engine.state import EngineState
-from multirecall.errors import RequestError
+from multirecall.errors import RequestError, UnknownItem
 from multirecall.lists import FusedList, RankedList
 from multirecall.protocols import Retriever
 from multirecall.query import Query
@@ -37,7 +37,7 @@ def answer_similar(
 ) -> Candidates:
     """The items most like `item`; arguments and errors as in `Engine.similar`."""
     if state.data.items.ids.row(item) < 0:
-        raise RequestError(f"similar: no item has the id {item!r}; pass an id of the log or the item table")
+        raise UnknownItem(f"similar: no item has the id {item!r}; pass an id of the log or the item table")
     filters = read_filters(state, exclude, where, seen=False)
     query, unknown = read_user(state.data, User(history=[item]), filters, read_context(context), deadline.moment)
     places = [place for place, path in enumerate(state.paths) if compares_items(path)]

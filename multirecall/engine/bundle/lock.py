@@ -11,7 +11,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from multirecall.errors import BundleError
+from multirecall.errors import BundleError, BundleHeld
 
 LOCK = "LOCK"
 
@@ -44,7 +44,7 @@ class WriterLock:
             folder.stat()  # filelock would make it
             self._lock.acquire()
         except Timeout:
-            raise BundleError(f"{folder}: is being written by {_holder(file)}; close that one first") from None
+            raise BundleHeld(f"{folder}: is being written by {_holder(file)}; close that one first") from None
         except OSError as fault:
             raise BundleError(
                 f"{file}: cannot be locked ({fault.strerror}); check the disk and the permissions"

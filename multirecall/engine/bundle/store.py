@@ -16,7 +16,7 @@ from multirecall.engine.bundle.journal import Journal, JournalReader
 from multirecall.engine.bundle.lock import WriterLock
 from multirecall.engine.live import apply_changes
 from multirecall.engine.state import EngineState
-from multirecall.errors import BundleError
+from multirecall.errors import BundleError, BundleHeld
 
 
 class Store:
@@ -94,7 +94,7 @@ class Store:
             lock = held.enter_context(bundle.claim(self.folder))
             current = bundle.current_name(self.folder)
             if current != self.version.name:
-                raise BundleError(
+                raise BundleHeld(
                     f"{self.folder}: its version is now {current}, this engine was loaded from {self.version.name}; "
                     "load the bundle again"
                 )
