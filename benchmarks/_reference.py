@@ -16,6 +16,7 @@ from multirecall.data import DataConfig
 from multirecall.evaluation import EXPLAINED
 from multirecall.plugins import PluginGroup
 from multirecall.registry import GROUPS
+from multirecall.serving import ServeSettings
 from multirecall.settings import settings_of
 from multirecall.tuning import TuningConfig
 
@@ -27,6 +28,7 @@ def _config_of(group: PluginGroup, name: str) -> type[BaseModel]:  # type: ignor
 CONFIGS: dict[str, Callable[[], type[BaseModel]]] = {
     "data": lambda: DataConfig,
     "engine": lambda: EngineConfig,
+    "serve": lambda: ServeSettings,
     "tuning": lambda: TuningConfig,
     **{name: partial(_config_of, group, name) for group in GROUPS for name in group.names()},
 }

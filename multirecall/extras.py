@@ -10,15 +10,20 @@ from multirecall.errors import MissingExtra
 EXTRAS = {
     "annoy": "annoy",
     "faiss": "faiss",
+    "fastapi": "serve",
     "hnswlib": "hnsw",
     "httpcore": "http",
+    "httptools": "serve",
     "jinja2": "plots",
     "matplotlib": "plots",
     "networkx": "graph",
     "onnxruntime": "onnx",
+    "orjson": "serve",
     "sklearn": "tsne",
     "torch": "deep",
     "usearch": "usearch",
+    "uvicorn": "serve",
+    "uvloop": "serve",
 }
 """The extra that brings each of these libraries, by the name that is imported."""
 

@@ -20,6 +20,7 @@ from multirecall.cli.index_bench import index_bench
 from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
 from multirecall.cli.screen import console, note, replace_unprintable
+from multirecall.cli.serve import serve, serve_key
 from multirecall.cli.similar import similar
 from multirecall.cli.tune import tune_command
 from multirecall.cli.versions import rollback, salvage, versions
@@ -55,6 +56,8 @@ app.command()(plugins)
 app.command()(doctor)
 app.command("index-bench")(index_bench)
 app.command()(warm)
+app.command()(serve)
+app.command("serve-key")(serve_key)
 
 
 @app.callback()

@@ -118,12 +118,13 @@ def read_config(
     return validate(EngineConfig, {**values, **given}, "command line")
 
 
-def load_bundle(folder: Path, plugins: list[str] | None, version: str | None = None) -> Engine:
+def load_bundle(folder: Path, plugins: list[str] | None, version: str | None = None, *, follow: bool = False) -> Engine:
     """Load a bundle, which may use the classes that `--plugin` names; raises as `Engine.load`."""
     if plugins:
         _search_here()
     try:
-        return Engine.load(folder, version=version, plugins=[import_class(name) for name in plugins or []])
+        classes = [import_class(name) for name in plugins or []]
+        return Engine.load(folder, version=version, follow=follow, plugins=classes)
     except UntrustedPlugin as fault:
         named = [name.replace("__main__:", "MODULE:") for name in fault.names]
         remedy = f"if you trust it, name it: {' '.join(f'--plugin {name}' for name in named)}"

@@ -44,13 +44,13 @@ LAYERS: list[set[str]] = [
     {"registry", "config"},
     {"learning"},
     {"engine"},
-    {"evaluation", "tuning", "datasets", "cli", "__main__"},
+    {"evaluation", "tuning", "datasets", "serving", "cli", "__main__"},
 ]
 ORDER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 PLUGIN_MAY = LAYERS[0] | LAYERS[1]
 FUSION_MAY = {"lists", "csr", "topk", "rowtable", "kernels", "protocols", "errors", "validation"}
 RESTRICTED = {
-    "polars": {"data", "engine", "evaluation", "datasets", "cli", "testing", "retrievers"},
+    "polars": {"data", "engine", "evaluation", "datasets", "cli", "serving", "testing", "retrievers"},
     "torch": {"retrievers"},
     "annoy": {"retrievers"},
     "faiss": {"retrievers"},
@@ -58,6 +58,10 @@ RESTRICTED = {
     "httpcore": {"retrievers"},
     "onnxruntime": {"retrievers"},
     "usearch": {"retrievers"},
+    "fastapi": {"serving"},
+    "orjson": {"serving"},
+    "starlette": {"serving"},
+    "uvicorn": {"serving"},
     "networkx": {"retrievers"},
     "typer": {"cli"},
     "rich": {"cli", "progress"},

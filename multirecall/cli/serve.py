@@ -1,0 +1,69 @@
+"""`multirecall serve`: a bundle behind HTTP; `multirecall serve-key`: an API key for it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from multirecall.cli.options import Plugins, load_bundle
+from multirecall.cli.screen import console
+from multirecall.extras import import_extra
+from multirecall.serving import ServeSettings, create_app
+
+
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="Folder that `multirecall fit` wrote.")],
+    settings: Annotated[Path | None, typer.Option(help="Settings of the deployment (TOML).")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; default: 8000; 0: any free one.")] = None,
+    writable: Annotated[
+        bool | None, typer.Option("--writable/--read-only", help="Whether the routes that change data are there.")
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Serve a bundle over HTTP: candidates, similar items, explanations and, if writable, live changes."""
+    for library in ("fastapi", "httptools", "orjson", "uvicorn", "uvloop"):
+        import_extra(library, "multirecall serve")
+    chosen = ServeSettings() if settings is None else ServeSettings.from_toml(settings)
+    chosen = chosen.override(host=host, port=port, writable=writable)
+    server = import_module("multirecall.serving.server")
+    with load_bundle(bundle, plugin, follow=not chosen.writable) as engine:
+        app = create_app(engine, chosen)
+        listening = server.bind(chosen)
+        _log_lines()
+        shown = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
+        notes = [
+            f"multirecall serves {bundle} on http://{shown}:{listening.getsockname()[1]} (routes: /docs)",
+            "writes: on" if chosen.writable else "writes: off; the bundle is followed (--writable turns them on)",
+            "API keys: needed" if chosen.keys.given else "API keys: none, so that only this machine is served",
+            f"limits: {chosen.limits.threads} threads, {chosen.limits.queue} waiting, k up to {chosen.limits.k:,}",
+        ]
+        for line in notes:
+            console(stderr=True).print(line)
+        server.run(app, chosen, listening)
+
+
+def serve_key(
+    name: Annotated[str, typer.Argument(help="Who uses the key; stands in log lines.")],
+    scope: Annotated[Literal["read", "write", "both"], typer.Option(help="What it may do.")] = "read",
+) -> None:
+    """Make an API key: print it once, with the lines for the file of keys, which holds only its hash."""
+    keys = import_module("multirecall.serving.keys")
+    key = keys.make_key(name, ("read", "write") if scope == "both" else (scope,))
+    console(stderr=True).print(f"The key, which is shown only now: {key.secret}")
+    typer.echo(key.lines, nl=False)
+
+
+def _log_lines() -> None:
+    """Write the lines of requests to standard error as they are, one JSON object each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    lines = logging.getLogger("multirecall.serving.access")
+    lines.addHandler(handler)
+    lines.propagate = False
+    lines.setLevel(logging.INFO)

@@ -1,0 +1,65 @@
+"""What the routes of a service share: the engine, the settings, the keys, and the threads that compute."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from multirecall.engine import Engine
+from multirecall.errors import NotFitted
+from multirecall.serving.exchange import Exchange
+from multirecall.serving.keys import KeyRing
+from multirecall.serving.settings import ServeSettings
+
+T = TypeVar("T")
+
+
+class Service:
+    """An engine with the settings of its deployment.
+
+    Attributes:
+        engine: answers.
+        settings: of the deployment.
+        keys: of the deployment.
+        observers: called on the event loop with each exchange once it is answered; they must be quick and not raise.
+    """
+
+    def __init__(self, engine_or_bundle: Engine | str | Path, settings: ServeSettings) -> None:
+        self.settings = settings
+        self.keys = KeyRing(settings.keys)
+        self.observers: list[Callable[[Exchange], None]] = []
+        self._owns_engine = not isinstance(engine_or_bundle, Engine)
+        self.engine = (
+            engine_or_bundle
+            if isinstance(engine_or_bundle, Engine)
+            else Engine.load(engine_or_bundle, follow=not settings.writable)
+        )
+        self._readers = ThreadPoolExecutor(settings.limits.threads, "multirecall-read")
+        # Changes take turns and wait for the disk. In threads of their own they cannot keep requests waiting.
+        self._writers = ThreadPoolExecutor(2, "multirecall-write")
+
+    async def read(self, work: Callable[..., T], *args: object) -> T:
+        """The result of `work`, which asks the engine, from a thread."""
+        return await _run(self._readers, work, *args)
+
+    async def write(self, work: Callable[..., T], *args: object) -> T:
+        """The result of `work`, which changes the engine, from a thread."""
+        return await _run(self._writers, work, *args)
+
+    def close(self) -> None:
+        """End the threads, and close the engine if it was loaded here. What waits for a thread is dropped."""
+        for pool in (self._readers, self._writers):
+            pool.shutdown(wait=False, cancel_futures=True)
+        if self._owns_engine:
+            self.engine.close()
+
+
+async def _run(pool: ThreadPoolExecutor, work: Callable[..., T], *args: object) -> T:
+    try:
+        future = pool.submit(work, *args)
+    except RuntimeError:  # the pool was closed meanwhile
+        raise NotFitted("the service shuts down; ask another one") from None
+    return await asyncio.wrap_future(future)

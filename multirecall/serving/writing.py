@@ -1,0 +1,76 @@
+"""The work of the routes that change the engine; it runs in a thread. An answer names the version of the data."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future
+from typing import Any
+
+from multirecall.errors import MultirecallError
+from multirecall.serving.columns import to_json
+from multirecall.serving.exchange import Exchange
+from multirecall.serving.ids import read_id
+from multirecall.serving.problems import Problem
+from multirecall.serving.schemas import InteractionsBody, ItemIdsBody, ItemsBody, RefreshBody, read_body
+from multirecall.serving.service import Service
+
+_log = logging.getLogger("multirecall.serving")
+
+
+def add_interactions(service: Service, exchange: Exchange) -> bytes:
+    """Add events."""
+    rows = read_body(exchange.body, InteractionsBody).interactions
+    return _changed(service, service.engine.add_interactions(_bounded(service, rows)))
+
+
+def add_items(service: Service, exchange: Exchange) -> bytes:
+    """Add items."""
+    return _changed(service, service.engine.add_items(_bounded(service, read_body(exchange.body, ItemsBody).items)))
+
+
+def update_items(service: Service, exchange: Exchange) -> bytes:
+    """Change features of items."""
+    return _changed(service, service.engine.update_items(_bounded(service, read_body(exchange.body, ItemsBody).items)))
+
+
+def remove_items(service: Service, exchange: Exchange) -> bytes:
+    """Remove items."""
+    ids = read_body(exchange.body, ItemIdsBody).item_ids
+    return _changed(service, service.engine.remove_items(_bounded(service, ids)))
+
+
+def forget_user(service: Service, user: str) -> bytes:
+    """Forget a user. An id that is unknown is erased as well, from older versions and the journal."""
+    return _changed(service, service.engine.remove_users([read_id(service.engine.data.users.ids, user)]))
+
+
+def refresh(service: Service, exchange: Exchange) -> bytes:
+    """Begin to fit anew on all data; requests go on meanwhile."""
+    asked, engine = read_body(exchange.body or b"{}", RefreshBody), service.engine
+    if engine.health().refit.running:
+        raise Problem(409, "a refit runs already; ask /health/ready until its data_version has risen")
+    store = engine.health().store
+    folder = store.folder if asked.save and store is not None else None
+
+    def done(future: Future[None]) -> None:
+        try:
+            future.result()
+            if folder is not None:
+                engine.save(folder)
+        except MultirecallError as fault:
+            _log.error("refresh: %s", fault)
+
+    engine.refresh().add_done_callback(done)
+    return to_json({"running": True, "data_version": engine.data_version})
+
+
+def _bounded(service: Service, rows: list[Any]) -> list[Any]:
+    most = service.settings.limits.rows
+    if len(rows) > most:
+        raise Problem(413, f"{len(rows):,} rows are too many; send at most {most:,} at once")
+    return rows
+
+
+def _changed(service: Service, count: int) -> bytes:
+    """The answer to a change: how many rows it took, and the version from which on requests see it."""
+    return to_json({"count": count, "data_version": service.engine.data_version})
