@@ -29,6 +29,7 @@ NOT_RUN = {
     "python3 -m venv .venv && .venv/bin/pip install": "installs; .ci/run runs these commands as they stand",
     "pip install": "installs; bench_install.py installs the package and its extras",
     "ENV MULTIRECALL_KERNELS": "is a part of a Dockerfile",
+    "from multirecall.serving.store import": "needs a Redis; test_store.py starts one",
     "from rectools_arrays import": "runs in an environment of RecTools; test_exporters.py makes one",
 }
 """Blocks that are not run, by how they begin, and why."""

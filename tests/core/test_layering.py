@@ -69,6 +69,7 @@ RESTRICTED = {
     "jinja2": {"evaluation"},
     "filelock": {"engine"},
     "sklearn": {"evaluation"},
+    "redis": {"serving"},
     "tomli_w": {"learning", "tuning"},
     "pickle": set(),
 }
