@@ -19,6 +19,7 @@ EXTRAS = {
     "networkx": "graph",
     "onnxruntime": "onnx",
     "orjson": "serve",
+    "prometheus_client": "serve",
     "redis": "redis",
     "sklearn": "tsne",
     "torch": "deep",

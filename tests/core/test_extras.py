@@ -60,7 +60,9 @@ def graph(*more: PathConfig) -> EngineConfig:
 def test_each_library_has_an_extra_that_brings_it() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for library, extra in EXTRAS.items():
-        name = {"faiss": "faiss-cpu", "sklearn": "scikit-learn"}.get(library, library)
+        name = {"faiss": "faiss-cpu", "prometheus_client": "prometheus-client", "sklearn": "scikit-learn"}.get(
+            library, library
+        )
         assert name in {Requirement(line).name for line in project["optional-dependencies"][extra]}
         assert name not in {Requirement(line).name for line in project["dependencies"]}
 

@@ -69,6 +69,7 @@ RESTRICTED = {
     "jinja2": {"evaluation"},
     "filelock": {"engine"},
     "sklearn": {"evaluation"},
+    "prometheus_client": {"serving"},
     "redis": {"serving"},
     "tomli_w": {"learning", "tuning"},
     "pickle": set(),

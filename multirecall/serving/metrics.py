@@ -1,0 +1,142 @@
+"""The figures of a service for Prometheus, fed by the answers of an engine, by its health, and by finished requests.
+
+With several worker processes, set `PROMETHEUS_MULTIPROC_DIR` to an empty folder before the first import: counters and
+histograms are then summed over all workers, and each gauge below says how it is merged.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from time import monotonic
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from multirecall.engine import Engine
+from multirecall.errors import NotFitted
+from multirecall.online import Observation
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Of `Metrics.text`."""
+
+BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+"""Upper bounds of the latency histograms, in seconds."""
+
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+"""Methods that are labels of their own, so that nobody can make labels without end."""
+
+REFRESH_S = 1.0
+"""Seconds between two looks at the health of the engine, while answers come."""
+
+BREAKER = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
+"""The gauges of breakers, by their state."""
+
+
+class Metrics:
+    """The figures of one engine in one process; an observer for `Engine.observe`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._registry = registry = CollectorRegistry()
+        self._lock = threading.Lock()
+        self._next_look = -math.inf
+
+        def counter(name: str, says: str, *labels: str) -> Counter:
+            return Counter(f"multirecall_{name}", says, labels, registry=registry)
+
+        def histogram(name: str, says: str, *labels: str) -> Histogram:
+            return Histogram(f"multirecall_{name}", says, labels, buckets=BUCKETS, registry=registry)
+
+        def gauge(name: str, says: str, mode: str, *labels: str) -> Gauge:
+            return Gauge(f"multirecall_{name}", says, labels, registry=registry, multiprocess_mode=mode)  # type: ignore[arg-type]
+
+        self._requests = counter("requests", "Requests over HTTP.", "route", "method", "status")
+        self._request_s = histogram("request_seconds", "Time until a request is answered.", "route")
+        self._answers = counter("answers", "Answers of the engine.", "call")
+        self._answer_s = histogram("answer_seconds", "Time of a call of the engine.", "call")
+        self._hits = counter("cache_hits", "Answers that came from the result cache.")
+        self._candidates = counter("candidates", "Candidates that were returned.")
+        self._backfilled = counter("backfilled_candidates", "Candidates that no path proposed.")
+        self._shortfall = counter("shortfall_candidates", "Candidates that the catalogue could not deliver.")
+        self._store = counter(
+            "store_answers", "Requests that asked the source of history, by how it answered.", "state"
+        )
+        self._states = counter(
+            "path_answers", "Calls of a path by how they ended, without cache hits.", "path", "state"
+        )
+        self._path_s = histogram("path_seconds", "Time until a path answered or was left behind.", "path")
+        self._share = counter("path_candidates", "Returned candidates that a path proposed.", "path")
+        self._empty = counter("path_empty", "Calls of a path that were ok and found nothing.", "path")
+        self._breaker = gauge(
+            "path_breaker", "0: the path is called, 0.5: one call tries, 1: it is skipped. The worst worker's.",
+            "livemax", "path",
+        )  # fmt: skip
+        self._unsaved = gauge(
+            "journal_unsaved_changes", "Changes that a load would replay. The largest of all workers.", "livemax"
+        )
+        self._newest = gauge("journal_newest", "The last journaled change that any worker serves.", "livemax")
+        self._oldest = gauge("journal_oldest", "The last journaled change that every worker serves.", "livemin")
+        self._now = gauge(
+            "data_newest_event_timestamp_seconds",
+            "Time of the newest event; NaN without times. That of the worker that is furthest behind.",
+            "livemin",
+        )
+        self._missed = gauge("missed_observations", "Answers that these figures lack, over all workers.", "livesum")
+        self._look()
+
+    def observe(self, observation: Observation) -> None:
+        """Count one answer of the engine."""
+        answer, call = observation.answer, observation.call
+        self._answers.labels(call).inc()
+        self._answer_s.labels(call).observe(observation.ms / 1e3)
+        self._hits.inc(observation.cached)
+        self._candidates.inc(len(answer.ranks))
+        self._backfilled.inc(int(np.sum(answer.n_backfilled)))
+        self._shortfall.inc(int(np.sum(answer.shortfall)))
+        if answer.store is not None:
+            self._store.labels(answer.store).inc()
+        for path, proposed in zip(answer.paths, (answer.ranks >= 0).sum(0).tolist(), strict=True):
+            self._share.labels(path).inc(proposed)
+        if not observation.cached:
+            for path, status in answer.status.items():
+                self._states.labels(path, status.state).inc()
+                if status.state in ("ok", "late", "failed"):
+                    self._path_s.labels(path).observe(status.ms / 1e3)
+                self._empty.labels(path).inc(status.state == "ok" and not status.count)
+        if monotonic() >= self._next_look:
+            self._look()
+
+    def note_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one request over HTTP; `route` is the template of its address, "" where there is none."""
+        route = route or "none"
+        self._requests.labels(route, method if method in METHODS else "other", str(status)).inc()
+        self._request_s.labels(route).observe(seconds)
+
+    def text(self) -> bytes:
+        """All figures in the text format of Prometheus, `MEDIA_TYPE`; those of all workers where there are several."""
+        self._look()
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+        return generate_latest(merged)
+
+    def _look(self) -> None:
+        """Read the health of the engine."""
+        with self._lock:
+            self._next_look = monotonic() + REFRESH_S
+            try:
+                health, now = self._engine.health(), self._engine.data.now
+            except NotFitted:
+                return
+            for name, path in health.paths.items():
+                self._breaker.labels(name).set(BREAKER[path.breaker])
+            self._now.set(math.nan if now is None else now)
+            self._missed.set(health.missed)
+            if health.store is not None:
+                self._unsaved.set(health.store.unsaved)
+                self._newest.set(health.store.journal_seq)
+                self._oldest.set(health.store.journal_seq)
