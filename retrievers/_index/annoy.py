@@ -106,7 +106,7 @@ class AnnoyPart(Part):
 
 
 class AnnoyIndex(LibraryIndex):
-    """See `AnnoyConfig`."""
+    """Searches a forest of Annoy in a mapped file, and scores what it proposes from the vectors."""
 
     Config: ClassVar[type[AnnoyConfig]] = AnnoyConfig
     kind: ClassVar[str] = "annoy"

@@ -195,7 +195,7 @@ class FaissPart(Part):
 
 
 class FaissIndex(LibraryIndex):
-    """See `FaissConfig`."""
+    """Searches an index of Faiss that a factory string names, and scores what it proposes from the vectors."""
 
     Config: ClassVar[type[FaissConfig]] = FaissConfig
     kind: ClassVar[str] = "faiss"

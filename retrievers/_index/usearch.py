@@ -115,7 +115,7 @@ class UsearchPart(Part):
 
 
 class UsearchIndex(LibraryIndex):
-    """See `UsearchConfig`."""
+    """Walks a graph of USearch, and scores what it proposes from the vectors."""
 
     Config: ClassVar[type[UsearchConfig]] = UsearchConfig
     kind: ClassVar[str] = "usearch"
