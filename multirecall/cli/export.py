@@ -43,6 +43,8 @@ def export(
     engine = load_bundle(bundle, plugin)
     asked, both = _asked(path, engine.paths), vectors == neighbours
     must_have = bool(path) and not both
+    if not {*engine.vector_paths, *engine.neighbour_paths} & {*asked}:
+        raise RequestError("export: no path has item vectors or compares items; name others, or fit a path that does")
     with terminal_progress() as progress:
         for name in asked:
             if (vectors or both) and (must_have or name in engine.vector_paths):

@@ -18,6 +18,7 @@ from multirecall.cli.tables import plain_table
 from multirecall.errors import RequestError
 from multirecall.evaluation.figures import index_speed, require_plots, write_svg
 from multirecall.evaluation.index_kinds import RECALLS, SHARES, KindFigures, measure_kinds
+from multirecall.numpy_files import load_numbers
 from multirecall.output import require_file
 from multirecall.progress import terminal_progress
 from multirecall.vector_index import SPACES, Space
@@ -86,7 +87,7 @@ def _space(name: str) -> Space:
 
 def _read(file: Path, place: str) -> NDArray[np.float32]:
     try:
-        found = np.load(file, allow_pickle=False)
+        found = load_numbers(file, "npy")
     except (OSError, ValueError, EOFError) as fault:
         raise RequestError(f"{place}: {file} cannot be read as npy ({fault}); write it with numpy.save") from None
     if not isinstance(found, np.ndarray) or found.ndim != 2 or not found.size or found.dtype.kind not in "fiu":

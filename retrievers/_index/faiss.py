@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,9 @@ SCANNED_PER_STEP = 120
 
 KEPT = 3
 """The time for each candidate, in the same measure."""
+
+PLACE = re.compile(r"Error in .*? at \S+:\d+: ", re.DOTALL)
+"""How Faiss begins its messages: with the place in its code."""
 
 
 class FaissConfig(IndexConfig):
@@ -86,7 +90,7 @@ class FaissPart(Part):
                 index.train(points)
                 index.add(points)
         except RuntimeError as fault:
-            said = str(fault).rpartition("Error: ")[2] or str(fault)
+            said = PLACE.split(str(fault))[-1].removeprefix("Error: ")
             raise DataError(
                 f"index.factory: faiss makes no {name!r} of {n} vectors of length {points.shape[1]} ({said}); choose "
                 "fewer cells or another string, or 'auto'"

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from multirecall.data import Dataset
 from multirecall.errors import DataError
+from multirecall.numpy_files import load_numbers
 
 from ._tables import finite_vectors, ids_of, open_table, read_unique_ids
 
@@ -60,8 +61,8 @@ def read_model(file: str) -> FactorFile | csr_array:
         DataError: the file is missing, cannot be read or is of no model of implicit.
     """
     try:
-        with np.load(Path(file), allow_pickle=False) as found:
-            arrays = dict(found) if isinstance(found, np.lib.npyio.NpzFile) else {}
+        with load_numbers(Path(file), "npz") as found:
+            arrays = dict(found)
     except FileNotFoundError:
         raise DataError(f"model: {file}: no such file; check the path") from None
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as fault:

@@ -14,6 +14,7 @@ from multirecall.data.config import IdType
 from multirecall.data.files import read
 from multirecall.data.source import Source
 from multirecall.errors import DataError
+from multirecall.numpy_files import load_numbers
 from multirecall.validation import nearest
 from multirecall.vocabulary import Vocabulary
 
@@ -135,7 +136,7 @@ def read_npy(path: Path, what: str) -> NDArray[np.float32]:
         DataError: the file is missing, or does not hold finite numbers of shape (n, dim).
     """
     try:
-        found = np.load(path, allow_pickle=False)
+        found = load_numbers(path, "npy")
     except FileNotFoundError:
         raise DataError(f"{what}: {path}: no such file; check the path") from None
     except (OSError, ValueError, EOFError) as fault:

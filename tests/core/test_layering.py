@@ -30,6 +30,7 @@ LAYERS: list[set[str]] = [
             "user",
             "display",
             "output",
+            "numpy_files",
             "sums",
             "settings",
             "extras",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from multirecall import Engine, EngineConfig, PathConfig, User
+from multirecall.cli import app
 from multirecall.errors import RequestError
 from multirecall.testing import small_shop
 
@@ -77,3 +80,10 @@ def test_what_cannot_be_told_is_refused(engine: Engine) -> None:
     for k in (0, -1, 2.5, True):
         with pytest.raises(RequestError, match="k must be a whole number > 0"):
             engine.neighbours("item_cf", k)  # type: ignore[arg-type]
+
+
+def test_a_bundle_without_vectors_and_neighbours_exports_nothing(tmp_path: Path) -> None:
+    Engine(EngineConfig(paths=(PathConfig(retriever="popularity"),))).fit(small_shop("str")).save(tmp_path / "bundle")
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "bundle"), "--out", str(tmp_path / "parts")])
+    assert "no path has item vectors or compares items" in str(done.exception)
+    assert not (tmp_path / "parts").exists()
