@@ -20,6 +20,7 @@ from multirecall.serving.access import Access
 from multirecall.serving.exchange import exchange_of
 from multirecall.serving.guard import Guard
 from multirecall.serving.intake import Intake
+from multirecall.serving.metrics_route import add_metrics
 from multirecall.serving.openapi import describe
 from multirecall.serving.problems import Problem, problem_of, problem_response
 from multirecall.serving.routes import add_routes
@@ -38,6 +39,7 @@ def build_app(engine_or_bundle: Engine | str | Path, settings: ServeSettings) ->
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        unwatch()
         service.close()
 
     app = FastAPI(
@@ -51,6 +53,7 @@ def build_app(engine_or_bundle: Engine | str | Path, settings: ServeSettings) ->
     )
     app.state.service = service
     add_routes(app, service)
+    unwatch = add_metrics(app, service)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     for kind in (MultirecallError, Problem, ValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_fault)

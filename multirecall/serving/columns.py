@@ -32,6 +32,7 @@ def candidate_columns(found: Candidates, data: Dataset, fields: Sequence[str]) -
         "shortfall": found.shortfall,
         "known": found.known,
         "unknown_items": found.unknown_items,
+        "store": found.store,
         "status": found.status,
     }
 
@@ -49,6 +50,7 @@ def batch_columns(found: CandidateBatch, data: Dataset, fields: Sequence[str]) -
         "shortfall": found.shortfall,
         "known": found.known,
         "unknown_items": found.unknown_items,
+        "store": found.store,
         "status": found.status,
     }
 

@@ -13,6 +13,7 @@ from multirecall.errors import NotFitted
 from multirecall.serving.exchange import Exchange
 from multirecall.serving.keys import KeyRing
 from multirecall.serving.settings import ServeSettings
+from multirecall.serving.store import open_store
 
 T = TypeVar("T")
 
@@ -24,6 +25,7 @@ class Service:
         engine: answers.
         settings: of the deployment.
         keys: of the deployment.
+        store: the store of the deployment, or None.
         observers: called on the event loop with each exchange once it is answered; they must be quick and not raise.
     """
 
@@ -37,6 +39,9 @@ class Service:
             if isinstance(engine_or_bundle, Engine)
             else Engine.load(engine_or_bundle, follow=not settings.writable)
         )
+        self.store = open_store(settings.store)
+        if self.store is not None:
+            self.engine.use_history(self.store)
         self._readers = ThreadPoolExecutor(settings.limits.threads, "multirecall-read")
         # Changes take turns and wait for the disk. In threads of their own they cannot keep requests waiting.
         self._writers = ThreadPoolExecutor(2, "multirecall-write")
@@ -55,6 +60,9 @@ class Service:
             pool.shutdown(wait=False, cancel_futures=True)
         if self._owns_engine:
             self.engine.close()
+        if self.store is not None:
+            self.engine.use_history(None)
+            self.store.close()
 
 
 async def _run(pool: ThreadPoolExecutor, work: Callable[..., T], *args: object) -> T:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from multirecall.errors import ConfigError
+from multirecall.serving.store.settings import StoreSettings
 from multirecall.validation import Count, Positive, StrictModel, validate
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -103,6 +104,9 @@ class ServeSettings(StrictModel):
 
     limits: LimitSettings = LimitSettings()
     """Limits."""
+
+    store: StoreSettings = StoreSettings()
+    """Where users' newest events are."""
 
     @model_validator(mode="after")
     def _others_need_a_key(self) -> Self:

@@ -41,7 +41,13 @@ def remove_items(service: Service, exchange: Exchange) -> bytes:
 
 def forget_user(service: Service, user: str) -> bytes:
     """Forget a user. An id that is unknown is erased as well, from older versions and the journal."""
-    return _changed(service, service.engine.remove_users([read_id(service.engine.data.users.ids, user)]))
+    user_id = read_id(service.engine.data.users.ids, user)
+    if service.store is not None:
+        try:
+            service.store.forget_user(user_id)
+        except OSError:
+            raise Problem(503, "the store does not answer, so that nothing was forgotten; try again") from None
+    return _changed(service, service.engine.remove_users([user_id]))
 
 
 def refresh(service: Service, exchange: Exchange) -> bytes:

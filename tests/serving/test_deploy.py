@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from multirecall.serving import ServeSettings
+
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 SECRET = re.compile(r"(?i)(password|secret|token|keys?)\s*[:=]\s*[\"']?[\w-]{8,}")
@@ -60,8 +62,8 @@ def test_compose_mounts_what_is_there_and_opens_loopback_only() -> None:
     assert ports
     assert all(one.startswith("127.0.0.1:") for one in ports)
     assert services["service"]["read_only"] is True
-    settings = tomllib.loads((DEPLOY / "serve.toml").read_text(encoding="utf-8"))
-    assert settings["keys"]["keys_env"] in services["service"]["environment"]
+    settings = ServeSettings.from_toml(DEPLOY / "serve.toml")
+    assert {settings.keys.keys_env, settings.store.url_env} == services["service"]["environment"].keys()
 
 
 def test_prometheus_asks_the_service_and_loads_the_rules() -> None:

@@ -1,0 +1,35 @@
+"""The route that Prometheus reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.responses import Response
+
+from multirecall.serving.metrics import MEDIA_TYPE, Metrics
+
+if TYPE_CHECKING:
+    from multirecall.serving.exchange import Exchange
+    from multirecall.serving.service import Service
+
+
+def add_metrics(app: FastAPI, service: Service) -> Callable[[], None]:
+    """Count the engine's answers and all requests, and add `/metrics`.
+
+    Returns:
+        A function that ends the counting of the engine's answers.
+    """
+    metrics = Metrics(service.engine)
+
+    def count(exchange: Exchange) -> None:
+        metrics.note_request(exchange.route, exchange.method, exchange.status, exchange.ms / 1e3)
+
+    service.observers.append(count)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def shown() -> Response:
+        return Response(await service.read(metrics.text), media_type=MEDIA_TYPE)
+
+    return service.engine.observe(metrics)
