@@ -65,6 +65,9 @@ class Intake:
             if holds:  # the answer is computed; how fast the client takes it must not matter to others
                 holds = False
                 self._taken -= 1
+            if message["type"] == "http.response.start":
+                await send(message)
+                return
             async with asyncio.timeout(self._limits.send_s):
                 await send(message)
 

@@ -1,0 +1,161 @@
+"""What `multirecall serve` adds to `engine.retrieve`, and how much it serves, beside a service around implicit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Annotated, Any
+
+import implicit
+import numpy as np
+import scipy.sparse as sp
+import typer
+from _harness import percentiles, write
+from _http_load import one_by_one, request, side_by_side
+
+from multirecall import Dataset, Engine, EngineConfig
+from multirecall.datasets import generate
+from multirecall.progress import terminal_progress
+
+SEED = 7
+PATHS = ("item_cf", "user_cf", "content", "sequence", "popularity")
+WARM = 100
+
+
+def main(
+    items: Annotated[int, typer.Option(help="Items of the generated log.")] = 100_000,
+    users: Annotated[int, typer.Option(help="Users of the generated log.")] = 20_000,
+    interactions: Annotated[int, typer.Option(help="Events of the generated log.")] = 500_000,
+    requests: Annotated[int, typer.Option(help="Requests of each measurement.")] = 2_000,
+    connections: Annotated[int, typer.Option(help="Connections of the measurement of throughput.")] = 16,
+) -> None:
+    """Measure a service of five paths and its peer, each in a process of its own, one after the other."""
+    log = generate(users, items, interactions, seed=SEED)
+    data = Dataset.from_frames(log.interactions, log.items, log.users)
+    asked = np.random.default_rng(SEED).choice(data.users.ids.ids(), requests).tolist()
+    config = EngineConfig.model_validate(
+        {"paths": [{"retriever": name} for name in PATHS], "fusion": {"strategy": "rrf"}, "seed": SEED}
+    )
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        with terminal_progress() as bars:
+            engine = Engine(config).fit(data, progress=bars)
+        engine.save(folder / "bundle")
+        figures: dict[str, Any] = {"n_items": data.n_items, "paths": list(PATHS), "requests": requests}
+        figures["load_average"] = os.getloadavg()  # others on the machine make every figure worse
+        with serving(folder / "bundle") as port:
+            for k in (100, 500):
+                figures[f"k{k}"] = overhead(engine, port, asked, k)
+            figures["throughput"] = throughput(engine, port, asked, connections)
+        figures["peer"] = peer(folder, data, asked, connections)
+    print(json.dumps(figures, indent=2))
+    write("serve", figures)
+
+
+def overhead(engine: Engine, port: int, asked: list[str], k: int) -> dict[str, Any]:
+    """The time of requests over one connection, beside that of the same calls in this process."""
+    bodies = [request("/v1/retrieve", json.dumps({"user_id": user, "k": k}).encode()) for user in asked]
+    one_by_one(port, bodies[:WARM])
+    for user in asked[:WARM]:
+        engine.retrieve(user, k)
+    calls: list[float] = []
+    answers: list[float] = []
+    block = max(1, len(asked) // 10)  # in turns, so that a noisy moment meets both
+    for first in range(0, len(asked), block):
+        calls += timed(engine, asked[first : first + block], k)
+        answers += one_by_one(port, bodies[first : first + block]).seconds
+    added = float(np.median(answers) - np.median(calls)) * 1e3
+    return {"retrieve": percentiles(calls), "served": percentiles(answers), "overhead_p50_ms": added}
+
+
+def timed(engine: Engine, asked: list[str], k: int) -> list[float]:
+    """Seconds of each call."""
+    seconds = []
+    for user in asked:
+        start = perf_counter()
+        engine.retrieve(user, k)
+        seconds.append(perf_counter() - start)
+    return seconds
+
+
+def throughput(engine: Engine, port: int, asked: list[str], connections: int) -> dict[str, Any]:
+    """Requests per second over several connections, beside calls in a loop, at k = 100."""
+    bodies = [request("/v1/retrieve", json.dumps({"user_id": user, "k": 100}).encode()) for user in asked]
+    alone = len(asked) / sum(timed(engine, asked, 100))
+    load = side_by_side(port, bodies, connections)
+    return {
+        "retrieve_per_s": alone,
+        "served_per_s": load.served / load.wall_s,
+        "share": load.served / load.wall_s / alone,
+        "refused": len(asked) - load.served,
+        "latency": percentiles(load.seconds),
+    }
+
+
+def peer(folder: Path, data: Dataset, asked: list[str], connections: int) -> dict[str, Any]:
+    """The same load on the peer."""
+    rows, ids = data.interactions, data.users.ids
+    counts = np.diff(rows.offsets)
+    owners = np.repeat(np.arange(data.n_users), counts)
+    events = sp.csr_matrix((np.ones(rows.items.size, np.float32), (owners, rows.items)), (data.n_users, data.n_items))
+    model = implicit.als.AlternatingLeastSquares(factors=64, iterations=3, num_threads=1, random_state=SEED)
+    model.fit(events, show_progress=False)
+    model.save(str(folder / "als.npz"))
+    sp.save_npz(folder / "events.npz", events)
+    bodies = [
+        request("/recommend", json.dumps({"user_id": row, "k": 100}).encode()) for row in ids.rows(asked).tolist()
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "_served_peer:create_app", "--factory", "--port", str(port)]
+    here = {**os.environ, "PEER_FOLDER": str(folder), "PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen([*command, "--no-access-log"], stderr=subprocess.PIPE, text=True, env=here) as process:
+        try:
+            _wait_for(process, "Uvicorn running")
+            one_by_one(port, bodies[:WARM])
+            alone = one_by_one(port, bodies)
+            load = side_by_side(port, bodies, connections)
+        finally:
+            process.terminate()
+    return {
+        "what": "implicit ALS, 64 factors, FastAPI with a response model, a sync route",
+        "served": percentiles(alone.seconds),
+        "served_per_s": load.served / load.wall_s,
+        "latency": percentiles(load.seconds),
+    }
+
+
+@contextmanager
+def serving(bundle: Path) -> Iterator[int]:
+    """The port of `multirecall serve` in a process of its own, whose log lines go nowhere."""
+    command = [sys.executable, "-m", "multirecall", "serve", str(bundle), "--port", "0"]
+    log = bundle.with_suffix(".log")
+    with log.open("w") as lines, subprocess.Popen(command, stderr=lines) as process:
+        try:
+            while (found := re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text())) is None:
+                if process.poll() is not None:
+                    raise SystemExit(log.read_text())
+            yield int(found[1])
+        finally:
+            process.terminate()
+
+
+def _wait_for(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if word in line:
+            return
+    raise SystemExit("the peer did not start")
+
+
+if __name__ == "__main__":
+    typer.run(main)
