@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import typer
 from _tables import table
@@ -46,7 +47,9 @@ def settings(name: str) -> str:
 
 def command(name: str) -> str:
     """A row for each argument and option of a command."""
-    found = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    found: Any = typer.main.get_command(app)
+    for word in name.split():
+        found = found.commands[word]
     rows = []
     for one in found.params:
         if one.param_type_name == "argument":

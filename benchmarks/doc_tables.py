@@ -279,7 +279,7 @@ NAMED = {"settings": settings, "command": command, "measured": measured}
 def fill(page: str) -> str:
     """The page with the parts between its markers written anew."""
     return re.sub(
-        r"(<!-- (\w+)(?: ([\w-]+))? -->\n).*?(<!-- /\2 -->)",
+        r"(<!-- (\w+)(?: ([\w -]*[\w-]))? -->\n).*?(<!-- /\2 -->)",
         lambda match: f"{match[1]}{NAMED[match[2]](match[3]) if match[3] else PARTS[match[2]]()}\n{match[4]}",
         page,
         flags=re.DOTALL,

@@ -22,6 +22,7 @@ from multirecall.cli.retrieve import retrieve
 from multirecall.cli.screen import console, note, replace_unprintable
 from multirecall.cli.serve import serve, serve_key
 from multirecall.cli.similar import similar
+from multirecall.cli.store import store
 from multirecall.cli.tune import tune_command
 from multirecall.cli.versions import rollback, salvage, versions
 from multirecall.cli.warm import warm
@@ -58,6 +59,7 @@ app.command("index-bench")(index_bench)
 app.command()(warm)
 app.command()(serve)
 app.command("serve-key")(serve_key)
+app.add_typer(store, name="store")
 
 
 @app.callback()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,9 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import polars as pl
 import pytest
+from commands import output_of
 from patience import PATIENCE_S, eventually
 from redis_server import RedisServer
 
@@ -193,6 +197,27 @@ def test_metadata_of_a_lost_store_are_none_and_it_is_left_alone(
     eventually(lambda: store.item_values([1], ["title"]) == [{}])
     server.kill()
     store.close()
+
+
+def test_push_fills_the_store_from_a_log(store: RedisStore, server: RedisServer, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(
+        "user_id,item_id,timestamp,event\n1,5,1700000030,view\n2,7,1700000000,buy\n1,6,1700000010,\n1,8,1700000020,view\n"
+    )
+    (tmp_path / "items.csv").write_text("item_id,title,price\n5,Ein Fuß,9.99\n6,,1\n")
+    pl.DataFrame({"user_id": [1], "country": ["FR"], "tags": [["a"]]}).write_parquet(tmp_path / "users.parquet")
+    (tmp_path / "serve.toml").write_text(
+        f'[store]\nkind = "redis"\nurl_env = "SHOP_REDIS"\ntimeout_ms = 2000.0\nprefix = "{layout(store).prefix}"\n'
+    )
+    push = [sys.executable, "-m", "multirecall", "store", "push", "--settings", "serve.toml"]
+    push += ["--interactions", "log.csv", "--items", "items.csv", "--users", "users.parquet", "--keep", "2"]
+    environment = {**os.environ, "SHOP_REDIS": server.url}
+    for _ in range(2):  # the second push changes nothing
+        output_of(*push, environment=environment, cwd=tmp_path)
+    one, two = store.read([1, 2], 0.0)
+    assert (one.items, one.times, one.events) == ([5, 8], [1_700_000_030, 1_700_000_020], ["view", "view"])
+    assert one.features == {"country": "FR", "tags": '["a"]'}
+    assert (two.items, two.times, two.events) == ([7], [1_700_000_000], ["buy"])
+    assert store.item_values([5, 6], ["title", "price"]) == [{"title": "Ein Fuß", "price": "9.99"}, {"price": "1"}]
 
 
 def test_settings_keep_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:

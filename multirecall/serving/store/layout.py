@@ -48,7 +48,7 @@ def event_text(item: Id, time: float, event: str | None = None) -> str:
 def value_texts(values: Mapping[str, Any]) -> dict[str, str]:
     """The values of a hash."""
     return {
-        field: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        field: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         for field, value in values.items()
     }
 

@@ -114,6 +114,17 @@ class RedisStore:
 
         self._round_trip(write)
 
+    def replace_events(self, events: Mapping[Id, Iterable[Event]]) -> None:
+        """Let the lists of users hold these events, oldest first, and no others; one round trip."""
+
+        def write(pipeline: Any) -> None:
+            for user, own in events.items():
+                key = self._layout.history(user)
+                pipeline.delete(key)
+                pipeline.lpush(key, *(event_text(*event) for event in own))
+
+        self._round_trip(write)
+
     def set_users(self, values: Mapping[Id, Mapping[str, Any]]) -> None:
         """Set features of users; fields that are not given stay. One round trip."""
         self._set(self._layout.user, values)
