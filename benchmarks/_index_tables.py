@@ -86,5 +86,6 @@ def _growth() -> str:
     head = ["kind", "bytes a vector", "GB", "latency for ten times as many", "ms of a query, if that goes on"]
     return (
         f"### {FAR:,} vectors, by growth\n\nNot measured: the bytes of a vector at {large['items']:,}, and the growth "
-        f"of the latency from {small['items']:,}, asked for a recall of .95. One step of growth says little about two more.\n\n{table(head, rows)}"
+        f"of the latency from {small['items']:,}, asked for a recall of .95. One step of growth says little about two "
+        f"more.\n\n{table(head, rows)}"
     )
