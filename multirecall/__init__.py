@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from multirecall.engine import Engine
     from multirecall.engine.health import Health
     from multirecall.errors import MultirecallError
-    from multirecall.result import Candidate, CandidateBatch, Candidates, Explanation, PathStatus
+    from multirecall.explanation import Explanation
+    from multirecall.result import Candidate, CandidateBatch, Candidates, PathStatus
     from multirecall.user import User
 
 __all__ = [
@@ -43,7 +44,7 @@ _HOMES = {
     "Dataset": "data",
     "Engine": "engine",
     "EngineConfig": "config",
-    "Explanation": "result",
+    "Explanation": "explanation",
     "FallbackConfig": "config",
     "FusionConfig": "config",
     "Health": "engine.health",

@@ -145,3 +145,11 @@ def tower_model(inputs: list[Any], nodes: list[Any], weights: list[Any], shape: 
     output = helper.make_tensor_value_info("vector", TensorProto.FLOAT, shape)
     graph = helper.make_graph(nodes, "tower", inputs, [output], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def write_object_npy(file: Path) -> None:
+    """An npy file that says it holds Python objects, behind a header as numpy writes it."""
+    with file.open("wb") as stream:
+        header: dict[str, Any] = {"descr": "|O", "fortran_order": False, "shape": (1, 1)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(b"\x80\x04}\x94.")

@@ -30,7 +30,7 @@ from multirecall.cli.options import (
 from multirecall.cli.screen import console, is_unicode
 from multirecall.cli.tables import plain_table
 from multirecall.display import short_number
-from multirecall.result import Explanation, PathExplanation
+from multirecall.explanation import Explanation, PathExplanation
 
 NAMED = 3
 """The most items that a path's own words are shown with."""

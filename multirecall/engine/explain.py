@@ -13,10 +13,10 @@ from multirecall.engine.request import Filters
 from multirecall.engine.runner import run_paths
 from multirecall.engine.segments import windows_of
 from multirecall.engine.state import EngineState
+from multirecall.explanation import Explanation, PathExplanation
 from multirecall.lists import FusedList, RankedList
 from multirecall.protocols import Fusion
 from multirecall.query import Query
-from multirecall.result import Explanation, PathExplanation
 
 
 def explain_item(state: EngineState, query: Query, filters: Filters, item: int, k: int) -> Explanation:

@@ -38,11 +38,12 @@ from multirecall.engine.similar import answer_similar
 from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.vectors import vector_paths, vectors_of
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError, UnknownItem
+from multirecall.explanation import Explanation
 from multirecall.learning.report import FusionReport
 from multirecall.lists import RankedBatch
 from multirecall.online import HistorySource, Observer
 from multirecall.progress import SILENT, Progress
-from multirecall.result import CandidateBatch, Candidates, Explanation
+from multirecall.result import CandidateBatch, Candidates
 from multirecall.user import User
 from multirecall.vocabulary import Id
 

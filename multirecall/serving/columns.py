@@ -21,8 +21,8 @@ def to_json(value: Any) -> bytes:
     return orjson.dumps(value, option=OPTIONS)
 
 
-def candidate_columns(found: Candidates, data: Dataset, fields: Sequence[str]) -> dict[str, Any]:
-    """The answer for one user: a list for each column, in which position i is of candidate i."""
+def candidate_columns(found: Candidates | CandidateBatch, data: Dataset, fields: Sequence[str]) -> dict[str, Any]:
+    """An answer with a list for each column, in which position i is of candidate i."""
     return {
         "items": ids_column(found.ids),
         "scores": np.ascontiguousarray(found.scores),
@@ -38,21 +38,8 @@ def candidate_columns(found: Candidates, data: Dataset, fields: Sequence[str]) -
 
 
 def batch_columns(found: CandidateBatch, data: Dataset, fields: Sequence[str]) -> dict[str, Any]:
-    """The answer for several users: user u has the positions `offsets[u]` to `offsets[u + 1]` of each column."""
-    return {
-        "users": found.user_ids,
-        "offsets": found.offsets,
-        "items": ids_column(found.ids),
-        "scores": np.ascontiguousarray(found.scores),
-        "ranks": rank_columns(found.ranks, found.paths),
-        "fields": field_columns(found.ids, data, fields),
-        "n_backfilled": found.n_backfilled,
-        "shortfall": found.shortfall,
-        "known": found.known,
-        "unknown_items": found.unknown_items,
-        "store": found.store,
-        "status": found.status,
-    }
+    """The same for several users: user u has the positions `offsets[u]` to `offsets[u + 1]` of each column."""
+    return {"users": found.user_ids, "offsets": found.offsets, **candidate_columns(found, data, fields)}
 
 
 def ids_column(ids: NDArray[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What is known of one request while it is answered: what the log line, and whoever observes requests, read."""
+"""What is known of one request while it is answered; the log line and the figures are made of it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from multirecall.extras import import_extra
 from multirecall.vector_index import IndexConfig, Space
 
 from .base import Recall
-from .library import LibraryIndex
+from .foreign import LibraryIndex
 from .part import Part, Points
 
 FILE = "forest.annoy"
@@ -50,7 +50,7 @@ class AnnoyConfig(IndexConfig):
 class AnnoyPart(Part):
     """A forest (Bernhardsson, 2013) whose file is mapped; where it was built, that file has no name any more."""
 
-    library: ClassVar[str] = "annoy"
+    package: ClassVar[str] = "annoy"
     distribution: ClassVar[str] = "annoy"
 
     def __init__(self, forest: Any, file: str) -> None:

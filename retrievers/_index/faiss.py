@@ -18,7 +18,7 @@ from multirecall.storage import read_component, write_component
 from multirecall.vector_index import IndexConfig, Space
 
 from .base import Recall
-from .library import LibraryIndex
+from .foreign import LibraryIndex
 from .part import Part, Points
 
 FILE = "faiss.index"
@@ -60,7 +60,7 @@ class FaissConfig(IndexConfig):
 class FaissPart(Part):
     """An index of Faiss (Douze et al., 2024)."""
 
-    library: ClassVar[str] = "faiss"
+    package: ClassVar[str] = "faiss"
     distribution: ClassVar[str] = "faiss-cpu"
 
     def __init__(self, index: Any) -> None:

@@ -17,7 +17,7 @@ from multirecall.progress import Progress
 from multirecall.vector_index import IndexConfig, Space
 
 from .base import StoredIndex
-from .library import UnsearchedIndex, can_open, check_release
+from .foreign import UnsearchedIndex, can_open, check_release
 from .part import release_of
 from .vectors import Vectors
 

@@ -27,7 +27,7 @@ Points = NDArray[np.float32]
 class Part(ABC):
     """The index of a library over points, float32 (n, dim), by their positions. It never changes."""
 
-    library: ClassVar[str]
+    package: ClassVar[str]
     """The name that is imported."""
 
     distribution: ClassVar[str]

@@ -14,7 +14,7 @@ from multirecall.extras import import_extra
 from multirecall.vector_index import IndexConfig, Space
 
 from .base import Recall
-from .library import LibraryIndex
+from .foreign import LibraryIndex
 from .part import Part, Points
 
 FILE = "graph.usearch"
@@ -50,7 +50,7 @@ class UsearchConfig(IndexConfig):
 class UsearchPart(Part):
     """A graph (Malkov & Yashunin, TPAMI 2018), walked as widely as there are candidates asked for."""
 
-    library: ClassVar[str] = "usearch"
+    package: ClassVar[str] = "usearch"
     distribution: ClassVar[str] = "usearch"
 
     def __init__(self, graph: Any) -> None:

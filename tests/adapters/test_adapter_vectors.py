@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from foreign import ask_for_new_items, assert_same_above_every_tie, some_ids, thousand_users, write_vectors
+from foreign import (
+    ask_for_new_items,
+    assert_same_above_every_tie,
+    some_ids,
+    thousand_users,
+    write_object_npy,
+    write_vectors,
+)
 
 from multirecall import Engine, EngineConfig, User
 from multirecall.data import Dataset
@@ -313,11 +320,13 @@ def test_faulty_npy_is_named(tmp_path: Path) -> None:
         (np.ones((3, 2)), r"items.npy: has 3 rows, .*ids.parquet names 2; write one id for each row"),
         (np.ones(2), r"items.npy: holds float64 \(2,\); write numbers of shape \(n, dim\)"),
         (np.array([[1.0], [np.nan]]), r"items.npy: row 1 \(the first is 0\) has a number that is not finite"),
-        (np.array([[1], ["a"]], object), r"items.npy: cannot be read as npy: .*allow_pickle=False"),
     ):
-        np.save(file, found, allow_pickle=True)
+        np.save(file, found)
         with pytest.raises(DataError, match=message):
             fit_path(small_shop(), items=str(file), item_ids=str(ids))
+    write_object_npy(file)
+    with pytest.raises(DataError, match=r"items.npy: cannot be read as npy: .*allow_pickle=False"):
+        fit_path(small_shop(), items=str(file), item_ids=str(ids))
 
 
 @pytest.mark.parametrize(

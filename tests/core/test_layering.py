@@ -31,6 +31,7 @@ LAYERS: list[set[str]] = [
             "display",
             "output",
             "numpy_files",
+            "explanation",
             "sums",
             "settings",
             "extras",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+from foreign import write_object_npy
 
 from multirecall.numpy_files import load_numbers
 
@@ -24,14 +24,14 @@ def test_another_form_is_refused(form: str, tmp_path: Path) -> None:
     other = {"npy": "npz", "npz": "npy"}[form]
     np.savez(tmp_path / "file.npz", values=np.arange(2))
     np.save(tmp_path / "file.npy", np.arange(2))
-    (tmp_path / "file.pickle").write_bytes(pickle.dumps([1, 2]))
+    (tmp_path / "file.other").write_bytes(b"\x80\x04]\x94.")  # an empty list, as Python serialises it
     (tmp_path / "file.empty").write_bytes(b"")
-    for name in (other, "pickle", "empty"):
+    for name in (other, "other", "empty"):
         with pytest.raises(ValueError, match=f"it does not begin as {form} does"):
             load_numbers(tmp_path / f"file.{name}", form)
 
 
 def test_objects_are_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    write_object_npy(tmp_path / "objects.npy")
     with pytest.raises(ValueError, match="allow_pickle=False"):
         load_numbers(tmp_path / "objects.npy", "npy")

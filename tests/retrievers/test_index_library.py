@@ -13,9 +13,8 @@ from index_helpers import any_state, built, never_scan
 
 from multirecall.errors import BundleError, DataError, MissingExtra
 from multirecall.extras import import_extra
-from multirecall.retrievers._index import base, effort
+from multirecall.retrievers._index import base, effort, foreign
 from multirecall.retrievers._index import faiss as faiss_module
-from multirecall.retrievers._index import library as library_module
 from multirecall.retrievers._index.effort import Efforts
 from multirecall.retrievers._index.exact import ExactConfig
 from multirecall.retrievers._index.kinds import build_index, index_settings, load_index
@@ -211,7 +210,7 @@ def test_whole_vectors_of_faiss_are_no_file_of_faiss(tmp_path: Path, monkeypatch
     assert all(file.suffix in {".npy", ".json", ""} for file in (tmp_path / "index").rglob("*"))
     graph = built(any_state(np.random.default_rng(0), 300), "l2", settings_of("faiss-graph"))
     graph.save(tmp_path / "graph")
-    assert (tmp_path / "graph" / library_module.FOLDER / faiss_module.FILE).is_file()
+    assert (tmp_path / "graph" / foreign.FOLDER / faiss_module.FILE).is_file()
 
 
 @ALL_KINDS

@@ -60,8 +60,8 @@ class LibraryIndex(StoredIndex):
         index = cls(vectors, settings, seed, threads)
         if vectors.rows.size == 0:
             return index._on(None)
-        import_extra(cls.part.library, f"an index of kind {cls.kind!r}")
-        with progress.task(f"index: building it with {cls.part.library}", 2, steady=False) as advance:
+        import_extra(cls.part.package, f"an index of kind {cls.kind!r}")
+        with progress.task(f"index: building it with {cls.part.package}", 2, steady=False) as advance:
             place, points = Place.of(vectors)
             part = cls.part.build(points, vectors.space, settings, seed, threads)
             advance(1)
@@ -120,16 +120,16 @@ class LibraryIndex(StoredIndex):
         arrays = {"centre": place.centre, "widths": efforts.widths, "efforts": efforts.efforts}
         write_component(folder / FOLDER, arrays, {"unit": place.unit})
         searched.part.write(folder / FOLDER)
-        return {"searched": True, self.part.library: self.part.release()}
+        return {"searched": True, self.part.package: self.part.release()}
 
     @classmethod
     def _open(cls, folder: Path, meta: dict[str, Any], vectors: Vectors, settings: Any, threads: int) -> StoredIndex:
         index = cls(vectors, settings, meta["seed"], threads)
         if vectors.rows.size == 0:
             return index._on(None)
-        if not can_open(folder, meta["searched"], cls.part.library, cls.kind):
+        if not can_open(folder, meta["searched"], cls.part.package, cls.kind):
             return UnsearchedIndex(vectors, settings, meta["seed"], threads)
-        check_release(folder, meta, cls.part.library, cls.part.release())
+        check_release(folder, meta, cls.part.package, cls.part.release())
         arrays, own = read_component(folder / FOLDER)
         place = Place(arrays["centre"], own["unit"], vectors.space)
         part = cls.part.read(folder / FOLDER, lambda: place.points(vectors), vectors.dim, vectors.space)
