@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from functools import cache
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from multirecall import Engine, EngineConfig
@@ -56,3 +58,35 @@ def detail(answer: httpx.Response, status: int) -> str:
     assert "Traceback" not in said["detail"]
     sentence: str = said["detail"]
     return sentence
+
+
+class Gate:
+    """Holds calls of `retrieve` until it is opened."""
+
+    def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.open, self.entered = threading.Event(), threading.Semaphore(0)
+        retrieve = engine.retrieve
+
+        def held(*args: Any, **rest: Any) -> Any:
+            self.entered.release()
+            assert self.open.wait(timeout=60)
+            return retrieve(*args, **rest)
+
+        monkeypatch.setattr(engine, "retrieve", held)
+
+
+def post_scope(path: str) -> dict[str, Any]:
+    """A POST as a server hands it to an application."""
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "scheme": "http",
+        "http_version": "1.1",
+        "root_path": "",
+    }

@@ -1,6 +1,7 @@
 """How much at once: bodies are read within bounds of size and time, and past the queue a request gets 429.
 
 Nothing is parsed here. A client that sends or reads slowly holds a connection, never a thread or a place in the queue.
+One that hangs up while its request waits loses its place; a call of the engine that runs cannot be stopped.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from multirecall.serving.exchange import exchange_of
+from multirecall.serving.exchange import Exchange, exchange_of
 from multirecall.serving.problems import Problem, problem_response
 
 if TYPE_CHECKING:
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 
 CLOSE = {"Connection": "close"}
 
+GONE = 499
+"""The status in log lines and figures of a request whose client hung up before it was answered, as nginx has it."""
+
 
 class ClientGone(Exception):  # noqa: N818
-    """The client has hung up before it had sent its request."""
+    """The client has hung up before it was answered."""
 
 
 class Intake:
@@ -45,37 +49,56 @@ class Intake:
             await problem_response(problem, exchange.request_id)(scope, receive, send)
             return
         except ClientGone:
+            exchange.status = GONE
             return
-        await self._pass_on(scope, exchange.body, receive, send)
+        await self._pass_on(scope, exchange, receive, send)
 
-    async def _pass_on(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, scope: Scope, exchange: Exchange, receive: Receive, send: Send) -> None:
         unread = True
         holds = True
         self._taken += 1
+        task = asyncio.current_task()
+        watch: asyncio.Task[None] | None = None
 
         async def replay() -> Message:
             nonlocal unread
             if unread:
                 unread = False
-                return {"type": "http.request", "body": body, "more_body": False}
+                return {"type": "http.request", "body": exchange.body, "more_body": False}
             return await receive()
+
+        async def drop_when_gone() -> None:
+            message = await receive()
+            if message["type"] == "http.disconnect" and holds and task is not None:
+                exchange.status, exchange.body = GONE, b""  # the queue may hold it until a thread comes by
+                task.cancel()
 
         async def send_in_time(message: Message) -> None:
             nonlocal holds
             if holds:  # the answer is computed; how fast the client takes it must not matter to others
                 holds = False
                 self._taken -= 1
+                if watch is not None:
+                    watch.cancel()
             if message["type"] == "http.response.start":
                 await send(message)
                 return
             async with asyncio.timeout(self._limits.send_s):
                 await send(message)
 
+        if self._taken > self._limits.threads:  # it waits; a request that begins at once needs no watch
+            watch = asyncio.ensure_future(drop_when_gone())
         try:
             await self._app(scope, replay, send_in_time)
+        except asyncio.CancelledError:
+            if exchange.status != GONE or task is None:
+                raise
+            task.uncancel()
         finally:
             if holds:
                 self._taken -= 1
+            if watch is not None:
+                watch.cancel()
 
     def _refuse_past_the_queue(self) -> None:
         if self._taken >= self._places:

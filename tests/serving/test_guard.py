@@ -6,13 +6,12 @@ import asyncio
 import json
 import logging
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from service_client import Client, detail, serving, shop_engine
+from service_client import Client, Gate, detail, post_scope, serving, shop_engine
 
 from multirecall import Engine
 from multirecall.errors import ConfigError
@@ -127,21 +126,6 @@ def test_a_key_is_kept_only_as_its_hash(monkeypatch: pytest.MonkeyPatch) -> None
     assert READ not in repr(vars(ring)) + repr(found)
 
 
-class Gate:
-    """Holds calls of `retrieve` until it is opened."""
-
-    def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.open, self.entered = threading.Event(), threading.Semaphore(0)
-        retrieve = engine.retrieve
-
-        def held(*args: Any, **rest: Any) -> Any:
-            self.entered.release()
-            assert self.open.wait(timeout=60)
-            return retrieve(*args, **rest)
-
-        monkeypatch.setattr(engine, "retrieve", held)
-
-
 def test_past_the_queue_a_request_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(engine, monkeypatch)
     ask = serving(engine, limits={"threads": 1, "queue": 1})
@@ -178,19 +162,7 @@ def test_a_slow_body_is_given_up_and_holds_no_place(engine: Engine) -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/v1/retrieve",
-            "raw_path": b"/v1/retrieve",
-            "query_string": b"",
-            "headers": [(b"host", b"localhost")],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 80),
-            "scheme": "http",
-            "http_version": "1.1",
-            "root_path": "",
-        }
+        scope = post_scope("/v1/retrieve")
         slow_one = asyncio.ensure_future(ask.app(scope, receive, send))
         await began.wait()
         assert (await ask.ask("POST", "/v1/retrieve", {"user_id": 1})).status_code == 200
