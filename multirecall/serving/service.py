@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,11 +27,15 @@ class Service:
         settings: of the deployment.
         keys: of the deployment.
         store: the store of the deployment, or None.
+        secret: random bytes that all workers of a deployment share, made anew at each start; they sign sessions.
         observers: called on the event loop with each exchange once it is answered; they must be quick and not raise.
     """
 
-    def __init__(self, engine_or_bundle: Engine | str | Path, settings: ServeSettings) -> None:
+    def __init__(
+        self, engine_or_bundle: Engine | str | Path, settings: ServeSettings, secret: bytes | None = None
+    ) -> None:
         self.settings = settings
+        self.secret = secret or secrets.token_bytes(32)
         self.keys = KeyRing(settings.keys)
         self.observers: list[Callable[[Exchange], None]] = []
         self._owns_engine = not isinstance(engine_or_bundle, Engine)

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from patience import eventually
 from redis_server import RedisServer
-from service_client import Client, detail, fitted, serving
+from service_client import Client, detail, fitted, serving, shop_engine
 
 from multirecall import User
 from multirecall.serving import ServeSettings, create_app
+from multirecall.serving.service import Service
 from multirecall.serving.store import RedisStore
 
 NEWEST = 1_900_000_000
@@ -29,6 +30,13 @@ def test_requests_and_answers_are_counted() -> None:
     assert 'multirecall_requests_total{method="POST",route="/v1/retrieve",status="422"} 1.0' in text
     assert 'multirecall_requests_total{method="GET",route="none",status="404"} 1.0' in text
     assert 'multirecall_path_answers_total{path="item_cf",state="ok"} 2.0' in text
+
+
+def test_a_secret_is_random_unless_workers_share_one() -> None:
+    made = [Service(shop_engine(), ServeSettings()).secret for _ in range(2)]
+    assert made[0] != made[1]
+    assert min(map(len, made)) >= 32
+    assert Service(shop_engine(), ServeSettings(), made[0]).secret == made[0]
 
 
 def test_figures_need_the_read_scope_where_keys_are(monkeypatch: pytest.MonkeyPatch) -> None:
