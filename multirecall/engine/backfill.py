@@ -37,7 +37,7 @@ def backfill(state: EngineState, query: Query, fused: FusedList, k: int, deadlin
     return FusedList(
         np.concatenate([fused.items, added]),
         np.concatenate([fused.scores, floor - step * np.arange(1, added.size + 1)]),
-        np.concatenate([fused.ranks, np.full((added.size, len(state.paths)), -1, np.int32)]),
+        np.concatenate([fused.ranks, np.full((added.size, fused.ranks.shape[1]), -1, np.int32)]),
     ), added.size
 
 

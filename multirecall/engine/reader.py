@@ -36,6 +36,7 @@ from multirecall.engine.runner import run_batch
 from multirecall.engine.segments import Segment
 from multirecall.engine.similar import answer_similar
 from multirecall.engine.state import Blueprint, EngineState
+from multirecall.engine.trace import Trace, trace_user
 from multirecall.engine.vectors import vector_paths, vectors_of
 from multirecall.errors import ConfigError, NotFitted, PathError, RequestError, UnknownItem
 from multirecall.explanation import Explanation
@@ -246,6 +247,30 @@ class EngineReader:
         found = self._source.ask(state.data, [user])
         query = read_query(state.data, user, filters, read_context(context), found)
         return explain_item(state, query, filters, row, k)
+
+    def trace(
+        self,
+        user: Id | User,
+        k: int | None = None,
+        *,
+        exclude: Iterable[Id] | None = None,
+        where: Mapping[str, Any] | None = None,
+        seen: bool = False,
+        context: Mapping[str, Any] | None = None,
+        deadline_ms: float | None = None,
+    ) -> Trace:
+        """The lists, states and times of all paths for one user, which can be fused again in other ways, see `Trace`.
+
+        It never comes from the result cache, and is not shown to observers. No failing path makes it fail.
+
+        Raises:
+            RequestError: an unusable argument.
+            IdTypeError: an id of the wrong type.
+        """
+        state, size = self._current(), read_size(k, self.config.k)
+        deadline = read_deadline(deadline_ms, self.config.deadline_ms)
+        filters, found = read_filters(state, exclude, where, seen), self._source.ask(state.data, [user], deadline)
+        return trace_user(state, self.config, user, size, filters, read_context(context), deadline, found)
 
     def fusion_report(self) -> FusionReport | None:
         """What the last fit learned: settings, the paths that stay, the fusion, and why; None: nothing was left open.

@@ -32,7 +32,7 @@ def run_paths(
         RequestError: the same, because of the caller's input.
     """
     outcomes = ask_paths(paths, windows, query, deadline)
-    _refuse_total_failure(paths, outcomes)
+    refuse_total_failure(paths, outcomes)
     return outcomes
 
 
@@ -57,7 +57,7 @@ def ask_paths(
 def run_batch(paths: Sequence[Path], windows: Sequence[int], queries: Sequence[Query]) -> list[Outcome[RankedBatch]]:
     """The same for several users, on the caller's thread and without a deadline; raises as `run_paths`."""
     outcomes = [_inline_batch(path, queries, window) for path, window in zip(paths, windows, strict=True)]
-    _refuse_total_failure(paths, outcomes)
+    refuse_total_failure(paths, outcomes)
     return outcomes
 
 
@@ -113,7 +113,7 @@ def _inline_batch(path: Path, queries: Sequence[Query], window: int) -> Outcome[
     return path.skip_outcome() if ticket is None else path.note_outcome(ticket, path.answer_batch(queries, window))
 
 
-def _refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]]) -> None:
+def refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]]) -> None:
     """Raise if every path failed. If some are only late, or skipped for it, the fallback still delivers.
 
     A path that is not deployed counts as if the config did not have it. If no other path is left, the fallback

@@ -118,17 +118,7 @@ class FusionReport:
         TOML cannot hold None. A half-life that the log chose as None becomes `ENDLESS`, which halves nothing either.
         Any other setting that is None is left out, and named in a comment.
         """
-        values = self.settle(config).model_dump(mode="json", exclude_unset=True)
-        lines = []
-        for path in values["paths"]:
-            params = path.get("params", {})
-            for name in [name for name, value in params.items() if value is None]:
-                if name in self.settings.get(path["name"], {}):
-                    params[name] = ENDLESS
-                else:
-                    del params[name]
-                    lines.append(f"# paths {path['name']!r}: {name} is None, which TOML cannot hold, and is left out")
-        return "\n".join([*lines, tomli_w.dumps(_without_none(values))])
+        return config_toml(self.settle(config), self.settings)
 
     def with_fusion(self, learned: LearnedFusion, names: Sequence[str]) -> FusionReport:
         """A copy with the fusion that was learned for the paths `names`."""
@@ -195,6 +185,26 @@ class FusionReport:
                 f"the fusion learned in {self.seconds.fusion:.1f} s ({self.seconds.share:.0%})."
             )
         return "\n".join(lines)
+
+
+def config_toml(config: EngineConfig, settings: Mapping[str, Mapping[str, Any]]) -> str:
+    """A config as TOML; what to do with None says `FusionReport.to_toml`.
+
+    Args:
+        config: the config.
+        settings: the settings of each path that the log chose.
+    """
+    values = config.model_dump(mode="json", exclude_unset=True)
+    lines = []
+    for path in values["paths"]:
+        params = path.get("params", {})
+        for name in [name for name, value in params.items() if value is None]:
+            if name in settings.get(path["name"], {}):
+                params[name] = ENDLESS
+            else:
+                del params[name]
+                lines.append(f"# paths {path['name']!r}: {name} is None, which TOML cannot hold, and is left out")
+    return "\n".join([*lines, tomli_w.dumps(_without_none(values))])
 
 
 def _without_none(value: Any) -> Any:
