@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -21,6 +18,7 @@ import scipy.sparse as sp
 import typer
 from _harness import percentiles, write
 from _http_load import one_by_one, request, side_by_side
+from _served import serving
 
 from multirecall import Dataset, Engine, EngineConfig
 from multirecall.datasets import generate
@@ -52,10 +50,10 @@ def main(
         engine.save(folder / "bundle")
         figures: dict[str, Any] = {"n_items": data.n_items, "paths": list(PATHS), "requests": requests}
         figures["load_average"] = os.getloadavg()  # others on the machine make every figure worse
-        with serving(folder / "bundle") as port:
+        with serving(folder / "bundle") as served:
             for k in (100, 500):
-                figures[f"k{k}"] = overhead(engine, port, asked, k)
-            figures["throughput"] = throughput(engine, port, asked, connections)
+                figures[f"k{k}"] = overhead(engine, served.port, asked, k)
+            figures["throughput"] = throughput(engine, served.port, asked, connections)
         figures["peer"] = peer(folder, data, asked, connections)
     print(json.dumps(figures, indent=2))
     write("serve", figures)
@@ -132,21 +130,6 @@ def peer(folder: Path, data: Dataset, asked: list[str], connections: int) -> dic
         "served_per_s": load.served / load.wall_s,
         "latency": percentiles(load.seconds),
     }
-
-
-@contextmanager
-def serving(bundle: Path) -> Iterator[int]:
-    """The port of `multirecall serve` in a process of its own, whose log lines go nowhere."""
-    command = [sys.executable, "-m", "multirecall", "serve", str(bundle), "--port", "0"]
-    log = bundle.with_suffix(".log")
-    with log.open("w") as lines, subprocess.Popen(command, stderr=lines) as process:
-        try:
-            while (found := re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text())) is None:
-                if process.poll() is not None:
-                    raise SystemExit(log.read_text())
-            yield int(found[1])
-        finally:
-            process.terminate()
 
 
 def _wait_for(process: subprocess.Popen[str], word: str) -> None:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: bodies, parameters and problems, which the routes read by themselves for speed."""
+"""The OpenAPI document: bodies, parameters, answers and problems, which the routes read and write by themselves."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel, TypeAdapter
 
+from multirecall.serving.answers import ANSWERS, BatchAnswer
+from multirecall.serving.arrow import MEDIA_TYPE as ARROW
 from multirecall.serving.problems import MEDIA_TYPE
 from multirecall.serving.schemas import BODIES
 
@@ -61,14 +62,29 @@ def describe(app: FastAPI) -> dict[str, Any]:
     """The document of the application's routes."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        _, schemas = models_json_schema([(one, "validation") for one in BODIES], ref_template=REFERENCE)
+        models = {one: TypeAdapter(one) for one in (*BODIES, *ANSWERS.values())}
+        _, schemas = TypeAdapter.json_schemas(
+            [(one.__name__, "validation", adapter) for one, adapter in models.items()], ref_template=REFERENCE
+        )
         components = document.setdefault("components", {})
         components["schemas"] = {**schemas["$defs"], "Problem": PROBLEM}
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        content = {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}}}
-        for operations in document["paths"].values():
-            for operation in operations.values():
+        problem = {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}}}
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                [answered] = (one for status, one in operation["responses"].items() if status.startswith("2"))
+                if (method, path) in ANSWERS:
+                    answered["content"] = _content(ANSWERS[method, path])
                 for status, meaning in PROBLEMS.items():
-                    operation["responses"][status] = {"description": meaning, "content": content}
+                    operation["responses"][status] = {"description": meaning, "content": problem}
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _content(model: type[Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "application/json": {"schema": {"$ref": REFERENCE.format(model=model.__name__)}},
+    }
+    if model is BatchAnswer:
+        content[ARROW] = {}
+    return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from itertools import islice
 from reprlib import Repr
 from typing import Any
 
@@ -90,15 +91,18 @@ def problem_response(problem: Problem, request_id: str) -> Response:
 
 def _faults(fault: ValidationError) -> str:
     """A sentence for each wrong field. Where a value may be of several types, the fault of the deepest place stands."""
-    errors = fault.errors(include_url=False, include_context=False)
-    by_place = {_place(one["loc"]): one for one in errors}
-    deepest = [place for place in by_place if not any(one.startswith((f"{place}.", f"{place}[")) for one in by_place)]
-    return "; ".join(_sentence(place, by_place[place]) for place in deepest[:SHOWN_FAULTS])
+    by_place = {_place(one["loc"]): one for one in fault.errors(include_url=False, include_context=False)}
+    outer = {place[:depth] for place in by_place for depth in range(1, len(place))}
+    deepest = (place for place in by_place if place not in outer)
+    return "; ".join(_sentence(_text(place), by_place[place]) for place in islice(deepest, SHOWN_FAULTS))
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    parts = [one for one in location if one not in BRANCHES]
-    return "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in parts).lstrip(".") or "body"
+def _place(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    return tuple(one for one in location if one not in BRANCHES)
+
+
+def _text(place: tuple[int | str, ...]) -> str:
+    return "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in place).lstrip(".") or "body"
 
 
 def _sentence(place: str, error: Any) -> str:

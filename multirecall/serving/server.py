@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from contextlib import closing
-from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from multirecall.errors import ConfigError
+from multirecall.serving.protocol import protocol_of
 from multirecall.serving.settings import ServeSettings
 
 
@@ -29,27 +27,14 @@ def bind(settings: ServeSettings) -> socket.socket:
 def run(app: ASGIApp, settings: ServeSettings, listening: socket.socket) -> None:
     """Serve until the process is told to stop; then running requests have `limits.shutdown_s` seconds."""
     limits = settings.limits
-
-    class Protocol(HttpToolsProtocol):
-        """Disconnect a client that does not send the head of its first request in time."""
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            asyncio.get_running_loop().call_later(limits.header_s, self._end_if_silent)
-
-        def _end_if_silent(self) -> None:
-            if self.cycle is None and not self.transport.is_closing():
-                self.transport.close()
-
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=Protocol,
+        http=protocol_of(limits),
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=limits.connections,
         timeout_keep_alive=limits.idle_s,
         timeout_graceful_shutdown=limits.shutdown_s,
     )

@@ -50,8 +50,11 @@ class LimitSettings(StrictModel):
     body_s: Positive = 5.0
     """Seconds in which a client sends its body. Later it gets 408."""
 
+    head_bytes: Count = 32_768
+    """The largest head of a request, its address and headers, in bytes. A larger one gets 431."""
+
     header_s: Positive = 10.0
-    """Seconds in which a client sends the head of its first request. Later it is disconnected."""
+    """Seconds in which a client sends the head of a request. Later it is disconnected."""
 
     send_s: Positive = 30.0
     """Seconds in which a client takes its answer. Later it is disconnected."""
