@@ -165,6 +165,35 @@ class Engine(EngineReader):
         self._refuse_if_following("refresh")
         return self._writer.refresh(self._blueprint)
 
+    @property
+    def last_change(self) -> int:
+        """The number of the last live change that requests see. Once it has reached that of a write, the write is read.
+
+        In a bundle, it is the number in the journal: the same in every process that serves the bundle, and after a
+        restart, a `save`, a `refresh` or a rollback, none of which counts as a change. An engine without a bundle
+        counts by itself, as `data_version`, and begins anew when it is first saved.
+
+        Raises:
+            NotFitted: nothing is served yet.
+        """
+        state = self._current()
+        return state.data_version if self._writer.store is None else state.journal_seq
+
+    def hold(self) -> None:
+        """Become the writer of the bundle now, as the first live change would; without a bundle, do nothing.
+
+        Raises:
+            BundleError: another writer holds the bundle, or has saved a version since it was loaded.
+            RequestError: this engine follows a bundle.
+        """
+        self._refuse_if_following("hold")
+        self._writer.hold()
+
+    def look_now(self) -> None:
+        """Let the follower look at its bundle at once, rather than within a quarter of a second. It does not wait."""
+        if self._follower is not None:
+            self._follower.look_now()
+
     def health(self) -> Health:
         """The health of the paths, the cache, the data and the bundle now. A monitoring system may call it often.
 

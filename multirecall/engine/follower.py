@@ -21,7 +21,7 @@ from multirecall.engine.writer import Writer
 from multirecall.errors import BundleError, MultirecallError, PluginError
 
 INTERVAL_S = 0.25
-"""Seconds between two checks of the bundle."""
+"""Seconds between two checks of the bundle, unless somebody waits for what it holds."""
 
 _log = logging.getLogger("multirecall.engine")
 
@@ -95,17 +95,26 @@ class Follower:
     """A daemon thread that keeps an engine up to date with its bundle, until it is closed or the engine is garbage."""
 
     def __init__(self, writer: Writer, followed: Followed) -> None:
-        self._closed = threading.Event()
-        work = (weakref.ref(writer), followed, self._closed)
+        self._closed, self._due = threading.Event(), threading.Event()
+        work = (weakref.ref(writer), followed, self._closed, self._due)
         threading.Thread(target=_follow, args=work, name="multirecall-follower", daemon=True).start()
+
+    def look_now(self) -> None:
+        """Check the bundle at once. The call does not wait for it."""
+        self._due.set()
 
     def close(self) -> None:
         """Stop following."""
         self._closed.set()
+        self._due.set()
 
 
-def _follow(engine: weakref.ref[Writer], followed: Followed, closed: threading.Event) -> None:
-    while not closed.wait(INTERVAL_S) and (writer := engine()) is not None:
+def _follow(engine: weakref.ref[Writer], followed: Followed, closed: threading.Event, due: threading.Event) -> None:
+    while True:
+        due.wait(INTERVAL_S)
+        due.clear()  # before the look, so that who asks during it gets another one
+        if closed.is_set() or (writer := engine()) is None:
+            return
         try:
             writer.advance(followed.newer)
             followed.store.fault = None

@@ -91,6 +91,11 @@ class Writer:
                 del fault  # the exception holds this frame, and the cycle would keep retired states alive
         return ticket.found
 
+    def hold(self) -> None:
+        """Become the bundle's writer, and serve what others have journaled; raises `BundleError`."""
+        with self._turn:
+            self._write([])
+
     def serve(self, state: EngineState) -> None:
         """Serve a state that belongs to no bundle in place of all that was served. A running refit is dropped."""
         with self._saving, self._turn:
@@ -114,7 +119,7 @@ class Writer:
                 self._settle(config, folder)
             elif self.store.folder == folder.resolve():
                 with self._turn:
-                    self._write([])
+                    self.hold()
                     state = self._current()
                 version = bundle.save(state, config, self.store.folder)
                 with self._turn:
