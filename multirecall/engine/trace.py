@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.candidate_features import FIRST, Proposals
-from multirecall.config import EngineConfig
+from multirecall.config import EngineConfig, FusionConfig
 from multirecall.engine.backfill import backfill
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.lookup import Found
 from multirecall.engine.path import Outcome, Path
 from multirecall.engine.request import Filters, read_user
 from multirecall.engine.runner import ask_paths, refuse_total_failure
-from multirecall.engine.segments import Segment, load_fusions, segments_of, windows_of
+from multirecall.engine.segments import UNLEARNED, Segment, load_fusions, segments_of, windows_of
 from multirecall.engine.state import EngineState
 from multirecall.engine.what_if import Choices, refuse_unknown, vary
 from multirecall.learning.report import config_toml
@@ -26,6 +26,7 @@ from multirecall.query import Query, Where
 from multirecall.result import Candidates, PathStatus, StoreState
 from multirecall.topk import NO_ROWS
 from multirecall.user import User
+from multirecall.validation import AUTO
 from multirecall.vocabulary import Id
 
 Bar = Literal["excluded", "seen", "where"]
@@ -152,6 +153,12 @@ class Trace:
         """
         choices = Choices(weights or {}, quotas or {}, enabled or {}, strategy, params)
         return vary(self.config, self.paths, self.segment, choices)
+
+    def fusion_of(self, config: EngineConfig) -> FusionConfig:
+        """The fusion of a config for users like this one."""
+        own = None if self.segment is None else config.segments[self.segment].fusion
+        fusion = own or config.fusion
+        return UNLEARNED if fusion.strategy == AUTO else fusion
 
     def to_toml(self, config: EngineConfig) -> str:
         """A config as TOML, for `Engine.from_toml`; a setting that is None is left out, and named in a comment."""

@@ -29,7 +29,7 @@ def create_app(engine_or_bundle: Engine | str | Path, settings: ServeSettings | 
         ConfigError: the API keys cannot be read.
         BundleError: as `Engine.load`.
     """
-    for library in ("fastapi", "orjson", "prometheus_client"):
+    for library in ("fastapi", "jinja2", "orjson", "prometheus_client"):
         import_extra(library, "multirecall.serving")
     app: FastAPI = import_module("multirecall.serving.app").build_app(engine_or_bundle, settings or ServeSettings())
     return app

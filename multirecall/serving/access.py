@@ -11,6 +11,7 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multirecall.serving.exchange import KEY, Exchange
+from multirecall.serving.explorer.sessions import SIGN_IN
 from multirecall.serving.problems import problem_of, problem_response
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class Access:
         finally:
             exchange.route = getattr(scope.get("route"), "path", exchange.route)
             if _lines.isEnabledFor(logging.INFO):
-                _lines.info("%s", _line(exchange, with_body=self._service.settings.log_bodies))
+                with_body = self._service.settings.log_bodies and not scope["path"].endswith(SIGN_IN)  # it is a key
+                _lines.info("%s", _line(exchange, with_body=with_body))
             for observe in self._service.observers:
                 observe(exchange)
 

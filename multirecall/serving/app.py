@@ -18,6 +18,7 @@ from multirecall.engine import Engine
 from multirecall.errors import MultirecallError
 from multirecall.serving.access import Access
 from multirecall.serving.exchange import exchange_of
+from multirecall.serving.explorer.routes import add_explorer
 from multirecall.serving.guard import Guard
 from multirecall.serving.intake import Intake
 from multirecall.serving.metrics_route import add_metrics
@@ -40,6 +41,7 @@ def build_app(engine_or_bundle: Engine | str | Path, settings: ServeSettings) ->
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         unwatch()
+        leave()
         service.close()
 
     app = FastAPI(
@@ -54,6 +56,7 @@ def build_app(engine_or_bundle: Engine | str | Path, settings: ServeSettings) ->
     app.state.service = service
     add_routes(app, service)
     unwatch = add_metrics(app, service)
+    leave = add_explorer(app, service)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     for kind in (MultirecallError, Problem, ValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_fault)

@@ -1,12 +1,18 @@
-"""Who may ask: the `Host` header, API keys with their scopes, and only this machine where there is no key."""
+"""Who may ask: the `Host` header, API keys with their scopes, and only this machine where there is no key.
+
+The explorer's routes know sessions in place of keys.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from multirecall.serving.exchange import exchange_of
+from multirecall.serving.explorer.sessions import covers
+from multirecall.serving.keys import Key
 from multirecall.serving.problems import Problem, problem_response
 from multirecall.serving.settings import LOOPBACK_HOSTS, is_loopback
 
@@ -24,7 +30,7 @@ class Guard:
     """Refuse a request before anything of it is read."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._keys = app, service.keys
+        self._app, self._keys, self._sessions = app, service.keys, service.sessions
         settings = service.settings
         self._any_host = "*" in settings.allowed_hosts
         self._hosts = {one.lower() for one in (*LOOPBACK_HOSTS, settings.host, *settings.allowed_hosts)}
@@ -44,24 +50,34 @@ class Guard:
         host = _name(headers.get(b"host", b"").decode("latin-1"))
         if not self._any_host and host not in self._hosts:
             raise Problem(400, f"host {host[:60]!r} is not served here; add it to allowed_hosts if it should be")
-        if not self._keys.required:
-            if scope.get("client") and not is_loopback(scope["client"][0]):
-                raise Problem(403, "without API keys only this machine is served; set keys in the settings")
+        if not self._keys.required and scope.get("client") and not is_loopback(scope["client"][0]):
+            raise Problem(403, "without API keys only this machine is served; set keys in the settings")
+        method, path = scope["method"], _path(scope)
+        if covers(path):
+            key = self._sessions.admit(method, path, headers)
+        else:
+            key = self._key_of(headers) if self._keys.required else None
+        if key is None:
             return
+        exchange_of(scope).key = key.name
+        wanted = scope_of(method, path)
+        if wanted not in key.scopes:
+            raise Problem(403, f"the API key {key.name!r} does not have the scope {wanted!r}, which this needs")
+
+    def _key_of(self, headers: Mapping[bytes, bytes]) -> Key:
+        """The key that a request brings."""
         kind, _, secret = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         key = self._keys.find(secret.strip()) if kind.lower() == "bearer" else None
         if key is None:
             challenge = {"WWW-Authenticate": "Bearer"}
             raise Problem(401, "an API key is needed: send the header `Authorization: Bearer KEY`", challenge)
-        exchange_of(scope).key = key.name
-        wanted = scope_of(scope["method"], _path(scope))
-        if wanted not in key.scopes:
-            raise Problem(403, f"the API key {key.name!r} does not have the scope {wanted!r}, which this needs")
+        return key
 
 
 def scope_of(method: str, path: str) -> str:
     """The scope that a request needs."""
-    return "read" if method in ("GET", "HEAD", "OPTIONS") or path in READING_POSTS else "write"
+    reads = method in ("GET", "HEAD", "OPTIONS") or path in READING_POSTS or covers(path)
+    return "read" if reads else "write"
 
 
 def _path(scope: Scope) -> str:

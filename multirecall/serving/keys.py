@@ -91,6 +91,11 @@ class KeyRing:
                 found = key
         return found
 
+    def by_hash(self, prefix: str) -> Key | None:
+        """The key whose hash begins with `prefix`, or None."""
+        self._look()
+        return next((key for key in (*self._fixed, *self._listed) if key.sha256.startswith(prefix)), None)
+
     def _look(self) -> None:
         """Read the file again where it has changed. A faulty file changes nothing, and an empty one takes all keys."""
         now = monotonic()

@@ -12,6 +12,7 @@ from typing import TypeVar
 from multirecall.engine import Engine
 from multirecall.errors import NotFitted
 from multirecall.serving.exchange import Exchange
+from multirecall.serving.explorer.sessions import Sessions
 from multirecall.serving.keys import KeyRing
 from multirecall.serving.settings import ServeSettings
 from multirecall.serving.store import open_store
@@ -26,6 +27,7 @@ class Service:
         engine: answers.
         settings: of the deployment.
         keys: of the deployment.
+        sessions: of people who use the explorer.
         store: the store of the deployment, or None.
         secret: random bytes that all workers of a deployment share, made anew at each start; they sign sessions.
         observers: called on the event loop with each exchange once it is answered; they must be quick and not raise.
@@ -37,6 +39,7 @@ class Service:
         self.settings = settings
         self.secret = secret or secrets.token_bytes(32)
         self.keys = KeyRing(settings.keys)
+        self.sessions = Sessions(self.secret, self.keys)
         self.observers: list[Callable[[Exchange], None]] = []
         self._owns_engine = not isinstance(engine_or_bundle, Engine)
         self.engine = (

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from multirecall.errors import ConfigError
+from multirecall.serving.explorer.settings import ExplorerSettings
 from multirecall.serving.store.settings import StoreSettings
 from multirecall.validation import Count, Positive, StrictModel, validate
 
@@ -110,6 +111,9 @@ class ServeSettings(StrictModel):
 
     store: StoreSettings = StoreSettings()
     """Where users' newest events are."""
+
+    explorer: ExplorerSettings = ExplorerSettings()
+    """The page `/explore`."""
 
     @model_validator(mode="after")
     def _others_need_a_key(self) -> Self:

@@ -68,7 +68,7 @@ RESTRICTED = {
     "typer": {"cli"},
     "rich": {"cli", "progress"},
     "matplotlib": {"evaluation"},
-    "jinja2": {"evaluation"},
+    "jinja2": {"evaluation", "serving"},
     "filelock": {"engine"},
     "sklearn": {"evaluation"},
     "prometheus_client": {"serving"},

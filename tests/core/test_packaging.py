@@ -45,8 +45,9 @@ def test_wheel_contains_every_module(wheel: Path) -> None:
         for folder in FOLDERS
         for file in (ROOT / folder).rglob("*.py")
     }
-    expected |= {str(file.relative_to(ROOT)) for file in (ROOT / "multirecall").rglob("templates/*")}
-    assert "multirecall/evaluation/templates/page.html" in expected
+    for files in ("templates/*", "static/*"):
+        expected |= {str(file.relative_to(ROOT)) for file in (ROOT / "multirecall").rglob(files)}
+    assert {"multirecall/evaluation/templates/page.html", "multirecall/serving/explorer/static/main.js"} <= expected
     assert packed == expected | {"multirecall/py.typed"}
 
 

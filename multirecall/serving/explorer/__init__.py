@@ -1,0 +1,1 @@
+"""The explorer: a page at `/explore` with what every path proposes, and what other settings would make of it."""

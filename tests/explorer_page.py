@@ -1,0 +1,88 @@
+"""A service with the explorer, for tests: in this process as a client sees it, or on a port for a browser."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import unescape
+from typing import Any
+
+import orjson
+import uvicorn
+from service_client import Client
+
+from multirecall import Engine
+from multirecall.serving import ServeSettings, create_app
+from multirecall.serving.server import bind
+
+OWN = {"Origin": "http://127.0.0.1"}
+"""What a browser says about a request from the page itself."""
+
+
+class Explorer(Client):
+    """Asks as the page does.
+
+    Attributes:
+        session: the cookie of a session, or "".
+    """
+
+    session = ""
+
+    def page(self) -> str:
+        """The HTML of the page."""
+        return self("GET", "/explore", headers=self.headers).text
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the browser adds to each request."""
+        return {**OWN, **({"Cookie": f"multirecall_explorer={self.session}"} if self.session else {})}
+
+    def token(self) -> str:
+        """The token of the page."""
+        return meta(self.page(), "token")
+
+    def post(self, question: str, body: Any, **headers: str) -> Any:
+        """The answer to a question of the page, which must succeed."""
+        given = {**self.headers, "X-Explorer-Token": self.token(), **headers}
+        answer = self("POST", f"/explore/api/{question}", body, headers=given)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["cache-control"] == "no-store"
+        return orjson.loads(answer.content)
+
+    def sign_in(self, key: str) -> int:
+        """Send the form with a key, keep the session, and say how it was answered."""
+        answer = self("POST", "/explore/session", headers=OWN, data={"key": key})
+        found = re.match(r'multirecall_explorer="?([^";]+)', answer.headers.get("set-cookie", ""))
+        self.session = found[1] if found else ""
+        return answer.status_code
+
+
+def meta(page: str, name: str) -> str:
+    """What the page has for its script."""
+    found = re.search(f'<meta name="explorer-{name}" content="([^"]*)">', page)
+    assert found, page
+    return unescape(found[1])
+
+
+def exploring(engine: Engine, **settings: Any) -> Explorer:
+    """The explorer of an engine."""
+    return Explorer(create_app(engine, ServeSettings.model_validate(settings)))
+
+
+@contextmanager
+def on_a_port(engine: Engine, **settings: Any) -> Iterator[str]:
+    """The address of a service that runs until the block ends."""
+    chosen = ServeSettings.model_validate({"port": 0, **settings})
+    app = create_app(engine, chosen)
+    with bind(chosen) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            assert not thread.is_alive()
