@@ -1,12 +1,17 @@
-"""How observers learn of answers: through a bounded queue each, which no request waits for."""
+"""How observers learn of answers: through a bounded queue each, which no request waits for.
+
+A thread that sleeps costs more to wake than an answer costs to note, so a feed's thread is woken once for all answers of
+`GATHER_S`.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-import queue
 import threading
+from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, field
 from weakref import WeakSet
 
 import numpy as np
@@ -20,6 +25,19 @@ _log = logging.getLogger("multirecall.engine")
 LONGEST_QUEUE = 1_000
 """Answers that wait for an observer. A further answer is not shown to it, so that memory is bounded."""
 
+GATHER_S = 0.02
+"""Seconds that the first answer waits for others before the observer sees them."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What a feed shares with its thread."""
+
+    answers: deque[Observation] = field(default_factory=deque)
+    some: threading.Event = field(default_factory=threading.Event)
+    """Answers wait, or none will come any more."""
+    ended: threading.Event = field(default_factory=threading.Event)
+
 
 class Feed:
     """One observer, with its queue and the thread that empties it."""
@@ -32,8 +50,8 @@ class Feed:
     def _begin(self) -> None:
         """Start without a thread. A forked child must do so too, because it does not have its parent's threads."""
         self._lock = threading.Lock()
-        self._waiting: queue.Queue[Observation | None] = queue.Queue(LONGEST_QUEUE + 1)
-        self._started = self._ended = False
+        self._waiting = _Waiting()
+        self._started = False
         self._missed = 0
 
     @property
@@ -43,26 +61,27 @@ class Feed:
 
     def offer(self, observation: Observation) -> None:
         """Show an answer to the observer, later; never wait."""
+        waiting = self._waiting
         with self._lock:
-            if self._ended:
+            if waiting.ended.is_set():
                 return
-            if self._waiting.qsize() >= LONGEST_QUEUE:
-                self._missed += 1
-                missed = self._missed
-            else:
-                self._waiting.put_nowait(observation)
-                missed = 0
+            is_full = len(waiting.answers) >= LONGEST_QUEUE
+            self._missed += is_full
+            is_first_missed = is_full and self._missed == 1
+            if not is_full:
+                waiting.answers.append(observation)
+                if not waiting.some.is_set():
+                    waiting.some.set()
                 if not self._started:
                     self._start()
-        if missed == 1:
+        if is_first_missed:
             _log.warning("observer %s is too slow: it misses answers", type(self._observer).__name__)
 
     def end(self) -> None:
         """Take no more answers; the observer still gets those that wait."""
         with self._lock:
-            if not self._ended:
-                self._ended = True
-                self._waiting.put_nowait(None)
+            self._waiting.ended.set()
+            self._waiting.some.set()
 
     def __del__(self) -> None:
         self.end()
@@ -126,14 +145,19 @@ def _begin_in_child() -> None:
 os.register_at_fork(after_in_child=_begin_in_child)
 
 
-def _deliver(waiting: queue.Queue[Observation | None], observer: Observer) -> None:
+def _deliver(waiting: _Waiting, observer: Observer) -> None:
     """The loop of a feed's thread. It holds no feed, so that an unused one can be collected."""
-    faulty = False
-    while (observation := waiting.get()) is not None:
-        try:
-            observer.observe(observation)
-        except Exception:  # noqa: BLE001 - an observer's fault must not end what the others need
-            if not faulty:
-                _log.warning("observer %s failed; later faults are not logged", type(observer).__name__, exc_info=True)
-            faulty = True
-        del observation  # an idle thread must not keep an answer alive
+    faulty = is_last = False
+    while not is_last:
+        waiting.some.wait()
+        waiting.ended.wait(GATHER_S)
+        waiting.some.clear()  # before the answers are taken, so that one that comes now is not left behind
+        is_last = waiting.ended.is_set()
+        while waiting.answers:
+            try:
+                observer.observe(waiting.answers.popleft())
+            except Exception:  # noqa: BLE001 - an observer's fault must not end what the others need
+                if not faulty:
+                    name = type(observer).__name__
+                    _log.warning("observer %s failed; later faults are not logged", name, exc_info=True)
+                faulty = True
