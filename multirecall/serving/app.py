@@ -23,6 +23,7 @@ from multirecall.serving.guard import Guard
 from multirecall.serving.intake import Intake
 from multirecall.serving.metrics_route import add_metrics
 from multirecall.serving.openapi import describe
+from multirecall.serving.plain_route import PlainRoute
 from multirecall.serving.problems import Problem, problem_of, problem_response
 from multirecall.serving.routes import add_routes
 from multirecall.serving.service import Service
@@ -54,6 +55,7 @@ def build_app(engine_or_bundle: Engine | str | Path, settings: ServeSettings) ->
         redirect_slashes=False,
     )
     app.state.service = service
+    app.router.route_class = PlainRoute
     add_routes(app, service)
     unwatch = add_metrics(app, service)
     leave = add_explorer(app, service)
