@@ -1,6 +1,6 @@
 """How observers learn of answers: through a bounded queue each, which no request waits for.
 
-A thread that sleeps costs more to wake than an answer costs to note, so a feed's thread is woken once for all answers of
+A thread that sleeps costs more to wake than an answer costs to note, so a thread is woken once for all answers of
 `GATHER_S`.
 """
 

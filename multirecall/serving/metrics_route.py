@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from starlette.requests import Request
 from starlette.responses import Response
 
 from multirecall.serving.metrics import MEDIA_TYPE, Metrics
@@ -29,7 +30,7 @@ def add_metrics(app: FastAPI, service: Service) -> Callable[[], None]:
     service.observers.append(count)
 
     @app.get("/metrics", include_in_schema=False)
-    async def shown() -> Response:
+    async def shown(_: Request) -> Response:
         return Response(await service.read(metrics.text), media_type=MEDIA_TYPE)
 
     return service.engine.observe(metrics)

@@ -103,21 +103,21 @@ def _add_lookups(app: FastAPI, service: Service) -> None:
 
 def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/health/live")
-    async def live() -> Response:
+    async def live(_: Request) -> Response:
         """Whether the process answers at all."""
         return _json(b'{"status":"live"}')
 
     @app.get("/health/ready")
-    async def ready() -> Response:
+    async def ready(_: Request) -> Response:
         """Whether requests should come here."""
         return _json(await service.read(reading.ready, service))
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> Response:
+    async def openapi(_: Request) -> Response:
         return _json(await service.read(to_json, app.openapi()))
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
+    async def docs(_: Request) -> Response:
         return HTMLResponse(docs_page(app.openapi()), headers={"Content-Security-Policy": POLICY})
 
 
