@@ -51,6 +51,11 @@ class Explorer(Client):
         assert answer.headers["cache-control"] == "no-store"
         return orjson.loads(answer.content)
 
+    def refused(self, question: str, body: Any) -> str:
+        """The engine's sentence in place of an answer."""
+        sentence: str = self.post(question, body)["refused"]["detail"]
+        return sentence
+
     def sign_in(self, key: str) -> int:
         """Send the form with a key, keep the session, and say how it was answered."""
         answer = self("POST", "/explore/session", headers=OWN, data={"key": key})

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from multirecall.errors import MultirecallError
+from multirecall.serving.columns import to_json
 from multirecall.serving.exchange import Exchange, exchange_of
 from multirecall.serving.explorer.page import UNCACHED, as_text, render, static_file
 from multirecall.serving.explorer.recent import Recent
@@ -85,7 +86,7 @@ def _add_page(app: FastAPI, service: Service, work: Work) -> None:
 def _add_questions(app: FastAPI, service: Service, work: Work) -> None:
     def endpoint(job: Callable[[Exchange], bytes]) -> Callable[[Request], object]:
         async def answer(request: Request) -> Response:
-            content = await service.read(job, exchange_of(request.scope))
+            content = await service.read(_answered, job, exchange_of(request.scope))
             if len(work.traces):
                 asyncio.get_running_loop().call_later(KEPT_S + 1, work.traces.sweep)
             return Response(content, media_type="application/json", headers=UNCACHED)
@@ -94,6 +95,15 @@ def _add_questions(app: FastAPI, service: Service, work: Work) -> None:
 
     for job in (work.ask, work.fuse, work.why, work.similar, work.search, work.pulse):
         app.add_api_route(f"{API}/{job.__name__}", endpoint(job), methods=["POST"], include_in_schema=False)
+
+
+def _answered(job: Callable[[Exchange], bytes], exchange: Exchange) -> bytes:
+    """The answer; where the engine refuses, its sentence, which is for the page to show and no fault of the page."""
+    try:
+        return job(exchange)
+    except MultirecallError as fault:
+        problem = problem_of(fault)
+        return to_json({"refused": {"status": problem.status, "detail": problem.detail}})
 
 
 def _secret(body: bytes) -> str:

@@ -28,6 +28,7 @@ export async function post(question, body, signal) {
   }
   const said = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refused(answer.status, said.detail ?? `The service answered with ${answer.status}.`);
+  if (said.refused) throw new Refused(said.refused.status, said.refused.detail);
   return said;
 }
 

@@ -1,0 +1,481 @@
+"""The explorer in a real browser: Debian's chromium, driven by playwright."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import faulty
+import polars as pl
+import pytest
+from explorer_page import on_a_port
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from service_client import fitted, shop_engine
+
+from multirecall import Dataset, Engine, EngineConfig, User
+from multirecall.datasets import generate
+
+CHROMIUM = shutil.which("chromium")
+PATIENCE_MS = 20_000
+READ = "read-key-of-20-characters"
+NAMES = ("item_cf", "user_cf", "content", "popularity")
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests; without a sandbox, since CI runs as root."""
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return shop_engine()
+
+
+@pytest.fixture(scope="module")
+def address(engine: Engine) -> Iterator[str]:
+    with on_a_port(engine) as url:
+        yield url
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Open]:
+    """Open a page; at the end nothing may have been logged, and nothing asked of another host."""
+    with ExitStack() as stack:
+        watched: list[tuple[str, list[str], list[str]]] = []
+
+        def open_page(
+            url: str, *, at: str = "/explore", allow: tuple[str, ...] = (), logs: tuple[str, ...] = (), **context: Any
+        ) -> Page:
+            held: BrowserContext = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **context})
+            stack.callback(held.close)
+            page = held.new_page()
+            page.set_default_timeout(PATIENCE_MS)
+            said: list[str] = []
+            asked: list[str] = []
+            page.on("console", lambda one: None if any(log in one.text for log in logs) else said.append(one.text))
+            page.on("pageerror", lambda fault: said.append(str(fault)))
+            page.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
+
+            def note(request: Request) -> None:
+                if not request.url.startswith((f"{url}/", *allow)):
+                    asked.append(request.url)
+
+            page.on("request", note)
+            watched.append((url, said, asked))
+            page.goto(f"{url}{at}")
+            return page
+
+        yield open_page
+        for _, said, asked in watched:
+            assert not said
+            assert not asked
+
+
+def fused(page: Page) -> list[str]:
+    """The ids of the fused list that are on the page."""
+    page.locator(".fused .row").first.wait_for()
+    ids: list[str] = page.evaluate("[...document.querySelectorAll('.fused .row')].map((row) => row.dataset.id)")
+    return ids
+
+
+def names(ids: Any) -> list[str]:
+    return [str(one) for one in ids.tolist()]
+
+
+def ask_for(page: Page, user: str) -> None:
+    """Ask for a user, and wait until the page shows the answer."""
+    page.fill("#user", user)
+    with page.expect_response("**/explore/api/ask"):
+        page.press("#user", "Enter")
+    expect(page.locator("body")).not_to_have_class("asking")
+
+
+def test_the_page_shows_all_lists(engine: Engine, address: str, visit: Open) -> None:
+    page = visit(address)
+    ask_for(page, "1")
+    assert fused(page) == names(engine.retrieve(1, 50).ids)
+    assert page.locator(".path h2 span:nth-child(2)").all_inner_texts() == list(NAMES)
+    lists = engine.path_lists([1])
+    for number, name in enumerate(NAMES):
+        rows = page.locator(f".path >> nth={number} >> .row:not(.barred):not(.gap)")
+        ids = [rows.nth(place).get_attribute("data-id") for place in range(3)]
+        assert ids == names(lists[name][0].items[:3])
+    assert page.locator(".state .is").all_inner_texts() == ["ok"] * 4
+    assert "events" in page.locator("#timeline h2").inner_text()
+    assert page.locator("#timeline .events button").count() > 3
+    expect(page.locator("#facts")).to_contain_text("65 items")
+    page.locator(".fused .row").nth(2).hover()
+    assert page.locator(".lit").count() > 1
+    assert page.locator("#threads path").count() > 0
+
+
+def test_a_slider_fuses_at_once(engine: Engine, address: str, visit: Open) -> None:
+    page = visit(address)
+    page.fill("#k", "50")
+    ask_for(page, "1")
+    before = fused(page)
+    with page.expect_response("**/explore/api/fuse"):
+        page.locator(".path >> nth=3 >> input[type=range] >> nth=0").press("End")
+    expect(page.locator("#change")).to_contain_text("moved")
+    trace = engine.trace(1, 50)
+    expected = trace.fuse(trace.vary(weights={"popularity": 10.0}))
+    assert fused(page) == names(expected.ids) != before
+    page.locator(".path >> nth=0 >> input[role=switch]").uncheck()
+    page.select_option("#strategy", "weighted_sum")
+    page.select_option("#params select", "rank")
+    expected = trace.fuse(
+        trace.vary(
+            weights={"popularity": 10.0},
+            enabled={"item_cf": False},
+            strategy="weighted_sum",
+            params={"normaliser": "rank"},
+        )
+    )
+    page.wait_for_function(
+        "(ids) => JSON.stringify([...document.querySelectorAll('.fused .row')].map((row) => row.dataset.id)) === ids",
+        arg=str(names(expected.ids)).replace("'", '"').replace(" ", ""),
+    )
+    expect(page.locator(".path").first).to_have_class("col path off")
+    page.click("#toml")
+    assert 'normaliser = "rank"' in page.inner_text("#keep-text")
+    page.keyboard.press("Escape")
+    kept = page.url
+    with page.expect_response("**/explore/api/fuse"):
+        page.click("#reset")
+    expect(page.locator("#change")).to_contain_text("As the engine serves it")
+    assert fused(page) == before
+    again = visit(address, at=kept.removeprefix(address))
+    assert fused(again) == names(expected.ids)
+    assert again.input_value("#strategy") == "weighted_sum"
+
+
+def test_items_that_leave_are_listed(engine: Engine, address: str, visit: Open) -> None:
+    page = visit(address)
+    page.fill("#k", "5")
+    ask_for(page, "1")
+    before = fused(page)
+    assert len(before) == 5
+    page.locator(".path >> nth=2 >> input[type=range] >> nth=0").press("End")
+    page.locator("#left").wait_for()
+    trace = engine.trace(1, 5)
+    after = names(trace.fuse(trace.vary(weights={"content": 10.0})).ids)
+    page.locator("#left summary").click()
+    assert page.locator("#left li").count() == len([one for one in before if one not in after]) > 0
+    assert page.locator(".move.new").count() == len([one for one in after if one not in before])
+
+
+def test_why_and_similar(engine: Engine, address: str, visit: Open) -> None:
+    page = visit(address)
+    ask_for(page, "1")
+    first = page.locator(".fused .row").first
+    first.click()
+    expect(page.locator(".why .sentence")).to_contain_text("At rank 1, with a score of")
+    assert page.locator(".why tbody tr").count() == 4
+    alike = names(engine.similar(int(fused(page)[0]), 24).ids)
+    expect(page.locator(".alike-list li")).to_have_count(len(alike))
+    page.locator(".alike-list button").first.click()
+    expect(page.locator(".panel code").first).to_have_text(alike[0])
+    page.keyboard.press("Escape")
+    expect(page.locator("#panel")).to_be_hidden()
+    expect(first).to_be_focused()
+
+
+def test_a_search_tells_why_not(engine: Engine, address: str, visit: Open) -> None:
+    page = visit(address)
+    ask_for(page, "1")
+    seen = engine.data.history(1).items[0]
+    page.fill("#why-search", f"number {seen}")
+    page.locator("#why-options [role=option]").first.wait_for()
+    page.press("#why-search", "ArrowDown")
+    assert page.get_attribute("#why-search", "aria-activedescendant") == "why-option-0"
+    page.press("#why-search", "Enter")
+    expect(page.locator(".why h3").first).to_have_text("Why not")
+    page.keyboard.press("Escape")
+    page.fill("#why-search", "987654")
+    page.press("#why-search", "Enter")
+    expect(page.locator(".why .fault")).to_contain_text("no item has the id 987654")
+
+
+def test_filters_histories_and_visitors(engine: Engine, address: str, visit: Open) -> None:
+    page = visit(address)
+    page.select_option("#field", "group")
+    page.get_by_label("odd").check()
+    page.select_option("#field", "price")
+    page.locator("#filters [aria-label=price] input").nth(1).fill("9")
+    ask_for(page, "1")
+    where = {"group": ["odd"], "price": {"max": 9.0}}
+    assert fused(page) == names(engine.retrieve(1, 100, where=where).ids)
+    page.locator(".row.gap, .row.barred").first.wait_for()
+    page.get_by_label("Remove the filter price").click()
+    page.get_by_label("Remove the filter group").click()
+    page.locator(".segments label", has_text="History").click()
+    for item in ("3", "4"):
+        page.fill("#history-search", item)
+        page.press("#history-search", "Enter")
+    with page.expect_response("**/explore/api/ask"):
+        page.click("#go")
+    expect(page.locator("#timeline h2")).to_contain_text("2 events")
+    assert fused(page) == names(engine.retrieve(User(history=[3, 4]), 50).ids)
+    page.locator(".segments label", has_text="Visitor").click()
+    with page.expect_response("**/explore/api/ask"):
+        page.click("#go")
+    expect(page.locator("#timeline")).to_contain_text("what visitors get")
+    assert fused(page) == names(engine.retrieve(User(), 50).ids)
+    page.locator(".segments label", has_text="User").click()
+    ask_for(page, "no number")
+    expect(page.locator("#notice")).to_contain_text("user ids are int, got 'no number'")
+
+
+def test_a_failing_path_is_told_and_the_rest_works(visit: Open) -> None:
+    paths = [{"retriever": "item_cf"}, {"retriever": faulty.Raises, "name": "broken"}]
+    with fitted(paths=paths) as engine, on_a_port(engine) as url:
+        page = visit(url)
+        ask_for(page, "1")
+        broken = page.locator(".path").nth(1)
+        expect(broken.locator(".is")).to_have_text("failed")
+        expect(broken.locator(".nothing")).to_have_text("RuntimeError: out of order")
+        assert fused(page)
+        page.locator(".path >> nth=0 >> input[role=switch]").uncheck()
+        expect(page.locator("#notice")).to_contain_text("all paths failed: broken: RuntimeError: out of order")
+        page.locator(".path >> nth=0 >> input[role=switch]").check()
+        expect(page.locator("#notice")).to_be_hidden()
+        assert fused(page)
+
+
+PIXEL = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==")
+
+
+class Pictures(BaseHTTPRequestHandler):
+    """A host of pictures, which keeps what it was asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        assert "referer" not in {name.lower() for name in self.headers}
+        self.send_response(200)
+        self.send_header("Content-Type", "image/png")
+        self.end_headers()
+        self.wfile.write(PIXEL)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+HOSTILE = (
+    "<script>window.hit = 1</script>",
+    '"><img src=x onerror="window.hit = 1">',
+    "{{ 7 * 7 }} ${7 * 7} <%= 7 * 7 %> {% if 1 %}",
+    "\u202egnp.exe \u2066 override",
+    "</textarea></title><svg onload=window.hit=1>",
+    "javascript:window.hit=1",
+    "A" * 50_000,
+    "';window.hit=1;//\\",
+    "&lt;b&gt; &amp; &#x27;",
+    "__proto__",
+)
+
+
+def test_nothing_of_the_data_becomes_markup(visit: Open) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as host:
+        threading.Thread(target=host.serve_forever, args=(0.05,), daemon=True).start()
+        own = f"127.0.0.1:{host.server_port}"
+        images = [
+            f"http://{own}/good.png",
+            "javascript:window.hit=1",
+            "http://evil.example/a.png",
+            f"http://{own}@evil.example/a.png",
+            "data:image/svg+xml,<svg onload='window.hit=1'/>",
+            f'http://{own}/" onerror="window.hit=1',
+            "//evil.example/a.png",
+            "file:///etc/passwd",
+            "x" * 5_000,
+            "",
+        ]
+        ids = [f"<i>{number}</i>" for number in range(len(HOSTILE))]
+        items = pl.DataFrame(
+            {"item_id": ids, "title": HOSTILE, "image": images, "kind": [one[:200] for one in HOSTILE]}
+        )
+        log = pl.DataFrame(
+            {
+                "user_id": ["<b>u</b>", "<b>u</b>", *(["other"] * len(ids))],
+                "item_id": [ids[0], ids[1], *ids],
+                "timestamp": [1_700_000_000 + step for step in range(len(ids) + 2)],
+            }
+        )
+        config: dict[str, Any] = {"paths": [{"retriever": "item_cf"}, {"retriever": "popularity"}]}
+        data = Dataset.from_frames(log, items, kinds={"title": "text", "image": "text", "kind": "categorical"})
+        settings = {"explorer": {"title": "title", "image": "image", "image_hosts": [own]}}
+        with Engine(EngineConfig.model_validate(config)).fit(data) as engine, on_a_port(engine, **settings) as url:
+            page = visit(url, allow=(f"http://{own}/",))
+            page.check("#seen")
+            ask_for(page, "<b>u</b>")
+            assert sorted(fused(page)) == sorted(ids)
+            shown = page.locator(".fused .row .name").all_inner_texts()
+            assert sorted(shown) == sorted(one[:160] for one in HOSTILE)
+            page.select_option("#field", "kind")
+            for place in range(len(ids)):
+                page.locator(".fused .row").nth(place).click()
+                page.locator(".why table").wait_for()
+                page.locator(".alike h3").wait_for()
+            page.fill("#why-search", "<script>")
+            page.locator("#why-options [role=option]").first.wait_for()
+            page.keyboard.press("Escape")
+            assert page.evaluate("window.hit") is None
+            assert (
+                page.evaluate("document.querySelectorAll('body script, svg:not(#threads), bdi *, b *, i *').length")
+                == 0
+            )
+            sources = page.evaluate("[...new Set([...document.images].map((one) => one.src))]")
+            assert sources == [f"http://{own}/good.png"]
+            page.wait_for_function("[...document.images].every((one) => one.complete && one.naturalWidth > 0)")
+        host.shutdown()
+    assert set(Pictures.asked) == {"/good.png"}
+
+
+def test_a_key_opens_the_page_and_is_in_no_address(
+    engine: Engine, visit: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVICE_KEYS", f"read:{READ}")
+    with on_a_port(engine, keys={"keys_env": "SERVICE_KEYS"}) as url:
+        page = visit(url)
+        addresses: list[str] = []
+        page.on("request", lambda request: addresses.append(request.url))
+        page.fill("#key", READ)
+        page.keyboard.press("Enter")
+        assert fused(page)
+        assert not any(READ in one for one in addresses)
+        [cookie] = page.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/explore")
+        assert READ not in cookie["value"]
+        assert page.evaluate("document.cookie") == ""
+        page.get_by_text("Sign out").click()
+        page.locator("#key").wait_for()
+        assert page.context.cookies() == []
+
+
+def test_a_session_that_ended_is_told(engine: Engine, visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVICE_KEYS", f"read:{READ}")
+    with on_a_port(engine, keys={"keys_env": "SERVICE_KEYS"}) as url:
+        page = visit(url, logs=("401 (Unauthorized)",))  # the browser itself logs it
+        page.fill("#key", READ)
+        page.keyboard.press("Enter")
+        assert fused(page)
+        page.context.clear_cookies()
+        page.click("#go")
+        expect(page.locator("#notice")).to_contain_text("the session has ended")
+        page.get_by_text("Load the page again").click()
+        page.locator("#key").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_both_themes(address: str, visit: Open, scheme: str) -> None:
+    page = visit(address, color_scheme=scheme)
+    assert fused(page)
+
+    def lightness() -> int:
+        red: int = page.evaluate("Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])")
+        return red
+
+    assert (lightness() > 128) == (scheme == "light")
+    page.click("#theme")
+    assert (lightness() > 128) == (scheme == "dark")
+    page.reload()
+    assert fused(page)
+    assert (lightness() > 128) == (scheme == "dark")
+
+
+def test_a_phone_needs_no_sideways_scrolling(address: str, visit: Open) -> None:
+    page = visit(address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    assert fused(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.get_by_role("button", name="content", exact=True).click()
+    expect(page.locator(".path >> nth=2 >> .row:not(.gap)").first).to_be_in_viewport()
+    page.locator(".path >> nth=2 >> .row:not(.gap)").first.click()
+    page.locator(".why table").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.get_by_role("button", name="Close", exact=True).click()
+    expect(page.locator("#panel")).to_be_hidden()
+
+
+def test_the_keyboard_reaches_everything(engine: Engine, address: str, visit: Open) -> None:
+    page = visit(address)
+    assert fused(page)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.focus("#user")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("7")
+    with page.expect_response("**/explore/api/ask"):
+        page.keyboard.press("Enter")
+    expect(page.locator(".fused .row").first).to_have_attribute("data-id", str(engine.retrieve(7, 1).ids[0]))
+    page.focus("#why-search")
+    reached: set[str] = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate("document.activeElement.closest('.col.fused .row') ? 'row' : document.activeElement.type")
+        )
+    assert {"row", "range", "number", "checkbox"} <= reached
+    page.locator(".fused .row").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.closest('.path') !== null")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    expect(page.locator(".why .sentence")).to_contain_text("At rank 2")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.closest('.fused .row') !== null")
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('button, input, select')].filter((one) => !one.hidden && !one.labels?.length"
+        " && !one.ariaLabel && !one.textContent.trim()).map((one) => one.outerHTML)"
+    )
+    assert unnamed == []
+
+
+def test_health_at_a_glance(engine: Engine, address: str, visit: Open) -> None:
+    page = visit(address)
+    assert fused(page)
+    engine.retrieve(1, 10)
+    page.locator("#pulse").scroll_into_view_if_needed()
+    page.reload()
+    page.locator("#pulse").scroll_into_view_if_needed()
+    page.locator("#pulse tbody tr").first.wait_for()
+    assert page.locator("#pulse tbody tr").count() == 4
+    expect(page.locator(".facts")).to_contain_text("newest event")
+
+
+def test_nine_paths_of_five_hundred_are_made_as_they_come_into_view(visit: Open) -> None:
+    log = generate(300, 2_000, 12_000)
+    paths = [
+        {"retriever": name, "name": f"p{number}"}
+        for number, name in enumerate(["popularity", "content", "item_cf"] * 3)
+    ]
+    config = EngineConfig.model_validate({"paths": paths, "fusion": {"strategy": "rrf"}})
+    data = Dataset.from_frames(log.interactions, log.items, log.users)
+    with Engine(config).fit(data) as engine, on_a_port(engine) as url:
+        page = visit(url)
+        page.fill("#k", "500")
+        with page.expect_response("**/explore/api/ask"):
+            page.click("#go")
+        expect(page.locator(".fused footer")).to_have_text("500 items")
+        assert page.locator(".row").count() <= 10 * 50
+        assert page.locator(".path").count() == 9
+        page.locator("#desk").evaluate("(desk) => desk.scrollTo(0, 1e6)")
+        page.wait_for_function("document.querySelectorAll('.fused .row').length >= 100")
+        page.locator(".fused .row").last.focus()
+        page.keyboard.press("End")
+        assert page.locator(".row").count() < 9 * 500
