@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from socket import socket
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -17,7 +19,9 @@ from multirecall.data import Dataset
 from multirecall.datasets import generate
 from multirecall.engine import Engine
 from multirecall.evaluation import evaluate, time_split
+from multirecall.extras import import_extra
 from multirecall.progress import terminal_progress
+from multirecall.serving import ServeSettings, create_app
 
 SHOWN = 6
 """The number of items of each list that are printed."""
@@ -31,9 +35,12 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the generated log and of the engine.")] = 7,
     config: Config = None,
     threads: Threads = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the engine at the end, with the explorer.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of --serve; 0: any free one.")] = 8000,
 ) -> None:
     """Generate a realistic log, fit all paths on its past, show what they propose, and measure it on its future."""
     screen = console()
+    listening = _listen(port) if serve else None
     start = perf_counter()
     log = generate(users, items, interactions, seed=seed)
     engine = Engine(read_config(config, seed=seed, threads=threads))
@@ -64,6 +71,20 @@ def demo(
     screen.print(
         "On a log of your own: `multirecall evaluate --interactions LOG --items ITEMS`, then `multirecall fit`."
     )
+    if listening is not None:
+        screen.print(
+            f"The explorer: http://127.0.0.1:{listening.getsockname()[1]}/explore (Ctrl-C ends it)", highlight=False
+        )
+        app = create_app(engine, ServeSettings(port=port))
+        import_module("multirecall.serving.server").run(app, ServeSettings(port=port), listening)
+
+
+def _listen(port: int) -> socket:
+    """The socket of the service; a missing library or a port that is taken is told before anything is fitted."""
+    for library in ("fastapi", "httptools", "jinja2", "orjson", "uvicorn", "uvloop"):
+        import_extra(library, "multirecall demo --serve")
+    listening: socket = import_module("multirecall.serving.server").bind(ServeSettings(port=port))
+    return listening
 
 
 def _show(screen: Console, engine: Engine, user: Any) -> None:

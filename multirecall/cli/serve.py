@@ -27,7 +27,7 @@ def serve(
     plugin: Plugins = None,
 ) -> None:
     """Serve a bundle over HTTP: candidates, similar items, explanations and, if writable, live changes."""
-    for library in ("fastapi", "httptools", "orjson", "uvicorn", "uvloop"):
+    for library in ("fastapi", "httptools", "jinja2", "orjson", "uvicorn", "uvloop"):
         import_extra(library, "multirecall serve")
     chosen = ServeSettings() if settings is None else ServeSettings.from_toml(settings)
     chosen = chosen.override(host=host, port=port, writable=writable)
@@ -39,6 +39,7 @@ def serve(
         shown = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
         notes = [
             f"multirecall serves {bundle} on http://{shown}:{listening.getsockname()[1]} (routes: /docs)",
+            "explorer: /explore" if chosen.explorer.enabled else "explorer: off",
             "writes: on" if chosen.writable else "writes: off; the bundle is followed (--writable turns them on)",
             "API keys: needed" if chosen.keys.given else "API keys: none, so that only this machine is served",
             f"limits: {chosen.limits.threads} threads, {chosen.limits.queue} waiting, k up to {chosen.limits.k:,}",

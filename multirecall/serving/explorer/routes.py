@@ -60,8 +60,8 @@ def _add_page(app: FastAPI, service: Service, work: Work) -> None:
         return render("explorer.html", hosts, base, setup=as_text(setup), token=token, has_session=sessions.needed)
 
     @app.get(STATIC + "{version}/{name}", include_in_schema=False)
-    async def static(version: str, name: str) -> Response:
-        return static_file(version, name)
+    async def static(request: Request) -> Response:
+        return static_file(request.path_params["version"], request.path_params["name"])
 
     @app.post(SIGN_IN, include_in_schema=False)
     async def sign_in(request: Request) -> Response:
