@@ -42,6 +42,8 @@ class Access:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 message["headers"] = [*message.get("headers", ()), stamp]
+                if exchange.version is not None:
+                    message["headers"].append((b"x-version", b"%d" % exchange.version))
             await send(message)
 
         try:

@@ -112,8 +112,11 @@ class ChangeAnswer(Answer):
     count: int
     """The rows that it took."""
 
+    version: int
+    """The number of the change: a request with `X-Min-Version` of it, or of a later one, sees it."""
+
     data_version: int
-    """The version of the data from which on requests see it."""
+    """The version of the data from which on requests see it, as this process counts."""
 
 
 class RefreshAnswer(Answer):
@@ -122,8 +125,14 @@ class RefreshAnswer(Answer):
     running: bool
     """True."""
 
+    version: int
+    """The last change before it. A fit is no change, so that the number stays."""
+
     data_version: int
-    """The version of the data before it."""
+    """The version of the data before it, as this process counts."""
+
+    last_fault: str | None
+    """Why the fit before it, or its save, failed; null where it did not."""
 
 
 class ReadyAnswer(Answer):
@@ -132,8 +141,20 @@ class ReadyAnswer(Answer):
     status: Literal["ready"]
     """Nothing else."""
 
+    version: int
+    """The last change that is served."""
+
     data_version: int
-    """The version of the data."""
+    """The version of the data, as this process counts."""
+
+    process: int
+    """The number of the process."""
+
+    writes: bool
+    """Whether this process changes the data itself."""
+
+    refresh: Literal["none", "running", "ok", "failed"]
+    """How the last fit that this process began, or its save, went."""
 
     breakers: dict[str, Literal["closed", "half_open", "open"]]
     """For each path whether it is called."""

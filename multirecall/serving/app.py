@@ -19,6 +19,7 @@ from multirecall.errors import MultirecallError
 from multirecall.serving.access import Access
 from multirecall.serving.exchange import exchange_of
 from multirecall.serving.explorer.routes import add_explorer
+from multirecall.serving.freshness import Freshness
 from multirecall.serving.guard import Guard
 from multirecall.serving.intake import Intake
 from multirecall.serving.metrics_route import add_metrics
@@ -63,6 +64,7 @@ def build_app(engine_or_bundle: Engine | str | Path, settings: ServeSettings) ->
     for kind in (MultirecallError, Problem, ValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_fault)
     # The last one added is the outermost.
+    app.add_middleware(Freshness, service=service)
     app.add_middleware(Intake, service=service)
     app.add_middleware(Guard, service=service)
     app.add_middleware(Access, service=service)
@@ -71,7 +73,8 @@ def build_app(engine_or_bundle: Engine | str | Path, settings: ServeSettings) ->
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
-            allow_headers=["Authorization", "Content-Type", "X-Deadline-Ms", "X-Request-Id"],
+            allow_headers=["Authorization", "Content-Type", "X-Deadline-Ms", "X-Min-Version", "X-Request-Id"],
+            expose_headers=["X-Request-Id", "X-Version"],
         )
     return app
 

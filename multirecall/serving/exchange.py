@@ -22,6 +22,7 @@ class Exchange:
         body: the whole body.
         route: the template of the route, such as `/v1/items/{item_id}`, which holds no id; "" where none matched.
         status: of the answer; 0 before it begins.
+        version: the last change that the answer surely knows, where it is computed from the engine's data.
         key: the name of the API key, or None.
         k: what was asked for, or None.
         states: the state of each path, where paths were asked.
@@ -34,6 +35,7 @@ class Exchange:
     body: bytes = b""
     route: str = ""
     status: int = 0
+    version: int | None = None
     key: str | None = None
     k: int | None = None
     states: dict[str, str] | None = None

@@ -37,7 +37,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass it on."""
-        if scope["type"] == "http" and not _path(scope).startswith(HEALTH):
+        if scope["type"] == "http" and not path_of(scope).startswith(HEALTH):
             try:
                 self._check(scope)
             except Problem as problem:
@@ -52,7 +52,7 @@ class Guard:
             raise Problem(400, f"host {host[:60]!r} is not served here; add it to allowed_hosts if it should be")
         if not self._keys.required and scope.get("client") and not is_loopback(scope["client"][0]):
             raise Problem(403, "without API keys only this machine is served; set keys in the settings")
-        method, path = scope["method"], _path(scope)
+        method, path = scope["method"], path_of(scope)
         if covers(path):
             key = self._sessions.admit(method, path, headers)
         else:
@@ -80,7 +80,7 @@ def scope_of(method: str, path: str) -> str:
     return "read" if reads else "write"
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     """The path within this application, which may be mounted in another."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))

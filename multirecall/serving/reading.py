@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -113,7 +114,17 @@ def ready(service: Service) -> bytes:
     breakers = {name: one.breaker for name, one in health.paths.items()}
     if breakers and all(one == "open" for one in breakers.values()):
         raise Problem(503, "every path keeps failing and is not asked now; see the log", {"Retry-After": "1"})
-    return to_json({"status": "ready", "data_version": health.data_version, "breakers": breakers})
+    return to_json(
+        {
+            "status": "ready",
+            "version": service.engine.last_change,
+            "data_version": health.data_version,
+            "process": os.getpid(),
+            "writes": service.writes,
+            "refresh": service.refit.state,
+            "breakers": breakers,
+        }
+    )
 
 
 def _similar(

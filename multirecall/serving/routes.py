@@ -17,6 +17,7 @@ from multirecall.serving.arrow import MEDIA_TYPE as ARROW
 from multirecall.serving.columns import to_json
 from multirecall.serving.docs_page import POLICY, docs_page
 from multirecall.serving.exchange import exchange_of
+from multirecall.serving.headers import read_deadline_ms
 from multirecall.serving.openapi import body_of, parameter
 from multirecall.serving.problems import Problem
 from multirecall.serving.schemas import (
@@ -32,6 +33,7 @@ from multirecall.serving.schemas import (
 from multirecall.serving.service import Service
 
 DEADLINE = parameter("X-Deadline-Ms", "header", "number", "Milliseconds that the answer may take.")
+MIN_VERSION = parameter("X-Min-Version", "header", "integer", "The `version` of a write that the answer must know.")
 MOST_EVENTS = 10_000
 """The most events of a history in one answer."""
 
@@ -46,19 +48,19 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
 
 def _add_reading(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/retrieve", openapi_extra=body_of(RetrieveBody, DEADLINE))
+    @app.post("/v1/retrieve", openapi_extra=body_of(RetrieveBody, DEADLINE, MIN_VERSION))
     async def retrieve(request: Request) -> Response:
         """Candidates for one user, or for a visitor with a history, features or terms."""
         return _json(await service.read(reading.retrieve, service, exchange_of(request.scope), _deadline(request)))
 
-    @app.post("/v1/retrieve/batch", openapi_extra=body_of(BatchBody))
+    @app.post("/v1/retrieve/batch", openapi_extra=body_of(BatchBody, MIN_VERSION))
     async def retrieve_batch(request: Request) -> Response:
         """Candidates for several users, as JSON columns or, by `Accept`, as an Arrow stream."""
         as_arrow = ARROW in request.headers.get("accept", "")
         content = await service.read(reading.retrieve_batch, service, exchange_of(request.scope), as_arrow)
         return Response(content, media_type=ARROW) if as_arrow else _json(content)
 
-    @app.post("/v1/similar", openapi_extra=body_of(SimilarBody, DEADLINE))
+    @app.post("/v1/similar", openapi_extra=body_of(SimilarBody, DEADLINE, MIN_VERSION))
     async def similar(request: Request) -> Response:
         """The items most like an item."""
         return _json(await service.read(reading.similar, service, exchange_of(request.scope), _deadline(request)))
@@ -69,7 +71,7 @@ def _add_reading(app: FastAPI, service: Service) -> None:
         parameter("fields", "query", "array", "Item features to return; repeat for each."),
     )
 
-    @app.get("/v1/similar", openapi_extra={"parameters": [*asked, DEADLINE]})
+    @app.get("/v1/similar", openapi_extra={"parameters": [*asked, DEADLINE, MIN_VERSION]})
     async def similar_by_address(request: Request) -> Response:
         """The items most like an item, for a page that can only fetch addresses."""
         query = request.query_params
@@ -78,7 +80,7 @@ def _add_reading(app: FastAPI, service: Service) -> None:
         work = reading.similar_by_address, service, exchange_of(request.scope), query["item_id"]
         return _json(await service.read(*work, _whole(request, "k"), query.getlist("fields")[:100], _deadline(request)))
 
-    @app.post("/v1/explain", openapi_extra=body_of(ExplainBody))
+    @app.post("/v1/explain", openapi_extra=body_of(ExplainBody, MIN_VERSION))
     async def explain(request: Request) -> Response:
         """Why an item has its place in a user's list, or why it is missing."""
         return _json(await service.read(reading.explain, service, exchange_of(request.scope)))
@@ -89,12 +91,12 @@ def _add_lookups(app: FastAPI, service: Service) -> None:
     user_id = parameter("user_id", "path", "string", "The id, percent-encoded.", required=True)
     newest = parameter("newest", "query", "integer", "How many events at most; default: 1,000.")
 
-    @app.get("/v1/items/{item_id:path}", openapi_extra={"parameters": [item_id]})
+    @app.get("/v1/items/{item_id:path}", openapi_extra={"parameters": [item_id, MIN_VERSION]})
     async def item(request: Request) -> Response:
         """The features of an item."""
         return _json(await service.read(reading.item, service, request.path_params["item_id"]))
 
-    @app.get("/v1/users/{user_id:path}/history", openapi_extra={"parameters": [user_id, newest]})
+    @app.get("/v1/users/{user_id:path}/history", openapi_extra={"parameters": [user_id, newest, MIN_VERSION]})
     async def history(request: Request) -> Response:
         """The newest events of a user, oldest first."""
         n = min(_whole(request, "newest") or 1_000, MOST_EVENTS)
@@ -154,17 +156,7 @@ def _json(content: bytes, status: int = 200) -> Response:
 
 
 def _deadline(request: Request) -> float | None:
-    """The deadline of the header, in milliseconds; raises `Problem` 400 where it is none."""
-    text = request.headers.get("x-deadline-ms")
-    if text is None:
-        return None
-    try:
-        deadline_ms = float(text)
-    except ValueError:
-        deadline_ms = -1.0
-    if not 0 < deadline_ms < 1e9:
-        raise Problem(400, f"X-Deadline-Ms must be a number of milliseconds between 0 and 1e9, got {text[:40]!r}")
-    return deadline_ms
+    return read_deadline_ms(request.headers)
 
 
 def _whole(request: Request, name: str) -> int | None:

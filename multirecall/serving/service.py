@@ -6,8 +6,9 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from multirecall.engine import Engine
 from multirecall.errors import NotFitted
@@ -20,6 +21,19 @@ from multirecall.serving.store import open_store
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """The last fit that a request began, and its save.
+
+    Attributes:
+        state: how far it came.
+        fault: why it failed, or None.
+    """
+
+    state: Literal["none", "running", "ok", "failed"] = "none"
+    fault: str | None = None
+
+
 class Service:
     """An engine with the settings of its deployment.
 
@@ -30,6 +44,7 @@ class Service:
         sessions: of people who use the explorer.
         store: the store of the deployment, or None.
         secret: random bytes that all workers of a deployment share, made anew at each start; they sign sessions.
+        refit: the last fit that a request began here.
         observers: called on the event loop with each exchange once it is answered; they must be quick and not raise.
     """
 
@@ -40,6 +55,7 @@ class Service:
         self.secret = secret or secrets.token_bytes(32)
         self.keys = KeyRing(settings.keys)
         self.sessions = Sessions(self.secret, self.keys)
+        self.refit = Refit()
         self.observers: list[Callable[[Exchange], None]] = []
         self._owns_engine = not isinstance(engine_or_bundle, Engine)
         self.engine = (
@@ -53,6 +69,11 @@ class Service:
         self._readers = ThreadPoolExecutor(settings.limits.threads, "multirecall-read")
         # Changes take turns and wait for the disk. In threads of their own they cannot keep requests waiting.
         self._writers = ThreadPoolExecutor(2, "multirecall-write")
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process changes the data itself."""
+        return self.settings.writable
 
     async def read(self, work: Callable[..., T], *args: object) -> T:
         """The result of `work`, which asks the engine, from a thread."""

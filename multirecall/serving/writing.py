@@ -6,13 +6,12 @@ import logging
 from concurrent.futures import Future
 from typing import Any
 
-from multirecall.errors import MultirecallError
 from multirecall.serving.columns import to_json
 from multirecall.serving.exchange import Exchange
 from multirecall.serving.ids import read_id
 from multirecall.serving.problems import Problem
 from multirecall.serving.schemas import InteractionsBody, ItemIdsBody, ItemsBody, RefreshBody, read_body
-from multirecall.serving.service import Service
+from multirecall.serving.service import Refit, Service
 
 _log = logging.getLogger("multirecall.serving")
 
@@ -53,8 +52,8 @@ def forget_user(service: Service, user: str) -> bytes:
 def refresh(service: Service, exchange: Exchange) -> bytes:
     """Begin to fit anew on all data; requests go on meanwhile."""
     asked, engine = read_body(exchange.body or b"{}", RefreshBody), service.engine
-    if engine.health().refit.running:
-        raise Problem(409, "a refit runs already; ask /health/ready until its data_version has risen")
+    if service.refit.state == "running" or engine.health().refit.running:
+        raise Problem(409, "a refit runs already; ask /health/ready until its refresh is no longer running")
     store = engine.health().store
     folder = store.folder if asked.save and store is not None else None
 
@@ -63,11 +62,22 @@ def refresh(service: Service, exchange: Exchange) -> bytes:
             future.result()
             if folder is not None:
                 engine.save(folder)
-        except MultirecallError as fault:
+        except Exception as fault:  # noqa: BLE001 - nobody waits for it; the next refresh tells it
             _log.error("refresh: %s", fault)
+            service.refit = Refit("failed", str(fault))
+        else:
+            service.refit = Refit("ok")
 
+    before, service.refit = service.refit, Refit("running")
     engine.refresh().add_done_callback(done)
-    return to_json({"running": True, "data_version": engine.data_version})
+    return to_json(
+        {
+            "running": True,
+            "version": engine.last_change,
+            "data_version": engine.data_version,
+            "last_fault": before.fault,
+        }
+    )
 
 
 def _bounded(service: Service, rows: list[Any]) -> list[Any]:
@@ -79,4 +89,4 @@ def _bounded(service: Service, rows: list[Any]) -> list[Any]:
 
 def _changed(service: Service, count: int) -> bytes:
     """The answer to a change: how many rows it took, and the version from which on requests see it."""
-    return to_json({"count": count, "data_version": service.engine.data_version})
+    return to_json({"count": count, "version": service.engine.last_change, "data_version": service.engine.data_version})

@@ -44,7 +44,7 @@ def test_a_change_is_seen_by_the_next_request(own: Engine) -> None:
     said = ask(
         "POST", "/v1/interactions", {"interactions": [{"user_id": 3, "item_id": 61, "timestamp": 1_720_000_000}]}
     )
-    assert said.json() == {"count": 1, "data_version": before + 1}
+    assert said.json() == {"count": 1, "version": before + 1, "data_version": before + 1}
     assert ask("GET", "/v1/users/3/history").json()["items"][-1] == 61
     assert (
         ask("POST", "/v1/items", {"items": [{"item_id": 900, "title": "a new one", "price": 2.5}]}).json()["count"] == 1
