@@ -148,7 +148,7 @@ def test_a_slider_fuses_at_once(engine: Engine, address: str, visit: Open) -> No
         "(ids) => JSON.stringify([...document.querySelectorAll('.fused .row')].map((row) => row.dataset.id)) === ids",
         arg=str(names(expected.ids)).replace("'", '"').replace(" ", ""),
     )
-    expect(page.locator(".path").first).to_have_class("col path off")
+    expect(page.locator(".path").first).to_have_class("col path c0 off")
     page.click("#toml")
     assert 'normaliser = "rank"' in page.inner_text("#keep-text")
     page.keyboard.press("Escape")
@@ -186,8 +186,11 @@ def test_why_and_similar(engine: Engine, address: str, visit: Open) -> None:
     assert page.locator(".why tbody tr").count() == 4
     alike = names(engine.similar(int(fused(page)[0]), 24).ids)
     expect(page.locator(".alike-list li")).to_have_count(len(alike))
+    page.mouse.move(1, 1)
+    expect(first).to_have_class("row lit")
     page.locator(".alike-list button").first.click()
     expect(page.locator(".panel code").first).to_have_text(alike[0])
+    expect(first).to_have_class("row")
     page.keyboard.press("Escape")
     expect(page.locator("#panel")).to_be_hidden()
     expect(first).to_be_focused()

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from multirecall.validation import StrictModel
 
-Host = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?(:[0-9]{1,5})?$")]
+Host = Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,253}(:[0-9]{1,5})?$")]
 
 
 class ExplorerSettings(StrictModel):

@@ -50,7 +50,7 @@ export class Desk {
       this.home.addEventListener(kind, (event) => this.light(event.target.closest("button.row")?.dataset.id ?? null));
     }
     this.home.addEventListener("mouseleave", () => this.light(null));
-    this.lit = null;
+    this.lit = this.pinned = null;
     this.onlight = () => {};
   }
 
@@ -83,6 +83,8 @@ export class Desk {
       column.classList.toggle("off", !this.isOn(path, fused));
     });
     this.setTab();
+    this.lit = null;
+    this.light(null);
   }
 
   isOn(path, fused) {
@@ -94,7 +96,7 @@ export class Desk {
     this.brought = h("div", { class: "brought", role: "img" });
     return h("section", { class: "col fused", "aria-label": "Fused list" },
       h("header", {}, h("h2", { text: "Fused" }), this.brought, h("div", { class: "fused-head" },
-        h("span", { class: "quiet", text: "rank, move" }),
+        h("span", { class: "quiet", text: "rank" }), h("span", { class: "quiet adds", text: "what each path adds" }),
         h("span", { class: "cells" }, ...this.paths.map((path, number) => badge(number, path.name))))),
       this.fused.list, this.foot);
   }
@@ -147,7 +149,7 @@ export class Desk {
     const sentence = path.dropped ? `${path.state === "ok" ? "" : `${path.detail}; `}${path.dropped}` : path.detail;
     const bar = h("span", { class: `latency c${number % COLOURS}` });
     bar.style.setProperty("--part", path.ms / this.slowest);
-    return h("section", { class: `col path${path.ids.length ? "" : " empty"}`, "aria-label": name },
+    return h("section", { class: `col path c${number % COLOURS}`, "aria-label": name },
       h("header", {}, h("h2", {}, badge(number), h("span", { text: name }), toggle),
         h("p", { class: "state" }, h("b", { class: `is ${state}`, text: state }), path.state === "ok" ? ` ${count(path.count)}` : "", sentence && h("span", { class: "sentence", text: ` ${sentence}`, title: sentence })),
         weight, quota),
@@ -200,8 +202,15 @@ export class Desk {
     this.onlight();
   }
 
+  /** Keep an item marked while no other is pointed at; null: none. */
+  pin(id) {
+    this.pinned = id;
+    this.light(null);
+  }
+
   /** Mark an item wherever it is. */
-  light(id) {
+  light(pointed) {
+    const id = pointed ?? this.pinned;
     if (id === this.lit) return;
     this.lit = id;
     for (const row of this.home.querySelectorAll(".lit")) row.classList.remove("lit");

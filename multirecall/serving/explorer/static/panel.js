@@ -13,6 +13,7 @@ export function makePanel(items, desk, { request, changed, addToHistory, leaveOu
     home.hidden = true;
     document.body.classList.remove("with-panel");
     shown = null;
+    desk.pin(null);
     (opener?.isConnected ? opener : $("why-search")).focus();
   }
 
@@ -27,6 +28,7 @@ export function makePanel(items, desk, { request, changed, addToHistory, leaveOu
   async function open(id, from = null) {
     if (from !== null || home.hidden) opener = from ?? document.activeElement;
     shown = id;
+    desk.pin(id);
     home.hidden = false;
     document.body.classList.add("with-panel");
     const title = h("h2", { tabIndex: -1 }, naming(id, items));
