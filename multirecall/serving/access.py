@@ -56,7 +56,7 @@ class Access:
         finally:
             exchange.route = getattr(scope.get("route"), "path", exchange.route)
             if _lines.isEnabledFor(logging.INFO):
-                with_body = self._service.settings.log_bodies and not scope["path"].endswith(SIGN_IN)  # it is a key
+                with_body = self._service.settings.log_bodies and SIGN_IN not in scope["path"]  # it is a key
                 _lines.info("%s", _line(exchange, with_body=with_body))
             for observe in self._service.observers:
                 observe(exchange)

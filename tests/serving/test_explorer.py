@@ -9,12 +9,14 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
-from explorer_page import Explorer, exploring, meta
+from explorer_page import OWN, Explorer, exploring, meta
+from fastapi import FastAPI
 from patience import eventually
 from service_client import detail, fitted, shop_engine
 
 from multirecall import Dataset, Engine, EngineConfig, User
 from multirecall.fusion.weighted_sum import Normaliser
+from multirecall.serving import ServeSettings, create_app
 from multirecall.serving.explorer import traces
 from multirecall.serving.explorer.catalogue import Catalogue
 from multirecall.serving.explorer.labels import Labels, may_be_shown
@@ -342,3 +344,33 @@ def test_the_last_minutes_are_a_bounded_window(engine: Engine) -> None:
     assert recent.shown()["answers"] == SLOTS
     clock[0] += SLOT_S * SLOTS
     assert recent.shown()["answers"] == 0
+
+
+def test_a_late_path_is_told_and_the_others_do_not_wait() -> None:
+    faulty.Blocks.gate.set()  # while it warms up
+    engine = fitted(paths=[{"retriever": "item_cf"}, {"retriever": faulty.Blocks, "name": "slow"}])
+    faulty.Blocks.gate.clear()
+    try:
+        said = exploring(engine, limits={"deadline_ms": 500.0}).post("ask", {"user": "1", "k": 10})
+    finally:
+        faulty.Blocks.gate.set()
+    slow = said["paths"][1]
+    assert (slow["state"], slow["detail"]) == ("late", "no answer within 500 ms")
+    assert len(said["fused"]["ids"]) == 10
+
+
+def test_it_can_be_mounted_in_another_application(engine: Engine) -> None:
+    outer = FastAPI()
+    outer.mount("/recall", create_app(engine, ServeSettings()))
+    page = Explorer(outer)
+    shown = page("GET", "/recall/explore", headers=OWN).text
+    assert meta(shown, "base") == "/recall/explore"
+    script = next(part for part in shown.split('"') if part.endswith("main.js"))
+    assert page("GET", script).status_code == 200
+    headers = {**OWN, "X-Explorer-Token": meta(shown, "token")}
+    answer = page("POST", "/recall/explore/api/ask", {"user": "1", "k": 3}, headers=headers)
+    assert len(answer.json()["fused"]["ids"]) == 3
+    assert (
+        page("POST", "/recall/explore/session", headers=OWN, data={"key": "none"}).headers["location"]
+        == "/recall/explore"
+    )

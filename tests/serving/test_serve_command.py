@@ -86,3 +86,22 @@ def test_a_key_is_printed_once() -> None:
     key = tomllib.loads(done.stdout)["key"][0]
     assert (key["name"], key["scopes"]) == ("ranker", ["read"])
     assert len(done.stderr.split(": ")[1].strip()) == 43
+
+
+def test_the_demo_serves_its_explorer(tmp_path: Path) -> None:
+    config = tmp_path / "engine.toml"
+    config.write_text('[[paths]]\nretriever = "popularity"\n[fusion]\nstrategy = "rrf"\n')
+    sizes = ["--users", "60", "--items", "60", "--interactions", "1500", "--config", str(config)]
+    command = [*COMMAND, "demo", *sizes, "--serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            found = next(match for line in process.stdout if (match := re.search(r"(http://\S+)/explore", line)))
+            with httpx.Client(base_url=found[1], timeout=60) as client:
+                page = client.get("/explore")
+                assert page.status_code == 200
+                assert "popularity" in page.text
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+        finally:
+            process.kill()

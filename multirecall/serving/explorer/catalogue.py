@@ -1,8 +1,9 @@
-"""What the page offers to choose from: items by words, features to filter by, and a few users."""
+"""What the page offers to choose from: items by words, features to filter by, a few users, and fusions."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -12,6 +13,9 @@ import numpy as np
 import polars as pl
 
 from multirecall.data import Categorical, Dataset, Feature, Numeric, Tags
+from multirecall.engine import Engine
+from multirecall.errors import PluginError
+from multirecall.registry import FUSIONS, fusion_class
 from multirecall.serving.explorer.labels import Labels
 
 FOUND = 20
@@ -115,3 +119,21 @@ def _describe(name: str, feature: Feature) -> dict[str, Any] | None:
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
         return {"name": name, "kind": feature.kind, "min": low, "max": high}
     return None
+
+
+def fusions(engine: Engine) -> Iterable[dict[str, Any]]:
+    """The installed fusions with the settings that a page can show: choices and numbers."""
+    own = [engine.config.fusion, *(one.fusion for one in engine.config.segments if one.fusion is not None)]
+    given = [one.strategy for one in own if ":" in one.strategy]
+    for name in [*FUSIONS.names(), *dict.fromkeys(given)]:
+        try:
+            schema = fusion_class(name).Config.model_json_schema()
+        except PluginError:
+            continue
+        fields = {}
+        for field, says in schema.get("properties", {}).items():
+            if "enum" in says:
+                fields[field] = {"choices": says["enum"], "default": says.get("default")}
+            elif says.get("type") in ("number", "integer"):
+                fields[field] = {"least": says.get("minimum"), "default": says.get("default")}
+        yield {"name": str(name), "fields": fields, "weighted": bool(fusion_class(name).terms)}

@@ -40,7 +40,11 @@ class Traces:
         """What is kept for a request on this version of the data."""
         with self._lock:
             _, kept = self._kept.get(request, (0.0, None))
-            return kept if kept is not None and kept.trace.data_version == data_version else None
+            if kept is None or kept.trace.data_version != data_version:
+                return None
+            self._kept[request] = monotonic(), kept
+            self._kept.move_to_end(request)
+            return kept
 
     def put(self, request: str, kept: Kept) -> None:
         """Keep a trace; the one that was used least recently makes room."""

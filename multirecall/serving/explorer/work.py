@@ -7,18 +7,14 @@ from dataclasses import asdict
 from time import perf_counter, time
 from typing import Any
 
-import numpy as np
-
 from multirecall.data import Categorical, Dataset, Tags
-from multirecall.engine import Engine
-from multirecall.engine.trace import Barred, Trace
 from multirecall.engine.what_if import moves
-from multirecall.errors import MultirecallError, PluginError, RequestError
-from multirecall.registry import FUSIONS, fusion_class
-from multirecall.result import Candidates, PathStatus
+from multirecall.errors import MultirecallError, RequestError
+from multirecall.result import Candidates
 from multirecall.serving.columns import to_json
 from multirecall.serving.exchange import Exchange
-from multirecall.serving.explorer.catalogue import Catalogue
+from multirecall.serving.explorer.answers import as_text, columns, path_values, plain, segment
+from multirecall.serving.explorer.catalogue import Catalogue, fusions
 from multirecall.serving.explorer.labels import Labels
 from multirecall.serving.explorer.recent import Recent
 from multirecall.serving.explorer.schemas import AskBody, SearchBody, SimilarBody, WhyBody
@@ -49,7 +45,7 @@ class Work:
         retrievers = {path.name: path.retriever for path in engine.config.paths}
         return {
             "paths": [{"name": name, "retriever": retrievers[name]} for name in engine.paths],
-            "fusions": list(_fusions(engine)),
+            "fusions": list(fusions(engine)),
             "fields": self._catalogue.fields(data),
             "users": self._catalogue.users(data),
             "text_ids": data.users.ids.holds_text,
@@ -80,11 +76,11 @@ class Work:
                 "known": trace.known,
                 "store": trace.store,
                 "unknown_items": [str(one) for one in trace.unknown_items],
-                "segment": _segment(trace),
+                "segment": segment(trace),
                 "n_events": history.size,
-                "history": _text(history[-EVENTS:]),
+                "history": as_text(history[-EVENTS:]),
                 "times": None if times is None else times[-EVENTS:],
-                "paths": [self._path(trace, name, lists[name], barred.get(name)) for name in trace.paths],
+                "paths": [path_values(trace, name, lists[name], barred.get(name)) for name in trace.paths],
                 "ms": ms,
                 "fused": fused,
             }
@@ -110,7 +106,7 @@ class Work:
             {
                 **told,
                 "item_id": str(item),
-                "features": {name: _plain(value) for name, value in data.items.values(row).items()},
+                "features": {name: plain(value) for name, value in data.items.values(row).items()},
                 "items": self._labels.table(data, [item, *mentioned]),
             }
         )
@@ -120,8 +116,8 @@ class Work:
         asked = read_body(exchange.body, SimilarBody)
         engine, data = self._service.engine, self._service.engine.data
         where = _where(data, asked.where)
-        found = engine.similar(read_id(data.items.ids, asked.item), asked.k, where=where)
-        return to_json({**_columns(found), "items": self._labels.table(data, found.ids.tolist())})
+        found = engine.similar(read_id(data.items.ids, asked.item), asked.k, where=where, deadline_ms=self._deadline_ms)
+        return to_json({**columns(found), "items": self._labels.table(data, found.ids.tolist())})
 
     def search(self, exchange: Exchange) -> bytes:
         """Items by id or title."""
@@ -163,7 +159,7 @@ class Work:
         return asked
 
     def _trace(self, asked: AskBody) -> Kept:
-        trace = self._service.engine.trace(self._user(asked), **self._filters(asked))
+        trace = self._service.engine.trace(self._user(asked), **self._filters(asked), deadline_ms=self._deadline_ms)
         served: Candidates | MultirecallError
         try:
             served = trace.fuse()
@@ -185,6 +181,11 @@ class Work:
             "where": _where(self._service.engine.data, asked.where),
             "seen": asked.seen,
         }
+
+    @property
+    def _deadline_ms(self) -> float | None:
+        """That of the deployment; None: that of the engine's config."""
+        return self._service.settings.limits.deadline_ms
 
     def _items(self, ids: Iterable[str]) -> list[Id]:
         catalogue = self._service.engine.data.items.ids
@@ -215,79 +216,14 @@ class Work:
             "items": {},
         }
         if isinstance(answer, Candidates):
-            said |= _columns(answer)
+            said |= columns(answer)
             said["items"] = self._labels.table(self._service.engine.data, answer.ids.tolist())
             if isinstance(kept.served, Candidates):
                 changed = moves(kept.served, answer)
-                said["before"], said["left"] = changed.before, _text(changed.left)
+                said["before"], said["left"] = changed.before, as_text(changed.left)
                 said["left_ranks"] = changed.left_ranks
         said["ms"] = (perf_counter() - start) * 1e3
         return said
-
-    def _path(self, trace: Trace, name: str, ids: Any, barred: Barred | None) -> dict[str, Any]:
-        path = next(one for one in trace.config.paths if one.name == name)
-        status: PathStatus = trace.status[name]
-        return {
-            "name": name,
-            "quota": path.quota,
-            "weight": trace.weights[name],
-            "enabled": path.enabled,
-            "dropped": trace.dropped.get(name),
-            **asdict(status),
-            "ids": _text(ids),
-            "scores": trace.lists[name].scores,
-            "barred": None
-            if barred is None
-            else {
-                "ids": _text(barred.ids),
-                "scores": barred.scores,
-                "places": barred.places,
-                "reasons": barred.reasons,
-            },
-        }
-
-
-def _columns(found: Candidates) -> dict[str, Any]:
-    added = found.features().contribution
-    shares = None if np.isnan(added).any() else dict(zip(found.paths, np.ascontiguousarray(added.T), strict=True))
-    return {
-        "ids": _text(found.ids),
-        "scores": np.ascontiguousarray(found.scores),
-        "ranks": dict(zip(found.paths, np.ascontiguousarray(found.ranks.T), strict=True)),
-        "shares": shares,
-        "n_backfilled": found.n_backfilled,
-        "shortfall": found.shortfall,
-        "status": found.status,
-    }
-
-
-def _segment(trace: Trace) -> dict[str, Any] | None:
-    if not trace.config.segments:
-        return None
-    bounds = [segment.max_history for segment in trace.config.segments]
-    number = len(bounds) if trace.segment is None else trace.segment
-    return {
-        "above": bounds[number - 1] if number else None,
-        "longest": None if trace.segment is None else bounds[number],
-    }
-
-
-def _fusions(engine: Engine) -> Iterable[dict[str, Any]]:
-    """The installed fusions with the settings that a page can show: choices and numbers."""
-    own = [engine.config.fusion, *(one.fusion for one in engine.config.segments if one.fusion is not None)]
-    given = [one.strategy for one in own if ":" in one.strategy]
-    for name in [*FUSIONS.names(), *dict.fromkeys(given)]:
-        try:
-            schema = fusion_class(name).Config.model_json_schema()
-        except PluginError:
-            continue
-        fields = {}
-        for field, says in schema.get("properties", {}).items():
-            if "enum" in says:
-                fields[field] = {"choices": says["enum"], "default": says.get("default")}
-            elif says.get("type") in ("number", "integer"):
-                fields[field] = {"least": says.get("minimum"), "default": says.get("default")}
-        yield {"name": str(name), "fields": fields, "weighted": bool(fusion_class(name).terms)}
 
 
 def _where(data: Dataset, where: dict[str, Any]) -> dict[str, Any] | None:
@@ -302,11 +238,3 @@ def _where(data: Dataset, where: dict[str, Any]) -> dict[str, Any] | None:
 
 def _category(feature: Any, value: Any) -> Any:
     return feature.categories.parse(value) if isinstance(value, str) else value
-
-
-def _text(ids: Any) -> list[str]:
-    return list(map(str, ids.tolist()))
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool | list) else str(value)

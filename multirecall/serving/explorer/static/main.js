@@ -78,12 +78,14 @@ const askNewest = newest(async () => {
     answer = said;
     learn(said.fused.items);
     $("notice").hidden = true;
+    document.body.classList.remove("stale");
     desk.ask(said, choices);
     drawTimeline(said, items, (id, row) => panel.open(id, row));
     history.redraw();
     exclude.redraw();
     show(said.fused);
   } catch (fault) {
+    document.body.classList.add("stale");
     complain(fault);
   } finally {
     document.body.classList.remove("asking");
@@ -259,6 +261,7 @@ $("theme").addEventListener("click", () => {
 
 for (const one of kinds) one.addEventListener("change", () => who(one.value));
 $("k").max = setup.most_k;
+if (!setup.text_ids) $("user").inputMode = "numeric";
 $("samples").replaceChildren(...setup.users.map((one) => h("button", { type: "button", title: plural(one.events, "event"), onclick: () => { $("user").value = one.id; ask(); } },
   h("bdi", { text: one.id }), h("small", { text: count(one.events) }))));
 $("ask").addEventListener("submit", (event) => { event.preventDefault(); ask(); });
