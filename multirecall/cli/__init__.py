@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import warnings
 from importlib.metadata import version as installed
@@ -19,7 +18,7 @@ from multirecall.cli.fit import fit
 from multirecall.cli.index_bench import index_bench
 from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
-from multirecall.cli.screen import console, note, replace_unprintable
+from multirecall.cli.screen import console, note, replace_unprintable, show_log
 from multirecall.cli.serve import serve, serve_key
 from multirecall.cli.similar import similar
 from multirecall.cli.store import store
@@ -71,26 +70,12 @@ def root(
     """Multi-path recall: the candidate-generation stage of a recommender."""
 
 
-class _Notes(logging.Handler):
-    """Print the library's log records on standard error, a line each; without progress bars, each fit too."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.WARNING:
-            note(record.getMessage())
-        else:
-            console(stderr=True).print(record.getMessage())
-
-
 def main() -> None:
     """Run the command line; an error of ours is one message and exit code 1, never a traceback."""
     replace_unprintable()
     warnings.filterwarnings("default", PREFIX, DeprecationWarning)
     warnings.showwarning = lambda message, *_: note(str(message).removeprefix(PREFIX))
-    logger = logging.getLogger("multirecall")
-    logger.addHandler(_Notes())
-    logger.propagate = False
-    if not sys.stderr.isatty():
-        logger.setLevel(logging.INFO)
+    show_log()
     try:
         app()
     except MultirecallError as fault:

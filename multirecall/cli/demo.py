@@ -76,7 +76,7 @@ def demo(
             f"The explorer: http://127.0.0.1:{listening.getsockname()[1]}/explore (Ctrl-C ends it)", highlight=False
         )
         app = create_app(engine, ServeSettings(port=port))
-        import_module("multirecall.serving.server").run(app, ServeSettings(port=port), listening)
+        import_module("multirecall.serving.server").run(app, ServeSettings(port=port), [listening])
 
 
 def _listen(port: int) -> socket:

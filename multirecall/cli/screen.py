@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import logging
 import sys
 
 from rich.console import Console
@@ -25,6 +26,25 @@ def console(*, stderr: bool = False) -> Console:
 def note(text: str) -> None:
     """Print one line on standard error that is not an error."""
     console(stderr=True).print(f"note: {text}", style="yellow")
+
+
+class _Notes(logging.Handler):
+    """Print the library's log records on standard error, a line each; without progress bars, each fit too."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            note(record.getMessage())
+        else:
+            console(stderr=True).print(record.getMessage())
+
+
+def show_log() -> None:
+    """Print what the library logs."""
+    logger = logging.getLogger("multirecall")
+    logger.addHandler(_Notes())
+    logger.propagate = False
+    if not sys.stderr.isatty():
+        logger.setLevel(logging.INFO)
 
 
 def replace_unprintable() -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from socket import socket
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from multirecall.cli.options import Plugins, load_bundle
-from multirecall.cli.screen import console
+from multirecall.cli.screen import console, replace_unprintable, show_log
+from multirecall.engine import Engine
 from multirecall.extras import import_extra
 from multirecall.serving import ServeSettings, create_app
+
+if TYPE_CHECKING:
+    from multirecall.serving.supervisor import Worker
 
 
 def serve(
@@ -24,29 +31,31 @@ def serve(
     writable: Annotated[
         bool | None, typer.Option("--writable/--read-only", help="Whether the routes that change data are there.")
     ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve; default: 1.")] = None,
     plugin: Plugins = None,
 ) -> None:
     """Serve a bundle over HTTP: candidates, similar items, explanations and, if writable, live changes."""
     for library in ("fastapi", "httptools", "jinja2", "orjson", "uvicorn", "uvloop"):
         import_extra(library, "multirecall serve")
     chosen = ServeSettings() if settings is None else ServeSettings.from_toml(settings)
-    chosen = chosen.override(host=host, port=port, writable=writable)
+    chosen = chosen.override(host=host, port=port, writable=writable, workers=workers)
     server = import_module("multirecall.serving.server")
+    if chosen.workers > 1:
+        listening = server.bind(chosen)
+        import_module("multirecall.serving.supervisor").supervise(
+            partial(_load_in_worker, bundle, plugin),
+            chosen,
+            listening,
+            lambda workers: _say_what_is_on(bundle, chosen, listening, _who_writes(workers)),
+            console(stderr=True).print,
+        )
+        return
     with load_bundle(bundle, plugin, follow=not chosen.writable) as engine:
         app = create_app(engine, chosen)
         listening = server.bind(chosen)
         _log_lines()
-        shown = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
-        notes = [
-            f"multirecall serves {bundle} on http://{shown}:{listening.getsockname()[1]} (routes: /docs)",
-            "explorer: /explore" if chosen.explorer.enabled else "explorer: off",
-            "writes: on" if chosen.writable else "writes: off; the bundle is followed (--writable turns them on)",
-            "API keys: needed" if chosen.keys.given else "API keys: none, so that only this machine is served",
-            f"limits: {chosen.limits.threads} threads, {chosen.limits.queue} waiting, k up to {chosen.limits.k:,}",
-        ]
-        for line in notes:
-            console(stderr=True).print(line)
-        server.run(app, chosen, listening)
+        _say_what_is_on(bundle, chosen, listening)
+        server.run(app, chosen, [listening])
 
 
 def serve_key(
@@ -58,6 +67,35 @@ def serve_key(
     key = keys.make_key(name, ("read", "write") if scope == "both" else (scope,))
     console(stderr=True).print(f"The key, which is shown only now: {key.secret}")
     typer.echo(key.lines, nl=False)
+
+
+def _load_in_worker(bundle: Path, plugin: list[str] | None, follow: bool) -> Engine:
+    """What a worker begins with; its process knows nothing of the command line yet."""
+    replace_unprintable()
+    show_log()
+    _log_lines()
+    return load_bundle(bundle, plugin, follow=follow)
+
+
+def _say_what_is_on(bundle: Path, chosen: ServeSettings, listening: socket, *notes: str) -> None:
+    shown = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
+    each = " in each worker" if chosen.workers > 1 else ""
+    for line in (
+        f"multirecall serves {bundle} on http://{shown}:{listening.getsockname()[1]} (routes: /docs)",
+        *notes,
+        "explorer: /explore" if chosen.explorer.enabled else "explorer: off",
+        "writes: on" if chosen.writable else "writes: off; the bundle is followed (--writable turns them on)",
+        "API keys: needed" if chosen.keys.given else "API keys: none, so that only this machine is served",
+        f"limits: {chosen.limits.threads} threads, {chosen.limits.queue} waiting{each}, k up to {chosen.limits.k:,}",
+    ):
+        console(stderr=True).print(line)
+
+
+def _who_writes(workers: Sequence[Worker]) -> str:
+    writer = [str(one.process.pid) for one in workers if one.writes]
+    followers = ", ".join(str(one.process.pid) for one in workers if not one.writes)
+    whose = f"{writer[0]} writes, {followers} follow and pass writes on" if writer else f"{followers} follow the bundle"
+    return f"workers: {len(workers)} processes; {whose}"
 
 
 def _log_lines() -> None:

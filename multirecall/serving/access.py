@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = scope[KEY] = Exchange(_request_id(scope), scope["method"])
+        exchange = scope[KEY] = Exchange(_request_id(scope), scope["method"], self._is_forwarded(scope))
         stamp = (b"x-request-id", exchange.request_id.encode())
 
         async def send_with_id(message: Message) -> None:
@@ -61,6 +62,10 @@ class Access:
             for observe in self._service.observers:
                 observe(exchange)
 
+    def _is_forwarded(self, scope: Scope) -> bool:
+        private, server = self._service.membership.writer, scope.get("server")
+        return private is not None and server is not None and server[0] == str(private)
+
 
 def _request_id(scope: Scope) -> str:
     """The id that the caller gives, where it can stand in a log, or a new one."""
@@ -72,6 +77,7 @@ def _line(exchange: Exchange, *, with_body: bool) -> str:
     """The log line as JSON: no id of a user or an item, no history and no features unless bodies are asked for."""
     line: dict[str, Any] = {
         "request_id": exchange.request_id,
+        "process": os.getpid(),
         "method": exchange.method,
         "route": exchange.route,
         "status": exchange.status,

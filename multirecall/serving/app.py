@@ -17,6 +17,7 @@ from multirecall import __version__
 from multirecall.engine import Engine
 from multirecall.errors import MultirecallError
 from multirecall.serving.access import Access
+from multirecall.serving.crew import Membership
 from multirecall.serving.exchange import exchange_of
 from multirecall.serving.explorer.routes import add_explorer
 from multirecall.serving.freshness import Freshness
@@ -31,18 +32,20 @@ from multirecall.serving.service import Service
 from multirecall.serving.settings import ServeSettings
 
 
-def build_app(engine_or_bundle: Engine | str | Path, settings: ServeSettings) -> FastAPI:
-    """The application, as `create_app` says.
+def build_app(
+    engine_or_bundle: Engine | str | Path, settings: ServeSettings, membership: Membership | None = None
+) -> FastAPI:
+    """The application, as `create_app` says; `membership`: of a worker among several.
 
     What else a deployment wants, such as metrics or a page, is mounted at the end: its routes on `app`, which stand
     behind the same keys and limits, and its observers in `service.observers`.
     """
-    service = Service(engine_or_bundle, settings)
+    service = Service(engine_or_bundle, settings, membership)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        unwatch()
+        async with figures:
+            yield
         leave()
         service.close()
 
@@ -58,7 +61,7 @@ def build_app(engine_or_bundle: Engine | str | Path, settings: ServeSettings) ->
     app.state.service = service
     app.router.route_class = PlainRoute
     add_routes(app, service)
-    unwatch = add_metrics(app, service)
+    figures = add_metrics(app, service)
     leave = add_explorer(app, service)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     for kind in (MultirecallError, Problem, ValidationError, HTTPException):

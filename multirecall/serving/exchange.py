@@ -18,6 +18,7 @@ class Exchange:
     Attributes:
         request_id: the caller's `X-Request-Id`, or one of our own.
         method: of HTTP.
+        forwarded: whether another worker has passed it on, which counts it.
         start: when the request came, by `perf_counter`.
         body: the whole body.
         route: the template of the route, such as `/v1/items/{item_id}`, which holds no id; "" where none matched.
@@ -31,6 +32,7 @@ class Exchange:
 
     request_id: str
     method: str
+    forwarded: bool = False
     start: float = field(default_factory=perf_counter)
     body: bytes = b""
     route: str = ""

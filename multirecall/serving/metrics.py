@@ -6,14 +6,17 @@ histograms are then summed over all workers, and each gauge below says how it is
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import threading
+from contextlib import suppress
+from pathlib import Path
 from time import monotonic
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from multirecall.engine import Engine
 from multirecall.errors import NotFitted
@@ -21,6 +24,9 @@ from multirecall.online import Observation
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of `Metrics.text`."""
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable that names the folder of the figures of all workers, where there are several."""
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 """Upper bounds of the latency histograms, in seconds."""
@@ -118,11 +124,18 @@ class Metrics:
     def text(self) -> bytes:
         """All figures in the text format of Prometheus, `MEDIA_TYPE`; those of all workers where there are several."""
         self._look()
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        if FOLDER not in os.environ:
             return generate_latest(self._registry)
+        _forget_dead_workers(Path(os.environ[FOLDER]))
         merged = CollectorRegistry()
         MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
         return generate_latest(merged)
+
+    async def keep_current(self) -> None:
+        """Read the health of the engine again and again, so that a scrape of another worker finds what holds here."""
+        while FOLDER in os.environ:
+            await asyncio.sleep(REFRESH_S)
+            await asyncio.to_thread(self._look)
 
     def _look(self) -> None:
         """Read the health of the engine."""
@@ -140,3 +153,15 @@ class Metrics:
                 self._unsaved.set(health.store.unsaved)
                 self._newest.set(health.store.journal_seq)
                 self._oldest.set(health.store.journal_seq)
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Remove the gauges of processes that have ended; what they counted stays in the sums."""
+    for number in {file.stem.rpartition("_")[2] for file in folder.glob("gauge_live*.db")}:
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            with suppress(FileNotFoundError):  # another worker is scraped at the same time
+                mark_process_dead(int(number), str(folder))  # type: ignore[no-untyped-call]
+        except (ValueError, PermissionError):
+            continue

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -16,16 +18,17 @@ if TYPE_CHECKING:
     from multirecall.serving.service import Service
 
 
-def add_metrics(app: FastAPI, service: Service) -> Callable[[], None]:
+def add_metrics(app: FastAPI, service: Service) -> AbstractAsyncContextManager[None]:
     """Count the engine's answers and all requests, and add `/metrics`.
 
     Returns:
-        A function that ends the counting of the engine's answers.
+        What keeps the figures current while the service runs, and in the end stops counting the engine's answers.
     """
     metrics = Metrics(service.engine)
 
     def count(exchange: Exchange) -> None:
-        metrics.note_request(exchange.route, exchange.method, exchange.status, exchange.ms / 1e3)
+        if not exchange.forwarded:
+            metrics.note_request(exchange.route, exchange.method, exchange.status, exchange.ms / 1e3)
 
     service.observers.append(count)
 
@@ -33,4 +36,15 @@ def add_metrics(app: FastAPI, service: Service) -> Callable[[], None]:
     async def shown(_: Request) -> Response:
         return Response(await service.read(metrics.text), media_type=MEDIA_TYPE)
 
-    return service.engine.observe(metrics)
+    stop = service.engine.observe(metrics)
+
+    @asynccontextmanager
+    async def kept_current() -> AsyncIterator[None]:
+        looks = asyncio.create_task(metrics.keep_current())
+        try:
+            yield
+        finally:
+            looks.cancel()
+            stop()
+
+    return kept_current()

@@ -17,6 +17,7 @@ from multirecall.serving.arrow import MEDIA_TYPE as ARROW
 from multirecall.serving.columns import to_json
 from multirecall.serving.docs_page import POLICY, docs_page
 from multirecall.serving.exchange import exchange_of
+from multirecall.serving.forward import forward
 from multirecall.serving.headers import read_deadline_ms
 from multirecall.serving.openapi import body_of, parameter
 from multirecall.serving.problems import Problem
@@ -134,7 +135,7 @@ def _add_writing(app: FastAPI, service: Service) -> None:
 
     def endpoint(work: Callable[..., bytes], status: int) -> Callable[[Request], Any]:
         async def change(request: Request) -> Response:
-            return _json(await service.write(work, service, exchange_of(request.scope)), status)
+            return await _change(service, request, work, exchange_of(request.scope), status=status)
 
         change.__name__, change.__doc__ = work.__name__, work.__doc__
         return change
@@ -148,7 +149,19 @@ def _add_writing(app: FastAPI, service: Service) -> None:
     @app.delete("/v1/users/{user_id:path}", openapi_extra={"parameters": [user_id]})
     async def forget_user(request: Request) -> Response:
         """Forget a user: their events, features and id."""
-        return _json(await service.write(writing.forget_user, service, request.path_params["user_id"]))
+        return await _change(service, request, writing.forget_user, request.path_params["user_id"])
+
+
+async def _change(
+    service: Service, request: Request, work: Callable[..., bytes], given: Any, status: int = 200
+) -> Response:
+    """The answer to a write, from the worker that writes."""
+    writer, scope = service.membership.writer, request.scope
+    if service.writes or writer is None:
+        return _json(await service.write(work, service, given), status)
+    query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
+    target = scope["raw_path"].decode("latin-1") + query
+    return await service.write(forward, writer, exchange_of(scope), target, request.headers)
 
 
 def _json(content: bytes, status: int = 200) -> Response:

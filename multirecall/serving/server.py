@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from contextlib import closing
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -11,6 +14,9 @@ from starlette.types import ASGIApp
 from multirecall.errors import ConfigError
 from multirecall.serving.protocol import protocol_of
 from multirecall.serving.settings import ServeSettings
+
+END_S = 2.0
+"""Seconds beyond `limits.shutdown_s` after which the process ends whatever still runs."""
 
 
 def bind(settings: ServeSettings) -> socket.socket:
@@ -24,9 +30,33 @@ def bind(settings: ServeSettings) -> socket.socket:
         ) from None
 
 
-def run(app: ASGIApp, settings: ServeSettings, listening: socket.socket) -> None:
-    """Serve until the process is told to stop; then running requests have `limits.shutdown_s` seconds."""
+def run(
+    app: ASGIApp, settings: ServeSettings, sockets: list[socket.socket], started: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until the process is told to stop; then running requests have `limits.shutdown_s` seconds.
+
+    A call of the engine may outlast them, and the end of a process waits for its threads. So the process is ended
+    `END_S` later whatever runs; what was acknowledged is on the disk.
+
+    Args:
+        app: the application.
+        settings: of the deployment.
+        sockets: that listen already; they are closed in the end.
+        started: called once requests are taken.
+    """
     limits = settings.limits
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            started()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            end = threading.Timer(limits.shutdown_s + END_S, os._exit, (1,))
+            end.daemon = True
+            end.start()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -38,5 +68,7 @@ def run(app: ASGIApp, settings: ServeSettings, listening: socket.socket) -> None
         timeout_keep_alive=limits.idle_s,
         timeout_graceful_shutdown=limits.shutdown_s,
     )
-    with closing(listening):
-        uvicorn.Server(config).run(sockets=[listening])
+    with ExitStack() as stack:
+        for one in sockets:
+            stack.enter_context(closing(one))
+        Server(config).run(sockets=sockets)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal, TypeVar
 
 from multirecall.engine import Engine
 from multirecall.errors import NotFitted
+from multirecall.serving.crew import Membership
 from multirecall.serving.exchange import Exchange
 from multirecall.serving.explorer.sessions import Sessions
 from multirecall.serving.keys import KeyRing
@@ -43,16 +43,18 @@ class Service:
         keys: of the deployment.
         sessions: of people who use the explorer.
         store: the store of the deployment, or None.
+        membership: what this process has from the workers of its deployment.
         secret: random bytes that all workers of a deployment share, made anew at each start; they sign sessions.
         refit: the last fit that a request began here.
         observers: called on the event loop with each exchange once it is answered; they must be quick and not raise.
     """
 
     def __init__(
-        self, engine_or_bundle: Engine | str | Path, settings: ServeSettings, secret: bytes | None = None
+        self, engine_or_bundle: Engine | str | Path, settings: ServeSettings, membership: Membership | None = None
     ) -> None:
         self.settings = settings
-        self.secret = secret or secrets.token_bytes(32)
+        self.membership = membership or Membership()
+        self.secret = self.membership.secret
         self.keys = KeyRing(settings.keys)
         self.sessions = Sessions(self.secret, self.keys)
         self.refit = Refit()
@@ -73,7 +75,7 @@ class Service:
     @property
     def writes(self) -> bool:
         """Whether this process changes the data itself."""
-        return self.settings.writable
+        return self.settings.writable and not self.membership.forwards
 
     async def read(self, work: Callable[..., T], *args: object) -> T:
         """The result of `work`, which asks the engine, from a thread."""

@@ -91,6 +91,9 @@ class ServeSettings(StrictModel):
     port: Annotated[int, Field(strict=True, ge=0, lt=65_536)] = 8000
     """The port to listen on; 0: any free one."""
 
+    workers: Annotated[int, Field(strict=True, ge=1, le=256)] = 1
+    """Processes that serve, each with the limits below. Where data may be changed, one of them writes."""
+
     writable: bool = False
     """Whether the routes that change data, or forget people, are there."""
 

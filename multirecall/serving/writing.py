@@ -6,6 +6,7 @@ import logging
 from concurrent.futures import Future
 from typing import Any
 
+from multirecall.errors import RequestError
 from multirecall.serving.columns import to_json
 from multirecall.serving.exchange import Exchange
 from multirecall.serving.ids import read_id
@@ -54,6 +55,8 @@ def refresh(service: Service, exchange: Exchange) -> bytes:
     asked, engine = read_body(exchange.body or b"{}", RefreshBody), service.engine
     if service.refit.state == "running" or engine.health().refit.running:
         raise Problem(409, "a refit runs already; ask /health/ready until its refresh is no longer running")
+    if not asked.save and service.membership.writer is not None:
+        raise RequestError("save: a fit reaches the other workers through the bundle alone; leave save at true")
     store = engine.health().store
     folder = store.folder if asked.save and store is not None else None
 

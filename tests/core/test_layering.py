@@ -69,7 +69,7 @@ RESTRICTED = {
     "rich": {"cli", "progress"},
     "matplotlib": {"evaluation"},
     "jinja2": {"evaluation", "serving"},
-    "filelock": {"engine"},
+    "filelock": {"engine", "serving"},
     "sklearn": {"evaluation"},
     "prometheus_client": {"serving"},
     "redis": {"serving"},

@@ -182,6 +182,7 @@ def test_a_log_line_holds_no_one_and_nothing_of_theirs(engine: Engine, caplog: p
     assert first.pop("ms") > 0
     assert first == {
         "request_id": "abc-1",
+        "process": os.getpid(),
         "method": "POST",
         "route": "/v1/retrieve",
         "status": 200,

@@ -11,6 +11,7 @@ from service_client import Client, detail, fitted, serving, shop_engine
 
 from multirecall import User
 from multirecall.serving import ServeSettings, create_app
+from multirecall.serving.crew import Membership
 from multirecall.serving.service import Service
 from multirecall.serving.store import RedisStore
 
@@ -36,7 +37,7 @@ def test_a_secret_is_random_unless_workers_share_one() -> None:
     made = [Service(shop_engine(), ServeSettings()).secret for _ in range(2)]
     assert made[0] != made[1]
     assert min(map(len, made)) >= 32
-    assert Service(shop_engine(), ServeSettings(), made[0]).secret == made[0]
+    assert Service(shop_engine(), ServeSettings(), Membership(made[0])).secret == made[0]
 
 
 def test_figures_need_the_read_scope_where_keys_are(monkeypatch: pytest.MonkeyPatch) -> None:
