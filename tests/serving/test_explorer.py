@@ -238,6 +238,9 @@ def test_choices_that_cannot_be_are_told_beside_the_lists(page: Explorer) -> Non
         detail(page("POST", "/explore/api/fuse", {**body, "choices": choices}, headers=headers), 422)
     detail(page("POST", "/explore/api/ask", {"user": 1}, headers=headers), 422)
     assert "user ids are int, got 'u1'" in page.refused("ask", {"user": "u1"})
+    assert "quotas: 'content' must be at most 1,000 here" in page.refused(
+        "fuse", {**body, "choices": {"quotas": {"content": 1_001}}}
+    )
     assert "k must be at most 1,000 here" in page.refused("ask", {"user": "1", "k": 1_001})
     detail(page("POST", "/explore/api/ask", {"history": ["1"] * 1_001}, headers=headers), 422)
     detail(page("GET", "/explore/api/ask", headers=headers), 405)

@@ -12,6 +12,8 @@ from service_client import Client, detail, shop_engine
 
 from multirecall import Engine
 from multirecall.serving import ServeSettings, create_app, keys
+from multirecall.serving.app import build_app
+from multirecall.serving.crew import Membership
 from multirecall.serving.explorer import sessions
 from multirecall.serving.keys import make_key
 
@@ -57,7 +59,9 @@ def test_a_wrong_key_opens_nothing(page: Explorer) -> None:
         assert "set-cookie" not in answer.headers
         assert "not known here" in answer.text
         assert not wrong or wrong not in answer.text
-    assert page("POST", "/explore/session", headers=OWN, data={}).status_code == 403
+    for form in ({}, {"key": "", "other": "1"}, {f"field{number}": "1" for number in range(9)} | {"key": READ}):
+        assert page("POST", "/explore/session", headers=OWN, data=form).status_code == 403
+    assert page("POST", "/explore/session", headers=OWN, content=b"\xff%zz&&==").status_code == 403
 
 
 def test_without_a_session_nothing_is_told(page: Explorer) -> None:
@@ -124,10 +128,8 @@ def test_a_key_that_is_withdrawn_ends_its_sessions(
 
 def test_workers_with_one_secret_know_each_others_sessions(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVICE_KEYS", f"read:{READ}")
-    first, second = (exploring(engine, keys={"keys_env": "SERVICE_KEYS"}) for _ in range(2))
-    for one in (first, second):
-        service = one.app.state.service
-        service.sessions._secret = b"shared" * 6
+    settings = ServeSettings.model_validate({"keys": {"keys_env": "SERVICE_KEYS"}})
+    first, second = (Explorer(build_app(engine, settings, Membership(b"shared" * 6))) for _ in range(2))
     first.sign_in(READ)
     second.session = first.session
     assert second.post("ask", BODY)["fused"]["ids"] == first.post("ask", BODY)["fused"]["ids"]

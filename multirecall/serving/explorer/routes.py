@@ -108,5 +108,8 @@ def _answered(job: Callable[[Exchange], bytes], exchange: Exchange) -> bytes:
 
 def _secret(body: bytes) -> str:
     """The key of the form."""
-    given = parse_qs(body.decode("latin-1"), max_num_fields=4).get("key", [""])
+    try:
+        given = parse_qs(body.decode("latin-1"), max_num_fields=4).get("key", [""])
+    except ValueError:  # more fields than the form has
+        return ""
     return given[0].strip()

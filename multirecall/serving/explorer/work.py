@@ -156,6 +156,12 @@ class Work:
         most = self._service.settings.limits.k
         if exchange.k > most:
             raise RequestError(f"k must be at most {most:,} here, got {exchange.k:,}")
+        own = {path.name: path.quota for path in self._service.engine.config.paths}
+        for name, quota in asked.choices.quotas.items():
+            if quota > max(most, own.get(name, 0)):
+                raise RequestError(
+                    f"quotas: {name!r} must be at most {max(most, own.get(name, 0)):,} here, got {quota:,}"
+                )
         return asked
 
     def _trace(self, asked: AskBody) -> Kept:

@@ -32,10 +32,11 @@ class Rows {
 }
 
 export class Desk {
-  constructor(items, { choose, open }) {
+  constructor(items, { choose, open, most }) {
     this.items = items;
     this.choose = choose;
     this.open = open;
+    this.most = most;
     this.home = $("desk");
     this.paths = [];
     this.ranks = new Map();
@@ -143,8 +144,8 @@ export class Desk {
     const name = path.name;
     const on = choices.enabled[name] ?? path.enabled;
     const state = path.dropped ? "dropped" : path.state;
-    const weight = knob("weight", choices.weights[name] ?? path.weight, path.weight, (value) => this.choose("weights", name, value, path.weight));
-    const quota = knob("quota", choices.quotas[name] ?? path.quota, path.quota, (value) => this.choose("quotas", name, value, path.quota));
+    const weight = knob("weight", choices.weights[name] ?? path.weight, path.weight, 30, (value) => this.choose("weights", name, value, path.weight));
+    const quota = knob("quota", choices.quotas[name] ?? path.quota, path.quota, Math.max(path.quota, Math.min(2 * path.quota, this.most)), (value) => this.choose("quotas", name, value, path.quota));
     const toggle = h("input", { type: "checkbox", role: "switch", checked: on, "aria-label": `${name} takes part`, onchange: (event) => this.choose("enabled", name, event.target.checked, path.enabled) });
     const sentence = path.dropped ? `${path.state === "ok" ? "" : `${path.detail}; `}${path.dropped}` : path.detail;
     const bar = h("span", { class: `latency c${number % COLOURS}` });
@@ -286,13 +287,12 @@ function gapRow({ hidden }, number) {
 }
 
 /** A slider with its number: a weight from a tenth to ten times what serves, or a quota. */
-function knob(what, value, served, changed) {
+function knob(what, value, served, top, changed) {
   const isWeight = what === "weight";
-  const top = Math.max(2 * served, 100);
   const toSlider = (number) => (isWeight ? 30 * Math.log10(number / served) : number);
   const toValue = (place) => (isWeight ? Number((served * 10 ** (place / 30)).toPrecision(3)) : place);
   const number = h("input", { type: "number", min: isWeight ? 0.0001 : 1, step: isWeight ? "any" : 1, value: isWeight ? Number(value.toPrecision(4)) : value, "aria-label": what });
-  const slider = h("input", { type: "range", min: isWeight ? -30 : 1, max: isWeight ? 30 : top, step: 1, value: toSlider(value), "aria-label": what });
+  const slider = h("input", { type: "range", min: isWeight ? -30 : 1, max: top, step: 1, value: toSlider(value), "aria-label": what });
   slider.addEventListener("input", () => {
     const given = Number(slider.value) === 0 && isWeight ? served : toValue(Number(slider.value));
     number.value = isWeight ? Number(given.toPrecision(4)) : given;

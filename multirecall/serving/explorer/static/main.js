@@ -17,7 +17,7 @@ let choices = nothing();
 let asked = null;
 let answer = null;
 
-const desk = new Desk(items, { choose, open: (id, row) => panel.open(id, row) });
+const desk = new Desk(items, { choose, most: setup.most_k, open: (id, row) => panel.open(id, row) });
 desk.times = new Set(setup.fields.filter((one) => one.kind === "datetime").map((one) => one.name));
 makeThreads(desk);
 const history = makePicker("history", items);
