@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.candidate_frames import features_frame
+from multirecall.csr import take_runs
 from multirecall.lists import RankedBatch, RankedList
 
 if TYPE_CHECKING:
@@ -132,6 +133,66 @@ class Proposals:
                 if added is not None:
                     contribution[here, path] = added[path][entries]
         return CandidateFeatures(paths, ranks, score, ranks >= 0, contribution, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class MixedProposals:
+    """The proposals to users who were answered by several fusions; a copy by pickle is None, as of `Proposals`.
+
+    Attributes:
+        parts: the proposals of each fusion.
+        owners: the part of each user, int64 (n_users,).
+        places: the position of each user in their part, int64 (n_users,).
+    """
+
+    parts: Sequence[Proposals]
+    owners: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
+
+    @staticmethod
+    def of(parts: Sequence[Proposals]) -> MixedProposals:
+        """The users of all parts, in their order."""
+        sizes = [part.users.size for part in parts]
+        return MixedProposals(
+            parts, np.repeat(np.arange(len(parts)), sizes), np.concatenate([np.arange(size) for size in sizes])
+        )
+
+    def take(self, positions: NDArray[np.int64]) -> MixedProposals:
+        """What is about the users at these positions; the lists of the others are kept too."""
+        return replace(self, owners=self.owners[positions], places=self.places[positions])
+
+    @property
+    def segment_numbers(self) -> NDArray[np.int64]:
+        """The segment of each user among those of their fusion, int64 (n_users,)."""
+        numbers = np.zeros(self.owners.size, np.int64)
+        for part, members in self._parts():
+            numbers[members] = part.segment_numbers
+        return numbers
+
+    def features(
+        self,
+        paths: tuple[str, ...],
+        offsets: NDArray[np.int64],
+        ranks: NDArray[np.int32],
+        columns: Callable[[], dict[str, Any]],
+    ) -> CandidateFeatures:
+        """The features of candidates; arguments as in `Proposals.features`."""
+        score = np.full(ranks.shape, np.nan, np.float32)
+        contribution = np.zeros(ranks.shape)
+        for part, members in self._parts():
+            own, rows = take_runs(offsets, members)
+            found = part.features(paths, own, ranks[rows], columns)
+            score[rows], contribution[rows] = found.score, found.contribution
+        return CandidateFeatures(paths, ranks, score, ranks >= 0, contribution, columns)
+
+    def _parts(self) -> Iterator[tuple[Proposals, NDArray[np.int64]]]:
+        """Each part with only its users that are left, and their positions."""
+        for number, part in enumerate(self.parts):
+            members = np.flatnonzero(self.owners == number)
+            yield part.take(self.places[members]), members
 
 
 def _scaled(

@@ -1,7 +1,8 @@
 """What an engine asks, and tells, while it serves: interfaces that a deployment implements.
 
-The engine knows no store and no monitoring system. `Engine.use_history` gives it a source of history, `Engine.observe`
-an observer of answers; neither is part of its config or of a bundle.
+The engine knows no store, no monitoring system and no experiment. `Engine.use_history` gives it a source of history,
+`Engine.observe` an observer of answers, `Engine.use_variants` who chooses variants; none of them is part of its config
+or of a bundle.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.result import CandidateBatch, Candidates
+from multirecall.user import User
 from multirecall.vocabulary import Id
 
 Call = Literal["retrieve", "retrieve_batch", "similar"]
@@ -50,6 +52,22 @@ class HistorySource(Protocol):
         ...
 
 
+class VariantChooser(Protocol):
+    """Decides which variant of an engine a user gets. Any number of threads may call it."""
+
+    def choose(self, user: Id | User, context: Mapping[str, Any]) -> str | None:
+        """The name of a variant that `Engine.use_variants` was given, or None for the engine's own settings.
+
+        It runs on the thread of the request, so it must be quick; the same user should always get the same one. After
+        an exception, or the name of no variant, the engine's own settings serve, and a warning is logged.
+
+        Args:
+            user: as the request names them; a visitor has no id.
+            context: of the request.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One answer of an engine.
@@ -60,7 +78,8 @@ class Observation:
         k: the number of candidates that were asked for, for each user.
         ms: wall time of the call, in milliseconds.
         cached: whether the answer was a cache hit; the times of its paths are then those of the first answer.
-        segments: the segment of each user, by its position in `Engine.segments`, int64 (n_users,).
+        segments: the segment of each user, by its position in `Engine.segments`, int64 (n_users,); that of a variant is
+            a position in the variant's.
     """
 
     call: Call

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.candidate_features import CandidateFeatures, Proposals
+from multirecall.candidate_features import CandidateFeatures, MixedProposals, Proposals
 from multirecall.candidate_frames import as_pandas, candidates_frame
 from multirecall.deprecation import warn_of_name
 from multirecall.display import entries, html_table, short_number
@@ -82,6 +82,7 @@ class Candidates:
         unknown_items: ids of the history and of `exclude` that the catalogue lacks; they were ignored.
         store: how the source of history answered, if the engine has one and the user has an id: `ok`; or `late` or
             `failed`, and the answer is made from what the bundle knows.
+        variant: the variant that answered, see `Engine.use_variants`; None: the engine's own settings.
         first_rank: the rank of the first candidate in the whole answer; above 0 only in a slice.
     """
 
@@ -95,9 +96,10 @@ class Candidates:
     known: bool = True
     unknown_items: tuple[Id, ...] = ()
     store: StoreState | None = None
+    variant: str | None = None
     first_rank: int = 0
     _first_backfilled: int = 0
-    _proposals: Proposals | None = field(default=None, repr=False, compare=False)
+    _proposals: Proposals | MixedProposals | None = field(default=None, repr=False, compare=False)
 
     @property
     def n_refilled(self) -> int:
@@ -219,6 +221,7 @@ class CandidateBatch:
         known: bool (n_users,), as in `Candidates`.
         unknown_items: a tuple of ids for each user, as in `Candidates`.
         store: how the source of history answered for all users, as in `Candidates`.
+        variants: the variant of each user, as in `Candidates`.
     """
 
     user_ids: tuple[Id | None, ...]
@@ -235,7 +238,8 @@ class CandidateBatch:
     known: NDArray[np.bool_]
     unknown_items: tuple[tuple[Id, ...], ...]
     store: StoreState | None = None
-    _proposals: Proposals | None = field(default=None, repr=False, compare=False)
+    variants: tuple[str | None, ...] = ()
+    _proposals: Proposals | MixedProposals | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def ids(self) -> NDArray[Any]:
@@ -273,6 +277,7 @@ class CandidateBatch:
             bool(self.known[user]),
             self.unknown_items[user],
             self.store,
+            self.variants[user] if self.variants else None,
             _proposals=self._proposals and self._proposals.take(np.array([user])),
         )
 
@@ -327,6 +332,7 @@ class CandidateBatch:
             shortfall=self.shortfall[places],
             known=self.known[places],
             unknown_items=self.unknown_items[users],
+            variants=self.variants[users],
             _proposals=self._proposals and self._proposals.take(places),
         )
 
@@ -352,7 +358,7 @@ class CandidateBatch:
         return pl.Series(self.user_ids, dtype=pl.UInt64 if self.user_dtype == np.uint64 else pl.Int64)
 
 
-def _known(proposals: Proposals | None) -> Proposals:
+def _known(proposals: Proposals | MixedProposals | None) -> Proposals | MixedProposals:
     if proposals is None:
         raise RequestError("features: candidates that were pickled have no lists of their paths; ask the engine again")
     return proposals

@@ -51,6 +51,7 @@ def answer_user(
         known=query.user >= 0,
         unknown_items=unknown,
         store=found.state,
+        variant=state.variant,
         _proposals=Proposals(lists, state.quotas, state.segments, (query.history.size,), FIRST),
     )
 
@@ -90,5 +91,6 @@ def answer_users(
         known=np.array([query.user >= 0 for query in queries], np.bool_),
         unknown_items=tuple(unknown for _, unknown in asked),
         store=found.state,
+        variants=(state.variant,) * len(users),
         _proposals=Proposals(batches, state.quotas, state.segments, lengths, np.arange(len(queries))),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,14 @@ from multirecall.config import EngineConfig
 from multirecall.data import Dataset
 from multirecall.display import html_table
 from multirecall.engine.answer import answer_user, answer_users
+from multirecall.engine.attached import Attached
 from multirecall.engine.cache import ResultCache
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.explain import explain_item
 from multirecall.engine.export import write_candidates
-from multirecall.engine.feeds import Feeds
 from multirecall.engine.footprint import footprints
-from multirecall.engine.lookup import Lookup, NoSource
+from multirecall.engine.join import join_batches
+from multirecall.engine.lookup import Found
 from multirecall.engine.neighbours import Neighbours, neighbour_paths, neighbours_of
 from multirecall.engine.request import (
     list_ids,
@@ -42,14 +43,13 @@ from multirecall.errors import ConfigError, NotFitted, PathError, RequestError, 
 from multirecall.explanation import Explanation
 from multirecall.learning.report import FusionReport
 from multirecall.lists import RankedBatch
-from multirecall.online import HistorySource, Observer
 from multirecall.progress import SILENT, Progress
 from multirecall.result import CandidateBatch, Candidates
 from multirecall.user import User
 from multirecall.vocabulary import Id
 
 
-class EngineReader:
+class EngineReader(Attached):
     """The calls of an `Engine` that read. Each takes the state once, so no change happens in the middle of a call."""
 
     def __init__(self, config: EngineConfig | None = None) -> None:
@@ -59,8 +59,7 @@ class EngineReader:
         self._blueprint = Blueprint.of(self.config)
         self._state: EngineState | None = None
         self._cache = ResultCache(self.config.cache_size) if self.config.cache_size else None
-        self._source = NoSource()
-        self._feeds = Feeds()
+        super().__init__()
 
     def retrieve(
         self,
@@ -95,7 +94,7 @@ class EngineReader:
             NotFitted: the engine has nothing to serve.
         """
         state, k, deadline = (
-            self._current(),
+            self._variants.of(self._current(), user, context),
             read_size(k, self.config.k),
             read_deadline(deadline_ms, self.config.deadline_ms),
         )
@@ -152,7 +151,7 @@ class EngineReader:
             Deadline(None),
         )
         found = self._source.ask(state.data, listed)
-        answer = answer_users(state, listed, size, exclude, where, seen, context, found)
+        answer = self._answer_users(state, listed, size, exclude, where, seen, context, found)
         self._feeds.show("retrieve_batch", answer, size, start, cached=False)
         return answer
 
@@ -218,7 +217,7 @@ class EngineReader:
 
         def answer(part: list[Id | User]) -> CandidateBatch:
             found = self._source.ask(state.data, part)
-            return answer_users(state, part, k, excluded, where, seen, context, found)
+            return self._answer_users(state, part, k, excluded, where, seen, context, found)
 
         return write_candidates(users, Path(file), chunk, answer)
 
@@ -239,7 +238,7 @@ class EngineReader:
             UnknownItem: a `RequestError`; the catalogue does not have the item.
             RequestError: as `retrieve`.
         """
-        state, k = self._current(), read_size(k, self.config.k)
+        state, k = self._variants.of(self._current(), user, context), read_size(k, self.config.k)
         row = state.data.items.ids.row(item)
         if row < 0:
             raise UnknownItem(f"explain: no item has the id {item!r}; pass an id of the log or the item table")
@@ -267,10 +266,11 @@ class EngineReader:
             RequestError: an unusable argument.
             IdTypeError: an id of the wrong type.
         """
-        state, size = self._current(), read_size(k, self.config.k)
+        state, size = self._variants.of(self._current(), user, context), read_size(k, self.config.k)
         deadline = read_deadline(deadline_ms, self.config.deadline_ms)
         filters, found = read_filters(state, exclude, where, seen), self._source.ask(state.data, [user], deadline)
-        return trace_user(state, self.config, user, size, filters, read_context(context), deadline, found)
+        config = self._variants.config_of(state, self.config)
+        return trace_user(state, config, user, size, filters, read_context(context), deadline, found)
 
     def fusion_report(self) -> FusionReport | None:
         """What the last fit learned: settings, the paths that stay, the fusion, and why; None: nothing was left open.
@@ -316,24 +316,6 @@ class EngineReader:
         """The names of the paths that `neighbours` can ask, in order; raises `NotFitted`."""
         return neighbour_paths(self._current())
 
-    def use_history(self, source: HistorySource | None) -> None:
-        """Ask a source for users' newest events and features, from the next request on; None: ask nobody any more.
-
-        They are merged with the stored history by time, in all calls that take users. The source has half of a
-        request's deadline, and one second where there is none. If it is late or fails, the request is answered from
-        what the engine holds, and `Candidates.store` says so. The source stays the caller's to close.
-        """
-        replaced, self._source = self._source, NoSource() if source is None else Lookup(source)
-        replaced.close()
-
-    def observe(self, observer: Observer) -> Callable[[], None]:
-        """Show an observer each answer of `retrieve`, `retrieve_batch` and `similar` from now on; see `Observer`.
-
-        Returns:
-            A function that ends it. `close` does so too.
-        """
-        return partial(self._feeds.drop, self._feeds.add(observer))
-
     @property
     def data(self) -> Dataset:
         """The dataset that the engine serves.
@@ -357,6 +339,25 @@ class EngineReader:
     def segments(self) -> tuple[Segment, ...]:
         """What merges the lists of users, by the length of their history; for measuring. Raises `NotFitted`."""
         return self._current().segments
+
+    def _answer_users(
+        self,
+        state: EngineState,
+        users: list[Id | User],
+        k: int,
+        exclude: Iterable[Id] | None,
+        where: Mapping[str, Any] | None,
+        seen: bool,
+        context: Mapping[str, Any] | None,
+        found: Found,
+    ) -> CandidateBatch:
+        """The candidates of several users, each from their variant."""
+        excluded = None if exclude is None else list_ids(exclude, "exclude")
+        parts = []
+        for own, places in self._variants.split(state, users, context):
+            members = [users[place] for place in places.tolist()]
+            parts.append((answer_users(own, members, k, excluded, where, seen, context, found), places))
+        return join_batches(parts)
 
     def _current(self) -> EngineState:
         state = self._state

@@ -130,6 +130,8 @@ class EngineState:
         forgot: the `data_version` of a fit that was made without what had been taken back, while older versions of
             the bundle may still hold it; else 0.
         learned: what the fit learned; None where the config leaves nothing to learn.
+        variant: the name of the variant that this state answers for; None: the engine's own settings.
+        varied: the states of variants that were made of this one, by who chose them and their name.
         version: a number that rises with each state of the process. The result cache keys answers by it.
     """
 
@@ -145,6 +147,8 @@ class EngineState:
     forgetting: bool = False
     forgot: int = 0
     learned: Learned | None = None
+    variant: str | None = None
+    varied: dict[tuple[object, str], EngineState] = field(init=False, default_factory=dict, compare=False, repr=False)
     version: int = field(init=False, default_factory=count(1).__next__)
 
     @property

@@ -218,6 +218,7 @@ class Trace:
             known=self.known,
             unknown_items=self.unknown_items,
             store=self.store,
+            variant=state.variant if config is None else None,
             _proposals=Proposals(lists, quotas, plan.segments, (length,), FIRST),
         )
 

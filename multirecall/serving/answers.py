@@ -54,6 +54,9 @@ class CandidatesAnswer(Columns):
     unknown_items: list[Id]
     """Ids of the request that the catalogue lacks."""
 
+    variant: str | None
+    """The variant that answered; null: the engine's own settings."""
+
 
 class BatchAnswer(Columns):
     """Candidates for several users: those of user u have the positions `offsets[u]` to `offsets[u + 1]`."""
@@ -74,6 +77,9 @@ class BatchAnswer(Columns):
     """As for one user, for each."""
 
     unknown_items: list[list[Id]]
+    """As for one user, for each."""
+
+    variants: list[str | None]
     """As for one user, for each."""
 
 

@@ -33,6 +33,7 @@ def candidate_columns(found: Candidates | CandidateBatch, data: Dataset, fields:
         "known": found.known,
         "unknown_items": found.unknown_items,
         "store": found.store,
+        **({"variants": found.variants} if isinstance(found, CandidateBatch) else {"variant": found.variant}),
         "status": found.status,
     }
 
