@@ -59,7 +59,9 @@ class Crew:
 
     def turn_to_write(self) -> FileLock | None:
         """The lock of the worker that writes, which it holds until it ends; None: another worker has it."""
-        lock = FileLock(self.folder / "turn", blocking=False, thread_local=False, fallback_to_soft=False)
+        lock = FileLock(
+            self.folder / "turn", blocking=False, thread_local=False, fallback_to_soft=False, preserve_lock_file=True
+        )
         try:
             lock.acquire()
         except Timeout:

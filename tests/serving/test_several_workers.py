@@ -53,16 +53,17 @@ class Running:
         """For each of `n` workers, a client whose connection leads there."""
         found: dict[int, httpx.Client] = {}
         with ExitStack() as stack:
-            for _ in range(500):
+
+            def all_found() -> bool:
                 client = stack.enter_context(self.client())
                 number = client.get("/health/ready").json()["process"]
                 if number in found:
                     client.close()
                 found.setdefault(number, client)
-                if len(found) == n:
-                    yield found
-                    return
-            raise AssertionError(f"of {n} workers only {len(found)} answer")
+                return len(found) == n
+
+            eventually(all_found)
+            yield found
 
 
 @contextmanager
@@ -201,6 +202,18 @@ def write_until_a_new_one_writes(client: httpx.Client) -> tuple[int, list[int]]:
     eventually(write)
     assert {*refused} <= {NOBODY, PERHAPS}
     return version, acknowledged
+
+
+def test_a_worker_that_cannot_start_is_tried_again(service: Running) -> None:
+    pointer, aside = service.bundle / "CURRENT", service.bundle / "aside"
+    with service.workers(3) as workers:
+        killed = next(number for number in workers if number != writer_of(workers))
+        pointer.rename(aside)
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: "another starts in 2 s" in service.log.read_text())
+        aside.rename(pointer)
+    with service.workers(3) as again:
+        assert killed not in again
 
 
 def test_all_stop_together(service: Running) -> None:
