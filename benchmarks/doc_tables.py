@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from statistics import mean
 
 from _adapter_tables import other_models
 from _deep_tables import deep, measured
@@ -244,6 +245,27 @@ def warm() -> str:
     )
 
 
+def workers() -> str:
+    """What workers of a service take in memory, and how soon one reads what another wrote."""
+    figures = result("serve-workers")
+    rows = [
+        [
+            number,
+            f"{mean([one['Rss'] for one in own['each']]):,.0f}",
+            f"{mean([one['Private_Dirty'] for one in own['each']]):,.0f}",
+            f"{own['total_pss_mib']:,.0f}",
+            *(f"{own[what]['p50_us'] / 1e3:.1f}" if what in own else "–" for what in ("write", "write_then_read")),
+        ]
+        for number, own in figures["workers"].items()
+    ]
+    head = ["workers", "RSS of each", "of no file", "all and their parent", "a write", "then a read elsewhere"]
+    return (
+        f"{figures['n_items']:,} items, {len(figures['paths'])} paths, {figures['bundle_mib']:,.0f} MiB of arrays, "
+        f"after {figures['requests']} requests to each; MiB, and ms at the median. Machine: {machine_of(figures)}, busy "
+        f"with other work (load {figures['load_average'][0]:.1f}).\n\n{table(head, rows)}"
+    )
+
+
 def beside_peers() -> str:
     """Our kernels and lists beside other libraries."""
     return "\n\n".join(
@@ -267,6 +289,7 @@ PARTS = {
     "speed": speed,
     "live": live,
     "warm": warm,
+    "workers": workers,
     "index_kinds": index_kinds,
     "other_models": other_models,
     "sizes": sizes,
