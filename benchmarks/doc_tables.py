@@ -261,8 +261,8 @@ def workers() -> str:
     head = ["workers", "RSS of each", "of no file", "all and their parent", "a write", "then a read elsewhere"]
     return (
         f"{figures['n_items']:,} items, {len(figures['paths'])} paths, {figures['bundle_mib']:,.0f} MiB of arrays, "
-        f"after {figures['requests']} requests to each; MiB, and ms at the median. Machine: {machine_of(figures)}, busy "
-        f"with other work (load {figures['load_average'][0]:.1f}).\n\n{table(head, rows)}"
+        f"after {figures['requests']} requests to each; MiB, and ms at the median. Machine: {machine_of(figures)}, "
+        f"busy with other work (load {figures['load_average'][0]:.1f}).\n\n{table(head, rows)}"
     )
 
 
