@@ -11,6 +11,7 @@ import math
 import os
 import threading
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from time import monotonic
 
@@ -59,27 +60,28 @@ class Metrics:
         def gauge(name: str, says: str, mode: str, *labels: str) -> Gauge:
             return Gauge(f"multirecall_{name}", says, labels, registry=registry, multiprocess_mode=mode)  # type: ignore[arg-type]
 
-        self._requests = counter("requests", "Requests over HTTP.", "route", "method", "status")
-        self._request_s = histogram("request_seconds", "Time until a request is answered.", "route")
-        self._answers = counter("answers", "Answers of the engine.", "call")
-        self._answer_s = histogram("answer_seconds", "Time of a call of the engine.", "call")
+        # A figure with labels is the function that finds the one of given labels, which are few, in a cache.
+        self._requests = cache(counter("requests", "Requests over HTTP.", "route", "method", "status").labels)
+        self._request_s = cache(histogram("request_seconds", "Time until a request is answered.", "route").labels)
+        self._answers = cache(counter("answers", "Answers of the engine.", "call").labels)
+        self._answer_s = cache(histogram("answer_seconds", "Time of a call of the engine.", "call").labels)
         self._hits = counter("cache_hits", "Answers that came from the result cache.")
         self._candidates = counter("candidates", "Candidates that were returned.")
         self._backfilled = counter("backfilled_candidates", "Candidates that no path proposed.")
         self._shortfall = counter("shortfall_candidates", "Candidates that the catalogue could not deliver.")
-        self._store = counter(
-            "store_answers", "Requests that asked the source of history, by how it answered.", "state"
+        self._store = cache(
+            counter("store_answers", "Requests that asked the source of history, by how it answered.", "state").labels
         )
-        self._states = counter(
-            "path_answers", "Calls of a path by how they ended, without cache hits.", "path", "state"
+        self._states = cache(
+            counter("path_answers", "Calls of a path by how they ended, without cache hits.", "path", "state").labels
         )
-        self._path_s = histogram("path_seconds", "Time until a path answered or was left behind.", "path")
-        self._share = counter("path_candidates", "Returned candidates that a path proposed.", "path")
-        self._empty = counter("path_empty", "Calls of a path that were ok and found nothing.", "path")
-        self._breaker = gauge(
+        self._path_s = cache(histogram("path_seconds", "Time until a path answered or was left behind.", "path").labels)
+        self._share = cache(counter("path_candidates", "Returned candidates that a path proposed.", "path").labels)
+        self._empty = cache(counter("path_empty", "Calls of a path that were ok and found nothing.", "path").labels)
+        self._breaker = cache(gauge(
             "path_breaker", "0: the path is called, 0.5: one call tries, 1: it is skipped. The worst worker's.",
             "livemax", "path",
-        )  # fmt: skip
+        ).labels)  # fmt: skip
         self._unsaved = gauge(
             "journal_unsaved_changes", "Changes that a load would replay. The largest of all workers.", "livemax"
         )
@@ -96,30 +98,30 @@ class Metrics:
     def observe(self, observation: Observation) -> None:
         """Count one answer of the engine."""
         answer, call = observation.answer, observation.call
-        self._answers.labels(call).inc()
-        self._answer_s.labels(call).observe(observation.ms / 1e3)
+        self._answers(call).inc()
+        self._answer_s(call).observe(observation.ms / 1e3)
         self._hits.inc(observation.cached)
         self._candidates.inc(len(answer.ranks))
         self._backfilled.inc(int(np.sum(answer.n_backfilled)))
         self._shortfall.inc(int(np.sum(answer.shortfall)))
         if answer.store is not None:
-            self._store.labels(answer.store).inc()
+            self._store(answer.store).inc()
         for path, proposed in zip(answer.paths, (answer.ranks >= 0).sum(0).tolist(), strict=True):
-            self._share.labels(path).inc(proposed)
+            self._share(path).inc(proposed)
         if not observation.cached:
             for path, status in answer.status.items():
-                self._states.labels(path, status.state).inc()
+                self._states(path, status.state).inc()
                 if status.state in ("ok", "late", "failed"):
-                    self._path_s.labels(path).observe(status.ms / 1e3)
-                self._empty.labels(path).inc(status.state == "ok" and not status.count)
+                    self._path_s(path).observe(status.ms / 1e3)
+                self._empty(path).inc(status.state == "ok" and not status.count)
         if monotonic() >= self._next_look:
             self._look()
 
     def note_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one request over HTTP; `route` is the template of its address, "" where there is none."""
         route = route or "none"
-        self._requests.labels(route, method if method in METHODS else "other", str(status)).inc()
-        self._request_s.labels(route).observe(seconds)
+        self._requests(route, method if method in METHODS else "other", str(status)).inc()
+        self._request_s(route).observe(seconds)
 
     def text(self) -> bytes:
         """All figures in the text format of Prometheus, `MEDIA_TYPE`; those of all workers where there are several."""
@@ -146,7 +148,7 @@ class Metrics:
             except NotFitted:
                 return
             for name, path in health.paths.items():
-                self._breaker.labels(name).set(BREAKER[path.breaker])
+                self._breaker(name).set(BREAKER[path.breaker])
             self._now.set(math.nan if now is None else now)
             self._missed.set(health.missed)
             if health.store is not None:
