@@ -177,6 +177,21 @@ def test_items_that_leave_are_listed(engine: Engine, address: str, visit: Open) 
     assert page.locator(".move.new").count() == len([one for one in after if one not in before])
 
 
+def test_learned_coefficients_are_shown(visit: Open) -> None:
+    learned = {"intercept": -3.0, "paths": {"item_cf": {"presence": 1.0, "z_score": 0.5}}}
+    paths = [{"retriever": "item_cf"}, {"retriever": "popularity"}]
+    with fitted(paths=paths, fusion={"strategy": "learned", "params": learned}) as engine, on_a_port(engine) as url:
+        page = visit(url)
+        ask_for(page, "1")
+        expect(page.locator(".coefficients")).to_have_text(["presence 1.00 · z score 0.500", "no coefficients"])
+        page.select_option("#strategy", "cascade")
+        expect(page.locator(".coefficients").first).to_be_hidden()
+        expect(page.locator("#desk")).to_have_class("desk weightless")
+        with page.expect_response("**/explore/api/fuse"):
+            page.select_option("#strategy", "learned")
+        expect(page.locator(".coefficients").first).to_be_visible()
+
+
 def test_why_and_similar(engine: Engine, address: str, visit: Open) -> None:
     page = visit(address)
     ask_for(page, "1")

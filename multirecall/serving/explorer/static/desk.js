@@ -82,6 +82,7 @@ export class Desk {
       for (const row of this.columns[number].list.children) this.markRow(row.firstChild);
       const column = this.home.children[number + 1];
       column.classList.toggle("off", !this.isOn(path, fused));
+      drawCoefficients(column.querySelector(".coefficients"), fused.params?.paths, path.name);
     });
     this.setTab();
     this.lit = null;
@@ -153,7 +154,7 @@ export class Desk {
     return h("section", { class: `col path c${number % COLOURS}`, "aria-label": name },
       h("header", {}, h("h2", {}, badge(number), h("span", { text: name }), toggle),
         h("p", { class: "state" }, h("b", { class: `is ${state}`, text: state }), path.state === "ok" ? ` ${count(path.count)}` : "", sentence && h("span", { class: "sentence", text: ` ${sentence}`, title: sentence })),
-        weight, quota),
+        weight, quota, h("p", { class: "coefficients", hidden: true })),
       path.ids.length ? this.columns[number].list : h("p", { class: "nothing", text: path.state === "ok" ? "This path proposes nothing here." : sentence ?? "No list." }),
       h("footer", {}, bar, h("span", { text: millis(path.ms) })));
   }
@@ -277,6 +278,15 @@ function entriesOf(path) {
   });
   takeOut(Infinity);
   return entries;
+}
+
+/** The coefficients of a path in a fusion that was learned, those that are not 0. */
+function drawCoefficients(place, all, name) {
+  place.hidden = !all || !Object.keys(all).length;
+  if (place.hidden) return;
+  const own = Object.entries(all[name] ?? {}).filter(([, value]) => value);
+  place.textContent = own.map(([term, value]) => `${term.replaceAll("_", " ")} ${short(value)}`).join(" · ") || "no coefficients";
+  place.title = place.textContent;
 }
 
 /** One row in place of several items that filters took out. */
