@@ -1,7 +1,8 @@
-"""Running the application with uvicorn on one socket."""
+"""Running the application with uvicorn, on sockets of its own or on one that it shares with other processes."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp
 from multirecall.errors import ConfigError
 from multirecall.serving.protocol import protocol_of
 from multirecall.serving.settings import ServeSettings
+from multirecall.serving.sharing import SharedSocket
 
 END_S = 2.0
 """Seconds beyond `limits.shutdown_s` after which the process ends whatever still runs."""
@@ -31,7 +33,11 @@ def bind(settings: ServeSettings) -> socket.socket:
 
 
 def run(
-    app: ASGIApp, settings: ServeSettings, sockets: list[socket.socket], started: Callable[[], None] = lambda: None
+    app: ASGIApp,
+    settings: ServeSettings,
+    sockets: list[socket.socket],
+    started: Callable[[], None] = lambda: None,
+    shared: socket.socket | None = None,
 ) -> None:
     """Serve until the process is told to stop; then running requests have `limits.shutdown_s` seconds.
 
@@ -43,13 +49,20 @@ def run(
         settings: of the deployment.
         sockets: that listen already; they are closed in the end.
         started: called once requests are taken.
+        shared: another socket, on which other processes listen as well.
     """
     limits = settings.limits
+    protocol = protocol_of(limits)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            if shared is not None:
+                self.servers.append(SharedSocket(shared, self._connection))  # type: ignore[arg-type]
             started()
+
+        def _connection(self) -> asyncio.Protocol:
+            return protocol(config, self.server_state, self.lifespan.state)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             end = threading.Timer(limits.shutdown_s + END_S, os._exit, (1,))
@@ -60,7 +73,7 @@ def run(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=protocol_of(limits),
+        http=protocol,
         ws="none",
         log_config=None,
         access_log=False,
@@ -69,6 +82,6 @@ def run(
         timeout_graceful_shutdown=limits.shutdown_s,
     )
     with ExitStack() as stack:
-        for one in sockets:
+        for one in (*sockets, *([] if shared is None else [shared])):
             stack.enter_context(closing(one))
         Server(config).run(sockets=sockets)

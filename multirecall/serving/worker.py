@@ -49,9 +49,9 @@ def work(load: Load, settings: ServeSettings, crew: Crew, listening: socket.sock
         except MultirecallError as fault:
             tell(said, fault=str(fault))
             sys.exit(1)
-        sockets = [listening] if turn is None else [listening, crew.listen()]
+        private = [] if turn is None else [crew.listen()]
         import_module("multirecall.serving.server").run(
-            app, settings, sockets, lambda: tell(said, writes=turn is not None)
+            app, settings, private, lambda: tell(said, writes=turn is not None), listening
         )
 
 
