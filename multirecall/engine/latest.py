@@ -62,7 +62,7 @@ def read_latest(data: Dataset, recent: Recent) -> Latest:
         np.floor(times[known][order]).astype(np.int64),
         weights[known][order],
         {
-            field: plain_value(feature, field, _parsed(feature, value), "features of the source of history")
+            field: plain_value(feature, field, parse_value(feature, value), "features of the source of history")
             for field, value in recent.features.items()
             if (feature := data.users.features.get(field)) is not None
         },
@@ -97,8 +97,8 @@ def merge_history(data: Dataset, stored: History, latest: Latest) -> History:
     )
 
 
-def _parsed(feature: Feature, value: Any) -> Any:
-    """A value in the type of its feature, where the source has it as text."""
+def parse_value(feature: Feature, value: Any) -> Any:
+    """A value in the type of its feature, where a source has it as text; raises `ValueError` where it is none."""
     if not isinstance(value, str):
         return value
     if isinstance(feature, Tags):

@@ -32,6 +32,9 @@ class Columns(Answer):
     fields: dict[str, list[Any]]
     """For each feature asked for, its value for each candidate; null for none. Moments are epoch seconds."""
 
+    fields_store: StoreState | None
+    """How the store of items' features answered; null: none was asked. Unless it is `ok`, `fields` are the bundle's."""
+
     store: StoreState | None
     """How the store of users' events answered; null: none was asked."""
 

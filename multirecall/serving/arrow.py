@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from io import BytesIO
 
 import polars as pl
 
-from multirecall.data import Dataset
 from multirecall.result import CandidateBatch
-from multirecall.serving.columns import field_columns
+from multirecall.serving.fields import Fields
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 
 
-def to_arrow(found: CandidateBatch, data: Dataset, fields: Sequence[str]) -> bytes:
+def to_arrow(found: CandidateBatch, fields: Fields) -> bytes:
     """The columns of `CandidateBatch.to_polars`, then one for each of `fields`, as `field_<name>`."""
     frame = found.to_polars()
-    columns = field_columns(found.ids, data, fields)
     stream = BytesIO()
-    frame.with_columns(pl.Series(f"field_{name}", values) for name, values in columns.items()).write_ipc_stream(stream)
+    frame.with_columns(pl.Series(f"field_{name}", values) for name, values in fields.columns.items()).write_ipc_stream(
+        stream
+    )
     return stream.getvalue()

@@ -38,7 +38,7 @@ def retrieve(service: Service, exchange: Exchange, header_ms: float | None) -> b
         seen=asked.seen,
         deadline_ms=_time_left(service, exchange, asked.deadline_ms or header_ms),
     )
-    return _answer(service, exchange, found, asked.fields)
+    return _answer(service, exchange, found, asked.fields, asked.deadline_ms or header_ms)
 
 
 def retrieve_batch(service: Service, exchange: Exchange, as_arrow: bool) -> bytes:
@@ -52,8 +52,8 @@ def retrieve_batch(service: Service, exchange: Exchange, as_arrow: bool) -> byte
     users = [one.to_user() if isinstance(one, UserPart) else one for one in asked.users]
     found = service.engine.retrieve_batch(users, **asked.filters(), seen=asked.seen)
     _note(exchange, found)
-    data = service.engine.data
-    return to_arrow(found, data, asked.fields) if as_arrow else to_json(batch_columns(found, data, asked.fields))
+    fields = service.fields.read(found.ids, service.engine.data, asked.fields, None)
+    return to_arrow(found, fields) if as_arrow else to_json(batch_columns(found, fields))
 
 
 def similar(service: Service, exchange: Exchange, header_ms: float | None) -> bytes:
@@ -137,12 +137,17 @@ def _similar(
 ) -> bytes:
     _check_size(service, exchange, filters)
     left = _time_left(service, exchange, deadline_ms)
-    return _answer(service, exchange, service.engine.similar(item_id, **filters.filters(), deadline_ms=left), fields)
+    found = service.engine.similar(item_id, **filters.filters(), deadline_ms=left)
+    return _answer(service, exchange, found, fields, deadline_ms)
 
 
-def _answer(service: Service, exchange: Exchange, found: Candidates, fields: Sequence[str]) -> bytes:
+def _answer(
+    service: Service, exchange: Exchange, found: Candidates, fields: Sequence[str], deadline_ms: float | None
+) -> bytes:
     _note(exchange, found)
-    return to_json(candidate_columns(found, service.engine.data, fields))
+    wanted = deadline_ms or service.settings.limits.deadline_ms or service.engine.config.deadline_ms
+    left_ms = None if wanted is None else wanted - exchange.ms
+    return to_json(candidate_columns(found, service.fields.read(found.ids, service.engine.data, fields, left_ms)))
 
 
 def _note(exchange: Exchange, found: Candidates | CandidateBatch) -> None:

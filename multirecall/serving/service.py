@@ -14,6 +14,7 @@ from multirecall.errors import NotFitted
 from multirecall.serving.crew import Membership
 from multirecall.serving.exchange import Exchange
 from multirecall.serving.explorer.sessions import Sessions
+from multirecall.serving.fields import FieldReader
 from multirecall.serving.keys import KeyRing
 from multirecall.serving.settings import ServeSettings
 from multirecall.serving.store import open_store
@@ -43,6 +44,7 @@ class Service:
         keys: of the deployment.
         sessions: of people who use the explorer.
         store: the store of the deployment, or None.
+        fields: reads item features, from the store as well.
         membership: what this process has from the workers of its deployment.
         secret: random bytes that all workers of a deployment share, made anew at each start; they sign sessions.
         refit: the last fit that a request began here.
@@ -68,6 +70,7 @@ class Service:
         self.store = open_store(settings.store)
         if self.store is not None:
             self.engine.use_history(self.store)
+        self.fields = FieldReader(self.store, settings.store.item_fields)
         self._readers = ThreadPoolExecutor(settings.limits.threads, "multirecall-read")
         # Changes take turns and wait for the disk. In threads of their own they cannot keep requests waiting.
         self._writers = ThreadPoolExecutor(2, "multirecall-write")
@@ -91,6 +94,7 @@ class Service:
             pool.shutdown(wait=False, cancel_futures=True)
         if self._owns_engine:
             self.engine.close()
+        self.fields.close()
         if self.store is not None:
             self.engine.use_history(None)
             self.store.close()

@@ -14,6 +14,7 @@ from multirecall.engine.path import fault_text
 from multirecall.errors import ConfigError
 from multirecall.extras import import_extra
 from multirecall.online import Recent
+from multirecall.result import StoreState
 from multirecall.serving.store.layout import Layout, event_text, read_recent, value_texts
 from multirecall.serving.store.settings import StoreSettings
 from multirecall.vocabulary import Id
@@ -84,9 +85,14 @@ class RedisStore:
         The result is None where the store does not answer, or has not for a while; the item table of the bundle then
         has to do.
         """
+        state, values = self.read_items(items, fields)
+        return values if state == "ok" else None
+
+    def read_items(self, items: Sequence[Id], fields: Sequence[str]) -> tuple[StoreState, list[dict[str, str]]]:
+        """The same with how the store answered: nothing comes where that is `late` or `failed`."""
         ticket = self._breaker.admit()
         if ticket is None:
-            return None
+            return "failed", []
 
         def ask(pipeline: Any) -> None:
             for item in items:
@@ -95,10 +101,11 @@ class RedisStore:
         try:
             answers = self._round_trip(ask) if items and fields else [[] for _ in items]
         except Exception as fault:  # noqa: BLE001 - a lost store must not fail a request
-            self._breaker.record(ticket, "failed", fault_text(fault))
-            return None
+            state: StoreState = "late" if isinstance(fault, TimeoutError) else "failed"
+            self._breaker.record(ticket, state, fault_text(fault))
+            return state, []
         self._breaker.record(ticket, "ok")
-        return [
+        return "ok", [
             {field: value for field, value in zip(fields, values, strict=False) if value is not None}
             for values in answers
         ]

@@ -24,6 +24,9 @@ class StoreSettings(StrictModel):
     events: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 200
     """The most events of a user that a request reads, the newest ones."""
 
+    item_fields: tuple[str, ...] = ()
+    """Item features that `fields` of a request takes from the store, where it has them."""
+
     timeout_ms: Positive = 50.0
     """Milliseconds in which Redis must accept a connection, and answer."""
 
