@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from multirecall.engine.explain import explain_item
 from multirecall.engine.export import write_candidates
 from multirecall.engine.footprint import footprints
 from multirecall.engine.join import join_batches
-from multirecall.engine.lookup import Found
 from multirecall.engine.neighbours import Neighbours, neighbour_paths, neighbours_of
 from multirecall.engine.request import (
     list_ids,
@@ -47,6 +46,10 @@ from multirecall.progress import SILENT, Progress
 from multirecall.result import CandidateBatch, Candidates
 from multirecall.user import User
 from multirecall.vocabulary import Id
+
+
+AnswerPart = Callable[[EngineState, list[Id | User]], CandidateBatch]
+"""Answers some users from a state."""
 
 
 class EngineReader(Attached):
@@ -150,8 +153,15 @@ class EngineReader(Attached):
             read_size(k, self.config.k),
             Deadline(None),
         )
-        found = self._source.ask(state.data, listed)
-        answer = self._answer_users(state, listed, size, exclude, where, seen, context, found)
+        found, excluded = (
+            self._source.ask(state.data, listed),
+            None if exclude is None else list_ids(exclude, "exclude"),
+        )
+
+        def ask(own: EngineState, members: list[Id | User]) -> CandidateBatch:
+            return answer_users(own, members, size, excluded, where, seen, context, found)
+
+        answer = self._by_variant(state, listed, context, ask)
         self._feeds.show("retrieve_batch", answer, size, start, cached=False)
         return answer
 
@@ -217,7 +227,11 @@ class EngineReader(Attached):
 
         def answer(part: list[Id | User]) -> CandidateBatch:
             found = self._source.ask(state.data, part)
-            return self._answer_users(state, part, k, excluded, where, seen, context, found)
+
+            def ask(own: EngineState, members: list[Id | User]) -> CandidateBatch:
+                return answer_users(own, members, k, excluded, where, seen, context, found)
+
+            return self._by_variant(state, part, context, ask)
 
         return write_candidates(users, Path(file), chunk, answer)
 
@@ -340,24 +354,12 @@ class EngineReader(Attached):
         """What merges the lists of users, by the length of their history; for measuring. Raises `NotFitted`."""
         return self._current().segments
 
-    def _answer_users(
-        self,
-        state: EngineState,
-        users: list[Id | User],
-        k: int,
-        exclude: Iterable[Id] | None,
-        where: Mapping[str, Any] | None,
-        seen: bool,
-        context: Mapping[str, Any] | None,
-        found: Found,
+    def _by_variant(
+        self, state: EngineState, users: list[Id | User], context: Mapping[str, Any] | None, answer: AnswerPart
     ) -> CandidateBatch:
-        """The candidates of several users, each from their variant."""
-        excluded = None if exclude is None else list_ids(exclude, "exclude")
-        parts = []
-        for own, places in self._variants.split(state, users, context):
-            members = [users[place] for place in places.tolist()]
-            parts.append((answer_users(own, members, k, excluded, where, seen, context, found), places))
-        return join_batches(parts)
+        """The candidates of several users, those of each variant from its state."""
+        parts = self._variants.split(state, users, context)
+        return join_batches([(answer(own, [users[one] for one in places.tolist()]), places) for own, places in parts])
 
     def _current(self) -> EngineState:
         state = self._state
