@@ -47,7 +47,6 @@ from multirecall.result import CandidateBatch, Candidates
 from multirecall.user import User
 from multirecall.vocabulary import Id
 
-
 AnswerPart = Callable[[EngineState, list[Id | User]], CandidateBatch]
 """Answers some users from a state."""
 
