@@ -68,6 +68,44 @@ async def _side_by_side(port: int, requests: Sequence[bytes], connections: int) 
     return Load(seconds, served, perf_counter() - begin)
 
 
+class Rated(NamedTuple):
+    """What clients have seen at a given rate: seconds of each answer by its status, and of all together."""
+
+    seconds: dict[int, list[float]]
+    wall_s: float
+    late_s: float
+    """How far behind its moment a request was sent, at the median: above 0 where the clients are too slow."""
+
+
+def at_rate(port: int, requests: Sequence[bytes], rate: float, connections: int) -> Rated:
+    """Send `rate` requests a second, whether answers come or not, over at most so many connections."""
+    return asyncio.run(_at_rate(port, requests, rate, connections))
+
+
+async def _at_rate(port: int, requests: Sequence[bytes], rate: float, connections: int) -> Rated:
+    seconds: dict[int, list[float]] = {}
+    late: list[float] = []
+    waiting = iter(enumerate(requests))
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(connections)]
+    begin = perf_counter()
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number, content in waiting:
+            due = begin + number / rate
+            await asyncio.sleep(due - perf_counter())
+            start = perf_counter()
+            late.append(start - due)
+            writer.write(content)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(_length(head))
+            seconds.setdefault(int(head[9:12]), []).append(perf_counter() - start)
+        writer.close()
+
+    await asyncio.gather(*(client(*one) for one in opened))
+    wall_s = perf_counter() - begin
+    return Rated(seconds, wall_s, sorted(late)[len(late) // 2])
+
+
 def _length(head: bytes) -> int:
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):

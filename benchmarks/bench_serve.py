@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -17,16 +18,23 @@ import numpy as np
 import scipy.sparse as sp
 import typer
 from _harness import percentiles, write
-from _http_load import one_by_one, request, side_by_side
-from _served import serving
+from _http_load import at_rate, one_by_one, request, side_by_side
+from _served import Served, serving
 
 from multirecall import Dataset, Engine, EngineConfig
 from multirecall.datasets import generate
 from multirecall.progress import terminal_progress
+from multirecall.serving.settings import LimitSettings
 
 SEED = 7
 PATHS = ("item_cf", "user_cf", "content", "sequence", "popularity")
 WARM = 100
+
+OVERLOADS = 5
+"""How often the requests are sent while the service is overloaded."""
+
+OVERLOADED_CONNECTIONS = 200
+"""More than threads and queue together, so that some request is always too many."""
 
 
 def main(
@@ -54,6 +62,9 @@ def main(
             for k in (100, 500):
                 figures[f"k{k}"] = overhead(engine, served.port, asked, k)
             figures["throughput"] = throughput(engine, served.port, asked, connections)
+            capacity = figures["throughput"]["served_per_s"]
+            figures["half_load"] = half_load(served, asked, capacity / 2)
+            figures["overload"] = overload(served, asked, capacity)
         figures["peer"] = peer(folder, data, asked, connections)
     print(json.dumps(figures, indent=2))
     write("serve", figures)
@@ -87,7 +98,7 @@ def timed(engine: Engine, asked: list[str], k: int) -> list[float]:
 
 def throughput(engine: Engine, port: int, asked: list[str], connections: int) -> dict[str, Any]:
     """Requests per second over several connections, beside calls in a loop, at k = 100."""
-    bodies = [request("/v1/retrieve", json.dumps({"user_id": user, "k": 100}).encode()) for user in asked]
+    bodies = _bodies(asked)
     alone = len(asked) / sum(timed(engine, asked, 100))
     load = side_by_side(port, bodies, connections)
     return {
@@ -97,6 +108,40 @@ def throughput(engine: Engine, port: int, asked: list[str], connections: int) ->
         "refused": len(asked) - load.served,
         "latency": percentiles(load.seconds),
     }
+
+
+def half_load(served: Served, asked: list[str], rate: float) -> dict[str, Any]:
+    """The latency of requests that come at a rate, at k = 100."""
+    seen = at_rate(served.port, _bodies(asked), rate, 64)
+    return {"rate": rate, "late_ms": seen.late_s * 1e3, "latency": percentiles(seen.seconds[200])}
+
+
+def overload(served: Served, asked: list[str], capacity: float) -> dict[str, Any]:
+    """What is served and refused at three times of what can be served, for as long as a few thousand requests take."""
+    before = _memory(served.pid)
+    seen = at_rate(served.port, _bodies(asked) * OVERLOADS, 3 * capacity, OVERLOADED_CONNECTIONS)
+    limits = LimitSettings()
+    served_s = seen.seconds.get(200, [])
+    return {
+        "rate": 3 * capacity,
+        "late_ms": seen.late_s * 1e3,
+        "statuses": {str(status): len(times) for status, times in sorted(seen.seconds.items())},
+        "served_per_s": len(served_s) / seen.wall_s,
+        "share_of_capacity": len(served_s) / seen.wall_s / capacity,
+        "served": percentiles(served_s),
+        "refused": percentiles(seen.seconds.get(429, [math.nan])),
+        "queue_bound_ms": (limits.threads + limits.queue) / capacity * 1e3,
+        "memory_mib": [before, _memory(served.pid)],
+    }
+
+
+def _bodies(asked: list[str]) -> list[bytes]:
+    return [request("/v1/retrieve", json.dumps({"user_id": user, "k": 100}).encode()) for user in asked]
+
+
+def _memory(pid: int) -> float:
+    """MiB of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def peer(folder: Path, data: Dataset, asked: list[str], connections: int) -> dict[str, Any]:

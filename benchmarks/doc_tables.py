@@ -13,6 +13,7 @@ from _index_tables import index_kinds
 from _marks import marks
 from _performance import performance
 from _reference import command, metrics, settings
+from _serve_tables import serve
 from _summary import speed_summary, summary
 from _tables import machine_of, result, table
 from _text_tables import text_towers
@@ -290,6 +291,7 @@ PARTS = {
     "live": live,
     "warm": warm,
     "workers": workers,
+    "serve": serve,
     "index_kinds": index_kinds,
     "other_models": other_models,
     "sizes": sizes,
