@@ -57,6 +57,7 @@ def endurance() -> str:
         f"Of {requests:,} malformed requests, made by hand and from the OpenAPI document, {faults} got a 500. "
         f"In {minutes:.0f} minutes of load with {changes:,} changes, {long['changes']['refresh']} fits and "
         f"{long['changes']['rollback']} rollbacks among them, {long['wrong']} of {answered:,} answers disagreed with "
-        f"what had been acknowledged. The memory of the process that grew most went up by {worst} to "
+        f"what had been acknowledged. The memory of the process that grew most, with "
+        f"{long['changes']['add']:,} more items and {long['changes']['events']:,} more events, went up by {worst} to "
         f"{growth['last_mib']:.0f} MiB."
     )
