@@ -58,6 +58,6 @@ def endurance() -> str:
         f"In {minutes:.0f} minutes of load with {changes:,} changes, {long['changes']['refresh']} fits and "
         f"{long['changes']['rollback']} rollbacks among them, {long['wrong']} of {answered:,} answers disagreed with "
         f"what had been acknowledged. The memory of the process that grew most, with "
-        f"{long['changes']['add']:,} more items and {long['changes']['events']:,} more events, went up by {worst} to "
+        f"{long['changes']['events']:,} more events, went up by {worst} to "
         f"{growth['last_mib']:.0f} MiB."
     )

@@ -33,6 +33,9 @@ BREATH_S = 0.01
 """Between two requests of a client, so that the load is steady and a machine of two cores is not swamped."""
 
 CHANGES_A_REFIT = 25
+NEW_ITEMS = 100
+"""Items that join; later they are changed, so that the growth of memory is not that of the catalogue."""
+
 WARM = 0.25
 """The share of a phase after which the growth of memory is looked at."""
 
@@ -42,7 +45,6 @@ class Truth:
     """What was acknowledged; every answer to a request that names `version` must agree with it."""
 
     removed: set[str] = field(default_factory=set)
-    added: set[str] = field(default_factory=set)
     seen: dict[str, set[str]] = field(default_factory=dict)
     version: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -195,11 +197,10 @@ def _change(
                     truth.version = version
                     truth.removed.add(item)
             else:
-                kind, name = "add", f"new-{len(truth.added)}"
+                kind, name = "add", f"new-{turn % NEW_ITEMS}"
                 version = writer.add_items([{"item_id": name, "title": "a new thing", "price": 5.0 + turn % 50}])
                 with truth.lock:
                     truth.version = version
-                    truth.added.add(name)
             seen.done[kind] += 1
             sleep(5 * BREATH_S)
 
