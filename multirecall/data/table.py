@@ -55,6 +55,11 @@ class Table:
         values = {field: feature.value(row) for field, feature in self.stored.items()}
         return {field: value for field, value in values.items() if value is not None}
 
+    def column(self, field: str, rows: NDArray[np.integer]) -> Feature:
+        """The feature `field` of `rows`, integers (n,); null for row -1."""
+        feature = self.stored[field]
+        return feature.take(np.where(rows < len(feature), rows, -1))
+
     def label(self, row: int) -> str:
         """What a person recognises a row by: its first text feature, else its first category, else ""."""
         values = self.values(row)

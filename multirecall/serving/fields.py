@@ -84,8 +84,7 @@ class FieldReader:
 
 def _column(data: Dataset, field: str, rows: NDArray[np.int32]) -> Any:
     known_field(field, data.items, "fields", "item")
-    feature = data.items.stored[field]
-    taken = feature.take(np.where(rows < len(feature), rows, -1))
+    taken = data.items.column(field, rows)
     if isinstance(taken, Numeric):
         return taken.values.astype(taken.precision)  # orjson writes the fewest digits that are that number
     return [taken.value(place) for place in range(len(taken))]

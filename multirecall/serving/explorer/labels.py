@@ -74,6 +74,5 @@ def may_be_shown(address: str, hosts: Sequence[str]) -> bool:
 def _values(data: Dataset, field: str | None, rows: NDArray[np.integer]) -> list[Any]:
     if field is None:
         return [None] * rows.size
-    feature = data.items.stored[field]
-    taken = feature.take(np.where(rows < len(feature), rows, -1))
+    taken = data.items.column(field, rows)
     return [taken.value(place) for place in range(len(taken))]
