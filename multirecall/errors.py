@@ -17,6 +17,10 @@ class DataError(MultirecallError):
     """An interaction log, a feature table or a live change breaks a rule of its format."""
 
 
+class UnknownItems(DataError):  # noqa: N818
+    """A live change names items that the catalogue does not have."""
+
+
 class IdTypeError(DataError):
     """An id is not of the vocabulary's type (int or str), or no integer type holds all ids."""
 

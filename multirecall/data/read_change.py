@@ -19,7 +19,7 @@ from multirecall.data.inference import feature
 from multirecall.data.kinds import is_index
 from multirecall.data.parse import Reader, read_events, read_matches
 from multirecall.data.source import Source
-from multirecall.errors import DataError
+from multirecall.errors import DataError, UnknownItems
 from multirecall.validation import nearest
 from multirecall.vocabulary import Vocabulary
 
@@ -132,7 +132,7 @@ def _check_known(kind: ChangeKind, item_ids: Any, known: Vocabulary) -> None:
         named = ", ".join(map(repr, item_ids[unknown[:NAMED]].tolist()))
         others = f" and {unknown.size - NAMED:,} more" if unknown.size > NAMED else ""
         remedy = "add_items adds new ones" if kind == "update_items" else "leave them out"
-        raise DataError(f"{kind}: the catalogue has no item {named}{others}; {remedy}")
+        raise UnknownItems(f"{kind}: the catalogue has no item {named}{others}; {remedy}")
 
 
 def _feature_column(source: Source, field: str, like: Feature) -> pl.Series:

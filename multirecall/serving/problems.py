@@ -20,6 +20,7 @@ from multirecall.errors import (
     PathError,
     RequestError,
     UnknownItem,
+    UnknownItems,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -31,6 +32,7 @@ SHOWN_FAULTS = 10
 
 STATUS_OF: tuple[tuple[type[MultirecallError], int], ...] = (
     (UnknownItem, 404),
+    (UnknownItems, 404),
     (RequestError, 400),
     (DataError, 400),
     (BundleHeld, 409),

@@ -64,7 +64,8 @@ def test_what_the_engine_refuses_is_the_callers_fault(own: Engine) -> None:
     assert "item ids are int" in detail(
         ask("POST", "/v1/interactions", {"interactions": [{"user_id": 3, "item_id": "x", "timestamp": 1}]}), 400
     )
-    detail(ask("PATCH", "/v1/items", {"items": [{"item_id": 12_345, "price": 1}]}), 400)
+    detail(ask("PATCH", "/v1/items", {"items": [{"item_id": 12_345, "price": 1}]}), 404)
+    assert "the catalogue has no item 12345" in detail(ask("DELETE", "/v1/items", {"item_ids": [12_345]}), 404)
     detail(ask("POST", "/v1/items", {"items": []}), 422)
 
 
