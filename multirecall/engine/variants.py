@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from multirecall.config import EngineConfig
 from multirecall.engine.path import fault_text
-from multirecall.engine.segments import load_fusions, segments_of, windows_of
+from multirecall.engine.segments import Segment, load_fusions, segments_of, windows_of
 from multirecall.engine.state import EngineState
 from multirecall.engine.what_if import refuse_unknown
 from multirecall.errors import ConfigError, RequestError
@@ -62,6 +63,7 @@ class Variants(NoVariants):
     def __init__(self, chooser: VariantChooser, configs: Mapping[str, EngineConfig], paths: Sequence[str]) -> None:
         self._chooser, self._configs = chooser, dict(configs)
         self._fault: str | None = None
+        self._segments_of = cache(self._make_segments)  # alike in all states, but after a fit that left a path out
         for name, config in self._configs.items():
             if not isinstance(name, str) or not isinstance(config, EngineConfig):
                 raise RequestError(
@@ -72,7 +74,7 @@ class Variants(NoVariants):
                 raise ConfigError(
                     f"variant {name!r}: its fusion is 'auto', which only a fit can learn; name a strategy"
                 )
-            segments_of(config, load_fusions(config, stored=True), paths)
+            self._segments_of(name, tuple(paths))
 
     def of(self, state: EngineState, user: Id | User, context: Mapping[str, Any] | None) -> EngineState:
         """What answers a user: the engine's own state, or one that differs from it by the config of a variant."""
@@ -81,7 +83,9 @@ class Variants(NoVariants):
             return state
         varied = state.varied.get((self, name))
         if varied is None:
-            varied = state.varied[self, name] = _vary(state, name, self._configs[name])
+            varied = state.varied[self, name] = _vary(
+                state, name, self._configs[name], self._segments_of(name, state.names)
+            )
         return varied
 
     def split(
@@ -109,11 +113,14 @@ class Variants(NoVariants):
             return None
         return name
 
+    def _make_segments(self, name: str, paths: tuple[str, ...]) -> tuple[Segment, ...]:
+        config = self._configs[name]
+        return segments_of(config, load_fusions(config, stored=True), paths)
 
-def _vary(state: EngineState, name: str, config: EngineConfig) -> EngineState:
-    """The state with the fusion and segments of a config, and with its weight, quota and `enabled` of each path."""
+
+def _vary(state: EngineState, name: str, config: EngineConfig, segments: tuple[Segment, ...]) -> EngineState:
+    """The state of a variant: other segments, and the quota and `enabled` of each path in its config."""
     by_name = {path.name: path for path in config.paths}
-    segments = segments_of(config, load_fusions(config, stored=True), state.names)
     left_out = f"the variant {name!r} does without it"
     paths = tuple(
         replace(
