@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 
+import numpy as np
 import polars as pl
 
 from multirecall.result import CandidateBatch
@@ -13,8 +14,11 @@ MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 
 
 def to_arrow(found: CandidateBatch, fields: Fields) -> bytes:
-    """The columns of `CandidateBatch.to_polars`, then one for each of `fields`, as `field_<name>`."""
-    frame = found.to_polars()
+    """The columns of `CandidateBatch.to_polars`, then `variant`, then one for each of `fields`, as `field_<name>`."""
+    variants = pl.Series("variant", found.variants, pl.String).gather(
+        np.repeat(np.arange(len(found)), np.diff(found.offsets))
+    )
+    frame = found.to_polars().with_columns(variants)
     stream = BytesIO()
     frame.with_columns(pl.Series(f"field_{name}", values) for name, values in fields.columns.items()).write_ipc_stream(
         stream

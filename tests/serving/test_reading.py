@@ -80,7 +80,8 @@ def test_a_batch_as_an_arrow_stream(ask: Client, engine: Engine) -> None:
     answer = ask("POST", "/v1/retrieve/batch", {"users": [3, 4], "k": 5, "fields": ["title", "price"]}, headers=headers)
     assert answer.headers["content-type"] == "application/vnd.apache.arrow.stream"
     frame = pl.read_ipc_stream(BytesIO(answer.content))
-    assert frame.drop("field_title", "field_price").equals(engine.retrieve_batch([3, 4], 5).to_polars())
+    assert frame["variant"].to_list() == [None] * 10
+    assert frame.drop("variant", "field_title", "field_price").equals(engine.retrieve_batch([3, 4], 5).to_polars())
     assert frame["field_title"][0] == engine.data.items.values(engine.data.items.ids.row(frame["item_id"][0]))["title"]
 
 
