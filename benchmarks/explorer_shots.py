@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 import shutil
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
+from _served import hosting
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -19,8 +16,6 @@ from multirecall import Dataset, Engine, EngineConfig
 from multirecall.datasets import generate
 from multirecall.evaluation import time_split
 from multirecall.progress import terminal_progress
-from multirecall.serving import ServeSettings, create_app
-from multirecall.serving.server import bind
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 SIZE = {"width": 1440, "height": 860}
@@ -43,7 +38,7 @@ def main(
     with terminal_progress() as progress:
         engine = Engine(EngineConfig(seed=7)).fit(time_split(data, 0.1).train, progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
-    with served(engine) as address, sync_playwright() as driver:
+    with hosting(engine) as address, sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         light = page_in(opened, address, "light")
         slider = light.locator(".path:not(.off) >> nth=1 >> input[type=range]").first
@@ -79,21 +74,6 @@ def save(page: Page, file: Path) -> None:
     picture = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
     picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, optimize=True)
     typer.echo(f"{file}: {file.stat().st_size:,} bytes")
-
-
-@contextmanager
-def served(engine: Engine) -> Iterator[str]:
-    """The address of the engine's service, until the block ends."""
-    settings = ServeSettings(port=0)
-    with bind(settings) as listening:
-        server = uvicorn.Server(uvicorn.Config(create_app(engine, settings), log_config=None))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 if __name__ == "__main__":

@@ -1,21 +1,16 @@
-"""A service with the explorer, for tests: in this process as a client sees it, or on a port for a browser."""
+"""A service with the explorer in this process, as its page asks it."""
 
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html import unescape
 from typing import Any
 
 import orjson
-import uvicorn
 from service_client import Client
 
 from multirecall import Engine
 from multirecall.serving import ServeSettings, create_app
-from multirecall.serving.server import bind
 
 OWN = {"Origin": "http://127.0.0.1"}
 """What a browser says about a request from the page itself."""
@@ -74,20 +69,3 @@ def meta(page: str, name: str) -> str:
 def exploring(engine: Engine, **settings: Any) -> Explorer:
     """The explorer of an engine."""
     return Explorer(create_app(engine, ServeSettings.model_validate(settings)))
-
-
-@contextmanager
-def on_a_port(engine: Engine, **settings: Any) -> Iterator[str]:
-    """The address of a service that runs until the block ends."""
-    chosen = ServeSettings.model_validate({"port": 0, **settings})
-    app = create_app(engine, chosen)
-    with bind(chosen) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(30)
-            assert not thread.is_alive()

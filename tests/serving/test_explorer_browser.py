@@ -1,42 +1,26 @@
-"""The explorer in a real browser: Debian's chromium, driven by playwright."""
+"""The explorer in a real browser: what it shows, and that it can be used."""
 
 from __future__ import annotations
 
-import shutil
-import threading
-from base64 import b64decode
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from collections.abc import Iterator
 
 import faulty
-import polars as pl
 import pytest
-from explorer_page import on_a_port
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from _served import hosting
+from browsers import Open, ask_for, fused, launch_browser, names, needs_chromium, until, visiting
+from patience import eventually
+from playwright.sync_api import expect
 from service_client import fitted, shop_engine
 
 from multirecall import Dataset, Engine, EngineConfig, User
 from multirecall.datasets import generate
 
-CHROMIUM = shutil.which("chromium")
-PATIENCE_MS = 20_000
-READ = "read-key-of-20-characters"
 NAMES = ("item_cf", "user_cf", "content", "popularity")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")
+pytestmark = needs_chromium
 
-Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all tests; without a sandbox, since CI runs as root."""
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+browser = pytest.fixture(scope="module")(launch_browser)
+visit = pytest.fixture(visiting)
 
 
 @pytest.fixture(scope="module")
@@ -46,61 +30,8 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def address(engine: Engine) -> Iterator[str]:
-    with on_a_port(engine) as url:
+    with hosting(engine) as url:
         yield url
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Open]:
-    """Open a page; at the end nothing may have been logged, and nothing asked of another host."""
-    with ExitStack() as stack:
-        watched: list[tuple[str, list[str], list[str]]] = []
-
-        def open_page(
-            url: str, *, at: str = "/explore", allow: tuple[str, ...] = (), logs: tuple[str, ...] = (), **context: Any
-        ) -> Page:
-            held: BrowserContext = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **context})
-            stack.callback(held.close)
-            page = held.new_page()
-            page.set_default_timeout(PATIENCE_MS)
-            said: list[str] = []
-            asked: list[str] = []
-            page.on("console", lambda one: None if any(log in one.text for log in logs) else said.append(one.text))
-            page.on("pageerror", lambda fault: said.append(str(fault)))
-            page.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
-
-            def note(request: Request) -> None:
-                if not request.url.startswith((f"{url}/", *allow)):
-                    asked.append(request.url)
-
-            page.on("request", note)
-            watched.append((url, said, asked))
-            page.goto(f"{url}{at}")
-            return page
-
-        yield open_page
-        for _, said, asked in watched:
-            assert not said
-            assert not asked
-
-
-def fused(page: Page) -> list[str]:
-    """The ids of the fused list that are on the page."""
-    page.locator(".fused .row").first.wait_for()
-    ids: list[str] = page.evaluate("[...document.querySelectorAll('.fused .row')].map((row) => row.dataset.id)")
-    return ids
-
-
-def names(ids: Any) -> list[str]:
-    return [str(one) for one in ids.tolist()]
-
-
-def ask_for(page: Page, user: str) -> None:
-    """Ask for a user, and wait until the page shows the answer."""
-    page.fill("#user", user)
-    with page.expect_response("**/explore/api/ask"):
-        page.press("#user", "Enter")
-    expect(page.locator("body")).not_to_have_class("asking")
 
 
 def test_the_page_shows_all_lists(engine: Engine, address: str, visit: Open) -> None:
@@ -144,10 +75,7 @@ def test_a_slider_fuses_at_once(engine: Engine, address: str, visit: Open) -> No
             params={"normaliser": "rank"},
         )
     )
-    page.wait_for_function(
-        "(ids) => JSON.stringify([...document.querySelectorAll('.fused .row')].map((row) => row.dataset.id)) === ids",
-        arg=str(names(expected.ids)).replace("'", '"').replace(" ", ""),
-    )
+    eventually(lambda: fused(page) == names(expected.ids))
     expect(page.locator(".path").first).to_have_class("col path c0 off")
     page.click("#toml")
     assert 'normaliser = "rank"' in page.inner_text("#keep-text")
@@ -180,7 +108,7 @@ def test_items_that_leave_are_listed(engine: Engine, address: str, visit: Open) 
 def test_learned_coefficients_are_shown(visit: Open) -> None:
     learned = {"intercept": -3.0, "paths": {"item_cf": {"presence": 1.0, "z_score": 0.5}}}
     paths = [{"retriever": "item_cf"}, {"retriever": "popularity"}]
-    with fitted(paths=paths, fusion={"strategy": "learned", "params": learned}) as engine, on_a_port(engine) as url:
+    with fitted(paths=paths, fusion={"strategy": "learned", "params": learned}) as engine, hosting(engine) as url:
         page = visit(url)
         ask_for(page, "1")
         expect(page.locator(".coefficients")).to_have_text(["presence 1.00 · z score 0.500", "no coefficients"])
@@ -259,7 +187,7 @@ def test_filters_histories_and_visitors(engine: Engine, address: str, visit: Ope
 
 def test_a_failing_path_is_told_and_the_rest_works(visit: Open) -> None:
     paths = [{"retriever": "item_cf"}, {"retriever": faulty.Raises, "name": "broken"}]
-    with fitted(paths=paths) as engine, on_a_port(engine) as url:
+    with fitted(paths=paths) as engine, hosting(engine) as url:
         page = visit(url)
         ask_for(page, "1")
         broken = page.locator(".path").nth(1)
@@ -271,132 +199,6 @@ def test_a_failing_path_is_told_and_the_rest_works(visit: Open) -> None:
         page.locator(".path >> nth=0 >> input[role=switch]").check()
         expect(page.locator("#notice")).to_be_hidden()
         assert fused(page)
-
-
-PIXEL = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==")
-
-
-class Pictures(BaseHTTPRequestHandler):
-    """A host of pictures, which keeps what it was asked."""
-
-    asked: ClassVar[list[str]] = []
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        assert "referer" not in {name.lower() for name in self.headers}
-        self.send_response(200)
-        self.send_header("Content-Type", "image/png")
-        self.end_headers()
-        self.wfile.write(PIXEL)
-
-    def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
-
-
-HOSTILE = (
-    "<script>window.hit = 1</script>",
-    '"><img src=x onerror="window.hit = 1">',
-    "{{ 7 * 7 }} ${7 * 7} <%= 7 * 7 %> {% if 1 %}",
-    "\u202egnp.exe \u2066 override",
-    "</textarea></title><svg onload=window.hit=1>",
-    "javascript:window.hit=1",
-    "A" * 50_000,
-    "';window.hit=1;//\\",
-    "&lt;b&gt; &amp; &#x27;",
-    "__proto__",
-)
-
-
-def test_nothing_of_the_data_becomes_markup(visit: Open) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as host:
-        threading.Thread(target=host.serve_forever, args=(0.05,), daemon=True).start()
-        own = f"127.0.0.1:{host.server_port}"
-        images = [
-            f"http://{own}/good.png",
-            "javascript:window.hit=1",
-            "http://evil.example/a.png",
-            f"http://{own}@evil.example/a.png",
-            "data:image/svg+xml,<svg onload='window.hit=1'/>",
-            f'http://{own}/" onerror="window.hit=1',
-            "//evil.example/a.png",
-            "file:///etc/passwd",
-            "x" * 5_000,
-            "",
-        ]
-        ids = [f"<i>{number}</i>" for number in range(len(HOSTILE))]
-        items = pl.DataFrame(
-            {"item_id": ids, "title": HOSTILE, "image": images, "kind": [one[:200] for one in HOSTILE]}
-        )
-        log = pl.DataFrame(
-            {
-                "user_id": ["<b>u</b>", "<b>u</b>", *(["other"] * len(ids))],
-                "item_id": [ids[0], ids[1], *ids],
-                "timestamp": [1_700_000_000 + step for step in range(len(ids) + 2)],
-            }
-        )
-        config: dict[str, Any] = {"paths": [{"retriever": "item_cf"}, {"retriever": "popularity"}]}
-        data = Dataset.from_frames(log, items, kinds={"title": "text", "image": "text", "kind": "categorical"})
-        settings = {"explorer": {"title": "title", "image": "image", "image_hosts": [own]}}
-        with Engine(EngineConfig.model_validate(config)).fit(data) as engine, on_a_port(engine, **settings) as url:
-            page = visit(url, allow=(f"http://{own}/",))
-            page.check("#seen")
-            ask_for(page, "<b>u</b>")
-            assert sorted(fused(page)) == sorted(ids)
-            shown = page.locator(".fused .row .name").all_inner_texts()
-            assert sorted(shown) == sorted(one[:160] for one in HOSTILE)
-            page.select_option("#field", "kind")
-            for place in range(len(ids)):
-                page.locator(".fused .row").nth(place).click()
-                page.locator(".why table").wait_for()
-                page.locator(".alike h3").wait_for()
-            page.fill("#why-search", "<script>")
-            page.locator("#why-options [role=option]").first.wait_for()
-            page.keyboard.press("Escape")
-            assert page.evaluate("window.hit") is None
-            assert (
-                page.evaluate("document.querySelectorAll('body script, svg:not(#threads), bdi *, b *, i *').length")
-                == 0
-            )
-            sources = page.evaluate("[...new Set([...document.images].map((one) => one.src))]")
-            assert sources == [f"http://{own}/good.png"]
-            page.wait_for_function("[...document.images].every((one) => one.complete && one.naturalWidth > 0)")
-        host.shutdown()
-    assert set(Pictures.asked) == {"/good.png"}
-
-
-def test_a_key_opens_the_page_and_is_in_no_address(
-    engine: Engine, visit: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SERVICE_KEYS", f"read:{READ}")
-    with on_a_port(engine, keys={"keys_env": "SERVICE_KEYS"}) as url:
-        page = visit(url)
-        addresses: list[str] = []
-        page.on("request", lambda request: addresses.append(request.url))
-        page.fill("#key", READ)
-        page.keyboard.press("Enter")
-        assert fused(page)
-        assert not any(READ in one for one in addresses)
-        [cookie] = page.context.cookies()
-        assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/explore")
-        assert READ not in cookie["value"]
-        assert page.evaluate("document.cookie") == ""
-        page.get_by_text("Sign out").click()
-        page.locator("#key").wait_for()
-        assert page.context.cookies() == []
-
-
-def test_a_session_that_ended_is_told(engine: Engine, visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SERVICE_KEYS", f"read:{READ}")
-    with on_a_port(engine, keys={"keys_env": "SERVICE_KEYS"}) as url:
-        page = visit(url, logs=("401 (Unauthorized)",))  # the browser itself logs it
-        page.fill("#key", READ)
-        page.keyboard.press("Enter")
-        assert fused(page)
-        page.context.clear_cookies()
-        page.click("#go")
-        expect(page.locator("#notice")).to_contain_text("the session has ended")
-        page.get_by_text("Load the page again").click()
-        page.locator("#key").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -484,7 +286,7 @@ def test_nine_paths_of_five_hundred_are_made_as_they_come_into_view(visit: Open)
     ]
     config = EngineConfig.model_validate({"paths": paths, "fusion": {"strategy": "rrf"}})
     data = Dataset.from_frames(log.interactions, log.items, log.users)
-    with Engine(config).fit(data) as engine, on_a_port(engine) as url:
+    with Engine(config).fit(data) as engine, hosting(engine) as url:
         page = visit(url)
         page.fill("#k", "500")
         with page.expect_response("**/explore/api/ask"):
@@ -493,7 +295,7 @@ def test_nine_paths_of_five_hundred_are_made_as_they_come_into_view(visit: Open)
         assert page.locator(".row").count() <= 10 * 50
         assert page.locator(".path").count() == 9
         page.locator("#desk").evaluate("(desk) => desk.scrollTo(0, 1e6)")
-        page.wait_for_function("document.querySelectorAll('.fused .row').length >= 100")
+        until(page, "document.querySelectorAll('.fused .row').length >= 100")
         page.locator(".fused .row").last.focus()
         page.keyboard.press("End")
         assert page.locator(".row").count() < 9 * 500
