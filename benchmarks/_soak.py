@@ -220,7 +220,7 @@ def _clients(served: Served, users: list[str], truth: Truth, seen: Seen) -> Iter
         chance = Random(number)
         with closing(HTTPConnection("127.0.0.1", served.port, timeout=30)) as connection:
             while not stop.wait(BREATH_S):
-                _ask_once(connection, chance, users, truth, seen)
+                ask_once(connection, chance, users, truth, seen)
 
     def weigh() -> None:
         start = monotonic()
@@ -242,7 +242,8 @@ def _clients(served: Served, users: list[str], truth: Truth, seen: Seen) -> Iter
             thread.join()
 
 
-def _ask_once(connection: HTTPConnection, chance: Random, users: list[str], truth: Truth, seen: Seen) -> None:
+def ask_once(connection: HTTPConnection, chance: Random, users: list[str], truth: Truth, seen: Seen) -> None:
+    """Ask for a user, in a third of the cases for cheap items only, and note what is wrong with the answer."""
     user, cheap = chance.choice(users), chance.random() < 0.3
     removed, own, version = truth.copied(user)
     body: dict[str, Any] = {"user_id": user, "k": K, "fields": ["price"]}

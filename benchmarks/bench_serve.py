@@ -19,15 +19,12 @@ import scipy.sparse as sp
 import typer
 from _harness import percentiles, write
 from _http_load import at_rate, one_by_one, request, side_by_side
-from _served import Served, serving
+from _served import PATHS, SEED, Served, five_paths, serving
 
-from multirecall import Dataset, Engine, EngineConfig
-from multirecall.datasets import generate
+from multirecall import Dataset, Engine
 from multirecall.progress import terminal_progress
 from multirecall.serving.settings import LimitSettings
 
-SEED = 7
-PATHS = ("item_cf", "user_cf", "content", "sequence", "popularity")
 WARM = 100
 
 OVERLOADS = 5
@@ -45,12 +42,8 @@ def main(
     connections: Annotated[int, typer.Option(help="Connections of the measurement of throughput.")] = 16,
 ) -> None:
     """Measure a service of five paths and its peer, each in a process of its own, one after the other."""
-    log = generate(users, items, interactions, seed=SEED)
-    data = Dataset.from_frames(log.interactions, log.items, log.users)
+    data, config = five_paths(users, items, interactions)
     asked = np.random.default_rng(SEED).choice(data.users.ids.ids(), requests).tolist()
-    config = EngineConfig.model_validate(
-        {"paths": [{"retriever": name} for name in PATHS], "fusion": {"strategy": "rrf"}, "seed": SEED}
-    )
     with TemporaryDirectory() as name:
         folder = Path(name)
         with terminal_progress() as bars:

@@ -15,14 +15,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from _harness import percentiles, write
-from _served import Served, serving
+from _served import PATHS, SEED, Served, five_paths, serving
 
-from multirecall import Dataset, Engine, EngineConfig
-from multirecall.datasets import generate
+from multirecall import Engine
 from multirecall.progress import terminal_progress
 
-SEED = 7
-PATHS = ("item_cf", "user_cf", "content", "sequence", "popularity")
 MIB = 1 << 20
 PARTS = ("Rss", "Pss", "Private_Dirty", "Private_Clean", "Shared_Clean", "Shared_Dirty")
 """Of `smaps_rollup`. Pss is Rss with each shared page divided by the number of its processes."""
@@ -37,12 +34,8 @@ def main(
     counts: Annotated[str, typer.Option(help="Numbers of workers.")] = "1,2,4",
 ) -> None:
     """Measure services of several sizes on one bundle of five paths, one after the other."""
-    log = generate(users, items, interactions, seed=SEED)
-    data = Dataset.from_frames(log.interactions, log.items, log.users)
+    data, config = five_paths(users, items, interactions)
     asked = np.random.default_rng(SEED).choice(data.users.ids.ids(), requests).tolist()
-    config = EngineConfig.model_validate(
-        {"paths": [{"retriever": name} for name in PATHS], "fusion": {"strategy": "rrf"}, "seed": SEED}
-    )
     figures: dict[str, Any] = {"n_items": data.n_items, "paths": list(PATHS), "requests": requests, "workers": {}}
     figures["load_average"] = os.getloadavg()  # others on the machine make every time longer
     with TemporaryDirectory() as name:
