@@ -23,10 +23,6 @@ GONE = 499
 """The status in log lines and figures of a request whose client hung up before it was answered, as nginx has it."""
 
 
-WATCH_S = 0.05
-"""Seconds that a request waits before its client is watched. Most are answered sooner, and a watch is a task."""
-
-
 class ClientGone(Exception):  # noqa: N818
     """The client has hung up before it was answered."""
 
@@ -62,7 +58,6 @@ class Intake:
         holds = True
         self._taken += 1
         task = asyncio.current_task()
-        timer: asyncio.TimerHandle | None = None
         watch: asyncio.Task[None] | None = None
 
         async def replay() -> Message:
@@ -78,21 +73,13 @@ class Intake:
                 exchange.status, exchange.body = GONE, b""  # the queue may hold it until a thread comes by
                 task.cancel()
 
-        def begin_watch() -> None:
-            nonlocal watch
-            watch = asyncio.ensure_future(drop_when_gone())
-
-        def give_back() -> None:
-            """Free the place, and end the watch."""
-            nonlocal holds
-            self._taken -= holds
-            holds = False
-            for one in (timer, watch):
-                if one is not None:
-                    one.cancel()
-
         async def send_in_time(message: Message) -> None:
-            give_back()  # the answer is computed; how fast the client takes it must not matter to others
+            nonlocal holds
+            if holds:  # the answer is computed; how fast the client takes it must not matter to others
+                holds = False
+                self._taken -= 1
+                if watch is not None:
+                    watch.cancel()
             if message["type"] == "http.response.start":
                 await send(message)
                 return
@@ -100,7 +87,7 @@ class Intake:
                 await send(message)
 
         if self._taken > self._limits.threads:  # it waits; a request that begins at once needs no watch
-            timer = asyncio.get_running_loop().call_later(WATCH_S, begin_watch)
+            watch = asyncio.ensure_future(drop_when_gone())
         try:
             await self._app(scope, replay, send_in_time)
         except asyncio.CancelledError:
@@ -108,7 +95,10 @@ class Intake:
                 raise
             task.uncancel()
         finally:
-            give_back()
+            if holds:
+                self._taken -= 1
+            if watch is not None:
+                watch.cancel()
 
     def _refuse_past_the_queue(self) -> None:
         if self._taken >= self._places:
