@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -36,8 +37,9 @@ class KeySettings(StrictModel):
 class LimitSettings(StrictModel):
     """What one request, and all requests together, may take."""
 
-    threads: Annotated[int, Field(strict=True, ge=1, le=256)] = 4
-    """Requests that are computed at the same time."""
+    threads: Annotated[int, Field(strict=True, ge=1, le=256)] = 2
+    """Requests that are computed at the same time. Threads of a process take turns in Python, so more of them pay only
+    where paths wait for another service. To use more cores, start more workers."""
 
     queue: Annotated[int, Field(strict=True, ge=0, le=100_000)] = 64
     """Requests that wait for a thread. One more gets 429."""
@@ -150,6 +152,7 @@ class ServeSettings(StrictModel):
         )
 
 
+@lru_cache(256)
 def is_loopback(host: str) -> bool:
     """Whether an address or `localhost` is reached from this machine alone."""
     try:
