@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.learning.products import product
+
 RESAMPLES = 1_000
 """Number of bootstrap resamples; more make the bounds steadier and take longer."""
 
@@ -45,8 +47,8 @@ def intervals(
     means = np.empty((resamples, values.shape[1]))
     for number in range(resamples):
         counts = np.bincount(rng.integers(0, n_users, n_users), minlength=n_users).astype(np.float64)
-        sizes = n_users if present is None else np.maximum(counts @ present, 1.0)
-        means[number] = counts @ filled / sizes
+        sizes = n_users if present is None else np.maximum(product(counts, present), 1.0)
+        means[number] = product(counts, filled) / sizes
     return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
 
 

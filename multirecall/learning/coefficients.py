@@ -21,6 +21,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from multirecall.learning.design import Design
+from multirecall.learning.products import product
 
 PRIOR_REQUESTS = 10.0
 """The strength of the prior, as a number of requests. Measured on four logs: 3 to 30 are equally good, without a prior
@@ -67,7 +68,7 @@ class Chosen:
     def losses(self, coefficients: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The loss of each request, float64 (n,), and the gradient of their sum, float64 (n_columns,)."""
         narrow = coefficients.astype(np.float32)
-        scores, chosen = (self.others @ narrow).astype(np.float64), (self.rows @ narrow).astype(np.float64)
+        scores, chosen = (product(part, narrow).astype(np.float64) for part in (self.others, self.rows))
         counts = np.diff(self.offsets)
         top = np.maximum.reduceat(scores, self.offsets[:-1])
         powers = np.exp(scores - np.repeat(top, counts))
@@ -76,7 +77,7 @@ class Chosen:
         pull = self.share * expit(margins)
         losses = np.bincount(self.own, self.share * np.logaddexp(0.0, margins), len(self)).astype(np.float64)
         push = np.repeat(np.bincount(self.own, pull, len(self)) / sums, counts) * powers
-        gradient = push.astype(np.float32) @ self.others - pull.astype(np.float32) @ self.rows
+        gradient = product(push.astype(np.float32), self.others) - product(pull.astype(np.float32), self.rows)
         return losses, gradient.astype(np.float64)
 
 
@@ -103,7 +104,7 @@ def learn_coefficients(
     def loss(coefficients: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         losses, gradient = chosen.losses(coefficients)
         away = coefficients - prior
-        return float(losses.mean() + ridge * (away @ away)), gradient / len(chosen) + 2.0 * ridge * away
+        return float(losses.mean() + ridge * product(away, away)), gradient / len(chosen) + 2.0 * ridge * away
 
     found = minimize(
         loss,
@@ -145,7 +146,9 @@ def calibrate(design: Design, scores: NDArray[np.float64]) -> tuple[float, float
         margins = line[0] * scores + line[1]
         surprise = np.logaddexp(0.0, np.where(is_chosen, -margins, margins))
         push = weights * (expit(margins) - is_chosen)
-        return float((weights * surprise).sum() / weights.sum()), np.array([push @ scores, push.sum()]) / weights.sum()
+        return float((weights * surprise).sum() / weights.sum()), np.array(
+            [product(push, scores), push.sum()]
+        ) / weights.sum()
 
     start = np.array([1.0, np.log(max(odds, 1e-9)) - float(np.average(scores, weights=weights))])
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(1e-3, None), (None, None)])

@@ -15,6 +15,7 @@ from multirecall.learning.gate import GateStep, gate_paths
 from multirecall.learning.guard import Fallbacks, choose_trial, gain_over
 from multirecall.learning.judge import Judge, gain_by_user
 from multirecall.learning.lists import KnownLists
+from multirecall.learning.products import product
 from multirecall.learning.segments import history_segments
 from multirecall.learning.trials import (
     Cell,
@@ -220,7 +221,7 @@ def _calibrated(
     requests = np.concatenate(parts[::-1])
     scores = np.concatenate(
         [
-            form.design.take(other).terms @ own.ravel().astype(np.float32)
+            product(form.design.take(other).terms, own.ravel().astype(np.float32))
             for own, other in zip(found, parts[::-1], strict=True)
         ]
     )

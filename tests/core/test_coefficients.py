@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from multirecall.learning.coefficients import Chosen, calibrate, learn_coefficients, scale_prior
 from multirecall.learning.design import Design
+from multirecall.learning.products import product
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 TRUTH = np.array([1.5, 0.5, 0.0])
@@ -142,3 +143,23 @@ def test_scores_become_log_odds() -> None:
     factor, intercept = calibrate(design_of(requests), np.array(scores))
     assert factor == pytest.approx(1.5, abs=0.05)
     assert intercept == pytest.approx(-3.0, abs=0.05)
+
+
+class Flagging(np.ndarray):
+    """An array whose product sets the processor's flag "invalid value", as unused lanes of a register may."""
+
+    def __matmul__(self, other: Any) -> Any:
+        np.sqrt(np.array([-1.0]))
+        return np.asarray(self) @ other
+
+
+def test_a_product_is_judged_by_its_result() -> None:
+    one = np.ones((2, 2)).view(Flagging)
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        assert (one @ np.ones(2)).tolist() == [2.0, 2.0]
+    assert product(one, np.ones(2)).tolist() == [2.0, 2.0]
+
+
+def test_a_product_that_is_not_finite_is_an_error() -> None:
+    with pytest.raises(FloatingPointError, match=r"\(2,\) and \(2,\)"):
+        product(np.array([np.inf, 1.0]), np.array([0.0, 1.0]))
