@@ -20,6 +20,7 @@ EXTRAS = {
     "onnxruntime": "onnx",
     "orjson": "serve",
     "prometheus_client": "serve",
+    "ray": "ray",
     "redis": "redis",
     "sklearn": "tsne",
     "torch": "deep",

@@ -46,13 +46,13 @@ LAYERS: list[set[str]] = [
     {"registry", "config"},
     {"learning"},
     {"engine"},
-    {"evaluation", "tuning", "datasets", "serving", "cli", "__main__"},
+    {"evaluation", "tuning", "datasets", "serving", "scaleout", "cli", "__main__"},
 ]
 ORDER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 PLUGIN_MAY = LAYERS[0] | LAYERS[1]
 FUSION_MAY = {"lists", "csr", "topk", "rowtable", "kernels", "protocols", "errors", "validation"}
 RESTRICTED = {
-    "polars": {"data", "engine", "evaluation", "datasets", "cli", "serving", "testing", "retrievers"},
+    "polars": {"data", "engine", "evaluation", "datasets", "cli", "serving", "scaleout", "testing", "retrievers"},
     "torch": {"retrievers"},
     "annoy": {"retrievers"},
     "faiss": {"retrievers"},
@@ -72,6 +72,7 @@ RESTRICTED = {
     "filelock": {"engine", "serving"},
     "sklearn": {"evaluation"},
     "prometheus_client": {"serving"},
+    "ray": {"scaleout"},
     "redis": {"serving"},
     "tomli_w": {"learning", "tuning"},
     "pickle": set(),
