@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from multirecall.cli.candidates import candidates_table
+from multirecall.cli.candidate_tables import candidates_table
 from multirecall.cli.evaluate import print_closing
 from multirecall.cli.options import Config, Threads, read_config
 from multirecall.cli.screen import console, print_table

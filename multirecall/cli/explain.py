@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from multirecall.cli.candidates import shorten
+from multirecall.cli.candidate_tables import shorten
 from multirecall.cli.options import (
     AsJson,
     Context,

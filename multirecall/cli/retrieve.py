@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from multirecall.cli.candidates import print_candidates, refuse_both
+from multirecall.cli.candidate_tables import print_candidates, refuse_both
 from multirecall.cli.options import (
     AsCsv,
     AsJson,

@@ -11,8 +11,9 @@ from multirecall.config import EngineConfig, config_hash, import_classes
 from multirecall.data import ChangeKind, Dataset
 from multirecall.data.read_change import read_change
 from multirecall.engine.bundle import bundle
+from multirecall.engine.bundle.journal import JournalReader
 from multirecall.engine.bundle.salvage import Salvaged, salvage_bundle
-from multirecall.engine.bundle.store import Store
+from multirecall.engine.bundle.store import Store, replay
 from multirecall.engine.fitting import fit_engine
 from multirecall.engine.follower import Followed, Follower
 from multirecall.engine.health import CacheHealth, Health, health_of, source_health
@@ -233,6 +234,7 @@ class Engine(EngineReader):
         folder: str | Path,
         *,
         version: str | None = None,
+        last_change: int | None = None,
         follow: bool = False,
         threads: int | None = None,
         plugins: Iterable[type] = (),
@@ -242,6 +244,8 @@ class Engine(EngineReader):
         Args:
             folder: the bundle.
             version: the name of an older version, loaded as it was saved. Live changes to it are not journaled.
+            last_change: with `version`, the number of the last live change to apply to it, as the property
+                `last_change` gives it. So several processes get the same state, whatever is written meanwhile.
             follow: whether to keep up with the process that writes the bundle, within a second. Such an engine takes
                 no live changes of its own.
             threads: the threads of `refresh`. A bundle holds no setting of the machine.
@@ -250,19 +254,24 @@ class Engine(EngineReader):
                 are ignored. A class of `__main__` is found by its name alone.
 
         Raises:
-            BundleError: not a bundle, damaged, or of another format.
+            BundleError: not a bundle, damaged, or of another format; or it lacks a live change up to `last_change`.
             ConfigError: `threads` is no whole number > 0.
             PluginError: a plug-in is unknown or broken.
-            RequestError: both `version` and `follow` are given, or `plugins` is no list of classes.
+            RequestError: both `version` and `follow` are given, or `last_change` without `version`, or `plugins` is no
+                list of classes.
             UntrustedPlugin: the bundle uses a class that is not among `plugins`.
         """
         if follow and version is not None:
             raise RequestError("load: follow goes with the current version; leave out either version or follow")
+        if last_change is not None and version is None:
+            raise RequestError("load: last_change goes with a version; name the version, or leave last_change out")
         folder = Path(folder)
         given = None if isinstance(plugins, type) else tuple(plugins)
         if given is None or not all(isinstance(one, type) for one in given):
             raise RequestError(f"load: plugins: got {plugins!r}; pass a list of classes")
         config, state, saved = bundle.load(folder, version, threads, given)
+        if last_change is not None:
+            state = replay(state, JournalReader(folder, saved.bundle), last_change)
         engine = cls(config)
         engine._serve(state)
         if version is None:

@@ -9,7 +9,7 @@ from patience import eventually
 
 from multirecall import Engine, EngineConfig
 from multirecall.engine import follower
-from multirecall.errors import BundleHeld, RequestError
+from multirecall.errors import BundleError, BundleHeld, RequestError
 from multirecall.testing import small_shop
 
 EVENT = [{"user_id": 3, "item_id": 5, "timestamp": 1_720_000_000}]
@@ -42,6 +42,27 @@ def test_changes_have_one_number_in_every_process(tmp_path: Path, monkeypatch: p
     Engine.rollback(tmp_path / "bundle")
     with Engine.load(tmp_path / "bundle") as again:
         assert again.last_change == 2
+
+
+def test_a_state_is_loaded_again_whatever_came_after_it(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    with shop() as writer:
+        writer.save(bundle)
+        lists = []
+        for _ in range(3):
+            lists.append(writer.retrieve(3, 5).ids.tolist())
+            writer.add_interactions([{**EVENT[0], "item_id": lists[-1][0]}])
+        writer.save(bundle)
+    for number, expected in enumerate(lists):
+        with Engine.load(bundle, version="000001", last_change=number) as engine:
+            assert engine.retrieve(3, 5).ids.tolist() == expected
+    assert len({*map(tuple, lists)}) == 3
+    with pytest.raises(BundleError, match="has no change 4 that follows change 0"):
+        Engine.load(bundle, version="000001", last_change=4)
+    with pytest.raises(BundleError, match="has no change 2 that follows change 3"):
+        Engine.load(bundle, version="000002", last_change=2)
+    with pytest.raises(RequestError, match="last_change goes with a version"):
+        Engine.load(bundle, last_change=1)
 
 
 def test_a_bundle_is_held_before_the_first_change(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from multirecall.cli.candidates import candidates_table, shorten
+from multirecall.cli.candidate_tables import candidates_table, shorten
 from multirecall.cli.evaluate import NEXT, print_closing
 from multirecall.cli.screen import print_table
 from multirecall.cli.tables import gains_table, plain_table

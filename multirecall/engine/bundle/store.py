@@ -116,12 +116,19 @@ class Store:
         return self._journal
 
 
-def replay(state: EngineState, journal: JournalReader) -> EngineState:
-    """Apply the journaled changes that the state does not hold yet; raises `BundleError`."""
-    changes = read_changes(journal, state.journal_seq)
+def replay(state: EngineState, journal: JournalReader, until: int | None = None) -> EngineState:
+    """Apply the journaled changes that the state does not hold yet, up to number `until`; raises `BundleError`."""
+    changes = read_changes(journal, state.journal_seq, until)
     return replace(apply_changes(state, changes), journal_seq=state.journal_seq + len(changes)) if changes else state
 
 
-def read_changes(journal: JournalReader, seq: int) -> list[Change]:
-    """The journaled changes after number `seq`; raises `BundleError`."""
-    return [Change.of_bytes(payload) for _, payload in journal.since(seq)]
+def read_changes(journal: JournalReader, seq: int, until: int | None = None) -> list[Change]:
+    """The journaled changes after number `seq`, up to number `until` or to the end.
+
+    Raises:
+        BundleError: the journal is damaged or ends before `until`, or `until` is less than `seq`.
+    """
+    changes = [Change.of_bytes(payload) for number, payload in journal.since(seq) if until is None or number <= until]
+    if until is not None and seq + len(changes) != until:
+        raise BundleError(f"{journal.file}: has no change {until} that follows change {seq}; name one that it has")
+    return changes
