@@ -29,6 +29,10 @@ class CannotFit(DataError):  # noqa: N818
     """A retriever cannot learn: the data lack what it needs, such as item features, or a library is not installed."""
 
 
+class ProcessLost(MultirecallError):  # noqa: N818
+    """Another process of a fit by several processes has ended, or does not answer."""
+
+
 class RequestError(MultirecallError):
     """An argument of a request (user, k, exclude, where, …) is invalid."""
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from .config import ProfileConfig, TrainingConfig
 from .data import TrainingData, draw_gaps
+from .group import Group
 from .histories import Histories
-from .mlp import Vectors
+from .mlp import SMALLEST, Vectors
 from .texts import Texts
 
 Source = Literal["log", "catalogue"]
@@ -44,6 +45,48 @@ class Batch:
     ages: Vectors
     terms: Texts | None = None
     source: Source = "log"
+
+    def share(self, group: Group) -> Share:
+        """What this process takes of the batch: whole histories, with about as many targets as the other processes."""
+        n_users, n_targets = self.users.size, self.targets.size
+        if group.size == 1:
+            return Share(self, slice(0, n_users), 1.0, 1.0)
+        firsts = np.arange(n_users + 1) if n_targets == n_users else self.histories.offsets
+        marks = [-(-n_targets * rank // group.size) for rank in (group.rank, group.rank + 1)]
+        begin, end = np.searchsorted(firsts, marks).tolist()
+        rows = slice(begin, end) if begin < end else slice(max(begin - 1, 0), max(begin, 1))
+        own = slice(firsts[rows.start], firsts[rows.stop])
+        part = Batch(
+            self.users[rows],
+            self.histories.part(rows),
+            self.targets[own],
+            self.weights[own],
+            self.ages[rows],
+            None if self.terms is None else self.terms.take(np.arange(rows.start, rows.stop)),
+            self.source,
+        )
+        if begin == end:
+            return Share(part, rows, 0.0, 0.0)
+        return Share(part, rows, float(part.weights.sum() / max(self.weights.sum(), SMALLEST)), (end - begin) / n_users)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one of several processes takes of a batch.
+
+    A process for which nothing is left takes a history that another one has, with a weight of 0.
+
+    Attributes:
+        batch: its histories and their targets.
+        rows: its histories among those of the batch.
+        weight: its share of the weights of all targets.
+        users: its share of the histories.
+    """
+
+    batch: Batch
+    rows: slice
+    weight: float
+    users: float
 
 
 class ExampleBatches:

@@ -34,34 +34,22 @@ class Checkpoint:
     folder: Path
 
     @classmethod
-    def of(cls, parent: str, data: TrainingData, config: TrainingConfig, rng: np.random.Generator) -> Self:
-        """The checkpoint of a training, in a folder below `parent` whose name is a digest of the arguments.
+    def of(cls, parent: str, name: str, digest: str) -> Self:
+        """The checkpoint of a training, in a folder below `parent` whose name begins with that of the retriever.
 
         Args:
             parent: the setting `checkpoint`.
-            data: what the training learns from.
-            config: its settings; those in `SPEED_ONLY` do not enter the digest.
-            rng: its generator, in the state at the start.
+            name: the name of the retriever.
+            digest: see `training_digest`.
 
         Raises:
             ConfigError: `parent` is no folder, or cannot be created.
         """
-        digest = hashlib.sha256(config.model_dump_json(exclude=SPEED_ONLY).encode())
-        meta = data.user_profile.meta(), data.item_profile.meta(), data.log.ordered, rng.bit_generator.state
-        digest.update(json.dumps(meta, sort_keys=True).encode())
-        log = data.log
-        times = np.empty(0, np.int64) if log.times is None else log.times
-        for array in (log.users, log.items, log.weights, times, data.held_out, data.held_out_gaps):
-            digest.update(np.ascontiguousarray(array).data)
-        texts = () if data.searches is None else (data.searches.texts.words, data.searches.texts.sequences)
-        for bags in (data.users, data.items, *texts):
-            for array in (bags.offsets, bags.tokens, bags.weights):
-                digest.update(np.ascontiguousarray(array).data)
-        folder = Path(parent) / f"{data.name.replace('_', '-')}-{digest.hexdigest()[:16]}"
+        folder = Path(parent) / f"{name.replace('_', '-')}-{digest[:16]}"
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
-            raise ConfigError(f"{data.name}: checkpoint {parent!r} is no folder ({fault.strerror}); name one") from None
+            raise ConfigError(f"{name}: checkpoint {parent!r} is no folder ({fault.strerror}); name one") from None
         return cls(folder)
 
     def write(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
@@ -95,3 +83,25 @@ class Checkpoint:
     @property
     def _fresh(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}.new")
+
+
+def training_digest(data: TrainingData, config: TrainingConfig, rng: np.random.Generator) -> str:
+    """A SHA-256, in hexadecimal, of all that a training depends on.
+
+    Args:
+        data: what the training learns from.
+        config: its settings; those in `SPEED_ONLY` do not enter the digest.
+        rng: its generator, in the state at the start.
+    """
+    digest = hashlib.sha256(config.model_dump_json(exclude=SPEED_ONLY).encode())
+    meta = data.user_profile.meta(), data.item_profile.meta(), data.log.ordered, rng.bit_generator.state
+    digest.update(json.dumps(meta, sort_keys=True).encode())
+    log = data.log
+    times = np.empty(0, np.int64) if log.times is None else log.times
+    for array in (log.users, log.items, log.weights, times, data.held_out, data.held_out_gaps):
+        digest.update(np.ascontiguousarray(array).data)
+    texts = () if data.searches is None else (data.searches.texts.words, data.searches.texts.sequences)
+    for bags in (data.users, data.items, *texts):
+        for array in (bags.offsets, bags.tokens, bags.weights):
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

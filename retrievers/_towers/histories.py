@@ -29,6 +29,13 @@ class Histories:
     positions: NDArray[np.float32]
     ages: NDArray[np.float32]
 
+    def part(self, rows: slice) -> Histories:
+        """The histories of these rows, which are views."""
+        offsets = self.offsets[rows.start : rows.stop + 1]
+        events = slice(offsets[0], offsets[-1])
+        columns = (one[events] for one in (self.weights, self.positions, self.ages))
+        return Histories(offsets - offsets[0], self.items[events], *columns)
+
 
 def histories_before(log: Interactions, events: NDArray[np.int64], gaps: NDArray[np.int64], length: int) -> Histories:
     """The history of each of `events`: up to `length` earlier events of the same user, without the newest `gaps`.

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from multirecall.csr import take_runs
 
 from .bags import Bags
-from .batches import Batch
+from .batches import Batch, Share
 from .config import ProfileConfig, TrainingConfig
 from .data import TrainingData
 from .encoders import HistoryBags, ItemEncoder, TokenBags, UserBatch, UserEncoder
+from .group import Group
 from .histories import Histories
 from .losses import LOSSES, BlockwiseLoss, Columns
 from .mlp import Vectors
@@ -36,7 +37,11 @@ SPREAD = 0.1
 
 
 class TowerModel:
-    """The embedding tables, networks and optimiser of a tower model, on one device."""
+    """The embedding tables, networks and optimiser of a tower model, on one device.
+
+    Where several processes train it, each encodes a part of the users and of the items of a batch. All know the vectors
+    of all items, and so the loss is that of the whole batch. They draw alike from `rng`.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class TowerModel:
         dtype: torch.dtype,
     ) -> None:
         """Draw initial embeddings and weights from torch's random stream."""
+        self.group = Group.current(device)
         self.data, self.config, self.device, self.dtype = data, config, device, dtype
         dim = config.dim
         n_items = data.log.n_items
@@ -79,13 +85,23 @@ class TowerModel:
         self._unseen = {"users": data.user_profile.unknown_tokens(), "items": data.item_profile.unknown_tokens()}
 
     def loss(self, batch: Batch, rng: np.random.Generator, mined: Tensor | None) -> Tensor:
-        """The mean loss of a batch; `mined` is the item vectors, (n_items, dim), for hard negatives, None: no such."""
+        """The mean loss of a batch, of which the processes of the group give one term each.
+
+        Args:
+            batch: the batch of all processes.
+            rng: draws negatives, and tokens to drop.
+            mined: float32 (n_items, dim), the item vectors for hard negatives; None: there are no such.
+        """
         profile = self._drop_ids("users", self.data.users.take(batch.users), rng)
-        users = self._user_vectors(self.user_net.learn, batch, profile)
-        negatives, counts = np.unique(self._negatives(users.detach(), batch, mined, rng), return_counts=True)
+        share = batch.share(self.group)
+        own = share.batch
+        if self.group.size > 1:
+            profile = profile.take(np.arange(share.rows.start, share.rows.stop))
+        users = self._user_vectors(self.user_net.learn, own, profile)
+        negatives, counts = np.unique(self._negatives(users.detach(), batch, share, mined, rng), return_counts=True)
         needed = np.union1d(batch.targets, negatives)
-        items, log_q = self._item_vectors(needed, rng), self.log_q[batch.source]
-        positives = items.index_select(0, self._on_device(np.searchsorted(needed, batch.targets)))
+        items, log_q = self._learning_item_vectors(needed, rng), self.log_q[batch.source]
+        positives = items.index_select(0, self._on_device(np.searchsorted(needed, own.targets)))
         columns = items
         if negatives.size < needed.size:
             columns = items.index_select(0, self._on_device(np.searchsorted(needed, negatives)))
@@ -95,9 +111,9 @@ class TowerModel:
             positives,
             columns,
             self.log_scale.exp(),
-            self._on_device(batch.weights),
-            self._on_device(places_among(batch.targets, negatives)),
-            self._on_device(log_q[batch.targets]),
+            self._on_device(own.weights),
+            self._on_device(places_among(own.targets, negatives)),
+            self._on_device(log_q[own.targets]),
             Columns.of(
                 np.tile(counts, learning.shape[1]),
                 np.tile(log_q[negatives], learning.shape[1]),
@@ -109,18 +125,24 @@ class TowerModel:
             self.dtype,
         )
         penalty = self.user_net.penalty()
-        return loss if penalty is None else loss + penalty
+        loss = loss * share.weight
+        return loss if penalty is None else loss + penalty * share.users
 
-    def step(self, loss: Tensor, rate: float, number: int) -> float:
-        """Update tables and networks by the gradient of `loss`, in place; return its norm before clipping.
+    def step(self, loss: Tensor, rate: float, number: int) -> tuple[float, float]:
+        """Update tables and networks by the gradient of `loss`, in place.
 
         Args:
             loss: the result of `loss`.
             rate: the learning rate.
             number: the number of the step, from 1.
+
+        Returns:
+            The loss of the batch, and the norm of its gradient before clipping.
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.group.size > 1:
+            loss = self._add_up_gradients(loss)
         used = [leaf for table in self.tables.values() for _, leaf in table.used]
         length = nn.utils.clip_grad_norm_([*self.nets.parameters(), *used], self.config.clip)
         for group in self.optimizer.param_groups:
@@ -128,7 +150,24 @@ class TowerModel:
         self.optimizer.step()
         for table in self.tables.values():
             table.step(rate, self.config.weight_decay, number)
-        return float(length)
+        return float(loss.detach()), float(length)
+
+    @torch.no_grad()
+    def _add_up_gradients(self, loss: Tensor) -> Tensor:
+        """Replace the gradients of this process by the sums over all of them; return the sum of the losses."""
+        weights = [weight for weight in self.nets.parameters() if weight.requires_grad]
+        known = loss.new_tensor([weight.grad is not None for weight in weights])
+        gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in weights]
+        flat = self.group.add_up(torch.cat([loss.reshape(1), known, *(one.reshape(-1).float() for one in gradients)]))
+        total, known, rest = torch.split(flat, [1, len(weights), len(flat) - 1 - len(weights)])
+        sums = torch.split(rest, [one.numel() for one in weights])
+        for weight, gradient, users in zip(weights, sums, known.tolist(), strict=True):
+            weight.grad = gradient.view_as(weight).to(weight.dtype) if users else None
+        parts = {name: table.gradients() for name, table in self.tables.items()}
+        summed = iter(self.group.add_up_rows([one for own in parts.values() for one in own]))
+        for name, own in parts.items():
+            self.tables[name].replace_gradients([next(summed) for _ in own])
+        return total[0]
 
     @torch.no_grad()
     def user_vectors(self, users: NDArray[np.int32], histories: Histories) -> Tensor:
@@ -140,9 +179,11 @@ class TowerModel:
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
         """The vectors of all items, float32 (n_items, dim)."""
-        rows = np.arange(self.data.log.n_items)
+        n_items = self.data.log.n_items
+        rows = np.arange(n_items)[self.group.part(n_items)]
         parts = np.split(rows, range(CHUNK, rows.size, CHUNK))
-        return torch.cat([self._evaluate(partial(self._item_vectors, part)) for part in parts])
+        vectors = torch.cat([self._evaluate(partial(self._item_vectors, part)) for part in parts])
+        return self.group.collect(vectors, n_items)
 
     def serving_state(self) -> dict[str, Tensor]:
         """A copy of the parameters that serving needs: the tables and the networks."""
@@ -204,19 +245,34 @@ class TowerModel:
         offsets, weights, positions, ages = (self._on_device(one) for one in others)
         return HistoryBags(rows, places, offsets, weights, positions, ages)
 
-    def _item_vectors(self, items: NDArray[np.integer], rng: np.random.Generator | None = None) -> Tensor:
-        """The vectors of items, float32 (n, dim); `rng` drops tokens in a training step."""
+    def _learning_item_vectors(self, items: NDArray[np.integer], rng: np.random.Generator) -> Tensor:
+        """The vectors of items for a training step, float32 (n, dim); `rng` drops some of their tokens."""
+        rows = self.group.part(items.size)
+        if self.data.by_text:
+            own = self._item_vectors(items[rows])
+        else:
+            bags = self.data.items.take(items)
+            if not self.data.tied:
+                bags = self._drop_ids("items", bags, rng)
+            if self.group.size > 1:
+                bags = bags.take(np.arange(rows.start, rows.stop))
+            own = self._encode_items(self._item_bags(bags))
+        return self.group.collect(own, items.size)
+
+    def _item_vectors(self, items: NDArray[np.integer]) -> Tensor:
+        """The vectors of items, float32 (n, dim)."""
         data = self.data
         if data.by_text and data.searches is not None:
-            own = self._words(data.searches.texts.take(items))
-        else:
-            bags = data.items.take(items)
-            if rng is not None and not data.tied:
-                bags = self._drop_ids("items", bags, rng)
-            own = TokenBags(*self._bags(self._item_table, bags.offsets, bags.tokens, bags.weights))
+            return self._encode_items(self._words(data.searches.texts.take(items)))
+        return self._encode_items(self._item_bags(data.items.take(items)))
+
+    def _encode_items(self, items: TokenBags) -> Tensor:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            vectors: Tensor = self.item_net(own)
+            vectors: Tensor = self.item_net(items)
         return vectors
+
+    def _item_bags(self, bags: Bags) -> TokenBags:
+        return TokenBags(*self._bags(self._item_table, bags.offsets, bags.tokens, bags.weights))
 
     def _words(self, texts: Texts) -> TokenBags:
         """The words of texts; the row of a word is the sum of the embeddings of its tokens."""
@@ -244,7 +300,7 @@ class TowerModel:
         return Bags(bags.offsets, np.where(dropped, self._unseen[table][bags.tokens], bags.tokens), bags.weights)
 
     def _negatives(
-        self, users: Tensor, batch: Batch, mined: Tensor | None, rng: np.random.Generator
+        self, users: Tensor, batch: Batch, share: Share, mined: Tensor | None, rng: np.random.Generator
     ) -> NDArray[np.int32]:
         """The negatives that the examples of a batch share, int32, each as often as it was drawn."""
         sampler = self.samplers[batch.source]
@@ -253,17 +309,25 @@ class TowerModel:
             if self.config.negatives.in_batch:
                 drawn.append(batch.targets)
             if mined is not None:
-                drawn.append(self._hard(users, batch, mined, rng))
+                drawn.append(self._hard(users, batch, share, mined, rng))
         return np.concatenate(drawn)
 
-    def _hard(self, users: Tensor, batch: Batch, mined: Tensor, rng: np.random.Generator) -> NDArray[np.int32]:
-        """Hard negatives, int32: the best items of random users of the batch, without their histories and targets."""
-        n_users = min(-(-self.config.negatives.hard // HARD_PER_USER), len(users))
-        chosen = np.sort(rng.choice(len(users), n_users, replace=False))
-        scores = best_scores(users[torch.from_numpy(chosen).to(self.device)], mined)
+    def _hard(
+        self, users: Tensor, batch: Batch, share: Share, mined: Tensor, rng: np.random.Generator
+    ) -> NDArray[np.int32]:
+        """Hard negatives, int32: the best items of random users of the batch, without their histories and targets.
+
+        Where every event of a history learns, they are those after the newest one.
+        """
+        n_users = min(-(-self.config.negatives.hard // HARD_PER_USER), batch.users.size)
+        chosen = np.sort(rng.choice(batch.users.size, n_users, replace=False))
+        last = batch.histories.offsets[1:] - 1 if self.data.causal else np.arange(batch.users.size)
+        if self.data.causal:
+            users = users[self._on_device(share.batch.histories.offsets[1:] - 1)]
+        scores = best_scores(self.group.pick(users, share.rows, share.users > 0, chosen), mined)
         offsets, places = take_runs(batch.histories.offsets, chosen)
         own = np.append(np.repeat(np.arange(n_users), np.diff(offsets)), np.arange(n_users))
-        left_out = np.append(batch.histories.items[places], batch.targets[chosen])
+        left_out = np.append(batch.histories.items[places], batch.targets[last[chosen]])
         scores[self._on_device(own), self._on_device(left_out).long()] = -torch.inf
         best = scores.topk(min(HARD_PER_USER, len(mined)), dim=1)
         items: NDArray[np.int64] = best.indices[best.values > -torch.inf].cpu().numpy()

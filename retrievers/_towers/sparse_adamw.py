@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -36,6 +38,18 @@ class Table:
             self.used.append((used, leaf))
         return leaf, places
 
+    def gradients(self) -> list[tuple[Tensor, Tensor]]:
+        """For each call of `rows` since the last step its rows, (n,), and their gradients, (n, dim); n = 0 without."""
+        return [(used[:0], leaf.detach()[:0]) if leaf.grad is None else (used, leaf.grad) for used, leaf in self.used]
+
+    def replace_gradients(self, parts: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Let the next `step` use these rows and gradients instead."""
+        self.used = []
+        for used, gradient in parts:
+            leaf = torch.empty_like(gradient, requires_grad=True)
+            leaf.grad = gradient
+            self.used.append((used, leaf))
+
     @torch.no_grad()
     def step(self, rate: float, weight_decay: float, number: int) -> None:
         """Update the rows that `rows` gave since the last step, in place.
@@ -45,7 +59,7 @@ class Table:
             weight_decay: the decay of the used rows.
             number: the number of the step, from 1.
         """
-        parts = [(used, leaf.grad) for used, leaf in self.used if leaf.grad is not None]
+        parts = [(used, gradient) for used, gradient in self.gradients() if len(used)]
         self.used = []
         if not parts:
             return

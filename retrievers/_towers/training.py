@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from math import cos, pi
 from typing import Any
 
@@ -17,7 +18,7 @@ from multirecall.errors import ConfigError, DataError
 from multirecall.progress import Advance, Progress
 
 from .batches import Batch, new_batches
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, training_digest
 from .config import TrainingConfig
 from .data import TrainingData
 from .encoders import ItemEncoder, UserEncoder
@@ -56,14 +57,19 @@ def fit_towers(
 ) -> TrainedTowers:
     """Train for all epochs, or until early stopping, and return the state with the best recall on held-out events.
 
+    In a process group of torch.distributed, all processes call this with equal arguments and train one model together.
+
     Raises:
-        ConfigError: the device does not exist, or the checkpoint is no folder.
-        DataError: the loss, its gradient or the model is not finite.
+        ConfigError: the device does not exist, the checkpoint is no folder, or a setting is not for several processes.
+        DataError: the loss, its gradient or the model is not finite; or another process has other arguments.
         BundleError: the checkpoint cannot be read or written.
+        ProcessLost: another process has ended, or does not answer.
     """
-    device = _device(config, data.name)
-    with _torch_settings(config.threads, int(rng.integers(2**62)), device):
-        training = _Training(TowerModel(data, config, new_encoders, device, training_dtype(config, device)), rng)
+    device, seed = _device(config, data.name), int(rng.integers(2**62))
+    with _torch_settings(config.threads, seed, device):
+        model = TowerModel(data, config, new_encoders, device, training_dtype(config, device))
+        _require_divisible(model)
+        training = _Training(model, rng, seed)
         training.run(progress)
         return training.result()
 
@@ -71,8 +77,8 @@ def fit_towers(
 class _Training:
     """A training under way: a model, the number of epochs done, and the best state so far."""
 
-    def __init__(self, model: TowerModel, rng: np.random.Generator) -> None:
-        self.model, self.rng = model, rng
+    def __init__(self, model: TowerModel, rng: np.random.Generator, seed: int) -> None:
+        self.model, self.rng, self.seed, self.group = model, rng, seed, model.group
         self.data, self.config = model.data, model.config
         self.epoch = 0
         self.recalls: list[float] = []
@@ -83,17 +89,14 @@ class _Training:
 
     def run(self, progress: Progress) -> None:
         """Run the remaining epochs, with a checkpoint after each."""
-        folder = self.config.checkpoint
-        checkpoint = None if folder is None else Checkpoint.of(folder, self.data, self.config, self.rng)
-        if checkpoint is not None and (found := checkpoint.read()):
-            self.restore(*found)
+        checkpoint = self._agreed_checkpoint()
         with progress.task(f"{self.data.name}: training, batches at most", self.steps * self.epochs) as advance:
             advance(self.steps * self.epoch)
             while self.epoch < self.epochs and not self._is_over():
                 self._run_epoch(advance)
                 self.epoch += 1
                 self._assess()
-                if checkpoint is not None:
+                if checkpoint is not None and self.group.rank == 0:
                     checkpoint.write(*self.state())
 
     def result(self) -> TrainedTowers:
@@ -131,14 +134,33 @@ class _Training:
         self.best = {name.removeprefix("best-"): one for name, one in tensors.items() if name.startswith("best-")}
         self.model.restore({name: one for name, one in tensors.items() if not name.startswith("best-")})
 
+    def _agreed_checkpoint(self) -> Checkpoint | None:
+        """Resume from the checkpoint, if the config names one; see that all processes train the same from here on."""
+        folder, name = self.config.checkpoint, self.data.name
+        if folder is None and self.group.size == 1:
+            return None
+        digest = training_digest(self.data, self.config, self.rng)
+        self.group.require_same(digest, "all must have the same data, config and seed")
+        if folder is None:
+            return None
+        checkpoint = Checkpoint.of(folder, name, digest)
+        if found := checkpoint.read():
+            self.restore(*found)
+        epoch = sha256(str(self.epoch).encode()).hexdigest()
+        self.group.require_same(epoch, f"its checkpoint is of another epoch; all must see one folder {folder!r}")
+        return checkpoint
+
     def _run_epoch(self, advance: Advance) -> None:
+        if self.group.size > 1:
+            torch.manual_seed(
+                int(np.random.SeedSequence([self.seed, self.epoch, self.group.rank]).generate_state(1)[0])
+            )
         mined = self.model.item_vectors() if self.config.negatives.hard else None
         for number, batch in enumerate(self.batches.draw(self.rng)):
             done = self.epoch * self.steps + number
-            loss = self.model.loss(batch, self.rng, mined)
-            length = self.model.step(loss, self._rate(done), done + 1)
+            loss, length = self.model.step(self.model.loss(batch, self.rng, mined), self._rate(done), done + 1)
             if not np.isfinite(length):
-                raise DataError(self._fault(number, batch, float(loss.detach()), length))
+                raise DataError(self._fault(number, batch, loss, length))
             advance(1, self._note(loss))
 
     def _rate(self, done: int) -> float:
@@ -161,9 +183,9 @@ class _Training:
         """Whether to stop early: the last `patience` epochs brought no better recall."""
         return bool(self.recalls) and len(self.recalls) - 1 - int(np.argmax(self.recalls)) >= self.config.patience
 
-    def _note(self, loss: Tensor) -> str:
+    def _note(self, loss: float) -> str:
         recall = f", recall@{self.config.recall_at} {self.recalls[-1]:.3f}" if self.recalls else ""
-        return f"epoch {self.epoch + 1}, loss {loss.detach():.3f}{recall}"
+        return f"epoch {self.epoch + 1}, loss {loss:.3f}{recall}"
 
     def _fault(self, number: int, batch: Batch, loss: float, length: float) -> str:
         return (
@@ -180,16 +202,27 @@ def held_out_recall(model: TowerModel) -> float:
     data = model.data
     targets = torch.from_numpy(data.whole.items[data.held_out].astype(np.int64)).to(model.device)
     items = model.item_vectors()
-    found = 0
-    for begin in range(0, data.held_out.size, SCORED):
-        part = slice(begin, begin + SCORED)
+    found = torch.zeros((), dtype=torch.int64, device=model.device)
+    mine = model.group.part(data.held_out.size)
+    for begin in range(mine.start, mine.stop, SCORED):
+        part = slice(begin, min(begin + SCORED, mine.stop))
         users = data.whole.users[data.held_out[part]]
         scores = best_scores(model.user_vectors(users, data.held_out_histories(part, model.config.history)), items)
         own = scores.gather(1, targets[part, None])
         owners, seen = data.log.matrix[users].nonzero()
         scores[torch.from_numpy(owners), torch.from_numpy(seen)] = -torch.inf
-        found += int(((scores > own).sum(dim=1) < model.config.recall_at).sum())
-    return found / data.held_out.size
+        found += ((scores > own).sum(dim=1) < model.config.recall_at).sum()
+    return int(model.group.add_up(found)) / data.held_out.size
+
+
+def _require_divisible(model: TowerModel) -> None:
+    """Refuse several processes for a network whose output for one user depends on the others in the batch."""
+    normed = any(isinstance(one, torch.nn.BatchNorm1d) for one in model.nets.modules())
+    if normed and model.group.size > 1:
+        raise ConfigError(
+            f"{model.data.name}: norm = 'batch' needs whole batches, of which each of {model.group.size} processes has "
+            "a part; set norm = 'layer' or 'none', or train in one process"
+        )
 
 
 def _device(config: TrainingConfig, name: str) -> torch.device:
