@@ -182,6 +182,28 @@ class Retriever(ABC):
         """
         raise TypeError(f"{type(self).__name__} takes no live changes: its `live` is empty")
 
+    def part(self, rows: NDArray[np.int32]) -> Self | None:
+        """A copy that proposes only the items of `rows`: one shard of an engine. None, the default: it stands whole.
+
+        Rows keep their meaning: the lists of the copy hold rows of the whole catalogue, and so do the queries that it
+        gets. Merged under the ordering rule, the lists of the parts of any split equal the list of the whole, scores to
+        the bit; those of an approximate vector index have no lower recall. So a score must depend neither on what other
+        items the part has nor on how many. The same holds for `retrieve_batch`, `similar_items` and, where the part has
+        the item, `explain`; `item_vectors` gives those of the part.
+
+        A part holds its share of what there is for each item, and what it needs of the whole, such as statistics or
+        the vectors of all items of a history. `save` writes the latter, equal in all parts, into files of their own.
+        `load` with the data of the whole catalogue gives the part again. A part is not split any further.
+
+        `with_changes` of a part gets all changes. Rows that join after the split are its own: `query.allowed` hides
+        those of other shards. Rows that were there at the split, but are not in `rows`, are never proposed; what
+        changes about them still counts wherever it matters for other items.
+
+        Args:
+            rows: int32 (n,), ascending, without repeats; it may be empty.
+        """
+        return None
+
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
         """Item rows, int32 (n,) ascending, and their vectors, finite float32 (n, dim); None: there are no vectors.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -22,10 +23,12 @@ from multirecall.validation import Count, NonNegative, Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
 from ._recency import recent_items
+from ._shard import FOLDER, Shard
 from ._similar import SimilarByHistory
 from ._text.jaccard import SetIndex
 from ._text.live_postings import LivePostings
 from ._text.postings import FieldTerms, Postings
+from ._text.shard_postings import ShardPostings, ShardSets
 from ._text.terms import Lexicon, TermCounts
 
 
@@ -76,6 +79,8 @@ class Content(SimilarByHistory):
     where `BM25` is that of Robertson & Zaragoza (2009), equation 3.15, with the non-negative
     `idf = ln(1 + (N - n_t + .5) / (n_t + .5))`. In a profile, `q_t = Σ_h w_h · count(t, h) · idf_t` over the
     newest history, with recency weights `w_h`; for search terms, `q_t` is their count.
+
+    A part has the postings of its own items, the terms of all items and the statistics of the whole.
     """
 
     Config: ClassVar[type[PluginConfig]] = ContentConfig
@@ -84,8 +89,8 @@ class Content(SimilarByHistory):
     live = frozenset({"items"})
     config: ContentConfig
     _lexicons: dict[str, Lexicon]
-    _sets: dict[str, SetIndex]
-    _index: LivePostings
+    _sets: dict[str, SetIndex | ShardSets]
+    _index: LivePostings | ShardPostings
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Index the item features."""
@@ -112,6 +117,8 @@ class Content(SimilarByHistory):
         if self._sets:
             counts = {field: self._lexicons[field].counts(table.features[field]) for field in self._sets}
             path._index_sets(counts, len(table))
+            if isinstance(self._index, ShardPostings):
+                path._cut_sets(self._index.shard)
         own = {
             field: lexicon.counts(table.features[field].take(changed))
             for field, lexicon in self._lexicons.items()
@@ -134,7 +141,15 @@ class Content(SimilarByHistory):
         sums = self._score(terms, term_weights)
         for field, index in self._sets.items():
             index.add_similar(items, weights * np.float32(self._weight(field)), sums)
-        return sums.top_for(query, quota)
+        return self._index.top(sums, quota, query.filter)
+
+    def part(self, rows: NDArray[np.int32]) -> Self:
+        """See `Retriever.part`."""
+        assert isinstance(self._index, LivePostings), "a part is not split any further"
+        path, shard = copy(self), Shard(rows, self._index.n_items)
+        path._index = ShardPostings.of(self._index, shard)
+        path._cut_sets(shard)
+        return path
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
@@ -142,7 +157,7 @@ class Content(SimilarByHistory):
             arrays = {"words": lexicon.words.ids(), "edges": lexicon.edges}
             write_component(folder / f"field{number}", arrays, {"field": field, "kind": lexicon.kind})
             if field in self._sets:
-                write_component(folder / f"field{number}-set", self._sets[field].arrays(), {})
+                self._sets[field].save(folder / f"field{number}-set")
         write_json(folder / META, {"n_fields": len(self._lexicons)})
         self._index.save(folder / "index")
 
@@ -151,13 +166,16 @@ class Content(SimilarByHistory):
         """See `Retriever.load`."""
         path = cls(config)
         path._lexicons, path._sets = {}, {}
+        is_part = (folder / "index" / FOLDER).exists()
+        postings = ShardPostings if is_part else LivePostings
+        sets = ShardSets if is_part else SetIndex
         for number in range(read_json(folder / META)["n_fields"]):
             arrays, own = read_component(folder / f"field{number}")
             field = own["field"]
             path._lexicons[field] = Lexicon(own["kind"], Vocabulary(arrays["words"], field), arrays["edges"])
             if field in config.jaccard:
-                path._sets[field] = SetIndex(**read_component(folder / f"field{number}-set")[0])
-        path._index = LivePostings.load(folder / "index")
+                path._sets[field] = sets.load(folder / f"field{number}-set")
+        path._index = postings.load(folder / "index")
         return path
 
     def _search_terms(self, query: Query, quota: int) -> RankedList:
@@ -179,7 +197,7 @@ class Content(SimilarByHistory):
         sums = self._score(all_terms, all_weights)
         for field, (found, size) in sets.items():
             self._sets[field].add_overlap(found, size, self._weight(field), sums)
-        return sums.top_for(query, quota)
+        return self._index.top(sums, quota, query.filter)
 
     def _score(self, terms: NDArray[np.int32], weights: NDArray[np.float32]) -> Sums:
         """The BM25 scores of all items. With `jaccard` fields there is no overlay, so that `base` has all postings."""
@@ -206,6 +224,10 @@ class Content(SimilarByHistory):
         for field in self.config.jaccard:
             if field in counts:
                 self._sets[field] = SetIndex.of(counts[field], len(self._lexicons[field]), n_items)
+
+    def _cut_sets(self, shard: Shard) -> None:
+        whole = {field: index for field, index in self._sets.items() if isinstance(index, SetIndex)}
+        self._sets = {field: ShardSets.of(index, shard) for field, index in whole.items()}
 
     def _weight(self, field: str) -> float:
         return self.config.field_weights.get(field, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -22,6 +23,7 @@ from multirecall.validation import Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
 from ._fading_counts import FadingCounts, scores_of, total
+from ._shard import WHOLE, Shard
 
 ROW_BITS = 2**31 - 1
 """The part of a key that holds the item row."""
@@ -54,6 +56,9 @@ class Popularity(Retriever):
 
     Live: new events, users and items, and removed events, count at once as in a refit. A removal costs as much as a
     fit, and so does an event while the log has one far later than all others.
+
+    A part ranks its own items. It has the counts of all: smoothing needs their sum, and the score of a count that has
+    decayed far tells its place among all counts.
     """
 
     Config: ClassVar[type[PluginConfig]] = PopularityConfig
@@ -68,6 +73,7 @@ class Popularity(Retriever):
     _prior: RankedList
     _own: RankedBatch
     _own_rows: NDArray[np.int32]
+    _shard: Shard = WHOLE
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Count the events, and rank all items once."""
@@ -79,6 +85,7 @@ class Popularity(Retriever):
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; O(items), and with segments O(counts of all segments), for the ranking."""
         data, path = changes.data, type(self)(self.config)
+        path._shard = self._shard
         path._segments, codes = _segments(data, self.config.segment)
         if changes.takes_back or (changes.shifted and self._counts.rate > 0):
             path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
@@ -96,12 +103,23 @@ class Popularity(Retriever):
         rows = self._own_rows[self._own.offsets[segment] : self._own.offsets[segment + 1]]
         return self._first(self._own[segment], rows, self._prior, query, quota)
 
+    def part(self, rows: NDArray[np.int32]) -> Self:
+        """See `Retriever.part`."""
+        path = copy(self)
+        path._shard = Shard(rows, len(self._overall))
+        path._overall = path._shard.cut(self._overall)
+        path._prior = path._overall if self._prior is self._overall else path._shard.cut(self._prior)
+        path._own = self._own.keep(path._shard.has(self._own.items))
+        path._own_rows = self._own_rows[path._shard.has(self._own_rows)]
+        return path
+
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
         for name, counts in (("counts", self._counts), ("own", self._own_counts)):
             arrays = {"keys": counts.keys, "sums": counts.sums, "newest": counts.newest}
             write_component(folder / name, arrays, {"rate": counts.rate})
         write_component(folder / "segments", {"ids": self._segments.ids()}, {})
+        self._shard.save(folder)
 
     @classmethod
     def load(cls, config: PopularityConfig, folder: Path, data: Dataset) -> Self:
@@ -112,6 +130,7 @@ class Popularity(Retriever):
             FadingCounts(**arrays, rate=meta["rate"])
             for arrays, meta in (read_component(folder / name) for name in ("counts", "own"))
         )
+        path._shard = Shard.load(folder)
         path._rank(data)
         return path
 
@@ -134,23 +153,23 @@ class Popularity(Retriever):
         return FadingCounts.of(items, weights, times, rate), FadingCounts.of(keys, weights[known], times[known], rate)
 
     def _rank(self, data: Dataset) -> None:
-        """Rank all items, and for each segment the items that it has events on, in place."""
+        """Rank all items, and for each segment the items that it has events on, in place; those of a part only."""
         now, counts, own = data.now or 0, self._counts, self._own_counts
-        rows = np.arange(data.n_items, dtype=np.int32)
+        rows = self._shard.among(data.n_items)
         exponents = counts.exponents(now)
-        self._overall = _rank_items(rows, _scatter(rows, counts.keys, scores_of(exponents)))
+        self._overall = _rank_items(rows, _scatter(data.n_items, counts.keys, scores_of(exponents))[rows])
         if not len(self._segments):
             self._prior, self._own, self._own_rows = self._overall, RankedBatch.empty(0), NO_ROWS
             return
         priors = exponents + np.log2(self.config.smoothing) - max(total(exponents), LEAST)
-        self._own_rows = (own.keys & ROW_BITS).astype(np.int32)
-        mixed = np.logaddexp2(own.exponents(now), priors[counts.keys.searchsorted(self._own_rows)])
+        own_rows = (own.keys & ROW_BITS).astype(np.int32)
+        mixed = np.logaddexp2(own.exponents(now), priors[counts.keys.searchsorted(own_rows)])
         scores = scores_of(np.concatenate([priors, mixed]))
-        prior = _scatter(rows, counts.keys, scores[: priors.size])
-        self._prior = _rank_items(rows, prior)
-        offsets = (own.keys >> 32).searchsorted(np.arange(len(self._segments) + 1))
-        lists = np.split(np.arange(own.keys.size), offsets[1:-1])
-        scores = scores[priors.size :]
+        self._prior = _rank_items(rows, _scatter(data.n_items, counts.keys, scores[: priors.size])[rows])
+        kept = self._shard.has(own_rows)
+        self._own_rows, scores = own_rows[kept], scores[priors.size :][kept]
+        offsets = (own.keys[kept] >> 32).searchsorted(np.arange(len(self._segments) + 1))
+        lists = np.split(np.arange(scores.size), offsets[1:-1])
         self._own = RankedBatch.from_lists([_rank_items(self._own_rows[run], scores[run]) for run in lists])
 
     def _segment_of(self, query: Query) -> int:
@@ -168,9 +187,9 @@ def _rate(half_life_days: float | None) -> float:
     return 0.0 if half_life_days is None else 1 / (half_life_days * SECONDS_PER_DAY)
 
 
-def _scatter(rows: NDArray[np.int32], chosen: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The scores of all rows, float32 (n_rows,): those given for `chosen` rows, and 0 for the others."""
-    scattered = np.zeros(rows.size, np.float32)
+def _scatter(n_items: int, chosen: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scores of all rows, float32 (n_items,): those given for `chosen` rows, and 0 for the others."""
+    scattered = np.zeros(n_items, np.float32)
     scattered[chosen] = scores
     return scattered
 

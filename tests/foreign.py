@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from multirecall.data import Dataset
 from multirecall.lists import RankedList
 from multirecall.query import Query
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 
 def adapter_params(folder: Path, data: Dataset) -> dict[str, dict[str, Any]]:

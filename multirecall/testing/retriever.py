@@ -21,12 +21,13 @@ from multirecall.plugins import retriever_fault
 from multirecall.progress import SILENT
 from multirecall.protocols import Retriever
 from multirecall.query import Condition, Query, Where
-from multirecall.testing.worlds import FIELDS, LiveShop, join_changes, live_changes, removals, small_shop
+from multirecall.testing.parts import PartContract
+from multirecall.testing.worlds import FIELDS, LiveShop, join_changes, live_changes, queries, removals, small_shop
 
 QUOTA = 15
 
 
-class RetrieverContract:
+class RetrieverContract(PartContract):
     """Tests that every retriever must pass. Inherit from this class and set `retriever` and `params`.
 
     Attributes:
@@ -350,37 +351,3 @@ def assert_same_vectors(first: Retriever, second: Retriever) -> None:
     if ours is not None and theirs is not None:
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one, other)
-
-
-def queries(
-    data: Dataset,
-    *,
-    exclude: NDArray[np.int32] | None = None,
-    allowed: NDArray[np.bool_] | None = None,
-) -> list[Query]:
-    """A query for each user of the data, and one for a visitor with the first user's history.
-
-    Args:
-        data: the users and their histories.
-        exclude: sorted item rows, int32, to exclude from every query.
-        allowed: bool (n_items,), the items that may be returned; None: all.
-    """
-    log = data.interactions
-    none = np.empty(0, np.int32)
-    asked = []
-    for user in [*range(data.n_users), -1]:
-        part = log.of_user(max(user, 0))
-        asked.append(
-            Query(
-                user=user,
-                history=log.items[part],
-                weights=log.weights[part],
-                times=None if log.times is None else log.times[part],
-                ordered=log.ordered,
-                features=data.users.values(user),
-                exclude=none if exclude is None else exclude,
-                allowed=allowed,
-                now=log.now,
-            )
-        )
-    return asked

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from multirecall.data import ChangeKind, Changes, Dataset
 from multirecall.data.apply import apply_change
 from multirecall.data.read_change import read_change
+from multirecall.query import Query
 
 
 @cache
@@ -171,3 +172,37 @@ def join_changes(changes: Sequence[Changes]) -> Changes:
         np.concatenate([change.undecayed for change in changes]),
         touched=np.unique(np.concatenate([change.touched for change in changes])),
     )
+
+
+def queries(
+    data: Dataset,
+    *,
+    exclude: NDArray[np.int32] | None = None,
+    allowed: NDArray[np.bool_] | None = None,
+) -> list[Query]:
+    """A query for each user of the data, and one for a visitor with the first user's history.
+
+    Args:
+        data: the users and their histories.
+        exclude: sorted item rows, int32, to exclude from every query.
+        allowed: bool (n_items,), the items that may be returned; None: all.
+    """
+    log = data.interactions
+    none = np.empty(0, np.int32)
+    asked = []
+    for user in [*range(data.n_users), -1]:
+        part = log.of_user(max(user, 0))
+        asked.append(
+            Query(
+                user=user,
+                history=log.items[part],
+                weights=log.weights[part],
+                times=None if log.times is None else log.times[part],
+                ordered=log.ordered,
+                features=data.users.values(user),
+                exclude=none if exclude is None else exclude,
+                allowed=allowed,
+                now=log.now,
+            )
+        )
+    return asked

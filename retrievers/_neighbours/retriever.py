@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -21,7 +22,7 @@ from multirecall.validation import NonNegative
 
 from .._recency import recent_items
 from .._similar import SimilarByHistory
-from .._sparse.dense import DenseRows, rows_of_arrays
+from .._sparse.dense import DenseColumns, DenseRows, rows_of_arrays
 from .._sparse.patched import PatchedRows
 from .._sparse.rows import SparseRows
 
@@ -60,17 +61,25 @@ class NeighbourRetriever(SimilarByHistory):
 
     The `fit` of a subclass sets `_neighbours` (item × item), and its config has a `half_life` in items. An item whose
     score is not above 0 is not proposed.
+
+    A part has of each item's list the neighbours that are its own, so that a history still gathers from all lists.
     """
 
     inline = True
     filters = True
-    _neighbours: SparseRows | DenseRows | PatchedRows
+    _neighbours: SparseRows | DenseRows | DenseColumns | PatchedRows
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
         sums = Sums(self._neighbours.n_columns)
         self._neighbours.add(*recent_items(query, None, self.config.half_life), sums)
         return sums.top_for(query, quota)
+
+    def part(self, rows: NDArray[np.int32]) -> Self | None:
+        """See `Retriever.part`."""
+        path = copy(self)
+        path._neighbours = self._neighbours.with_columns(rows)
+        return path
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""

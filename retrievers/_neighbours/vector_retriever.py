@@ -82,6 +82,10 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         path._neighbours = former.with_entries(*found, changes.data.n_items, changes.data.n_items)
         return path
 
+    def part(self, rows: NDArray[np.int32]) -> Self | None:
+        """None so far: it stands whole."""
+        return None
+
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
         """See `Retriever.item_vectors`; the vectors have length 1."""
         return np.arange(len(self._units), dtype=np.int32), self._units.whole()

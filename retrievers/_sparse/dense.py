@@ -38,14 +38,57 @@ class DenseRows:
         _add(rows, weights, self.values, sums.totals)
         sums.size = -1
 
+    def with_columns(self, columns: NDArray[np.int32]) -> DenseColumns:
+        """The matrix with the entries of these columns, ascending, only; the others are empty."""
+        return DenseColumns(np.ascontiguousarray(self.values[:, columns]), columns, self.n_columns)
+
     def arrays(self) -> Arrays:
         """The arrays from which `rows_of_arrays` restores the matrix."""
         return {"dense": self.values}
 
 
-def rows_of_arrays(arrays: Arrays) -> SparseRows | DenseRows:
+@dataclass(frozen=True, slots=True)
+class DenseColumns:
+    """Some columns of a dense matrix, with the interface of `SparseRows`.
+
+    Attributes:
+        values: float32 (n_rows, n), C-contiguous.
+        columns: int32 (n,), ascending, the columns.
+        n_columns: the number of columns of the matrix.
+    """
+
+    values: NDArray[np.float32]
+    columns: NDArray[np.int32]
+    n_columns: int
+
+    def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
+        """Add `Σ weight · row` to `sums`, in place; weights are ≥ 0."""
+        totals = sums.totals[self.columns]
+        _add(rows, weights, self.values, totals)
+        sums.totals[self.columns] = totals
+        sums.size = -1
+
+    def with_columns(self, columns: NDArray[np.int32]) -> DenseColumns:
+        """The matrix with the entries of these columns, ascending, only; they are among its own."""
+        kept = np.isin(self.columns, columns)
+        return DenseColumns(np.ascontiguousarray(self.values[:, kept]), self.columns[kept], self.n_columns)
+
+    def arrays(self) -> Arrays:
+        """The arrays from which `dense_of_arrays` restores the matrix, together with the number of its columns."""
+        return {"dense": self.values, "columns": self.columns}
+
+
+def dense_of_arrays(arrays: Arrays, n_columns: int) -> DenseRows | DenseColumns:
+    """The dense matrix, or the columns of one, whose `arrays()` are given."""
+    dense = arrays["dense"]
+    return DenseColumns(dense, arrays["columns"], n_columns) if "columns" in arrays else DenseRows(dense)
+
+
+def rows_of_arrays(arrays: Arrays) -> SparseRows | DenseRows | DenseColumns:
     """The square matrix, sparse or dense, whose `arrays()` are given."""
-    return DenseRows(arrays["dense"]) if "dense" in arrays else SparseRows.of_arrays(arrays, arrays["offsets"].size - 1)
+    if "dense" in arrays:
+        return dense_of_arrays(arrays, len(arrays["dense"]))
+    return SparseRows.of_arrays(arrays, arrays["offsets"].size - 1)
 
 
 @kernel

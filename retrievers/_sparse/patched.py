@@ -159,6 +159,10 @@ class PatchedRows:
             SparseRows(*without_items(whole.offsets, whole.columns, whole.values, gone), self.n_columns)
         )
 
+    def with_columns(self, columns: NDArray[np.int32]) -> PatchedRows:
+        """A copy with the entries of these columns, ascending, only, compacted."""
+        return PatchedRows.of(self.merge().with_columns(columns))
+
     def sums(self) -> NDArray[np.float64]:
         """The sum of each row, float64 (n_rows,)."""
         values = self.merge().values

@@ -50,6 +50,14 @@ class SparseRows:
             sums.size,
         )
 
+    def with_columns(self, columns: NDArray[np.int32]) -> SparseRows:
+        """The matrix with the entries of these columns, ascending, only; the others are empty."""
+        kept = np.zeros(self.n_columns, np.bool_)
+        kept[columns] = True
+        listed = kept[self.columns]
+        offsets = offsets_of(listed.view(np.int8))[self.offsets]
+        return SparseRows(offsets, self.columns[listed], self.values[listed], self.n_columns)
+
     @classmethod
     def of_matrix(cls, matrix: csr_array) -> SparseRows:
         """The sparse rows of a scipy matrix."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.csr import offsets_of, take_runs
 from multirecall.kernels import Array, kernel
+from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
 
-from .._sparse.rows import Arrays
 from .terms import TermCounts
 
 
@@ -21,7 +22,7 @@ class SetIndex:
 
     Attributes:
         set_offsets: int64 (n_items + 1,), the CSR offsets of the sets.
-        set_terms: int32 (n,), the terms of each set.
+        set_terms: int32 (n,), the terms of each set; empty where only sizes are needed.
         posting_offsets: int64 (n_terms + 1,), the CSR offsets of the postings.
         posting_items: int32 (n,), the items that hold each term.
     """
@@ -46,20 +47,36 @@ class SetIndex:
     def add_similar(self, items: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
         """Add `Σ_h weight_h · |T_h ∩ T_i| / |T_h ∪ T_i|` to the sum of each item `i`, in place; `h` are `items`."""
         offsets, places = take_runs(self.set_offsets, items)
-        self._add(offsets, self.set_terms[places], np.diff(offsets), weights, sums)
+        self.add_sets(offsets, self.set_terms[places], weights, sums)
+
+    def add_sets(
+        self, offsets: NDArray[np.int64], terms: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums
+    ) -> None:
+        """As `add_similar`, for sets that are given, as CSR."""
+        self._add(offsets, terms, np.diff(offsets), weights, sums)
 
     def add_overlap(self, terms: NDArray[np.int32], size: int, weight: float, sums: Sums) -> None:
         """Add the weighted overlap with one set of `size` terms, of which `terms` are known, to `sums`, in place."""
         self._add(np.array([0, terms.size]), terms, np.array([size]), np.array([weight], np.float32), sums)
 
-    def arrays(self) -> Arrays:
-        """The attributes by name."""
-        return {
-            "set_offsets": self.set_offsets,
-            "set_terms": self.set_terms,
-            "posting_offsets": self.posting_offsets,
-            "posting_items": self.posting_items,
-        }
+    def of_some(self, items: NDArray[np.int32]) -> SetIndex:
+        """The postings of some of the items, int32 (n,), ascending, numbered by their position there, without sets."""
+        sizes = np.diff(self.set_offsets)
+        places = np.full(sizes.size, -1, np.int32)
+        places[items] = np.arange(items.size, dtype=np.int32)
+        holders = places[self.posting_items]
+        kept = holders >= 0
+        offsets = offsets_of(kept.view(np.int8))[self.posting_offsets]
+        return SetIndex(offsets_of(sizes[items]), self.set_terms[:0], offsets, holders[kept])
+
+    def save(self, folder: Path) -> None:
+        """Write it into `folder`."""
+        write_component(folder, {name: getattr(self, name) for name in self.__slots__}, {})
+
+    @classmethod
+    def load(cls, folder: Path) -> SetIndex:
+        """Read what `save` wrote."""
+        return cls(**read_component(folder)[0])
 
     def _add(
         self,

@@ -11,15 +11,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.csr import take_runs
+from multirecall.lists import RankedList
+from multirecall.query import Filter
 from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
 from multirecall.topk import ALL_ALLOWED, NO_ROWS, top_k
 
+from .._sparse.rows import SparseRows
 from .postings import FieldTerms, Postings, Statistics
 
 MERGED_FROM = 0.1
 """The share of changed items above which compaction merges base and overlay: trades the time of a change against that
 of a search, which reads both."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveProfiles:
+    """The weight of each term in the profile of each item, item × term, with an overlay for changed items.
+
+    Attributes:
+        base: the weights of all items when it was built.
+        overlay: those of the changed items, numbered by their position in `changed`.
+        changed: item rows, int32, sorted; their entries in the base are ignored.
+    """
+
+    base: SparseRows
+    overlay: SparseRows
+    changed: NDArray[np.int32]
+
+    def sum_of(self, items: NDArray[np.int32], weights: NDArray[np.float32]) -> Sums:
+        """The sum of the terms of weighted items, in the order of `items`; the caller gives its memory back."""
+        sums = Sums(self.base.n_columns)
+        if not self.changed.size:
+            self.base.add(items, weights, sums)
+            return sums
+        places = np.searchsorted(self.changed, items)
+        is_changed = self.changed[np.minimum(places, self.changed.size - 1)] == items
+        for run in np.split(np.arange(items.size), np.flatnonzero(np.diff(is_changed)) + 1):
+            if run.size and is_changed[run[0]]:
+                self.overlay.add(places[run].astype(np.int32), weights[run], sums)
+            elif run.size:
+                self.base.add(items[run], weights[run], sums)
+        return sums
+
+    def merge(self, n_items: int) -> Self:
+        """The same profiles, of `n_items` items, without an overlay."""
+        parts = self.base, self.overlay
+        offsets, places = _merged_runs(*parts, self.changed, n_items)
+        columns, values = (
+            np.concatenate([getattr(part, name) for part in parts])[places] for name in ("columns", "values")
+        )
+        base = SparseRows(offsets, columns, values, self.base.n_columns)
+        nothing = SparseRows(np.zeros(1, np.int64), columns[:0], values[:0], self.base.n_columns)
+        return type(self)(base, nothing, NO_ROWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +107,8 @@ class LivePostings:
 
     def merge(self) -> Postings:
         """One index of all items, with the same statistics."""
-        rows = np.full(self.n_items, -1, np.int64)
-        rows[: self.base.n_items] = np.arange(self.base.n_items)
-        rows[self.changed] = self.base.n_items + np.arange(self.changed.size)
         parts = self.base.profiles, self.overlay.profiles
-        start = parts[0].offsets[-1]
-        offsets, places = take_runs(np.concatenate([parts[0].offsets, start + parts[1].offsets[1:]]), rows)
+        offsets, places = _merged_runs(*parts, self.changed, self.n_items)
         return Postings.of_items(
             self.base.statistics,
             offsets,
@@ -81,17 +121,8 @@ class LivePostings:
         self, items: NDArray[np.int32], weights: NDArray[np.float32], n_terms: int, n_postings: int
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """See `Postings.profile`; the terms of items are summed in the order of `items`, from either index."""
-        if not self.changed.size:
-            return self.base.profile(items, weights, n_terms, n_postings)
-        places = np.searchsorted(self.changed, items)
-        is_changed = self.changed[np.minimum(places, self.changed.size - 1)] == items
-        sums = Sums(self.base.profiles.n_columns)
-        for run in np.split(np.arange(items.size), np.flatnonzero(np.diff(is_changed)) + 1):
-            if run.size and is_changed[run[0]]:
-                self.overlay.profiles.add(places[run].astype(np.int32), weights[run], sums)
-            elif run.size:
-                self.base.profiles.add(items[run], weights[run], sums)
-        return self.base.statistics.heaviest(sums, n_terms, n_postings)
+        profiles = LiveProfiles(self.base.profiles, self.overlay.profiles, self.changed)
+        return self.base.statistics.heaviest(profiles.sum_of(items, weights), n_terms, n_postings)
 
     def search(
         self,
@@ -115,6 +146,10 @@ class LivePostings:
         found: tuple[NDArray[np.int32], NDArray[np.float32]] = top_k(*both, k)
         return found
 
+    def top(self, sums: Sums, k: int, one: Filter) -> RankedList:
+        """The best `k` items of sums over the items of `base`, under a filter; gives the memory of `sums` back."""
+        return RankedList(*sums.top_among(k, *one))
+
     def save(self, folder: Path) -> None:
         """Write the index into `folder`."""
         write_component(folder / "statistics", self.base.statistics.arrays(), {"n_items": self.n_items})
@@ -131,3 +166,14 @@ class LivePostings:
         changed = overlay.pop("changed")
         large, small = Postings.of_arrays(statistics, base), Postings.of_arrays(statistics, overlay)
         return cls(large, small, changed, meta["n_items"])
+
+
+def _merged_runs(
+    base: SparseRows, overlay: SparseRows, changed: NDArray[np.int32], n_items: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of a base of which an overlay replaces some: their offsets, and where entries stand in both together."""
+    n_base = base.offsets.size - 1
+    rows = np.full(n_items, -1, np.int64)
+    rows[:n_base] = np.arange(n_base)
+    rows[changed] = n_base + np.arange(changed.size)
+    return take_runs(np.concatenate([base.offsets, base.offsets[-1] + overlay.offsets[1:]]), rows)

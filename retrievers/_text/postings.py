@@ -9,6 +9,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.csr import take_runs
 from multirecall.kernels import Array, kernel
 from multirecall.sums import Sums
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
@@ -185,6 +186,17 @@ class Postings:
             SparseRows(offsets, terms, scores, n_terms),
             _peaks(impacts.offsets, impacts.values),
             Columns.of(offsets, terms, statistics),
+        )
+
+    def of_some(self, items: NDArray[np.integer]) -> Self:
+        """The index of some of the items, int (n,), which are numbered by their position there."""
+        offsets, places = take_runs(self.profiles.offsets, items)
+        return self.of_items(
+            self.statistics,
+            offsets,
+            self.profiles.columns[places],
+            self.item_impacts.values[places],
+            self.profiles.values[places],
         )
 
     def arrays(self) -> Arrays:

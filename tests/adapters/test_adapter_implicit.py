@@ -17,7 +17,7 @@ from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers.adapters.implicit import ImplicitConfig, ImplicitModel
 from multirecall.testing import RetrieverContract, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 implicit = pytest.importorskip("implicit", reason="the library is not installed: multirecall[test]")
 pytestmark = pytest.mark.filterwarnings("ignore:OpenBLAS is configured", "ignore:Method expects CSR input")

@@ -20,7 +20,7 @@ from multirecall.query import Query
 from multirecall.retrievers.adapters import _watch
 from multirecall.retrievers.adapters.lists import ListsConfig, StoredLists
 from multirecall.testing import LiveShop, RetrieverContract, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 VARIABLE = "MULTIRECALL_FILE_EVENING"
 NOBODY = np.empty(0, np.int32), np.empty(0, np.float32)

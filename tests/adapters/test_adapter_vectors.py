@@ -23,7 +23,7 @@ from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers.adapters.vectors import StoredVectors, VectorsConfig
 from multirecall.testing import LiveShop, RetrieverContract, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 
 def fit_path(data: Dataset, **params: Any) -> StoredVectors:

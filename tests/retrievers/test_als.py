@@ -13,7 +13,7 @@ from multirecall.query import Query
 from multirecall.retrievers._als import half_step
 from multirecall.retrievers.als import ALS, ALSConfig
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 
 class TestALS(RetrieverContract):

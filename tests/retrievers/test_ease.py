@@ -10,7 +10,7 @@ from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers.ease import EASE, EASEConfig
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 
 class TestExact(RetrieverContract):

@@ -12,7 +12,7 @@ from multirecall.data import Dataset
 from multirecall.errors import CannotFit
 from multirecall.progress import SILENT
 from multirecall.registry import retriever_class
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 RETRIEVERS = ("als", "ease", "graph_filter", "next_item", "sequence", "user_cf")
 

@@ -13,7 +13,7 @@ from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers.graph_filter import GraphFilter, GraphFilterConfig, right_singular_vectors
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 MEBIBYTE = 2**20
 

@@ -12,7 +12,7 @@ from multirecall.query import Query
 from multirecall.retrievers._neighbours import cooccurrence
 from multirecall.retrievers.item_cf import ItemCF, ItemCFConfig
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 
 class TestItemCF(RetrieverContract):

@@ -14,7 +14,7 @@ from multirecall.protocols import Retriever
 from multirecall.query import Query
 from multirecall.registry import retriever_class
 from multirecall.testing import LiveShop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 EMBEDDING: dict[str, dict[str, Any]] = {
     "item2vec": {"dim": 16, "epochs": 30, "subsample": 0.0},

@@ -10,7 +10,7 @@ from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers.next_item import NextItem, NextItemConfig
 from multirecall.testing import RetrieverContract, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 Matrix = np.typing.NDArray[np.float64]
 

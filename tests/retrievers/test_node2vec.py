@@ -9,7 +9,7 @@ from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers.node2vec import Node2Vec, Node2VecConfig
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 
 class TestNeighbours(RetrieverContract):

@@ -27,6 +27,14 @@ class TestBySegment(RetrieverContract):
     params = {"segment": "country", "smoothing": 5.0}
 
 
+class TestFadedBySegment(RetrieverContract):
+    """Most counts have decayed so far that their scores only keep their order."""
+
+    retriever = Popularity
+    exact_live = True
+    params = {"segment": "country", "smoothing": 5.0, "half_life_days": 0.2}
+
+
 def fit_path(data: Dataset, **params: Any) -> Popularity:
     path = Popularity(PopularityConfig.model_validate(params))
     path.fit(data, rng=np.random.default_rng(0), progress=SILENT)

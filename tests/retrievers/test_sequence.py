@@ -12,7 +12,7 @@ from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers.sequence import Sequence, SequenceConfig
 from multirecall.testing import RetrieverContract, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 
 class TestSequence(RetrieverContract):

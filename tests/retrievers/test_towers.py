@@ -27,7 +27,7 @@ from multirecall.retrievers._towers.text_retriever import TextRetriever
 from multirecall.retrievers._towers.tower import Tower
 from multirecall.retrievers._vector_table import VectorTable
 from multirecall.testing import RetrieverContract, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

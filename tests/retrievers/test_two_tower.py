@@ -25,7 +25,7 @@ from multirecall.retrievers._towers.tower import Tower
 from multirecall.retrievers._vector_table import VectorTable
 from multirecall.retrievers.two_tower import TwoTower
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

@@ -9,7 +9,7 @@ from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.retrievers.user_cf import UserCF, UserCFConfig
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
-from multirecall.testing.retriever import queries
+from multirecall.testing.worlds import queries
 
 
 class TestUserCF(RetrieverContract):
