@@ -278,7 +278,30 @@ def beside_peers() -> str:
     )
 
 
+def distributed() -> str:
+    """Two training processes beside one."""
+    figures = result("distributed")
+    rows = [
+        [
+            case,
+            *(f"{own[size]['wall_s']['median']:,.0f}" for size in ("1", "2")),
+            f"{own['speed_up']['median']:.2f} ({own['speed_up']['least']:.2f} – {own['speed_up']['greatest']:.2f})",
+            f"{own['sent_bytes_a_target']:,.0f}",
+        ]
+        for case, own in figures["cases"].items()
+    ]
+    least, _, greatest = figures["load_average"]
+    return (
+        f"Targets a second of wall time on a log of {figures['items']:,} items and as many users, over gloo on one "
+        f"machine; medians of {figures['runs']} runs of one process and two in turn, a thread each, and the spread of "
+        f"the ratios. Machine: {machine_of(figures)}, shared with other work (load {least:.1f} to {greatest:.1f}), so "
+        "that two processes seldom had both cores.\n\n"
+        + table(["training", "one process", "two", "ratio", "bytes sent a target, by each"], rows)
+    )
+
+
 PARTS = {
+    "distributed": distributed,
     "marks": marks,
     "quality": quality,
     "costs": costs,

@@ -112,6 +112,10 @@ class Retriever(ABC):
     history row that its fit did not have. A retriever that names interactions but not removals takes no more changes
     once an event is removed, until a refit."""
 
+    collective: ClassVar[bool] = False
+    """True: where several processes make one fit (`multirecall fit --distributed`), all of them call `fit`, with equal
+    data and random numbers, and share its work through torch.distributed. False: one process alone calls it."""
+
     def __init__(self, config: Any) -> None:
         """Take an instance of `Config`; settings that are "auto" get their priors."""
         self.config = config.resolve()

@@ -27,6 +27,8 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 NOT_RUN = {
     "apt-get install": "changes the machine; .ci/run does the same",
     "python3 -m venv .venv && .venv/bin/pip install": "installs; .ci/run runs these commands as they stand",
+    "torchrun": "starts processes; test_fit_together.py does",
+    "multirecall fit --interactions log.parquet --config engine.toml --out bundle --ray": "likewise, on Ray",
     "pip install": "installs; bench_install.py installs the package and its extras",
     "ENV MULTIRECALL_KERNELS": "is a part of a Dockerfile",
     "from multirecall.serving.store import": "needs a Redis; test_store.py starts one",

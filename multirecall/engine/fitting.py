@@ -17,7 +17,15 @@ from multirecall.engine.live import apply_told
 from multirecall.engine.path import Path
 from multirecall.engine.request import Filters, read_query
 from multirecall.engine.segments import UNLEARNED
-from multirecall.engine.state import Blueprint, EngineState, allowed_of, fit_state, removed_rows, with_learned
+from multirecall.engine.state import (
+    Blueprint,
+    EngineState,
+    allowed_of,
+    fit_seeds,
+    fit_state,
+    removed_rows,
+    with_learned,
+)
 from multirecall.errors import CannotFit, MissingExtra
 from multirecall.learning.hold_out import Goal, HeldOut, hold_out
 from multirecall.learning.learn import LearnedFusion, learn_fusion
@@ -91,6 +99,32 @@ def fit_engine(blueprint: Blueprint, data: Dataset, progress: Progress, before: 
     return with_learned(state, config, Learned(report, held_out.spent, held_out.goal == "while"))
 
 
+def assist_fit(config: EngineConfig, data: Dataset, progress: Progress) -> None:
+    """Take part in the first fit that another process makes of the same config and data; nothing of it is kept.
+
+    Only the paths that several processes fit together are fitted, on the events that the other one does not hold out.
+
+    Args:
+        config: the config.
+        data: the dataset.
+        progress: receives the progress.
+    """
+    blueprint = Blueprint.of(config)
+    held_out = hold_out(data, config.fusion.goal, config.seed, Spent()) if _learns_fusion(config) else None
+    report = _settle(_collective(blueprint), data, config.fusion.goal, progress)
+    seeds = fit_seeds(config)
+    for _, path, part in _collective(Blueprint.of(report.apply_to(config))).paths:
+        rng = np.random.default_rng(seeds[path.name])
+        try:
+            part.plugin(part.settings).fit(data if held_out is None else held_out.rest, rng=rng, progress=progress)
+        except (CannotFit, MissingExtra) as fault:
+            _log.debug("path %r: %s", path.name, fault)
+
+
+def _collective(blueprint: Blueprint) -> Blueprint:
+    return replace(blueprint, paths=tuple(one for one in blueprint.paths if one[2].plugin.collective))
+
+
 def settle_settings(config: EngineConfig, data: Dataset, goal: Goal | None, progress: Progress) -> FusionReport:
     """Choose the settings that are "auto" as a fit on `data` does, without fitting the paths; no fusion is learned.
 
@@ -102,9 +136,12 @@ def settle_settings(config: EngineConfig, data: Dataset, goal: Goal | None, prog
         goal: what to hold out; None: as `hold_out`.
         progress: receives the progress.
     """
-    blueprint = Blueprint.of(config)
+    return _settle(Blueprint.of(config), data, goal, progress)
+
+
+def _settle(blueprint: Blueprint, data: Dataset, goal: Goal | None, progress: Progress) -> FusionReport:
     settings, choices = _prior_settings(blueprint), {}
-    held_out = hold_out(data, goal, config.seed, for_trials=True) if settings else None
+    held_out = hold_out(data, goal, blueprint.config.seed, for_trials=True) if settings else None
     if held_out is not None:
         choices = _choose_settings(blueprint, held_out, _queries(held_out, data), progress)
     chosen = {name: choice.values for name, choice in choices.items()}

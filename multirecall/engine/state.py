@@ -203,13 +203,16 @@ Make = Callable[[str, Part], Retriever]
 def assemble(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriever) -> EngineState:
     """Build a state whose retrievers come from `make`. An optional path that cannot be fitted is left out.
 
+    What several processes fit together comes first, so that none of them waits for what one of them fits alone.
+
     Raises:
         CannotFit: a path that is not optional cannot be fitted here, or no path at all can.
         ConfigError: a fusion cannot do with the paths that could be fitted.
     """
-    paths, left_out = [], []
+    made: dict[int, Path] = {}
+    left_out = []
     last_resort = new_path(FALLBACK, fallback, data.n_items, False, data.n_items, data.n_users)
-    for number, config, part in blueprint.paths:
+    for number, config, part in sorted(blueprint.paths, key=lambda one: not one[2].plugin.collective):
         try:
             retriever = make(config.name, part)
         except CannotFit as fault:
@@ -218,7 +221,8 @@ def assemble(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retrieve
             _log.warning("path %r is left out: %s", config.name, fault)
             left_out.append(f"paths[{number}] {config.name!r}: {fault}")
             continue
-        paths.append(new_path(config.name, retriever, config.quota, config.required, data.n_items, data.n_users))
+        made[number] = new_path(config.name, retriever, config.quota, config.required, data.n_items, data.n_users)
+    paths = [made[number] for number in sorted(made)]
     if not paths:
         raise CannotFit(f"the data can feed no path at all; {'; '.join(left_out)}")
     segments = segments_of(blueprint.config, blueprint.fusions, [path.name for path in paths])
@@ -254,11 +258,15 @@ def removed_rows(data: Dataset) -> NDArray[np.int32]:
     return NO_ROWS if data.removed is None else np.flatnonzero(data.removed).astype(np.int32)
 
 
+def fit_seeds(config: EngineConfig) -> dict[str, np.random.SeedSequence]:
+    """The seed of the random stream of each path, and of the fallback, under `FALLBACK`."""
+    seeds = np.random.SeedSequence(config.seed).spawn(len(config.paths) + 1)
+    return dict(zip((*(path.name for path in config.paths), FALLBACK), seeds, strict=True))
+
+
 def fit_state(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineState:
     """Fit every path and the fallback, each with a random stream of its own. Each path keeps the seconds of its fit."""
-    seeds = np.random.SeedSequence(blueprint.config.seed).spawn(len(blueprint.config.paths) + 1)
-    streams = {config.name: seeds[number] for number, config, _ in blueprint.paths}
-
+    streams = fit_seeds(blueprint.config)
     seconds: dict[str, float] = {}
     with progress.task("fitting all paths", len(blueprint.paths) + 1, steady=False) as advance:
 
@@ -273,14 +281,14 @@ def fit_state(blueprint: Blueprint, data: Dataset, progress: Progress) -> Engine
             finally:
                 advance(1)
             seconds[name] = perf_counter() - start
-            _log.info("%s fitted in %.1f s (%d of %d)", name, seconds[name], len(seconds), len(streams) + 1)
+            _log.info("%s fitted in %.1f s (%d of %d)", name, seconds[name], len(seconds), len(blueprint.paths) + 1)
             return retriever
 
         state = assemble(
             blueprint,
             data,
             lambda name, part: fit(name, part, streams[name]),
-            fit(FALLBACK, blueprint.fallback, seeds[-1]),
+            fit(FALLBACK, blueprint.fallback, streams[FALLBACK]),
         )
     return replace(
         state,

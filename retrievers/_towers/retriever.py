@@ -78,6 +78,7 @@ class TowerRetriever(SimilarVectors):
     inline = True
     filters = True
     live = frozenset({"items"})
+    collective = True
     config: Any
     recalls: list[float]
     """Recall@k on held-out events after each epoch, with the k of `recall_at`; empty if no events were held out."""
@@ -119,6 +120,9 @@ class TowerRetriever(SimilarVectors):
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train the encoder and the item tower, and index the items.
+
+        Where the caller has set up a process group of torch.distributed, its processes train one model together: all of
+        them must call this, with equal data, settings and random numbers.
 
         Memory: about four times that of all embeddings, plus that of a batch.
         """

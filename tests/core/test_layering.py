@@ -53,7 +53,7 @@ PLUGIN_MAY = LAYERS[0] | LAYERS[1]
 FUSION_MAY = {"lists", "csr", "topk", "rowtable", "kernels", "protocols", "errors", "validation"}
 RESTRICTED = {
     "polars": {"data", "engine", "evaluation", "datasets", "cli", "serving", "scaleout", "testing", "retrievers"},
-    "torch": {"retrievers"},
+    "torch": {"retrievers", "scaleout"},
     "annoy": {"retrievers"},
     "faiss": {"retrievers"},
     "hnswlib": {"retrievers"},
