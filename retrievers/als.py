@@ -24,9 +24,10 @@ from multirecall.vector_index import VectorIndex
 from ._als import half_step, solve_rows, weighted_gram
 from ._choice import draw_within, search
 from ._index.kinds import IndexSettings, build_index, index_settings, load_index
-from ._index.similar import SimilarVectors
+from ._index.similar import SimilarVectors, kept_vectors
 from ._queries import N_QUERIES
 from ._recency import recent_items_of_each
+from ._shard import Shard
 from ._weights import weight_matrix
 
 AXES = {
@@ -205,6 +206,15 @@ class ALS(SimilarVectors):
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """See `Retriever.item_vectors`."""
         return self._index.item_vectors()
+
+    def part(self, rows: NDArray[np.int32]) -> Self:
+        """See `Retriever.part`; the vectors of all items fold a user in."""
+        return self._with_part_of_index(Shard(rows, len(self._vectors)))
+
+    def _all_item_vectors_of(self, items: NDArray[np.int32]) -> NDArray[np.float32]:
+        vectors = self._vectors[np.minimum(items, len(self._vectors) - 1)]
+        vectors[items >= len(self._vectors)] = 0.0
+        return kept_vectors(vectors, self._index.space)
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""

@@ -127,11 +127,10 @@ class MultiInterest(TowerRetriever):
         interests = self.user_vectors(query)
         if len(interests) == 1:
             return None
-        rows, table = self._index.item_vectors()
-        cosines = interests @ table[np.searchsorted(rows, item)]
+        cosines = interests @ self._item_vectors_of(np.array([item], np.int32))[0]
         best = int(cosines.argmax())
         own = np.unique(query.history)
-        near = own[np.argsort(-(table[np.searchsorted(rows, own)] @ interests[best]), kind="stable")[:NAMED]]
+        near = own[np.argsort(-(self._item_vectors_of(own) @ interests[best]), kind="stable")[:NAMED]]
         listed = ", ".join(f"{cosine:.2f}" for cosine in cosines.tolist())
         told = f"interest {best + 1} of {len(interests)} (cosines {listed})"
         return Reason(f"{told}, nearest in the history" if near.size else told, near)

@@ -105,6 +105,10 @@ class StoredIndex(VectorIndex):
         """See `VectorIndex.remove`; otherwise as `add`."""
         return self._with_or_rebuild(self.vectors.without(rows))
 
+    def of_rows(self, rows: NDArray[np.int32]) -> Self:
+        """An index of the same settings over the vectors of these rows, int32 (n,), only; takes as long as a build."""
+        return self._rebuild(self.vectors.of_rows(rows))
+
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """See `VectorIndex.item_vectors`."""
         kept = self.vectors.compact()
@@ -201,4 +205,8 @@ class StoredIndex(VectorIndex):
         most = max(CHANGED_AT_LEAST, CHANGED_SHARE * vectors.rows.size)
         if vectors.new_rows.size <= most and vectors.n_dead <= most:
             return self._with(vectors)
-        return self._of(vectors.compact(), self.settings, self.seed, self.threads, SILENT)
+        return self._rebuild(vectors.compact())
+
+    def _rebuild(self, vectors: Vectors) -> Self:
+        """An index of the same settings over `vectors`, all of them in the main part."""
+        return self._of(vectors, self.settings, self.seed, self.threads, SILENT)

@@ -105,12 +105,12 @@ class LibraryIndex(StoredIndex):
     def _with(self, vectors: Vectors) -> Self:
         return type(self)(vectors, self.settings, self.seed, self.threads)._on(self._searched)
 
-    def _with_or_rebuild(self, vectors: Vectors) -> Self:
+    def _rebuild(self, vectors: Vectors) -> Self:
         try:
-            return super()._with_or_rebuild(vectors)
+            return super()._rebuild(vectors)
         except DataError as fault:  # too few are left for the settings
             _log.warning("%s; until a later build, every vector is scored", fault)
-            return type(self)(vectors.compact(), self.settings, self.seed, self.threads)._on(None)
+            return type(self)(vectors, self.settings, self.seed, self.threads)._on(None)
 
     def _save_more(self, folder: Path) -> dict[str, Any]:
         searched = self._searched

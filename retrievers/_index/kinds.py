@@ -13,6 +13,9 @@ from pydantic import BeforeValidator, SerializeAsAny, WithJsonSchema
 from multirecall.progress import SILENT, Progress
 from multirecall.vector_index import INDEXES, IndexConfig, Space, VectorIndex
 
+from .._shard import FOLDER
+from .shard import ShardIndex
+
 SHARED_KEYS = {"kind", "recall", "M", "ef_construction", "ef_search"}
 """The keys of all kinds, which an older release wrote into every bundle. Keys of other kinds are ignored."""
 
@@ -90,4 +93,5 @@ def load_index(folder: Path, settings: IndexConfig, *, threads: int = 1, verify:
     Raises:
         BundleError: a file is missing or damaged, another version has written it, or it is of another kind.
     """
-    return INDEXES.load(settings.kind).load(folder, settings, threads=threads, verify=verify)
+    kind = ShardIndex if (folder / FOLDER).exists() else INDEXES.load(settings.kind)
+    return kind.load(folder, settings, threads=threads, verify=verify)

@@ -108,6 +108,12 @@ class Vectors:
         values = np.concatenate([self.values[~self.dead], self.new_values])[order]
         return self._main(self.space, rows[order], values, self.asked)
 
+    def of_rows(self, rows: NDArray[np.int32]) -> Vectors:
+        """The vectors of these rows only, all of them in the main part, to the bit as they are kept."""
+        whole = self.compact()
+        kept = np.isin(whole.rows, rows)
+        return self._main(self.space, whole.rows[kept], whole.values[kept], self.asked)
+
     def reorder(self, order: NDArray[np.intp]) -> Vectors:
         """The same vectors, all of them in the main part, with position `order[i]` at `i`."""
         return self._main(self.space, self.rows[order], self.values[order], self.asked)

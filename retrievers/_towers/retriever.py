@@ -19,8 +19,9 @@ from multirecall.storage import read_component, write_component
 from multirecall.vector_index import Space, VectorIndex
 
 from .._index.kinds import build_index, load_index
-from .._index.similar import SimilarVectors
+from .._index.similar import SimilarVectors, kept_vectors
 from .._queries import sample_queries
+from .._shard import Shard
 from .._text.cold_start import N_SIMILAR, ColdRule, with_cold_items
 from .._vector_table import VectorTable
 from .config import TrainingConfig
@@ -89,6 +90,8 @@ class TowerRetriever(SimilarVectors):
     _cold: ColdRule
     _known: NDArray[np.bool_]
     _index: VectorIndex
+    _all: VectorTable | None = None
+    """In a part, the vectors of all items as the index of the whole keeps them, if `_history` does not have them."""
 
     @classmethod
     @abstractmethod
@@ -184,7 +187,10 @@ class TowerRetriever(SimilarVectors):
         ids = np.where(known, changes.touched, -1).tolist()
         values = [items.values(row) for row in changes.touched.tolist()]
         vectors = [item_vector(self._items, *item) for item in zip(ids, values, strict=True)]
-        path._index = self._index.add(changes.touched, np.array(vectors, np.float32).reshape(-1, self._index.dim))
+        found = np.array(vectors, np.float32).reshape(-1, self._index.dim)
+        path._index = self._index.add(changes.touched, found)
+        if self._all is not None:
+            path._all = self._all.with_rows(changes.touched, kept_vectors(found, self.space))
         return path
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
@@ -225,6 +231,16 @@ class TowerRetriever(SimilarVectors):
         """See `Retriever.item_vectors`."""
         return self._index.item_vectors()
 
+    def part(self, rows: NDArray[np.int32]) -> Self:
+        """See `Retriever.part`; both towers and the vectors of all items are there in each part."""
+        path = self._with_part_of_index(Shard(rows, len(self._history)))
+        if not self.tied and not self.by_text:
+            path._all = VectorTable.of(self._index.vectors_of(np.arange(len(self._history), dtype=np.int32)))
+        return path
+
+    def _all_item_vectors_of(self, items: NDArray[np.int32]) -> NDArray[np.float32]:
+        return kept_vectors(self._history.take(items), self.space) if self._all is None else self._all.take(items)
+
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
         self._users.save(folder / "users")
@@ -235,6 +251,8 @@ class TowerRetriever(SimilarVectors):
         write_component(folder, {"history": self._history.whole(), "known": self._known}, {"recalls": self.recalls})
         self._cold.save(folder / "cold")
         self._index.save(folder / "index")
+        if self._all is not None:
+            write_component(folder / "all", {"vectors": self._all.whole()}, {})
 
     @classmethod
     def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
@@ -247,6 +265,8 @@ class TowerRetriever(SimilarVectors):
         path._history, path._known, path.recalls = VectorTable.of(arrays["history"]), arrays["known"], meta["recalls"]
         path._cold = ColdRule.load(folder / "cold")
         path._index = load_index(folder / "index", config.index, threads=config.threads, verify=False)
+        if (folder / "all").exists():
+            path._all = VectorTable.of(read_component(folder / "all")[0]["vectors"])
         return path
 
 

@@ -21,8 +21,9 @@ from multirecall.storage import read_component, write_component
 from multirecall.vector_index import Space, VectorIndex
 
 from .._index.kinds import build_index, load_index
-from .._index.similar import SimilarVectors
+from .._index.similar import SimilarVectors, kept_vectors
 from .._queries import N_QUERIES
+from .._shard import Shard
 from ._by_id import VectorsById, positions_of
 
 _log = logging.getLogger("multirecall.retrievers")
@@ -167,6 +168,15 @@ class VectorPath(SimilarVectors):
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """See `Retriever.item_vectors`."""
         return self._index.item_vectors()
+
+    def part(self, rows: NDArray[np.int32]) -> Self:
+        """See `Retriever.part`; all that was read from the files is there in each part."""
+        return self._with_part_of_index(Shard(rows, self._item_positions.size))
+
+    def _all_item_vectors_of(self, items: NDArray[np.int32]) -> NDArray[np.float32]:
+        positions = self._item_positions[items]
+        vectors = np.where(positions[:, None] < 0, np.float32(0), self._items.vectors[positions])
+        return kept_vectors(vectors, self._space)
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""

@@ -134,6 +134,15 @@ class ImplicitModel(Retriever):
         """See `Retriever.similar_items`: by the cosine of factors, or the similarities of an item-item model."""
         return self._model.similar_items(items, k, filters)
 
+    def part(self, rows: NDArray[np.int32]) -> Self | None:
+        """See `Retriever.part`; None for an item-item model."""
+        part = self._model.part(rows)
+        if part is None:
+            return None
+        path = copy(self)
+        path._model = part
+        return path
+
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`."""
         model = self._model.with_changes(changes)

@@ -124,7 +124,7 @@ def test_only_the_kind_that_a_config_names_is_loaded() -> None:
         "print(*(name.split('.')[-1] for name in sys.modules if '._index.' in name), 'hnswlib' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    assert set(done.stdout.split()) == {"kinds", "base", "vectors", "scan", "exact", "similar", "False"}
+    assert set(done.stdout.split()) == {"kinds", "base", "vectors", "scan", "exact", "similar", "shard", "False"}
 
 
 @pytest.mark.parametrize("kind", LIBRARIES)
