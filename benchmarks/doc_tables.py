@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from _adapter_tables import other_models
+from _batch_tables import batch
 from _deep_tables import deep, measured
 from _harness import RESULTS
 from _index_tables import index_kinds
@@ -315,6 +316,7 @@ PARTS = {
     "warm": warm,
     "workers": workers,
     "serve": serve,
+    "batch": batch,
     "index_kinds": index_kinds,
     "other_models": other_models,
     "sizes": sizes,

@@ -31,6 +31,7 @@ NOT_RUN = {
     "multirecall fit --interactions log.parquet --config engine.toml --out bundle --ray": "likewise, on Ray",
     "pip install": "installs; bench_install.py installs the package and its extras",
     "ENV MULTIRECALL_KERNELS": "is a part of a Dockerfile",
+    "multirecall candidates /shared/bundle": "needs a cluster of Ray; test_batch_ray.py starts one",
     "from multirecall.serving.store import": "needs a Redis; test_store.py starts one",
     "from rectools_arrays import": "runs in an environment of RecTools; test_exporters.py makes one",
 }

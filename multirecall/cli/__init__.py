@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from multirecall.cli.candidates import candidates
 from multirecall.cli.demo import demo
 from multirecall.cli.doctor import doctor
 from multirecall.cli.evaluate import evaluate_command
@@ -48,6 +49,7 @@ app.command()(explain)
 app.command()(similar)
 app.command("evaluate")(evaluate_command)
 app.command("tune")(tune_command)
+app.command()(candidates)
 app.command()(export)
 app.command()(versions)
 app.command()(rollback)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -120,11 +122,22 @@ def read_config(
 
 def load_bundle(folder: Path, plugins: list[str] | None, version: str | None = None, *, follow: bool = False) -> Engine:
     """Load a bundle, which may use the classes that `--plugin` names; raises as `Engine.load`."""
-    if plugins:
+    with plugins_by_option():
+        return Engine.load(folder, version=version, follow=follow, plugins=import_plugins(plugins))
+
+
+def import_plugins(names: list[str] | None) -> list[type]:
+    """The classes that `--plugin` names; raises `PluginError`."""
+    if names:
         _search_here()
+    return [import_class(name) for name in names or []]
+
+
+@contextmanager
+def plugins_by_option() -> Iterator[None]:
+    """Let the error for a class that a bundle may not use name the option `--plugin` as its remedy."""
     try:
-        classes = [import_class(name) for name in plugins or []]
-        return Engine.load(folder, version=version, follow=follow, plugins=classes)
+        yield
     except UntrustedPlugin as fault:
         named = [name.replace("__main__:", "MODULE:") for name in fault.names]
         remedy = f"if you trust it, name it: {' '.join(f'--plugin {name}' for name in named)}"

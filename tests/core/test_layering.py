@@ -69,7 +69,7 @@ RESTRICTED = {
     "rich": {"cli", "progress"},
     "matplotlib": {"evaluation"},
     "jinja2": {"evaluation", "serving"},
-    "filelock": {"engine", "serving"},
+    "filelock": {"engine", "serving", "scaleout"},
     "sklearn": {"evaluation"},
     "prometheus_client": {"serving"},
     "ray": {"scaleout"},
