@@ -14,6 +14,15 @@ from _index_tables import index_kinds
 from _marks import marks
 from _performance import performance
 from _reference import command, metrics, settings
+from _scale_tables import (
+    scale_assumptions,
+    scale_availability,
+    scale_bytes,
+    scale_latency,
+    scale_memory,
+    scale_network,
+    scale_purchase,
+)
 from _serve_tables import serve
 from _summary import speed_summary, summary
 from _tables import machine_of, result, table
@@ -315,6 +324,13 @@ PARTS = {
     "live": live,
     "warm": warm,
     "workers": workers,
+    "scale_assumptions": scale_assumptions,
+    "scale_availability": scale_availability,
+    "scale_bytes": scale_bytes,
+    "scale_latency": scale_latency,
+    "scale_memory": scale_memory,
+    "scale_network": scale_network,
+    "scale_purchase": scale_purchase,
     "serve": serve,
     "batch": batch,
     "index_kinds": index_kinds,
