@@ -146,6 +146,10 @@ class Node2Vec(VectorNeighbourRetriever):
         """See `Retriever.retrieve`."""
         return self._retrieve_by_walks(query, quota) if self.config.serve == "walks" else super().retrieve(query, quota)
 
+    def part(self, rows: NDArray[np.int32]) -> Self | None:
+        """See `Retriever.part`; None if `serve = "walks"`, since a walk needs the whole graph."""
+        return None if self.config.serve == "walks" else super().part(rows)
+
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
         """See `Retriever.item_vectors`; None if `serve = "walks"`."""
         return None if self.config.serve == "walks" else super().item_vectors()

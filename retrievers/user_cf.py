@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,6 +23,7 @@ from multirecall.validation import AUTO, Auto, Count, Positive
 from ._choice import search
 from ._neighbours.retriever import Exponent, powers
 from ._recency import recent_items_of_each
+from ._shard import WHOLE, Shard
 from ._sparse.patched import PatchedRows
 from ._sparse.rows import SparseRows
 from ._weights import weight_matrix
@@ -94,6 +96,8 @@ class UserCF(Retriever):
 
     Live: new events, users and items, and removed events, count at once as in a refit. A removal costs as much as a
     fit, and so does an event while a log with a half-life has one far later than all others.
+
+    A part finds the neighbours among all users, in the index of the whole, and has of their items its own.
     """
 
     Config: ClassVar[type[PluginConfig]] = UserCFConfig
@@ -109,6 +113,9 @@ class UserCF(Retriever):
     _popularity: NDArray[np.float32]
     _fade: float
     """The decay factor on all stored weights, since in a log with a half-life all weights shrink as time goes on."""
+    _n_items_of: NDArray[np.int32] | None = None
+    """In a part, the number of items of each user in the whole, int32 (n_users,): what `entries` counts."""
+    _shard: Shard = WHOLE
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Build the index and its transpose. Memory: 16 bytes for each pair of user and item.
@@ -145,13 +152,17 @@ class UserCF(Retriever):
             return self._with_fade_applied(fade).with_changes(replace(changes, fading=1.0))
         n_users, n_items = changes.data.n_users, changes.data.n_items
         users, items, weights = _pairs(changes, fade)
-        before = self._items_of.at(users, items)
+        before = self._users_of.at(items, users)
         grown = ~(weights <= before)
         users, items, weights, before = users[grown], items[grown], weights[grown], before[grown]
         gains = weights.astype(np.float64) - np.nan_to_num(before)
-        path = type(self)(self.config)
+        path = copy(self)
         path._fade = fade
-        path._items_of = self._items_of.with_entries(users, items, weights, n_users, n_items)
+        own = self._shard.has(items)
+        path._items_of = self._items_of.with_entries(users[own], items[own], weights[own], n_users, n_items)
+        if self._n_items_of is not None:
+            path._n_items_of = np.append(self._n_items_of, np.zeros(n_users - self._n_items_of.size, np.int32))
+            np.add.at(path._n_items_of, users[np.isnan(before)], 1)
         path._users_of = self._users_of.with_entries(items, users, weights, n_items, n_users)
         path._user_sums, path._activity = _add_gains(
             self._user_sums, self._activity, users, gains, n_users, -self.config.user_exponent
@@ -181,13 +192,22 @@ class UserCF(Retriever):
         shares *= np.float32(self._fade ** (1 - config.target_exponent))
         users = RankedBatch(similar.offsets, similar.items, shares)
         filters = [query.filter for query in queries]
-        return self._items_of.top_of_each(users, config.entries, self._popularity, quota, filters)
+        return self._items_of.top_of_each(users, config.entries, self._popularity, quota, filters, self._n_items_of)
+
+    def part(self, rows: NDArray[np.int32]) -> Self:
+        """See `Retriever.part`."""
+        path = copy(self)
+        path._cut(Shard(rows, self._items_of.n_columns))
+        return path
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
         write_component(folder / "users_of", self._users_of.arrays(), {})
         write_component(folder / "items_of", self._items_of.arrays(), {})
         write_component(folder / "sums", {"users": self._user_sums, "items": self._item_sums}, {"fade": self._fade})
+        if self._n_items_of is not None:
+            write_component(folder / "lengths", {"items_of": self._n_items_of}, {})
+        self._shard.save(folder)
 
     @classmethod
     def load(cls, config: UserCFConfig, folder: Path, data: Dataset) -> Self:
@@ -197,24 +217,34 @@ class UserCF(Retriever):
         path._users_of = PatchedRows.of_arrays(read_component(folder / "users_of")[0], sums["users"].size)
         path._items_of = PatchedRows.of_arrays(read_component(folder / "items_of")[0], sums["items"].size)
         path._weigh(sums["users"], sums["items"], meta["fade"])
+        path._shard = Shard.load(folder)
+        if (folder / "lengths").exists():
+            path._n_items_of = read_component(folder / "lengths")[0]["items_of"]
         return path
 
     def _refit(self, data: Dataset) -> Self:
         """A new retriever, fitted on the whole log of `data`."""
         path = type(self)(self.config)
         path._index(data.interactions.matrix)
+        if self._n_items_of is not None:
+            path._cut(self._shard)
         return path
+
+    def _cut(self, shard: Shard) -> None:
+        """Leave of the items of each user those of `shard`, in place."""
+        self._shard, self._n_items_of = shard, self._items_of.lengths
+        self._items_of = self._items_of.with_columns(shard.among(self._items_of.n_columns))
 
     def _index(self, matrix: csr_array) -> None:
         self._users_of = PatchedRows.of(SparseRows.of_matrix(matrix.T.tocsr()))
         self._items_of = PatchedRows.of(SparseRows.of_matrix(matrix))
-        self._weigh(self._items_of.sums(), self._users_of.sums(), 1.0)
+        self._weigh(self._users_of.column_sums(), self._users_of.sums(), 1.0)
 
     def _with_fade_applied(self, factor: float) -> Self:
         """A copy in which the decay factor is multiplied into every stored weight, and is 1 itself."""
-        path = type(self)(self.config)
+        path = copy(self)
         path._users_of, path._items_of = self._users_of.scale(factor), self._items_of.scale(factor)
-        path._weigh(path._items_of.sums(), path._users_of.sums(), 1.0)
+        path._weigh(path._users_of.column_sums(), path._users_of.sums(), 1.0)
         return path
 
     def _weigh(self, user_sums: NDArray[np.float64], item_sums: NDArray[np.float64], fade: float) -> None:

@@ -52,24 +52,23 @@ def nearest_neighbours(
 
 
 def entries_for_items(
-    rows: NDArray[np.int32], units: NDArray[np.float32], lists: SparseRows, n_neighbours: int
+    rows: NDArray[np.int32], units: NDArray[np.float32], lowest: NDArray[np.float32], n_neighbours: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
     """The entries that new items add to neighbour lists: their own lists, and their entries in the lists of others.
 
-    An item enters the list of each of its own neighbours that is not full or whose lowest cosine it exceeds. No entry
+    An item enters the list of each of its own neighbours that was not full or whose lowest cosine it exceeds. No entry
     is evicted, so that lists may grow beyond `n_neighbours`.
 
     Args:
         rows: the new items, int32, distinct.
         units: float32 (n_items, dim), unit or zero vectors of all items.
-        lists: the lists of the other items; they have no entries of `rows`.
+        lowest: float32 (n,), the `lowest_of_lists` of the first `n` items; the others' lists are not full.
         n_neighbours: the length of a full list.
 
     Returns:
         Rows, columns and cosines of the entries.
     """
     bounds = np.zeros(len(units), np.float32)
-    lowest = _lowest(lists.offsets, lists.values, n_neighbours)
     bounds[: lowest.size] = lowest
     bounds[rows] = np.inf
     block = max(1, BLOCK_BYTES // (4 * max(len(units), 1)))
@@ -86,7 +85,7 @@ def entries_for_items(
 
 
 @kernel
-def _lowest(offsets: Array, values: Array, n_neighbours: int) -> Array:
+def lowest_of_lists(offsets: Array, values: Array, n_neighbours: int) -> Array:
     """The lowest value of each full list, float32 (n_lists,); 0 for a list that is not full."""
     lowest = np.zeros(offsets.size - 1, np.float32)
     for row in range(lowest.size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,10 +17,11 @@ from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
 
 from .._recency import recent_items
+from .._shard import WHOLE, Shard
 from .._sparse.patched import PatchedRows
 from .._text.cold_start import ColdRule, with_cold_items
 from .._vector_table import VectorTable, unit_rows
-from .knn import entries_for_items, nearest_neighbours
+from .knn import entries_for_items, lowest_of_lists, nearest_neighbours
 from .retriever import NeighbourRetriever
 
 
@@ -28,13 +30,18 @@ class VectorNeighbourRetriever(NeighbourRetriever):
 
     An item of the history counts for itself, with a cosine of 1, and for its nearest neighbours. The `fit` of a
     subclass trains vectors and calls `_serve`. Its config has `neighbours`, the length of each list, and a `half_life`
-    in items.
+    in items. A new item enters the list of an item if that was not full at the fit, or its lowest cosine was lower.
+
+    A part has of each list the neighbours that are its own, and the vectors of all items, for those that join.
     """
 
     live = frozenset({"items"})
     _neighbours: PatchedRows
     _units: VectorTable
     _cold: ColdRule
+    _lowest: NDArray[np.float32]
+    """The lowest cosine of each list that was full at the fit, float32 (n_items of the fit,); 0 for the others."""
+    _shard: Shard = WHOLE
 
     def _serve(
         self,
@@ -59,12 +66,14 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         self._units = VectorTable.of(unit_rows(vectors))
         lists = nearest_neighbours(vectors, self.config.neighbours, progress, task, threads=self.config.threads)
         self._neighbours = PatchedRows.of_unsorted(lists)
+        self._lowest = lowest_of_lists(lists.offsets, lists.values, self.config.neighbours)
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
         items, weights = recent_items(query, None, self.config.half_life)
         sums = Sums(self._neighbours.n_columns)
-        sums.add(items, weights)
+        own = self._shard.has(items)
+        sums.add(items[own], weights[own])
         self._neighbours.add(items, weights, sums)
         return sums.top_for(query, quota)
 
@@ -74,27 +83,34 @@ class VectorNeighbourRetriever(NeighbourRetriever):
             return self
         rows = self._cold.without_vector(changes.touched)
         units = unit_rows(self._cold.vectors(changes.data.items, rows, self._units))
-        path = type(self)(self.config)
-        path._cold, path._units = self._cold, self._units.with_rows(rows, units)
+        path = copy(self)
+        path._units = self._units.with_rows(rows, units)
         known = rows[rows < len(self._units)]
         former = self._neighbours.without(known) if known.size else self._neighbours
-        found = entries_for_items(rows, path._units.whole(), former.base, self.config.neighbours)
-        path._neighbours = former.with_entries(*found, changes.data.n_items, changes.data.n_items)
+        sources, near, cosines = entries_for_items(rows, path._units.whole(), self._lowest, self.config.neighbours)
+        own, n_items = self._shard.has(near), changes.data.n_items
+        path._neighbours = former.with_entries(sources[own], near[own], cosines[own], n_items, n_items)
         return path
 
     def part(self, rows: NDArray[np.int32]) -> Self | None:
-        """None so far: it stands whole."""
-        return None
+        """See `Retriever.part`."""
+        path = copy(self)
+        path._shard = Shard(rows, len(self._units))
+        path._neighbours = self._neighbours.with_columns(rows)
+        return path
 
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
         """See `Retriever.item_vectors`; the vectors have length 1."""
-        return np.arange(len(self._units), dtype=np.int32), self._units.whole()
+        rows = self._shard.among(len(self._units))
+        return rows, self._units.take(rows)
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
         super().save(folder)
         write_component(folder / "units", {"units": self._units.whole()}, {})
         self._cold.save(folder / "cold")
+        write_component(folder / "lowest", {"lowest": self._lowest}, {})
+        self._shard.save(folder)
 
     @classmethod
     def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
@@ -103,4 +119,10 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         path._units = VectorTable.of(read_component(folder / "units")[0]["units"])
         path._neighbours = PatchedRows.of_arrays(read_component(folder)[0], len(path._units))
         path._cold = ColdRule.load(folder / "cold")
+        path._shard = Shard.load(folder)
+        if (folder / "lowest").exists():
+            path._lowest = read_component(folder / "lowest")[0]["lowest"]
+        else:  # an older release has saved it
+            lists = path._neighbours.base
+            path._lowest = lowest_of_lists(lists.offsets, lists.values, path.config.neighbours)
         return path

@@ -79,7 +79,13 @@ class PatchedRows:
         sums.size = add_patched(rows, weights, self._kernel_arrays(), sums.totals, sums.touched, sums.size)
 
     def top_of_each(
-        self, lists: RankedBatch, n_entries: int, factors: NDArray[np.float32], k: int, filters: Sequence[Filter]
+        self,
+        lists: RankedBatch,
+        n_entries: int,
+        factors: NDArray[np.float32],
+        k: int,
+        filters: Sequence[Filter],
+        lengths: NDArray[np.int32] | None = None,
     ) -> RankedBatch:
         """The best columns of several sums of rows, each multiplied by the factor of its column.
 
@@ -89,8 +95,10 @@ class PatchedRows:
             factors: float32 (n_columns,), ≥ 0.
             k: the columns of each sum at most; only those above 0 count.
             filters: for each sum, the columns to leave out.
+            lengths: int32 (n_rows,), how many entries of each row `n_entries` counts; None: those that it has.
         """
         sums = Sums(self.n_columns)
+        matrix = self._kernel_arrays(lengths)
         parts = []
         for run in runs_of_one_bitmap(filters):
             exclude = [rows for rows, _ in filters[run]]
@@ -104,7 +112,7 @@ class PatchedRows:
                 offsets_of([rows.size for rows in exclude]),
                 np.concatenate(exclude),
                 filters[run.start][1],
-                self._kernel_arrays(),
+                matrix,
                 sums.totals,
                 sums.touched,
             )
@@ -168,6 +176,11 @@ class PatchedRows:
         values = self.merge().values
         return np.bincount(np.repeat(np.arange(self.n_rows), self.lengths), values, self.n_rows).astype(np.float64)
 
+    def column_sums(self) -> NDArray[np.float64]:
+        """The sum of each column, float64 (n_columns,), to the bit that of the row in the transpose."""
+        whole = self.merge()
+        return np.bincount(whole.columns, whole.values, self.n_columns).astype(np.float64)
+
     def scale(self, factor: float) -> PatchedRows:
         """A copy with all entries multiplied by `factor`, compacted."""
         whole = self.merge()
@@ -190,10 +203,11 @@ class PatchedRows:
         )
         return SparseRows(offsets, *arrays, self.n_columns)
 
-    def _kernel_arrays(self) -> Matrix:
+    def _kernel_arrays(self, lengths: NDArray[np.int32] | None = None) -> Matrix:
         base = self.base
         patch = self.runs, self.offsets, self.longest, self.places, self.values
-        return self.lengths, base.offsets, base.columns, base.values, *patch
+        lengths = self.lengths if lengths is None else lengths
+        return lengths, base.offsets, base.columns, base.values, *patch
 
     def arrays(self) -> Arrays:
         """The arrays from which `of_arrays` restores the matrix; base and patch are merged."""

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import SILENT
-from multirecall.retrievers._neighbours.knn import entries_for_items, nearest_neighbours
+from multirecall.retrievers._neighbours.knn import entries_for_items, lowest_of_lists, nearest_neighbours
 from multirecall.retrievers._sparse.patched import PatchedRows
 from multirecall.retrievers._sparse.rows import SparseRows
 from multirecall.retrievers._vector_table import VectorTable, unit_rows
@@ -145,12 +145,13 @@ def test_joining_items_stand_in_the_lists_of_their_neighbours(n_neighbours: int)
     units = unit_rows(np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32))
     new = np.arange(50, 60, dtype=np.int32)
     lists = PatchedRows.of_unsorted(nearest_neighbours(units[:50], n_neighbours, SILENT, ""))
-    live = lists_of(lists.with_entries(*entries_for_items(new, units, lists.base, n_neighbours), 60, 60).merge())
+    lowest = lowest_of_lists(lists.base.offsets, lists.base.values, n_neighbours)
+    live = lists_of(lists.with_entries(*entries_for_items(new, units, lowest, n_neighbours), 60, 60).merge())
     before, refitted = lists_of(lists.merge()), lists_of(nearest_neighbours(units, n_neighbours, SILENT, ""))
     joined = 0
     for row in range(50):
-        lowest = min(before[row].values()) if len(before[row]) == n_neighbours else 0.0
-        expected = {item for item in new.tolist() if row in refitted[item] and refitted[item][row] > lowest}
+        worst = min(before[row].values()) if len(before[row]) == n_neighbours else 0.0
+        expected = {item for item in new.tolist() if row in refitted[item] and refitted[item][row] > worst}
         assert live[row].keys() - before[row].keys() == expected
         assert expected >= {item for item in refitted[row] if item >= 50 and row in refitted[item]}
         joined += len(expected)
