@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray_clusters  # noqa: F401 - it says where Ray listens, before anything imports Ray
 from hypothesis import settings
 
 from multirecall import plugins as installed

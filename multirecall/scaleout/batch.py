@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +19,7 @@ from multirecall.engine.bundle.bundle import headline
 from multirecall.engine.request import read_size
 from multirecall.errors import BundleError, MultirecallError, RequestError
 from multirecall.progress import Progress, terminal_progress
+from multirecall.scaleout.cluster import joined_cluster
 from multirecall.scaleout.job import Job, Report, Request, State, Task
 from multirecall.scaleout.parts import Parts, digest_of, noted_state
 from multirecall.scaleout.users import read_users
@@ -113,7 +114,11 @@ def write_candidates(
 
 
 def _fill(
-    parts: Parts, ids: pl.Series, chunk: int, start_workers: Callable[[int], Workers], progress: Progress
+    parts: Parts,
+    ids: pl.Series,
+    chunk: int,
+    start_workers: Callable[[int], AbstractContextManager[Workers]],
+    progress: Progress,
 ) -> Written:
     """Let workers write the parts that are missing, then note that all are there."""
     start, present = perf_counter(), parts.present()
@@ -146,16 +151,20 @@ def _fill(
     return Written(ids.len(), parts.finish(rows), len(parts.names), new, perf_counter() - start)
 
 
-def _start_workers(job: Job, ray: str | None, asked: int | None, most: int) -> Workers:
-    """As many workers as are asked for, but no more than there are tasks."""
+@contextmanager
+def _start_workers(job: Job, address: str | None, asked: int | None, most: int) -> Iterator[Workers]:
+    """As many workers as are asked for, but no more than there are tasks; they end with the block."""
     told = job.model_dump_json().encode()
-    if ray is not None:
-        return RayWorkers(asked, most, told, ray)
-    return LocalWorkers(min(asked or len(os.sched_getaffinity(0)), most), told)
+    if address is None:
+        with LocalWorkers(min(asked or len(os.sched_getaffinity(0)), most), told) as here:
+            yield here
+    else:
+        with joined_cluster(address, "write_candidates with ray") as ray, RayWorkers(ray, asked, most, told) as actors:
+            yield actors
 
 
 def _reports(
-    start_workers: Callable[[int], Workers], tasks: Iterator[Task], n_tasks: int
+    start_workers: Callable[[int], AbstractContextManager[Workers]], tasks: Iterator[Task], n_tasks: int
 ) -> Generator[Report, None, None]:
     """Give each task to a worker that is free, and yield what is reported of it, until all are done.
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, Self
 
-from multirecall.errors import MultirecallError, RequestError
-from multirecall.extras import import_extra
+from multirecall.errors import MultirecallError
 from multirecall.scaleout.writer import CandidateWriter
 
 ATTEMPTS = 4
@@ -137,27 +136,14 @@ class RayWorkers:
     """Actors of Ray, of one CPU each. Ray restarts those that end, on another node where theirs is gone.
 
     Args:
+        ray: the module `ray`, joined to a cluster.
         n: how many; None: as many as the cluster has CPUs.
         most: the most that are of use.
         job: a `Job`, as bytes.
-        address: of the cluster, as `ray.init` takes it. A Ray that this process has begun already is used as it is.
-
-    Raises:
-        MissingExtra: Ray is not installed.
-        RequestError: no cluster answers there.
     """
 
-    def __init__(self, n: int | None, most: int, job: bytes, address: str) -> None:
-        ray = import_extra("ray", "write_candidates with ray")
-        self._ray: Any = ray
-        self._own = not ray.is_initialized()
-        if self._own:
-            try:
-                ray.init(address=address, log_to_driver=False)
-            except (OSError, RuntimeError, ValueError) as fault:
-                raise RequestError(
-                    f"ray {address!r}: {fault}; start a cluster with ray start --head, or leave ray out"
-                ) from None
+    def __init__(self, ray: Any, n: int | None, most: int, job: bytes) -> None:
+        self._ray = ray
         writer = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=RAY_RETRIES)(CandidateWriter)
         n = min(n or max(1, int(ray.cluster_resources().get("CPU", 1))), most)
         self._actors = [writer.remote(job) for _ in range(n)]
@@ -188,5 +174,3 @@ class RayWorkers:
     def __exit__(self, *fault: object) -> None:
         for actor in self._actors:
             self._ray.kill(actor)
-        if self._own:
-            self._ray.shutdown()
