@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -29,7 +30,7 @@ from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours.ridge import cholesky
 from ._part import Part
 from ._similar import SimilarByHistory
-from ._sparse.dense import DenseRows
+from ._sparse.dense import DenseColumns, DenseRows, dense_of_arrays
 from ._weights import require_order, require_weight
 
 REACH = 10
@@ -87,7 +88,7 @@ class NextItem(SimilarByHistory):
     inline = True
     filters = True
     config: NextItemConfig
-    _weights: DenseRows
+    _weights: DenseRows | DenseColumns
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Solve for the weights: `(n_speeds / 6 + 1) · n_speeds² · n_items³` multiplications for any log.
@@ -139,6 +140,12 @@ class NextItem(SimilarByHistory):
         self._weights.add(*_inputs(query.history, query.weights, self._rates(), self._reaches(), n_items), sums)
         return sums.top_for(query, quota)
 
+    def part(self, rows: NDArray[np.int32]) -> Self:
+        """See `Retriever.part`; it has the weights of all inputs for its items."""
+        path = copy(self)
+        path._weights = self._weights.with_columns(rows)
+        return path
+
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
         write_component(folder, self._weights.arrays(), {})
@@ -146,14 +153,14 @@ class NextItem(SimilarByHistory):
     @classmethod
     def load(cls, config: NextItemConfig, folder: Path, data: Dataset) -> Self:
         """See `Retriever.load`."""
-        path, weights = cls(config), read_component(folder)[0]["dense"]
-        (n_inputs, n_items), n_speeds = weights.shape, len(path.config.half_lives)
+        path, weights = cls(config), dense_of_arrays(read_component(folder)[0])
+        n_inputs, n_items, n_speeds = len(weights.values), weights.n_columns, len(path.config.half_lives)
         if n_inputs != n_items * n_speeds:
             raise BundleError(
                 f"{folder}: holds weights of {n_inputs / n_items:g} speeds, the settings name {n_speeds} half_lives; "
                 "fit and save again"
             )
-        path._weights = DenseRows(weights)
+        path._weights = weights
         return path
 
     def _rates(self) -> NDArray[np.float64]:

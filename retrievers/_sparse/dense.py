@@ -74,21 +74,21 @@ class DenseColumns:
         return DenseColumns(np.ascontiguousarray(self.values[:, kept]), self.columns[kept], self.n_columns)
 
     def arrays(self) -> Arrays:
-        """The arrays from which `dense_of_arrays` restores the matrix, together with the number of its columns."""
-        return {"dense": self.values, "columns": self.columns}
+        """The arrays from which `dense_of_arrays` restores the matrix."""
+        return {"dense": self.values, "columns": self.columns, "n_columns": np.array(self.n_columns)}
 
 
-def dense_of_arrays(arrays: Arrays, n_columns: int) -> DenseRows | DenseColumns:
+def dense_of_arrays(arrays: Arrays) -> DenseRows | DenseColumns:
     """The dense matrix, or the columns of one, whose `arrays()` are given."""
     dense = arrays["dense"]
-    return DenseColumns(dense, arrays["columns"], n_columns) if "columns" in arrays else DenseRows(dense)
+    if "columns" not in arrays:
+        return DenseRows(dense)
+    return DenseColumns(dense, arrays["columns"], int(arrays["n_columns"]))
 
 
 def rows_of_arrays(arrays: Arrays) -> SparseRows | DenseRows | DenseColumns:
     """The square matrix, sparse or dense, whose `arrays()` are given."""
-    if "dense" in arrays:
-        return dense_of_arrays(arrays, len(arrays["dense"]))
-    return SparseRows.of_arrays(arrays, arrays["offsets"].size - 1)
+    return dense_of_arrays(arrays) if "dense" in arrays else SparseRows.of_arrays(arrays, arrays["offsets"].size - 1)
 
 
 @kernel
