@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -62,6 +63,15 @@ def test_ctrl_c_leaves_what_goes_on(bundle: Path, users: Path, tmp_path: Path) -
     assert run(*whole)[0] == 0
     fill(bundle, tmp_path / "whole", workers=1)
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_script_needs_no_guard(bundle: Path, tmp_path: Path) -> None:
+    """Workers do not run it again."""
+    script, out = tmp_path / "script.py", tmp_path / "out"
+    call = f"write_candidates({str(bundle)!r}, [1, 2, 3], {str(out)!r}, k=4, chunk=2, workers=2)"
+    script.write_text(f"print('begun')\nfrom multirecall.scaleout import write_candidates\nprint({call}[:4])\n")
+    code, printed, err = run(sys.executable, str(script))
+    assert (code, printed) == (0, "begun\n(3, 12, 2, 3)\n"), err
 
 
 def test_a_class_of_the_bundle_is_named_by_an_option(users: Path, tmp_path: Path) -> None:
