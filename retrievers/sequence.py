@@ -133,13 +133,8 @@ class Sequence(NeighbourRetriever):
             powers(popularity, -config.target_exponent),
             config.neighbours,
         )
-        return run_in_blocks(
-            lambda start, stop: _followers(start, stop, *arguments),
-            data.n_items,
-            config.threads,
-            progress,
-            "sequence: counting transitions",
-        )
+        task = "sequence: counting transitions"
+        return run_in_blocks(_followers, arguments, data.n_items, config.threads, progress, task)
 
 
 @kernel

@@ -1,4 +1,7 @@
-"""A fit by several processes that are actors of Ray, each of which runs the command line as torchrun would."""
+"""A fit by several processes that are actors of Ray, each of which runs the command line as torchrun would.
+
+They train towers together. Neighbour lists are counted by the first, which shares blocks of items with the others.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ import runpy
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 from typing import Any, TextIO
 
+from multirecall.blocks import Arrays, blocks_run_by
 from multirecall.errors import ConfigError, ProcessLost
 from multirecall.scaleout.cluster import joined_cluster
+from multirecall.scaleout.ray_blocks import RayBlocks, do_blocks
 
 GRACE_S = 10.0
 """How long the driver waits, after a process has failed, for what the others have to say about it."""
@@ -45,7 +50,12 @@ def fit_on_ray(arguments: Sequence[str], n_workers: int, address: str) -> None:
             host, port = ray.get(actors[0].meeting_point.remote())
             meeting = {"MASTER_ADDR": host, "MASTER_PORT": port, "WORLD_SIZE": str(n_workers)}
             runs = {
-                actor.run.remote(list(arguments), {**meeting, "RANK": str(rank), "LOCAL_RANK": "0"}, os.getcwd()): rank
+                actor.run.remote(
+                    list(arguments),
+                    {**meeting, "RANK": str(rank), "LOCAL_RANK": "0"},
+                    os.getcwd(),
+                    [] if rank else actors[1:],
+                ): rank
                 for rank, actor in enumerate(actors)
             }
             _see_through(ray, runs)
@@ -85,19 +95,30 @@ class _Rank:
             probe.bind((host, 0))
             return host, str(probe.getsockname()[1])
 
-    def run(self, arguments: list[str], variables: dict[str, str], folder: str) -> str:
-        """Run the command in this process; "" if it succeeds, else the end of what it wrote to standard error."""
+    def run(self, arguments: list[str], variables: dict[str, str], folder: str, others: list[Any]) -> str:
+        """Run the command in this process; "" if it succeeds, else the end of what it wrote to standard error.
+
+        Args:
+            arguments: of `multirecall fit`.
+            variables: the environment of a process of torchrun.
+            folder: the working directory.
+            others: actors that do blocks of this process's fit once their own commands have ended.
+        """
         os.environ.update(variables)
         os.chdir(folder)
         sys.argv = ["multirecall", "fit", *arguments, "--distributed"]
         heard = _Heard(sys.stderr)
-        with redirect_stderr(heard):
+        with redirect_stderr(heard), blocks_run_by(RayBlocks(others)) if others else nullcontext():
             try:
                 runpy.run_module("multirecall", run_name="__main__")
             except SystemExit as end:
                 if end.code:
                     return heard.end() or f"exit status {end.code}"
         return ""
+
+    def blocks(self, name: str, bounds: list[tuple[int, int]], *arguments: Any) -> list[Arrays]:
+        """See `RayBlocks`."""
+        return do_blocks(name, bounds, *arguments)
 
 
 class _Heard(io.TextIOBase):

@@ -62,7 +62,7 @@ def cooccurrence_neighbours(
         shrinkage ** (source_exponent + target_exponent),
         n_neighbours,
     )
-    return run_in_blocks(lambda start, stop: _neighbours(start, stop, *arguments), n_items, threads, progress, task)
+    return run_in_blocks(_neighbours, arguments, n_items, threads, progress, task)
 
 
 def _pairing(by_user: csr_array) -> tuple[csr_array, NDArray[np.float32], NDArray[np.float64]]:

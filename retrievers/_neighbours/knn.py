@@ -13,6 +13,7 @@ from multirecall.topk import top_k
 from .._sparse.rows import SparseRows
 from .._vector_table import unit_rows
 from .knn_cells import cell_lists
+from .retriever import Block, run_in_blocks
 
 EXACT_UP_TO = 50_000
 """The largest number of rows whose neighbours are found by all inner products; beyond, cells are several times as
@@ -41,14 +42,15 @@ def nearest_neighbours(
         lengths, items, cosines = cell_lists(units, n_neighbours, RECALL, rng, threads, progress, task)
         return SparseRows(offsets_of(lengths), items, cosines, n)
     block = max(1, BLOCK_BYTES // (4 * max(n, 1)))
-    parts = []
-    with progress.task(task, n) as advance:
-        for start in range(0, n, block):
-            similarities = units[start : start + block] @ units.T
-            np.fill_diagonal(similarities[:, start:], np.nan)
-            parts.append(best_columns(similarities, n_neighbours))
-            advance(len(similarities))
-    return SparseRows.of_parts(parts, n)
+    return run_in_blocks(_nearest, (units, n_neighbours), n, 1, progress, task, size=block)
+
+
+def _nearest(start: int, stop: int, units: NDArray[np.float32], n_neighbours: int) -> Block:
+    """The nearest neighbours of the rows `start … stop - 1` of `units` by all inner products."""
+    similarities = units[start:stop] @ units.T
+    np.fill_diagonal(similarities[:, start:], np.nan)
+    found: Block = best_columns(similarities, n_neighbours)
+    return found
 
 
 def entries_for_items(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from multirecall.blocks import run_blocks
 from multirecall.data import Dataset
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
@@ -37,15 +37,25 @@ Block = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
 
 def run_in_blocks(
-    neighbours: Callable[[int, int], Block], n_items: int, threads: int, progress: Progress, task: str
+    neighbours: Callable[..., Block],
+    arguments: Sequence[Any],
+    n_items: int,
+    threads: int,
+    progress: Progress,
+    task: str,
+    *,
+    size: int = BLOCK,
 ) -> SparseRows:
-    """The neighbours of all source items; `threads` threads call `neighbours(start, stop)` for blocks of them."""
-    starts = range(0, n_items, BLOCK)
+    """The neighbours of all source items, from `neighbours(start, stop, *arguments)` for blocks of `size` of them.
+
+    See `multirecall.blocks`, which says where the blocks are done.
+    """
+    bounds = [(start, min(start + size, n_items)) for start in range(0, n_items, size)]
     blocks = []
-    with ThreadPoolExecutor(threads) as pool, progress.task(task, n_items) as advance:
-        for block in pool.map(lambda start: neighbours(start, min(start + BLOCK, n_items)), starts):
-            blocks.append(block)
-            advance(block[0].size)
+    with progress.task(task, n_items) as advance:
+        for lengths, items, similarities in run_blocks(neighbours, arguments, bounds, threads):
+            blocks.append((lengths, items, similarities))
+            advance(lengths.size)
     return SparseRows.of_parts(blocks, n_items)
 
 

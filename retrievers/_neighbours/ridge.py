@@ -87,13 +87,7 @@ def sparse_weights(
         similar.columns,
         np.array(regularisations, np.float32),
     )
-    targets = run_in_blocks(
-        lambda start, stop: _regressions(start, stop, *arguments),
-        n_items,
-        threads,
-        progress,
-        "ease: solving for weights",
-    )
+    targets = run_in_blocks(_regressions, arguments, n_items, threads, progress, "ease: solving for weights")
     if not np.isfinite(targets.values).all():
         raise CannotFit("ease: regularisation is too small for the log's weights; raise it")
     by_target = (

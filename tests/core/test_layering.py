@@ -34,6 +34,7 @@ LAYERS: list[set[str]] = [
             "explanation",
             "sums",
             "settings",
+            "blocks",
             "extras",
             "deployment",
             "deprecation",

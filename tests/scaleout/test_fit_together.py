@@ -12,13 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import output_of
+from ray_clusters import ray_cluster
 
 from multirecall import Dataset, Engine, EngineConfig
+from multirecall.blocks import blocks_run_by
 from multirecall.cli.fit import _without
 from multirecall.datasets import generate
 from multirecall.errors import ConfigError, ProcessLost, RequestError
+from multirecall.progress import SILENT
+from multirecall.registry import retriever_class
 from multirecall.scaleout import ray_fit
 from multirecall.scaleout.process_group import VARIABLES, joined_processes
+from multirecall.scaleout.ray_blocks import RayBlocks, do_blocks
 from multirecall.scaleout.ray_fit import fit_on_ray
 
 TOML = """
@@ -39,7 +44,7 @@ slow = pytest.mark.slow
 def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A log that is large enough to learn the fusion from, and a config whose towers are not the first paths."""
     folder = tmp_path_factory.mktemp("shop")
-    log = generate(1_500, 200, 20_000).interactions
+    log = generate(1_500, 600, 20_000).interactions
     log.write_parquet(folder / "interactions.parquet")
     (folder / "engine.toml").write_text(TOML)
     return ["--interactions", str(folder / "interactions.parquet"), "--config", str(folder / "engine.toml")]
@@ -57,17 +62,11 @@ def _config_of(arguments: list[str]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
+    """Two nodes of one CPU each."""
     module = pytest.importorskip("ray")
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the actors inherit it
-    module.init(
-        num_cpus=2,
-        include_dashboard=False,
-        _node_ip_address="127.0.0.1",
-        object_store_memory=10**8,
-        log_to_driver=False,
-    )
-    yield module
-    module.shutdown()
+    with ray_cluster(1, 1):
+        yield module
     del os.environ["GLOO_SOCKET_IFNAME"]
 
 
@@ -107,6 +106,44 @@ def test_actors_of_ray_write_the_bundle_of_one_process(
 ) -> None:
     fit_on_ray([*arguments, "--out", str(tmp_path / "bundle")], 2, "auto")
     require_same_answers(tmp_path / "bundle", alone)
+    alone.save(tmp_path / "alone")
+    lists = [sorted(folder.rglob("paths/item_cf/*.npy")) for folder in (tmp_path / "bundle", tmp_path / "alone")]
+    assert [file.read_bytes() for file in lists[0]] == [file.read_bytes() for file in lists[1]]
+    assert lists[0]
+
+
+class Actor:
+    """Does blocks as the processes of a fit do."""
+
+    def blocks(self, name: str, bounds: list[tuple[int, int]], *arguments: Any) -> Any:
+        return do_blocks(name, bounds, *arguments)
+
+
+class Broken:
+    """Ends when it is asked."""
+
+    def blocks(self, *_: Any) -> Any:
+        os._exit(1)
+
+
+@slow
+@pytest.mark.parametrize("kinds", [(Actor, Actor), (Broken, Actor), (Broken, Broken)])
+def test_lists_counted_by_actors_are_those_counted_here_to_the_bit(
+    ray: Any, arguments: list[str], kinds: tuple[type, type]
+) -> None:
+    data = Dataset.load([arguments[1]])
+    actors = [ray.remote(num_cpus=1)(kind).remote() for kind in kinds]
+    for name in ("item_cf", "sequence"):
+        kind: Any = retriever_class(name)
+        here, there = (kind(kind.Config()) for _ in range(2))
+        here.fit(data, rng=np.random.default_rng(0), progress=SILENT)
+        with blocks_run_by(RayBlocks(actors)):
+            there.fit(data, rng=np.random.default_rng(0), progress=SILENT)
+        own, other = here._neighbours.arrays(), there._neighbours.arrays()
+        assert own["offsets"].size > 2 * 256, "there are several blocks"
+        assert all(np.array_equal(own[part], other[part]) for part in own)
+    for actor in actors:
+        ray.kill(actor)
 
 
 @slow
@@ -120,7 +157,7 @@ def test_a_fault_of_an_actor_is_told(ray: Any, tmp_path: Path) -> None:
 def test_an_actor_that_ends_ends_the_fit(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_fit, "GRACE_S", 0.1)
 
-    class Actor:
+    class Ending:
         def end(self) -> str:
             os._exit(1)
 
@@ -128,7 +165,7 @@ def test_an_actor_that_ends_ends_the_fit(ray: Any, monkeypatch: pytest.MonkeyPat
             threading.Event().wait()
             return ""
 
-    actors = [ray.remote(num_cpus=1)(Actor).remote() for _ in range(2)]
+    actors = [ray.remote(num_cpus=1)(Ending).remote() for _ in range(2)]
     with pytest.raises(ProcessLost, match="process 1 of 2: its actor ended"):
         ray_fit._see_through(ray, {actors[0].wait.remote(): 0, actors[1].end.remote(): 1})
     for actor in actors:
