@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any, Self
@@ -11,7 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from multirecall.csr import offsets_of
+from multirecall.blocks import Arrays, run_blocks
+from multirecall.csr import offsets_of, take_runs
 from multirecall.kernels import Array, kernel
 from multirecall.progress import Progress
 from multirecall.selection import best_keys, candidates_of, key_of
@@ -104,15 +104,6 @@ class VectorCells:
         mean, deviation = (one[cells, 0] for one in expected_scores(query[None], self.centroids))
         return needed_margins(scores[best].min(), mean, deviation)
 
-    def search(
-        self, queries: NDArray[np.float32], margin: float, n_best: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """See `search_cells`."""
-        found: tuple[NDArray[np.int32], NDArray[np.float32]] = search_cells(
-            queries, margin, n_best, self.values, self.starts, self.centroids, self.heads
-        )
-        return found
-
 
 def cell_lists(
     units: NDArray[np.float32],
@@ -131,24 +122,46 @@ def cell_lists(
         The number of neighbours of each vector, int64 (n,), at most `n_neighbours`; then the rows, int32, and the
         cosines above 0, float32, of all, best first for each vector.
     """
-    lengths = np.zeros(len(units), np.int64)
-    items = np.empty((len(units), n_neighbours), np.int32)
-    cosines = np.empty(items.shape, np.float32)
     rows = np.flatnonzero(units.any(axis=1)).astype(np.int32)
-    if rows.size:
-        cells = VectorCells.of(rows, units[rows], rng)
-        n_best = min(n_neighbours + 1, len(cells.values))
-        margin = cells.margin(n_best, recall, rng)
+    if not rows.size:
+        return np.zeros(len(units), np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+    cells = VectorCells.of(rows, units[rows], rng)
+    n_best = min(n_neighbours + 1, len(cells.values))
+    margin = cells.margin(n_best, recall, rng)
+    arguments = (
+        *(cells.values, cells.starts, cells.centroids, cells.heads, cells.vectors, cells.firsts, cells.rows),
+        *(margin, n_best, n_neighbours),
+    )
+    blocks = []
+    with progress.task(task, rows.size) as advance:
+        for block in run_blocks(_lists_of_block, arguments, [*pairwise(cells.starts.tolist())], threads):
+            blocks.append(block)
+            advance(block[0].size)
+    lengths, items, cosines = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    places = np.full(len(units), -1)
+    places[cells.rows] = np.arange(rows.size)
+    offsets, entries = take_runs(offsets_of(lengths), places)
+    return np.diff(offsets), items[entries], cosines[entries]
 
-        def find(start: int, stop: int) -> int:
-            found = cells.search(cells.values[start:stop], margin, n_best)
-            return write_lists(start, *found, cells.vectors, cells.firsts, cells.rows, lengths, items, cosines)
 
-        with ThreadPoolExecutor(threads) as pool, progress.task(task, rows.size) as advance:
-            for n_written in pool.map(find, cells.starts[:-1], cells.starts[1:]):
-                advance(n_written)
-    listed = np.arange(n_neighbours) < lengths[:, None]
-    return lengths, items[listed], cosines[listed]
+def _lists_of_block(
+    start: int,
+    stop: int,
+    values: Array,
+    starts: Array,
+    centroids: Array,
+    heads: Array,
+    vectors: Array,
+    firsts: Array,
+    rows: Array,
+    margin: float,
+    n_best: int,
+    n_neighbours: int,
+) -> Arrays:
+    """The lists of the rows that have the vectors `start … stop - 1`; the arrays are those of `VectorCells`."""
+    found = search_cells(values[start:stop], margin, n_best, values, starts, centroids, heads)
+    lists: Arrays = lists_of_rows(start, *found, vectors, firsts, rows, n_neighbours)
+    return lists
 
 
 @njit(nogil=True, fastmath={"reassoc", "contract", "nnan", "nsz"})
@@ -230,33 +243,28 @@ def search_cells(
 
 
 @kernel
-def write_lists(
-    start: int,
-    heads: Array,
-    scores: Array,
-    vectors: Array,
-    firsts: Array,
-    rows: Array,
-    lengths: Array,
-    items: Array,
-    cosines: Array,
-) -> int:
-    """Write the neighbour lists of all rows of consecutive vectors into `lengths`, `items` and `cosines`, in place.
+def lists_of_rows(
+    start: int, heads: Array, scores: Array, vectors: Array, firsts: Array, rows: Array, n_neighbours: int
+) -> tuple[Array, Array, Array]:
+    """The neighbour lists of all rows of consecutive vectors, in the order of `VectorCells.rows`.
 
     Args:
         start: the first of the vectors.
         heads, scores: the results of `search_cells` for the vectors.
         vectors, firsts, rows: see `VectorCells`.
-        lengths: int64 (n_rows,), the length of each list.
-        items, cosines: int32 and float32 (n_rows, n_neighbours), the lists.
+        n_neighbours: the length of a full list.
 
     Returns:
-        The number of lists written.
+        The length of each list, int64 (n_lists,); then the rows, int32, and the cosines, float32, of all lists.
 
     Of the rows that share a vector, only the first `n_neighbours + 1` can enter a list, since ties are broken by row.
     """
-    n_best = items.shape[1] + 1
-    n_written = 0
+    n_best = n_neighbours + 1
+    first = firsts[start]
+    lengths = np.zeros(firsts[start + heads.shape[0]] - first, np.int64)
+    items = np.empty(lengths.size * n_neighbours, np.int32)
+    cosines = np.empty(items.size, np.float32)
+    filled = 0
     for query in range(heads.shape[0]):
         bits = scores[query].view(np.int32)
         size = 0
@@ -273,12 +281,12 @@ def write_lists(
                 keys[size] = key_of(bits[place], row)
                 size += 1
         near, found = candidates_of(best_keys(keys[:size], n_best))
-        for row in rows[firsts[start + query] : firsts[start + query + 1]]:
+        for own in range(firsts[start + query], firsts[start + query + 1]):
             size = 0
             for place in range(near.size):
-                if near[place] != row and size < items.shape[1]:
-                    items[row, size], cosines[row, size] = near[place], found[place]
+                if near[place] != rows[own] and size < n_neighbours:
+                    items[filled + size], cosines[filled + size] = near[place], found[place]
                     size += 1
-            lengths[row] = size
-            n_written += 1
-    return n_written
+            lengths[own - first] = size
+            filled += size
+    return lengths, items[:filled], cosines[:filled]

@@ -14,6 +14,7 @@ from multirecall.blocks import Arrays, Bounds, Work, blocks_run_by, name_of, run
 from multirecall.datasets import generate
 from multirecall.progress import SILENT
 from multirecall.registry import retriever_class
+from multirecall.retrievers._neighbours import knn
 
 FITS: dict[str, dict[str, Any]] = {
     "item_cf": {"neighbours": 20},
@@ -65,6 +66,17 @@ def test_lists_are_the_same_to_the_bit(name: str, data: Dataset, tmp_path: Path)
     count = len(elsewhere.done)
     saved(name, data, tmp_path / "again")
     assert len(elsewhere.done) == count, "outside of the body, the fit is done here"
+
+
+def test_lists_of_vectors_in_cells_are_the_same_to_the_bit(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knn, "EXACT_UP_TO", 0)
+    here, elsewhere = saved("item2vec", data, tmp_path / "here"), Elsewhere()
+    with blocks_run_by(elsewhere):
+        assert saved("item2vec", data, tmp_path / "elsewhere") == here
+    assert {one.rpartition(":")[2] for one in elsewhere.done} == {"_lists_of_block"}
+    assert len(elsewhere.done) > 1
 
 
 def rows_of(start: int, stop: int, factor: int) -> Arrays:
