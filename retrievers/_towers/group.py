@@ -152,6 +152,6 @@ def _reached() -> Iterator[None]:
         yield
     except RuntimeError as fault:
         raise ProcessLost(
-            f"another process of the training has ended or does not answer ({str(fault).splitlines()[0]}); "
+            f"another process of the training has ended or does not answer ({str(fault).partition('. ')[0]}); "
             "its own output says why. Start all of them again"
         ) from fault
