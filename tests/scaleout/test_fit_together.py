@@ -30,6 +30,8 @@ TOML = """
 [[paths]]
 retriever = "item_cf"
 [[paths]]
+retriever = "sequence"  # whose settings are chosen, in blocks, while the other process waits for a tower
+[[paths]]
 retriever = "two_tower"
 params = { dim = 16, epochs = 2, precision = "float32" }
 [[paths]]
@@ -126,8 +128,15 @@ class Broken:
         os._exit(1)
 
 
+class Busy:
+    """Has something else to do first, as a process that still trains towers has."""
+
+    def blocks(self, *_: Any) -> Any:
+        threading.Event().wait()
+
+
 @slow
-@pytest.mark.parametrize("kinds", [(Actor, Actor), (Broken, Actor), (Broken, Broken)])
+@pytest.mark.parametrize("kinds", [(Actor, Actor), (Broken, Actor), (Broken, Broken), (Busy, Actor)])
 def test_lists_counted_by_actors_are_those_counted_here_to_the_bit(
     ray: Any, arguments: list[str], kinds: tuple[type, type]
 ) -> None:
