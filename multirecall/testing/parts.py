@@ -78,9 +78,12 @@ class PartContract(ABC):
             assert own.tolist() == found[0][kept].tolist()
             np.testing.assert_array_equal(vectors, found[1][kept])
 
-    def test_parts_follow_live_changes_as_the_whole_does(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("timestamps", "half_life_days"), [(True, 3.0), (False, None)])
+    def test_parts_follow_live_changes_as_the_whole_does(
+        self, timestamps: bool, half_life_days: float | None, tmp_path: Path
+    ) -> None:
         """After each change, some parts having been saved and loaded meanwhile."""
-        shop = LiveShop()
+        shop = LiveShop(timestamps=timestamps, half_life_days=half_life_days)
         whole = self.fit_live(shop)
         n_items = shop.data.n_items
         owners = hashed(shop.data.n_items + 20, 3)
