@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-State = Literal["ok", "late", "failed", "skipped", "dropped"]
+State = Literal["ok", "partial", "late", "failed", "skipped", "dropped"]
 
 StoreState = Literal["ok", "late", "failed"]
 
@@ -41,9 +41,10 @@ class PathStatus:
     """The status of one path in a request.
 
     Attributes:
-        state: `ok` (also when the path found nothing), `late` (it missed the deadline), `failed` (it raised, or
-            returned an invalid list), `skipped` (it was not called, since it kept failing or the deployment lacks what
-            it needs) or `dropped` (it is not called, since the fusion that was learned does not use it).
+        state: `ok` (also when the path found nothing), `partial` (some shards of it gave nothing), `late` (it missed
+            the deadline), `failed` (it raised, or returned an invalid list), `skipped` (it was not called, since it
+            kept failing or the deployment lacks what it needs) or `dropped` (it is not called, since the fusion that
+            was learned does not use it).
         count: candidates that the path contributed to the fusion, at most its quota; in a batch, over all users.
         ms: wall time until the path returned or was abandoned, in milliseconds.
         detail: the fault, or None. A batch may be `ok` and yet have failed for some users; `detail` then names them.

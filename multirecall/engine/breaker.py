@@ -57,7 +57,7 @@ class Breaker:
             self._fault: str | None = None
             self._wait_s = self._first_retry_s
             self._retry_at = 0.0
-            self._counts: dict[State, int] = {"ok": 0, "late": 0, "failed": 0, "skipped": 0}
+            self._counts: dict[State, int] = {"ok": 0, "partial": 0, "late": 0, "failed": 0, "skipped": 0}
 
     def admit(self) -> int | None:
         """A ticket for a call of the path, or None where it is not to be called now."""

@@ -23,6 +23,7 @@ class PathHealth:
         breaker: `closed` (called), `open` (skipped) or `half_open` (one call tries whether it answers again).
         consecutive_failures: calls in a row that failed or were late.
         ok: the number of requests in which the path was `ok`, see `PathStatus.state`.
+        partial: the number of those in which some shards of it gave nothing.
         late: the number of those in which it was late; a caller's deadline shorter than the config's does not count.
         failed: the number of those in which it failed, but for those that failed because of the caller's input.
         skipped: the number of those in which it was skipped.
@@ -39,6 +40,7 @@ class PathHealth:
     breaker: BreakerState
     consecutive_failures: int
     ok: int
+    partial: int
     late: int
     failed: int
     skipped: int
@@ -196,7 +198,12 @@ def health_of(
 
 def source_health(tally: Tally | None) -> SourceHealth | None:
     """The figures of a source of history, None without one."""
-    return None if tally is None else SourceHealth(tally.state, **tally.counts, last_fault=tally.last_fault)
+    if tally is None:
+        return None
+    counts = tally.counts
+    return SourceHealth(
+        tally.state, counts["ok"], counts["late"], counts["failed"], counts["skipped"], tally.last_fault
+    )
 
 
 def _of_path(path: Path, data: Dataset) -> PathHealth:

@@ -15,6 +15,7 @@ from multirecall.engine.breaker import Breaker
 from multirecall.engine.check import fault_of, fault_of_batch
 from multirecall.engine.closing import Closing
 from multirecall.engine.deadline import UNLIMITED, Clock, Deadline
+from multirecall.engine.elsewhere import Elsewhere
 from multirecall.engine.narrow import narrow
 from multirecall.engine.workers import Workers
 from multirecall.errors import DataError, NotDeployed, RequestError
@@ -78,6 +79,7 @@ class Path:
         fit_seconds: the seconds of its fit, or None if it was loaded.
         dropped: why requests do not ask the path, which the fusion that was learned does not use; else None.
         ask: what answers a query in place of `retriever.retrieve`; None: that.
+        elsewhere: what answers for this path and its siblings, which stand in other processes; None: they stand here.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Path:
     fit_seconds: float | None = None
     dropped: str | None = None
     ask: Callable[[Query, int], RankedList] | None = None
+    elsewhere: Elsewhere | None = None
 
     def answer(self, query: Query, window: int, deadline: Deadline) -> Outcome[RankedList]:
         """Ask for one user's first `window` eligible items. An exception of the retriever becomes a status.

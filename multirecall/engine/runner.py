@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from multirecall.engine.deadline import UNLIMITED, Deadline
+from multirecall.engine.elsewhere import Elsewhere
 from multirecall.engine.path import Outcome, Path
 from multirecall.errors import PathError, RequestError
 from multirecall.lists import RankedBatch, RankedList
@@ -43,6 +44,9 @@ def ask_paths(
 
     Worker threads start first; inline paths run meanwhile; then the call waits for the workers until the deadline.
     """
+    elsewhere = elsewhere_of(paths)
+    if elsewhere is not None:
+        return elsewhere.ask(paths, windows, query, deadline)
     asked = list(zip(paths, windows, strict=True))
     calls = {path.name: _begun(path, query, window, deadline) for path, window in asked if not path.retriever.inline}
     try:
@@ -56,9 +60,18 @@ def ask_paths(
 
 def run_batch(paths: Sequence[Path], windows: Sequence[int], queries: Sequence[Query]) -> list[Outcome[RankedBatch]]:
     """The same for several users, on the caller's thread and without a deadline; raises as `run_paths`."""
-    outcomes = [_inline_batch(path, queries, window) for path, window in zip(paths, windows, strict=True)]
+    elsewhere = elsewhere_of(paths)
+    if elsewhere is not None:
+        outcomes = elsewhere.ask_batch(paths, windows, queries)
+    else:
+        outcomes = [_inline_batch(path, queries, window) for path, window in zip(paths, windows, strict=True)]
     refuse_total_failure(paths, outcomes)
     return outcomes
+
+
+def elsewhere_of(paths: Sequence[Path]) -> Elsewhere | None:
+    """What answers for these paths in place of their retrievers; None: each is asked here."""
+    return paths[0].elsewhere if paths and paths[0].ask is None else None
 
 
 def run_fallback(path: Path, window: int, query: Query, deadline: Deadline) -> Outcome[RankedList]:
@@ -122,7 +135,7 @@ def refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]]
     for path, outcome in zip(paths, outcomes, strict=True):
         if path.required and outcome.state == "failed" and outcome.callers:
             raise RequestError(f"required path {path.name!r}: {outcome.detail}")
-        if path.required and outcome.state != "ok":
+        if path.required and outcome.state not in ("ok", "partial"):
             raise PathError(
                 f"required path {path.name!r} {outcome.state}: {outcome.detail}; fix the path, or set required = false"
             )

@@ -70,6 +70,12 @@ __all__ = [
 
 T = TypeVar("T")
 
+SHARDS = "shards"
+"""The folder in a sharded bundle that holds a bundle for each shard."""
+
+StandIn = Callable[[str, Part, Dataset], Retriever]
+"""Makes what stands for the retriever of a path, given its name, the plug-in with its settings, and the data."""
+
 
 def claim(folder: Path) -> WriterLock:
     """Make the folder if needed, and return the lock of its bundle.
@@ -94,7 +100,7 @@ def require_vacant(folder: Path) -> None:
         raise unwritable(folder, fault) from None
 
 
-def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
+def save(state: EngineState, config: EngineConfig, folder: Path, *, bare: bool = False) -> Version:
     """Write a new version beside the others, then let `CURRENT` name it. The newest intact version before it is kept.
 
     If something must be erased, no older version is kept, see `erasure`. The caller holds the bundle's lock, see
@@ -104,6 +110,7 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
         state: what is saved.
         config: what it was built from, with the settings of all its parts (`Blueprint.resolved`).
         folder: the bundle.
+        bare: whether to leave out the retrievers of the paths, which stand in shards.
 
     Raises:
         BundleError: the folder cannot be written. The versions before are untouched.
@@ -132,7 +139,7 @@ def save(state: EngineState, config: EngineConfig, folder: Path) -> Version:
         }
         if state.forgot:
             erasure.begin(folder)
-        publish(folder, name, lambda draft: _write(state, draft, payload))
+        publish(folder, name, lambda draft: _write(state, () if bare else state.paths, draft, payload))
         kept = [] if erasure.is_due(folder) else [before] if before else older
         for old in older:
             if old not in kept:
@@ -164,7 +171,11 @@ def journal_end(folder: Path) -> int:
 
 
 def load(
-    folder: Path, version: str | None = None, threads: int | None = None, plugins: Sequence[type] = ()
+    folder: Path,
+    version: str | None = None,
+    threads: int | None = None,
+    plugins: Sequence[type] = (),
+    stand_in: StandIn | None = None,
 ) -> tuple[EngineConfig, EngineState, Version]:
     """The config, the state and the headline of a version, by default the current one, verified before use.
 
@@ -173,26 +184,32 @@ def load(
         version: its name.
         threads: what a refit may use; default: the config's.
         plugins: classes that it may use.
+        stand_in: makes what stands for the retriever of each path, where the bundle holds none itself.
 
     Raises:
-        BundleError: not a bundle, damaged, or of another format; where another version is whole, it is named.
+        BundleError: not a bundle, damaged, sharded, or of another format; where another version is whole, it is named.
         PluginError: a plug-in that it uses is not installed.
         UntrustedPlugin: the bundle uses a class that is not among `plugins`.
     """
     if version is not None:
-        return _load_version(folder, version, threads, plugins)
+        return _load_version(folder, version, threads, plugins, stand_in)
     name = current_name(folder)
     try:
-        return _load_version(folder, name, threads, plugins)
+        return _load_version(folder, name, threads, plugins, stand_in)
     except BundleError as fault:
         if current_name(folder) != name:  # a writer published another version and removed the one that was being read
-            return load(folder, threads=threads, plugins=plugins)
+            return load(folder, threads=threads, plugins=plugins, stand_in=stand_in)
         raise BundleError(f"{fault}{way_out(folder, name)}") from None
 
 
 def _load_version(
-    folder: Path, name: str, threads: int | None, plugins: Sequence[type]
+    folder: Path, name: str, threads: int | None, plugins: Sequence[type], stand_in: StandIn | None
 ) -> tuple[EngineConfig, EngineState, Version]:
+    if stand_in is None and (folder / SHARDS).exists():
+        raise BundleError(
+            f"{folder}: is sharded, so that several processes serve it; use `multirecall serve`, or "
+            "multirecall.scaleout.ShardedEngine.connect"
+        )
     knows = verify_version(folder, name)["knows"]
     version = headline(folder, name, current=is_current(folder, name))
     own = folder / name
@@ -212,6 +229,8 @@ def _load_version(
     def open_part(path: str, part: Part) -> Retriever:
         if path not in version.paths:
             raise CannotFit("it was left out when the engine was fitted")
+        if stand_in is not None:
+            return stand_in(path, part, data)
         place = own / "paths" / path
         return _open_part(place, lambda: part.plugin.load(part.settings, place, data))
 
@@ -272,12 +291,10 @@ def _open_part(place: Path, load_it: Callable[[], T]) -> T:
         ) from fault
 
 
-def _write(state: EngineState, draft: Path, payload: dict[str, Any]) -> str:
-    """Write everything into `draft`, and return the digest of its manifest."""
+def _write(state: EngineState, paths: Sequence[PathOfEngine], draft: Path, payload: dict[str, Any]) -> str:
+    """Write the data, these paths and the fallback into `draft`, and return the digest of its manifest."""
     state.data.save(draft / "data")
-    for path, own in [(path, draft / "paths" / path.name) for path in state.paths] + [
-        (state.fallback, draft / FALLBACK)
-    ]:
+    for path, own in [(path, draft / "paths" / path.name) for path in paths] + [(state.fallback, draft / FALLBACK)]:
         own.mkdir(parents=True)
         try:
             path.retriever.save(own)
