@@ -21,6 +21,7 @@ from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
 from multirecall.cli.screen import console, note, replace_unprintable, show_log
 from multirecall.cli.serve import serve, serve_key
+from multirecall.cli.shard import shard
 from multirecall.cli.similar import similar
 from multirecall.cli.store import store
 from multirecall.cli.tune import tune_command
@@ -58,6 +59,7 @@ app.command()(plugins)
 app.command()(doctor)
 app.command("index-bench")(index_bench)
 app.command()(warm)
+app.command()(shard)
 app.command()(serve)
 app.command("serve-key")(serve_key)
 app.add_typer(store, name="store")
