@@ -2,5 +2,7 @@
 
 from multirecall.scaleout.batch import Written, write_candidates
 from multirecall.scaleout.ray_fit import fit_on_ray
+from multirecall.scaleout.sharded_engine import ShardedEngine
+from multirecall.scaleout.split import ShardReport, shard_bundle
 
-__all__ = ["Written", "fit_on_ray", "write_candidates"]
+__all__ = ["ShardReport", "ShardedEngine", "Written", "fit_on_ray", "shard_bundle", "write_candidates"]
