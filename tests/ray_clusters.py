@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,23 @@ def add_node(cluster: Any, cpus: int) -> Any:
     return cluster.add_node(num_cpus=cpus, **_node())
 
 
+def kill_node(cluster: Any, node: Any) -> None:
+    """Lose a machine: all processes of a node end at once. Ray alone would leave its actors alive for some seconds."""
+    actors = [process for process, _ in _children([node])]
+    cluster.remove_node(node, allow_graceful=False)
+    for process in actors:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
 def processes_of(cluster: Any, actor: str) -> list[int]:
     """The processes in which the actors of a class run, on all nodes."""
-    raylets = {node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()}
+    return [process for process, title in _children(cluster.list_all_nodes()) if title.startswith(f"ray::{actor}")]
+
+
+def _children(nodes: Iterable[Any]) -> list[tuple[int, str]]:
+    """The processes that nodes have started, with their titles."""
+    raylets = {node.all_processes["raylet"][0].process.pid for node in nodes}
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -62,8 +77,8 @@ def processes_of(cluster: Any, actor: str) -> list[int]:
             title = (folder / "cmdline").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if parent in raylets and title.startswith(f"ray::{actor}"):
-            found.append(int(folder.name))
+        if parent in raylets:
+            found.append((int(folder.name), title))
     return sorted(found)
 
 

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from multirecall.cli.options import Plugins, load_bundle
+from multirecall.cli.options import Plugins, import_plugins, load_bundle, plugins_by_option
 from multirecall.cli.screen import console, replace_unprintable, show_log
 from multirecall.engine import Engine
+from multirecall.errors import ConfigError
 from multirecall.extras import import_extra
+from multirecall.scaleout import ShardedEngine
+from multirecall.scaleout.layout import is_sharded
 from multirecall.serving import ServeSettings, create_app
 
 if TYPE_CHECKING:
@@ -32,6 +35,10 @@ def serve(
         bool | None, typer.Option("--writable/--read-only", help="Whether the routes that change data are there.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that serve; default: 1.")] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Of a sharded bundle: the Ray cluster; default: this machine.")
+    ] = None,
+    replicas: Annotated[int, typer.Option(min=1, help="Of a sharded bundle: the replicas of each shard.")] = 2,
     plugin: Plugins = None,
 ) -> None:
     """Serve a bundle over HTTP: candidates, similar items, explanations and, if writable, live changes."""
@@ -40,6 +47,8 @@ def serve(
     chosen = ServeSettings() if settings is None else ServeSettings.from_toml(settings)
     chosen = chosen.override(host=host, port=port, writable=writable, workers=workers)
     server = import_module("multirecall.serving.server")
+    if chosen.workers > 1 and is_sharded(bundle):
+        raise ConfigError("workers: one process serves a sharded bundle, whose paths run on Ray; leave --workers out")
     if chosen.workers > 1:
         listening = server.bind(chosen)
         import_module("multirecall.serving.supervisor").supervise(
@@ -50,12 +59,23 @@ def serve(
             console(stderr=True).print,
         )
         return
-    with load_bundle(bundle, plugin, follow=not chosen.writable) as engine:
+    with _open(bundle, plugin, not chosen.writable, ray, replicas) as engine:
         app = create_app(engine, chosen)
         listening = server.bind(chosen)
         _log_lines()
         _say_what_is_on(bundle, chosen, listening)
         server.run(app, chosen, [listening])
+
+
+def _open(bundle: Path, plugin: list[str] | None, follow: bool, ray: str | None, replicas: int) -> Engine:
+    """The engine of a bundle or, of a sharded one, the engine over its shards."""
+    if not is_sharded(bundle):
+        if ray is not None:
+            raise ConfigError(f"--ray: {bundle} is not sharded; leave it out, or make shards with multirecall shard")
+        return load_bundle(bundle, plugin, follow=follow)
+    with plugins_by_option():
+        plugins = import_plugins(plugin)
+        return ShardedEngine.connect(bundle, replicas=replicas, ray=ray, follow=follow, plugins=plugins)
 
 
 def serve_key(
