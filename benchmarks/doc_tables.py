@@ -24,6 +24,7 @@ from _scale_tables import (
     scale_purchase,
 )
 from _serve_tables import serve
+from _shard_tables import shards
 from _summary import speed_summary, summary
 from _tables import machine_of, result, table
 from _text_tables import text_towers
@@ -333,6 +334,7 @@ PARTS = {
     "scale_purchase": scale_purchase,
     "serve": serve,
     "batch": batch,
+    "shards": shards,
     "index_kinds": index_kinds,
     "other_models": other_models,
     "sizes": sizes,
