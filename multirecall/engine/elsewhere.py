@@ -19,7 +19,7 @@ class Elsewhere(Protocol):
     def ask(
         self, paths: Sequence[Path], windows: Sequence[int], query: Query, deadline: Deadline
     ) -> list[Outcome[RankedList]]:
-        """The outcome of each path for one user: what each path's `answer` would be."""
+        """The outcome of each path for one user: what each path's `answer` would be; all are `similar`, or none is."""
 
     def ask_batch(
         self, paths: Sequence[Path], windows: Sequence[int], queries: Sequence[Query]

@@ -78,7 +78,7 @@ class Path:
         stale: why the retriever takes no live changes any more, or None.
         fit_seconds: the seconds of its fit, or None if it was loaded.
         dropped: why requests do not ask the path, which the fusion that was learned does not use; else None.
-        ask: what answers a query in place of `retriever.retrieve`; None: that.
+        similar: whether the path is asked for what is like the one item of a query's history.
         elsewhere: what answers for this path and its siblings, which stand in other processes; None: they stand here.
     """
 
@@ -96,7 +96,7 @@ class Path:
     stale: str | None = None
     fit_seconds: float | None = None
     dropped: str | None = None
-    ask: Callable[[Query, int], RankedList] | None = None
+    similar: bool = False
     elsewhere: Elsewhere | None = None
 
     def answer(self, query: Query, window: int, deadline: Deadline) -> Outcome[RankedList]:
@@ -106,7 +106,7 @@ class Path:
         """
         [known] = self._narrow([query])
         return self._call_safely(
-            lambda: eligible_window(self.retriever, known, window, self.n_items, self.ask), deadline
+            lambda: eligible_window(self.retriever, known, window, self.n_items, self.similar), deadline
         )
 
     def answer_batch(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
@@ -237,9 +237,9 @@ def eligible_window(
     query: Query,
     quota: int,
     n_items: int,
-    ask: Callable[[Query, int], RankedList] | None = None,
+    similar: bool = False,
 ) -> RankedList:
-    """The retriever's first `quota` eligible items; `ask` answers in place of its `retrieve`.
+    """The retriever's first `quota` eligible items; `similar`: those like the one item of the query's history.
 
     A retriever that does not filter is asked again with a doubled window until the quota is full or it has no more.
 
@@ -248,12 +248,19 @@ def eligible_window(
     """
     window = quota
     while True:
-        answer = (ask or retriever.retrieve)(query, window)
+        answer = _similar_items(retriever, query, window) if similar else retriever.retrieve(query, window)
         ranked = _check_list(answer if retriever.inline else _own_list(answer), window, n_items)
         kept = _eligible(retriever, ranked, query)
         if len(kept) >= quota or len(ranked) < window or window >= n_items:
             return kept.head(quota)
         window *= 2
+
+
+def _similar_items(retriever: Retriever, query: Query, window: int) -> RankedList:
+    if not query.history.size:  # the item joined after the path was fitted
+        return RankedList.empty()
+    found = retriever.similar_items(query.history, window, [query.filter])
+    return RankedList.empty() if found is None else found[0]
 
 
 def eligible_windows(

@@ -71,7 +71,7 @@ def run_batch(paths: Sequence[Path], windows: Sequence[int], queries: Sequence[Q
 
 def elsewhere_of(paths: Sequence[Path]) -> Elsewhere | None:
     """What answers for these paths in place of their retrievers; None: each is asked here."""
-    return paths[0].elsewhere if paths and paths[0].ask is None else None
+    return paths[0].elsewhere if paths else None
 
 
 def run_fallback(path: Path, window: int, query: Query, deadline: Deadline) -> Outcome[RankedList]:

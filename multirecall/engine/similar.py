@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from multirecall.candidate_features import FIRST, Proposals
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.neighbours import compares_items
-from multirecall.engine.path import Path
 from multirecall.engine.request import read_context, read_filters, read_user
 from multirecall.engine.runner import run_paths
 from multirecall.engine.state import EngineState
 from multirecall.errors import RequestError, UnknownItem
 from multirecall.lists import FusedList, RankedList
-from multirecall.protocols import Retriever
-from multirecall.query import Query
 from multirecall.result import Candidates, PathStatus
 from multirecall.user import User
 from multirecall.vocabulary import Id
@@ -43,7 +39,7 @@ def answer_similar(
     places = [place for place, path in enumerate(state.paths) if compares_items(path)]
     if not places:
         raise RequestError("similar: no path of this engine compares items; add one, such as item_cf or als")
-    paths = [_comparing(state.paths[place]) for place in places]
+    paths = [replace(state.paths[place], similar=True) for place in places]
     outcomes = run_paths(paths, [state.windows[place] for place in places], query, deadline)
     lists = [RankedList.empty()] * len(state.paths)
     status = dict.fromkeys(state.names, NOT_ASKED)
@@ -66,15 +62,3 @@ def answer_similar(
         unknown_items=unknown,
         _proposals=Proposals(lists, state.quotas, state.segments, (1,), FIRST),
     )
-
-
-def _comparing(path: Path) -> Path:
-    """The path, with the same breaker and threads, asked for what is like the one item of a query's history."""
-    return replace(path, ask=partial(_similar_items, path.retriever))
-
-
-def _similar_items(retriever: Retriever, query: Query, window: int) -> RankedList:
-    if not query.history.size:  # the item joined after the path was fitted
-        return RankedList.empty()
-    found = retriever.similar_items(query.history, window, [query.filter])
-    return RankedList.empty() if found is None else found[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
@@ -27,7 +27,7 @@ class _Round:
 
     replicas: Replicas
     method: str
-    messages: Mapping[int, bytes]
+    message: bytes
     asked: dict[int, list[Member]] = field(default_factory=dict)
     waiting: dict[Future[bytes], Member] = field(default_factory=dict)
     begun: dict[Future[bytes], float] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class _Round:
         if member is None:
             return False
         self.asked[shard].append(member)
-        call = member.call(self.method, self.messages[shard])
+        call = member.call(self.method, self.message)
         self.waiting[call], self.begun[call] = member, time.monotonic()
         return True
 
@@ -49,20 +49,33 @@ class _Round:
 
 
 def gather(
-    replicas: Replicas, latencies: Latencies, method: str, messages: Mapping[int, bytes], limit_s: float
+    replicas: Replicas,
+    shards: Sequence[int],
+    method: str,
+    message: bytes,
+    limit_s: float,
+    latencies: Latencies | None = None,
 ) -> dict[int, Message | Missing]:
-    """The answer of each shard that has a message, or why there is none.
+    """The answer of each of these shards to a message, or why there is none.
 
     A shard whose replica fails is asked again, at another one, at once; a shard that takes longer than 95 % of all
     answers did is asked at another one as well (Dean & Barroso 2013: hedged requests). The first answer counts.
+
+    Args:
+        replicas: of all shards.
+        shards: the numbers of those that are asked.
+        method: of `Shard.call`.
+        message: what is sent.
+        limit_s: seconds after which the shards that have not answered are missing.
+        latencies: those of requests like this one; None: no other replica is asked for being slow.
     """
     start = time.monotonic()
     found: dict[int, Message | Missing] = {}
-    this = _Round(replicas, method, messages)
-    for shard in messages:
+    this = _Round(replicas, method, message)
+    for shard in shards:
         if not this.ask(shard):
             found[shard] = _none_up(this, shard)
-    p95 = latencies.p95
+    p95 = None if latencies is None else latencies.p95
     hedge_at = None if p95 is None else start + p95
     while this.waiting:
         now = time.monotonic()
@@ -70,7 +83,7 @@ def gather(
             break
         if hedge_at is not None and now >= hedge_at:
             hedge_at = None
-            for shard in messages:
+            for shard in shards:
                 if shard not in found:
                     this.ask(shard)
         until = min(start + limit_s, hedge_at or start + limit_s)
@@ -79,16 +92,20 @@ def gather(
             member = this.waiting.pop(call)
             if member.shard not in found:
                 _take(this, call, member, found, latencies)
-        if len(found) == len(messages):
+        if len(found) == len(shards):
             break
-    for shard in messages:
+    for shard in shards:
         if shard not in found:
             found[shard] = Missing(f"no answer within {limit_s * 1e3:.0f} ms", late=True)
     return found
 
 
 def _take(
-    this: _Round, call: Future[bytes], member: Member, found: dict[int, Message | Missing], latencies: Latencies
+    this: _Round,
+    call: Future[bytes],
+    member: Member,
+    found: dict[int, Message | Missing],
+    latencies: Latencies | None,
 ) -> None:
     """Take the answer of one call, or ask another replica."""
     try:
@@ -100,7 +117,8 @@ def _take(
             found[member.shard] = Missing(message[0]["fault"], late=False)
             return
         if "behind" not in message[0]:
-            latencies.note(time.monotonic() - this.begun[call])
+            if latencies is not None:
+                latencies.note(time.monotonic() - this.begun[call])
             found[member.shard] = message
             return
         fault_of_call = f"it is at change {message[0]['behind']}, and catches up"

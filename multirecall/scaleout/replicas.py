@@ -59,6 +59,8 @@ class Member:
         running: calls that are not answered.
         asked: calls that were made.
         fault: why it is down, or was last.
+        looked: the question how far it is that was not answered yet, or None.
+        looked_at: the `time.monotonic()` of that question.
     """
 
     replica: Replica
@@ -69,8 +71,8 @@ class Member:
     running: int = 0
     asked: int = 0
     fault: str | None = None
-    _looked: Future[bytes] | None = field(default=None, repr=False)
-    _looked_at: float = field(default=0.0, repr=False)
+    looked: Future[bytes] | None = None
+    looked_at: float = 0.0
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def call(self, method: str, message: bytes) -> Future[bytes]:
@@ -97,7 +99,10 @@ class Replicas:
 
     Args:
         shards: the replicas of each shard.
-        since: the journaled changes after a number, with their numbers.
+
+    Attributes:
+        members: the replicas of each shard, with what is known about them.
+        seq: the number of the newest change that was published.
     """
 
     def __init__(self, shards: Sequence[Sequence[Replica]]) -> None:
@@ -200,15 +205,15 @@ class Replicas:
 
     def _look_at(self, member: Member) -> None:
         """Ask a replica how far it is, unless it is asked already; one that is down and says so catches up."""
-        looked = member._looked
+        looked = member.looked
         if looked is None:
-            looked = member._looked = member.call("ping", NOTHING)
-            member._looked_at = time.monotonic()
+            looked = member.looked = member.call("ping", NOTHING)
+            member.looked_at = time.monotonic()
         if not looked.done():
-            if member.up and time.monotonic() > member._looked_at + SILENT_S:
+            if member.up and time.monotonic() > member.looked_at + SILENT_S:
                 self.put_down(member, f"it has been silent for {SILENT_S:g} s")
             return
-        member._looked = None
+        member.looked = None
         try:
             seq = _seq_of(looked.result())
             if not member.up:

@@ -30,6 +30,7 @@ from multirecall.scaleout.layout import Layout, shard_folder
 from multirecall.scaleout.owners import owners_of
 from multirecall.scaleout.queries import pack_outcomes, unpack_queries
 from multirecall.scaleout.wire import pack, unpack
+from multirecall.storage import read_manifest
 from multirecall.topk import NO_ROWS
 
 Values = dict[str, Any]
@@ -71,7 +72,7 @@ class Shard:
         self._number = number
         own = shard_folder(Path(folder), number)
         _, state, version = bundle.load(own, plugins=[import_class(name) for name in plugins])
-        if bundle.verify(own, version.name)["sha256"] != self._layout.shards[number]:
+        if read_manifest(own / version.name)["sha256"] != self._layout.shards[number]:
             raise BundleError(f"{own}: is not what was sharded with the others; shard the bundle again")
         warm_up(state)
         state.serve()
@@ -115,7 +116,8 @@ class Shard:
                     path.answer_batch(queries, window) for path, window in zip(paths, own, strict=True)
                 ]
             else:
-                answers = ask_paths([replace(path, dropped=None) for path in paths], own, queries[0], deadline)
+                asked = [replace(path, dropped=None, similar=values["similar"]) for path in paths]
+                answers = ask_paths(asked, own, queries[0], deadline)
             outcomes |= zip([path.name for path in paths], answers, strict=True)
         return pack_outcomes(list(outcomes), list(outcomes.values()), ms=deadline.elapsed_ms)
 

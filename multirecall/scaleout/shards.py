@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from multirecall.csr import offsets_of
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.path import Outcome, Path
+from multirecall.errors import PathError
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.protocols import Reason
 from multirecall.query import Filter, Query
@@ -21,7 +22,7 @@ from multirecall.scaleout.layout import Layout
 from multirecall.scaleout.owners import owners_of
 from multirecall.scaleout.queries import pack_queries, unpack_outcomes
 from multirecall.scaleout.replicas import Replicas
-from multirecall.scaleout.wire import Message, pack
+from multirecall.scaleout.wire import pack
 from multirecall.topk import top_k
 from multirecall.vocabulary import Id
 
@@ -45,7 +46,7 @@ class Shards:
     ) -> list[Outcome[RankedList]]:
         """As `Elsewhere.ask`."""
         if deadline.passed:
-            return [path.drop_outcome() if path.dropped else path.out_of_time(deadline) for path in paths]
+            return [path.out_of_time(deadline) if path.dropped is None else path.drop_outcome() for path in paths]
         left = deadline.left_s
         limit_s = PATIENCE_S if left is None else left
         outcomes = self._ask(paths, windows, [query], limit_s, deadline.limit_ms is not None, batch=False)
@@ -70,7 +71,11 @@ class Shards:
         return self._ask(paths, windows, queries, PATIENCE_S * (1.0 + len(queries) / 100), bounded=False, batch=True)
 
     def similar(self, name: str, items: NDArray[np.int32], k: int, filters: Sequence[Filter] | None) -> RankedBatch:
-        """As `Retriever.similar_items`, of the path `name`, without the shards that do not answer."""
+        """As `Retriever.similar_items`, of the path `name`.
+
+        Raises:
+            PathError: a shard does not answer.
+        """
         excluded = [rows for rows, _ in filters or ()] or [np.empty(0, np.int32)] * items.size
         bitmap = filters[0][1] if filters else np.empty(0, np.bool_)
         arrays: dict[str, NDArray[Any]] = {
@@ -81,12 +86,11 @@ class Shards:
         if bitmap.size:
             arrays["allowed"] = np.packbits(bitmap)
         message = pack({"path": name, "k": k, "n_allowed": bitmap.size}, arrays)
-        answers = self._gather("similar", self._homes([name]), message, PATIENCE_S)
-        parts = [
-            RankedBatch(one[1]["offsets"], one[1]["items"], one[1]["scores"])
-            for one in answers.values()
-            if not isinstance(one, Missing)
-        ]
+        parts = []
+        for shard, answer in gather(self.replicas, self._homes([name]), "similar", message, PATIENCE_S).items():
+            if isinstance(answer, Missing):
+                raise PathError(f"path {name!r}: shard {shard}: {answer.why}")
+            parts.append(RankedBatch(answer[1]["offsets"], answer[1]["items"], answer[1]["scores"]))
         return merge(parts, k, items.size)
 
     def explain(self, name: str, query: Query, item: int, item_id: Id) -> Reason | None:
@@ -94,7 +98,7 @@ class Shards:
         place = self.layout.paths[name].shard
         shard = int(self._owners([item_id])[0]) if place is None else place
         message = pack_queries([query], path=name, item=item)
-        answer = self._gather("explain", [shard], message, PATIENCE_S)[shard]
+        answer = gather(self.replicas, [shard], "explain", message, PATIENCE_S)[shard]
         if isinstance(answer, Missing):
             return Reason(f"shard {shard} cannot explain it: {answer.why}")
         values, arrays = answer
@@ -108,11 +112,6 @@ class Shards:
         places = {self.layout.paths[name].shard for name in names}
         everywhere = range(len(self.layout.shards))
         return list(everywhere) if None in places else sorted(place for place in places if place is not None)
-
-    def _gather(
-        self, method: str, shards: Sequence[int], message: bytes, limit_s: float
-    ) -> dict[int, Message | Missing]:
-        return gather(self.replicas, self._latencies, method, dict.fromkeys(shards, message), limit_s)
 
     def _ask(
         self,
@@ -132,8 +131,10 @@ class Shards:
             windows=[window for _, window in asked],
             limit_ms=limit_s * SHARE_OF_TIME * 1e3 if bounded else None,
             batch=batch,
+            similar=bool(paths) and paths[0].similar,
         )
-        answers = self._gather("ask", self._homes(names), message, limit_s) if asked else {}
+        latencies = None if batch else self._latencies
+        answers = gather(self.replicas, self._homes(names), "ask", message, limit_s, latencies) if asked else {}
         parts = {
             shard: answer if isinstance(answer, Missing) else unpack_outcomes(*answer)
             for shard, answer in answers.items()

@@ -14,7 +14,7 @@ from sharded import PATHS, VISITORS, assert_same
 
 from multirecall import Engine, EngineConfig, User
 from multirecall.errors import PathError
-from multirecall.scaleout import ShardedEngine, replicas, shard_bundle
+from multirecall.scaleout import ShardedEngine, replicas, shard_bundle, shards
 from multirecall.scaleout.latencies import LEAST
 from multirecall.scaleout.layout import Layout
 from multirecall.scaleout.owners import owners_of
@@ -92,6 +92,9 @@ def test_an_answer_says_which_shard_it_lacks(bundle: Path, folder: Path, over: O
                 assert "the process is gone" in str(status.detail)
                 assert "shard 0" not in str(status.detail)
     assert engine.health().paths["cf"].partial > 0
+    assert engine.similar(7).status["cf"].state == "partial"
+    with pytest.raises(PathError, match="path 'cf': shard 1: no replica of it is up"):
+        engine.neighbours("cf")
     batch = engine.retrieve_batch(list(USERS))
     assert {batch.status[name].state for name in split} == {"partial"}
 
@@ -120,6 +123,26 @@ def test_a_shard_that_is_late_is_left_out(over: Over) -> None:
     for one in members[2]:
         one.gate.set()
     eventually(lambda: is_full(engine, 3))
+
+
+def test_a_request_without_a_deadline_does_not_hang(over: Over, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, members = over
+    monkeypatch.setattr(shards, "PATIENCE_S", 0.2)
+    for one in members[0]:
+        one.gate.clear()
+    assert "shard 0: late" in str(engine.retrieve(3).status["top"].detail)
+    assert "shard 0: late" in str(engine.similar(7).status["cf"].detail)
+    assert "shard 0: late" in str(engine.retrieve_batch([3]).status["top"].detail)
+
+
+def test_a_batch_is_sent_once(over: Over) -> None:
+    engine, members = over
+    for _ in range(LEAST):
+        engine.retrieve(0)
+    for one in (one for own in members for one in own):
+        one.calls.clear()
+    engine.retrieve_batch(list(range(40)) * 20)
+    assert sorted(sum(one.calls.count("ask") for one in own) for own in members) == [1] * N_SHARDS
 
 
 def test_a_slow_replica_is_passed_over_after_the_usual_time(bundle: Path, over: Over) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from local_replicas import local_replicas
-from sharded import PATHS
+from patience import eventually
+from sharded import PATHS, assert_same
 
 from multirecall import Engine, EngineConfig
 from multirecall.errors import BundleError, RequestError
@@ -96,6 +97,51 @@ def test_a_sharded_bundle_is_no_bundle_of_one_engine(bundle: Path, tmp_path: Pat
         Engine.load(tmp_path / "out")
     with pytest.raises(BundleError, match="is not sharded; make shards with `multirecall shard`"):
         ShardedEngine.over(bundle, [])
+
+
+def test_a_path_that_cannot_be_split_stands_whole_or_is_refused(tmp_path: Path) -> None:
+    walks = {"name": "walks", "retriever": "node2vec", "params": {"serve": "walks", "dim": 8}}
+    paths = [PATHS[0], walks]
+    with Engine(EngineConfig.model_validate({"paths": paths, "k": 10})).fit(small_shop()) as engine:
+        engine.save(tmp_path / "bundle")
+        with pytest.raises(RequestError, match="path 'walks' cannot be split, its retriever has no `part`"):
+            shard_bundle(tmp_path / "bundle", 2, tmp_path / "out", strict=True)
+        assert not (tmp_path / "out").exists()
+        report = shard_bundle(tmp_path / "bundle", 2, tmp_path / "out")
+        assert (report.paths["walks"].whole, report.paths["cf"].whole) == (0, None)
+        with ShardedEngine.over(tmp_path / "out", local_replicas(tmp_path / "out")) as over:
+            for user in (0, 1, 2, 3):
+                assert_same(engine.retrieve(user), over.retrieve(user))
+            for one in (over, engine):  # items that join belong to one shard, but a whole path has all of them
+                one.add_items([{"item_id": 900 + number, "group": "even"} for number in range(6)])
+                one.add_interactions(
+                    [{"user_id": 1, "item_id": 900 + number, "timestamp": 1_708_000_000} for number in range(6)]
+                )
+            for user in (0, 1, 2, 3):
+                assert_same(engine.retrieve(user, 60), over.retrieve(user, 60))
+
+
+def test_shards_of_nothing_that_can_be_split_are_refused(tmp_path: Path) -> None:
+    walks = {"name": "walks", "retriever": "node2vec", "params": {"serve": "walks", "dim": 8}}
+    with Engine(EngineConfig.model_validate({"paths": [walks]})).fit(small_shop()) as engine:
+        engine.save(tmp_path / "bundle")
+    with pytest.raises(RequestError, match="no path of this bundle can be split"):
+        shard_bundle(tmp_path / "bundle", 2, tmp_path / "out")
+
+
+def test_another_client_follows_the_one_that_writes(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shard_bundle(bundle, 2, out)
+    with (
+        ShardedEngine.over(out, local_replicas(out)) as writer,
+        ShardedEngine.over(out, local_replicas(out), follow=True) as follower,
+    ):
+        writer.remove_items([6, 8])
+        eventually(lambda: follower.last_change == 1)
+        assert_same(writer.retrieve(3, 60), follower.retrieve(3, 60))
+        with pytest.raises(RequestError, match="only follows its bundle"):
+            follower.remove_items([7])
+        assert [one.seq for one in follower.shard_health()] == [1, 1]
 
 
 @pytest.mark.parametrize("part", ["shards/1", "000001"])
