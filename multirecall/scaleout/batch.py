@@ -20,6 +20,7 @@ from multirecall.engine.request import read_size
 from multirecall.errors import BundleError, MultirecallError, RequestError
 from multirecall.progress import Progress, terminal_progress
 from multirecall.scaleout.cluster import joined_cluster
+from multirecall.scaleout.import_names import import_name
 from multirecall.scaleout.job import Job, Report, Request, State, Task
 from multirecall.scaleout.parts import Parts, digest_of, noted_state
 from multirecall.scaleout.users import read_users
@@ -96,7 +97,7 @@ def write_candidates(
         _require_count(workers, "workers")
     place, target, classes = Path(bundle).resolve(), Path(folder).resolve(), tuple(plugins)
     with Engine.load(place, plugins=classes) as engine:
-        names = tuple(_name_of(one) for one in classes)
+        names = tuple(import_name(one) for one in classes)
         request = Request.of(read_size(k, engine.config.k), exclude, where, seen, context)
         ids = read_users(users, engine.data)
         engine.retrieve_batch(ids[:1].to_list(), request.k, **request.filters)  # refuses now what workers would
@@ -208,13 +209,6 @@ def _begun_state(state: State, folder: Path) -> State:
             "%s: goes on as begun, without the %d live changes since", folder, state.last_change - begun.last_change
         )
     return begun
-
-
-def _name_of(plugin: type) -> str:
-    """The name by which workers import a class; raises `RequestError` for one of a script or notebook."""
-    if plugin.__module__ == "__main__" or "<locals>" in plugin.__qualname__:
-        raise RequestError(f"plugins: workers cannot import {plugin.__qualname__}; put it into a module")
-    return f"{plugin.__module__}:{plugin.__qualname__}"
 
 
 def _require_count(value: Any, name: str) -> None:

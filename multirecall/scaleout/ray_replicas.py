@@ -12,6 +12,7 @@ from typing import Any
 from multirecall.engine.path import fault_text
 from multirecall.errors import MultirecallError, RequestError
 from multirecall.scaleout.cluster import joined_cluster
+from multirecall.scaleout.import_names import import_name
 from multirecall.scaleout.layout import Layout
 from multirecall.scaleout.shard import Shard
 from multirecall.scaleout.wire import pack
@@ -70,17 +71,16 @@ def start_replicas(
         The replicas of each shard, and what gives their room back once they are closed.
 
     Raises:
-        RequestError: there is no such cluster, or it has no room for them.
+        RequestError: there is no such cluster, it has no room for them, or workers cannot import a plug-in.
         MissingExtra: Ray is not installed.
     """
-    n_shards = len(layout.shards)
+    n_shards, named = len(layout.shards), [import_name(one) for one in plugins]
     with ExitStack() as stack:
         ray = stack.enter_context(
             joined_cluster(address, "ShardedEngine.connect", cpus=int(n_shards * n_replicas * cpus) + 1)
         )
         rooms = _find_room(ray, n_shards, n_replicas, cpus, stack)
         end = stack.pop_all().close
-    named = [f"{one.__module__}:{one.__qualname__}" for one in plugins]
     actor = ray.remote(ShardActor)
 
     def start(shard: int, place: int) -> RayReplica:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -77,6 +78,12 @@ def test_the_command_splits_a_bundle_and_says_how(folder: Path) -> None:
 def test_what_does_not_go_with_shards_is_refused(folder: Path) -> None:
     several = run("serve", folder / "shards", "--workers", 2)
     assert (several.returncode, "leave --workers out" in several.stderr) == (1, True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    nobody = run("serve", folder / "shards", "--ray", f"127.0.0.1:{port}")
+    assert nobody.returncode == 1
+    assert f"ray '127.0.0.1:{port}': " in nobody.stderr
+    assert "Connection refused; start a cluster with ray start --head" in " ".join(nobody.stderr.split())
     whole = run("serve", folder / "bundle", "--ray", "auto")
     assert (whole.returncode, "is not sharded" in whole.stderr) == (1, True)
 
