@@ -195,7 +195,9 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(module, "is_initialized", lambda: False)
     monkeypatch.setattr(module, "init", fail)
-    with pytest.raises(RequestError, match=r"ray '127\.0\.0\.1:1': nobody answers; start a cluster with ray start"):
+    with pytest.raises(RequestError, match="ray 'auto': nobody answers; start a cluster with ray start"):
+        fit_on_ray([], 2, "auto")
+    with pytest.raises(RequestError, match=r"ray '127\.0\.0\.1:1': .*; start a cluster with ray start"):
         fit_on_ray([], 2, "127.0.0.1:1")
 
 
