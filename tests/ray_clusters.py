@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # then Ray listens on the loopback interface alone, on Linux as well
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "disabled",  # a token would be a file in the home of whoever runs the tests
+    "RAY_AUTH_MODE": "disabled",  # Ray would write a token into the user's home
 }
 MEMORY = 80_000_000
 """Bytes of the object store of a node; Ray takes no less than 75 MiB."""

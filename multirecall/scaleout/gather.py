@@ -129,8 +129,5 @@ def _take(
 
 
 def _none_up(this: _Round, shard: int) -> Missing:
-    faults: Sequence[str | None] = [
-        this.faults.get(shard),
-        *(member.fault for member in this.replicas.members[shard] if member.fault),
-    ]
-    return Missing(f"no replica of it is up ({next((one for one in faults if one), 'not asked')})", late=False)
+    known = (this.faults.get(shard), *(member.fault for member in this.replicas.members[shard]))
+    return Missing(f"no replica of it is up ({next(filter(None, known), 'not asked')})", late=False)

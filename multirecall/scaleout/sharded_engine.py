@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
+from multirecall.config import EngineConfig
 from multirecall.data import Dataset
 from multirecall.engine import Engine
 from multirecall.engine.bundle import bundle
@@ -39,8 +40,16 @@ class ShardedEngine(Engine):
     `status`, which names the shard. Live changes are journaled here and reach every replica before the call returns.
     """
 
-    _replicas: Replicas
-    _end: Callable[[], None]
+    def __init__(self, config: EngineConfig | None = None) -> None:
+        """An engine without shards, which serves nothing; `connect` makes one that does."""
+        self._replicas = Replicas(())
+        self._end: Callable[[], None] = lambda: None
+        super().__init__(config)
+
+    @classmethod
+    def load(cls, folder: str | Path, **_: Any) -> NoReturn:
+        """Raise `RequestError`: `connect` opens a sharded bundle, `Engine.load` any other."""
+        raise RequestError(f"load: open {folder} with ShardedEngine.connect if it is sharded, else with Engine.load")
 
     @classmethod
     def connect(

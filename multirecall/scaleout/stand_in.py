@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Changes, Dataset
-from multirecall.engine.deadline import Deadline
-from multirecall.engine.path import new_path
 from multirecall.errors import RequestError
-from multirecall.lists import RankedBatch, RankedList
+from multirecall.lists import RankedBatch
 from multirecall.protocols import Reason, Retriever
 from multirecall.query import Filter, Query
 from multirecall.scaleout.shards import Shards
@@ -36,13 +34,9 @@ class StandIn(Retriever):
         """Raise, since a fit needs the whole."""
         raise RequestError(f"a sharded engine cannot be fitted: {FIT_ANEW}")
 
-    def retrieve(self, query: Query, quota: int) -> RankedList:
-        """As the retriever that it stands for."""
-        path = new_path(self._name, self, quota, False, len(self._ids), 0)
-        [outcome] = self._shards.ask([path], [quota], query, Deadline(None))
-        if outcome.ranked is None:
-            raise OSError(outcome.detail)
-        return outcome.ranked
+    def retrieve(self, query: Query, quota: int) -> NoReturn:
+        """Raise, since the engine asks all paths that stand in shards at once."""
+        raise TypeError("a path that stands in shards is asked by Shards.ask")
 
     def explain(self, query: Query, item: int) -> Reason | None:
         """As the retriever that it stands for."""

@@ -16,7 +16,7 @@ from patience import eventually
 from sharded import PATHS, assert_same
 
 from multirecall import Engine, EngineConfig
-from multirecall.errors import BundleError, RequestError
+from multirecall.errors import BundleError, NotFitted, RequestError
 from multirecall.scaleout import ShardedEngine, shard_bundle
 from multirecall.scaleout.owners import owners_of
 from multirecall.scaleout.shard import Shard
@@ -162,6 +162,15 @@ def test_a_damaged_shard_is_refused(bundle: Path, tmp_path: Path) -> None:
     file.write_bytes(content + b"x")
     with pytest.raises(BundleError, match="damaged"):
         Shard(str(tmp_path / "out"), 1)
+
+
+def test_an_engine_of_shards_is_opened_with_connect(bundle: Path) -> None:
+    with pytest.raises(RequestError, match=r"open .* with ShardedEngine\.connect if it is sharded, else with Engine"):
+        ShardedEngine.load(bundle, follow=True)
+    with ShardedEngine() as engine:
+        assert engine.shard_health() == ()
+        with pytest.raises(NotFitted):
+            engine.retrieve(1)
 
 
 def test_what_needs_the_whole_is_refused(bundle: Path, tmp_path: Path) -> None:
