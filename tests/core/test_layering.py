@@ -47,13 +47,16 @@ LAYERS: list[set[str]] = [
     {"registry", "config"},
     {"learning"},
     {"engine"},
-    {"evaluation", "tuning", "datasets", "serving", "scaleout", "cli", "__main__"},
+    {"evaluation", "tuning", "datasets", "monitoring", "serving", "scaleout", "cli", "__main__"},
 ]
 ORDER = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 PLUGIN_MAY = LAYERS[0] | LAYERS[1]
 FUSION_MAY = {"lists", "csr", "topk", "rowtable", "kernels", "protocols", "errors", "validation"}
 RESTRICTED = {
-    "polars": {"data", "engine", "evaluation", "datasets", "cli", "serving", "scaleout", "testing", "retrievers"},
+    "polars": {
+        *("data", "engine", "evaluation", "datasets", "monitoring"),
+        *("cli", "serving", "scaleout", "testing", "retrievers"),
+    },
     "torch": {"retrievers", "scaleout"},
     "annoy": {"retrievers"},
     "faiss": {"retrievers"},
@@ -68,8 +71,8 @@ RESTRICTED = {
     "networkx": {"retrievers"},
     "typer": {"cli"},
     "rich": {"cli", "progress"},
-    "matplotlib": {"evaluation"},
-    "jinja2": {"evaluation", "serving"},
+    "matplotlib": {"evaluation", "monitoring"},
+    "jinja2": {"evaluation", "monitoring", "serving"},
     "filelock": {"engine", "serving", "scaleout"},
     "sklearn": {"evaluation"},
     "prometheus_client": {"serving"},

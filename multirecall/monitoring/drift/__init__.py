@@ -1,0 +1,1 @@
+"""What has changed since a fit, and whether it matters."""

@@ -1,0 +1,1 @@
+"""A new fit that is published only where it is no worse."""

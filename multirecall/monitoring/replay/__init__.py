@@ -1,0 +1,1 @@
+"""What another fusion would have made of logged requests, and how good it would have been."""

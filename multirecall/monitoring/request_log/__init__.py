@@ -1,0 +1,1 @@
+"""A sample of an engine's answers in parquet files."""
