@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from multirecall.cli import app
 from multirecall.config import EngineConfig
 from multirecall.data import DataConfig
+from multirecall.engine.width import AdaptiveWidth
 from multirecall.evaluation import EXPLAINED
 from multirecall.plugins import PluginGroup
 from multirecall.registry import GROUPS
@@ -31,6 +32,7 @@ CONFIGS: dict[str, Callable[[], type[BaseModel]]] = {
     "engine": lambda: EngineConfig,
     "serve": lambda: ServeSettings,
     "tuning": lambda: TuningConfig,
+    "width": lambda: AdaptiveWidth,
     **{name: partial(_config_of, group, name) for group in GROUPS for name in group.names()},
 }
 """The configurations that a page may show, by name; a plug-in's goes by the plug-in's."""

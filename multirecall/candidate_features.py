@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from multirecall.candidate_frames import features_frame
 from multirecall.csr import take_runs
 from multirecall.lists import RankedBatch, RankedList
+from multirecall.query import Where
 
 if TYPE_CHECKING:
     import polars as pl
 
     from multirecall.protocols import Fusion
+
+ANY = Where()
+"""No condition."""
 
 FIRST = np.zeros(1, np.int64)
 """The positions of the users of a single request."""
@@ -75,6 +79,9 @@ class Proposals:
         segments: the longest history, the fusion and the weights of each segment, shortest first.
         lengths: the length of the history of each user of the lists.
         users: the positions in the lists of the users that this is about, int64 (n_users,).
+        excluded: the sorted item rows that each user of the lists was not to get, int32.
+        where: the conditions of the request.
+        is_sum: whether the fused score is a sum over paths, unless the fusion says otherwise.
     """
 
     lists: Sequence[RankedList] | Sequence[RankedBatch]
@@ -82,6 +89,9 @@ class Proposals:
     segments: Sequence[tuple[float, Fusion, list[float]]]
     lengths: Sequence[int] | NDArray[np.int64]
     users: NDArray[np.int64]
+    excluded: Sequence[NDArray[np.int32]] = ()
+    where: Where = ANY
+    is_sum: bool = True
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         return type(None), ()
@@ -91,10 +101,20 @@ class Proposals:
         return replace(self, users=self.users[positions])
 
     @property
+    def all_lengths(self) -> NDArray[np.int64]:
+        """The length of the history of each user of the lists, int64 (n,)."""
+        return np.asarray(self.lengths, np.int64)
+
+    @property
+    def batches(self) -> list[RankedBatch]:
+        """For each path the lists of all users."""
+        return [RankedBatch.from_lists([one]) if isinstance(one, RankedList) else one for one in self.lists]
+
+    @property
     def segment_numbers(self) -> NDArray[np.int64]:
         """The position in `segments` of each user's, int64 (n_users,)."""
         longest = [segment[0] for segment in self.segments]
-        numbers: NDArray[np.int64] = np.searchsorted(longest, np.asarray(self.lengths)[self.users])
+        numbers: NDArray[np.int64] = np.searchsorted(longest, self.all_lengths[self.users])
         return numbers
 
     def features(
@@ -114,14 +134,13 @@ class Proposals:
         """
         score = np.full(ranks.shape, np.nan, np.float32)
         contribution = np.zeros(ranks.shape)
-        batches = [RankedBatch.from_lists([one]) if isinstance(one, RankedList) else one for one in self.lists]
-        numbers = self.segment_numbers
+        batches, numbers = self.batches, self.segment_numbers
         owners = np.repeat(np.arange(self.users.size), np.diff(offsets))
         for number in np.unique(numbers).tolist():
             _, fusion, weights = self.segments[number]
             members = np.flatnonzero(numbers == number)
             part = [batch.take(self.users[members]) for batch in batches]
-            added = fusion.contributions(part, weights, self.quotas)
+            added = fusion.contributions(part, weights, self.quotas) if self.is_sum else None
             rows = np.flatnonzero(numbers[owners] == number)
             if added is None:
                 contribution[rows] = np.nan

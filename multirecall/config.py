@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from multirecall.data.config import DataConfig
+from multirecall.draw import EXPLORED
 from multirecall.errors import ConfigError
 from multirecall.plugins import GivenClass, import_class, is_bare
 from multirecall.storage import json_digest
@@ -209,7 +210,7 @@ class EngineConfig(StrictModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two paths are named {twice[0]!r}; give one of them another name")
-        for taken, by in ((FALLBACK, "the fallback"), (FUSED, "the fused list")):
+        for taken, by in ((FALLBACK, "the fallback"), (FUSED, "the fused list"), (EXPLORED, "explored slots")):
             if taken in names:
                 raise ValueError(f"the name {taken!r} is taken by {by}; give the path another name")
         return paths

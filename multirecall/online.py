@@ -7,16 +7,19 @@ or of a bundle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.errors import ConfigError
+from multirecall.lists import RankedBatch
+from multirecall.query import Where
 from multirecall.result import CandidateBatch, Candidates
 from multirecall.user import User
-from multirecall.vocabulary import Id
+from multirecall.vocabulary import Id, Vocabulary
 
 Call = Literal["retrieve", "retrieve_batch", "similar"]
 
@@ -55,7 +58,7 @@ class HistorySource(Protocol):
 class VariantChooser(Protocol):
     """Decides which variant of an engine a user gets. Any number of threads may call it."""
 
-    def choose(self, user: Id | User, context: Mapping[str, Any]) -> str | None:
+    def choose(self, user: Id | User, context: Mapping[str, Any], request_id: str) -> str | None:
         """The name of a variant that `Engine.use_variants` was given, or None for the engine's own settings.
 
         It runs on the thread of the request, so it must be quick; the same user should always get the same one. After
@@ -64,8 +67,112 @@ class VariantChooser(Protocol):
         Args:
             user: as the request names them; a visitor has no id.
             context: of the request.
+            request_id: of the request, for visitors that nothing else tells apart.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """In a share of the requests, the last slots of an answer are drawn from all that paths proposed.
+
+    The drawn candidates are those behind the first `k - slots` of the fused list, each with the same probability and
+    none twice. What decides is the id of the request. `Candidates.draw` has the exact probability of each candidate.
+
+    Attributes:
+        slots: the number of slots at the end of an answer, ≥ 1.
+        share: the share of the requests, above 0 and at most 1.
+    """
+
+    slots: int
+    share: float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.slots, bool) or not isinstance(self.slots, int) or self.slots < 1:
+            raise ConfigError(f"exploration: slots must be a whole number > 0, got {self.slots!r}")
+        if isinstance(self.share, bool) or not isinstance(self.share, int | float) or not 0 < self.share <= 1:
+            raise ConfigError(f"exploration: share must be above 0 and at most 1, got {self.share!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a call was given.
+
+    Attributes:
+        users: the users; none in a call of `similar`.
+        ids: the id of the request, for each user. Those of a batch are made of that of the call and a number.
+        time: epoch seconds at which the call began.
+        exclude: the ids to leave out, as they were given.
+        where: the predicates, as they were given, or None.
+        seen: whether items that a user has interacted with may be returned.
+        context: as it was given.
+        item: the item of a call of `similar`, or None.
+    """
+
+    users: tuple[Id | User, ...]
+    ids: tuple[str, ...]
+    time: float
+    exclude: Sequence[Id] | None = None
+    where: Mapping[str, Any] | None = None
+    seen: bool = False
+    context: Mapping[str, Any] | None = None
+    item: Id | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """What an engine answered with: one object for all answers of the same data, fits and variant.
+
+    Attributes:
+        version: the name of the bundle's version, or None without a bundle.
+        data_version: as `Engine.data_version`.
+        last_change: as `Engine.last_change`.
+        values: the config as JSON values, for `EngineConfig.model_validate`. What a fit learned is in it, and what the
+            variant changes.
+        digest: the SHA-256 of `values` and `teams`, in hexadecimal.
+        teams: the values of the two configs whose fusions are interleaved, or None.
+        exploration: which slots are drawn, or None.
+        paths: the names of the paths.
+        windows: the number of items that each path is asked for.
+        quotas: the quota of each path.
+        level: the level of adaptive width, 0 for full width.
+        catalogue: the item ids and their rows.
+    """
+
+    version: str | None
+    data_version: int
+    last_change: int
+    values: Mapping[str, Any]
+    digest: str
+    teams: tuple[Mapping[str, Any], Mapping[str, Any]] | None
+    exploration: Exploration | None
+    paths: tuple[str, ...]
+    windows: tuple[int, ...]
+    quotas: tuple[int, ...]
+    level: int
+    catalogue: Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """What the paths proposed to some users of a call, and what made candidates of it.
+
+    Attributes:
+        served: what answered.
+        users: the positions of the users in the call, int64 (n,).
+        lists: for each path its list for each of the users, as item rows, at most its window long.
+        lengths: the length of each user's history, which decides the segment, int64 (n,).
+        excluded: the sorted item rows that each user was not to get, int32: `exclude`, and the seen items unless
+            `seen`.
+        conditions: what `where` came to.
+    """
+
+    served: Served
+    users: NDArray[np.int64]
+    lists: tuple[RankedBatch, ...]
+    lengths: NDArray[np.int64]
+    excluded: tuple[NDArray[np.int32], ...]
+    conditions: Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +187,7 @@ class Observation:
         cached: whether the answer was a cache hit; the times of its paths are then those of the first answer.
         segments: the segment of each user, by its position in `Engine.segments`, int64 (n_users,); that of a variant is
             a position in the variant's.
+        request: what the call was given.
     """
 
     call: Call
@@ -88,6 +196,16 @@ class Observation:
     ms: float
     cached: bool
     segments: NDArray[np.int64]
+    request: Request
+    _tell: Callable[[], tuple[Proposed, ...]]
+
+    @property
+    def parts(self) -> tuple[Proposed, ...]:
+        """What the paths proposed: one part, or one for each variant that answered a user of a batch.
+
+        It is put together when it is asked for, by the observer's thread.
+        """
+        return self._tell()
 
 
 class Observer(Protocol):

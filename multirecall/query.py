@@ -91,6 +91,8 @@ class Query:
             passed. Use it as the timeout of a call that waits, and raise `TimeoutError` or another `OSError` when it
             runs out. The content of an answer must not depend on it, since
             the engine may cache answers.
+        effort: the share of its usual effort with which an index may search, above 0 and at most 1; less than 1 where
+            adaptive width saves time.
     """
 
     user: int
@@ -107,6 +109,7 @@ class Query:
     removed: NDArray[np.int32] = field(default_factory=lambda: NO_ROWS)
     context: Mapping[str, Any] = field(default_factory=dict)
     deadline: float | None = None
+    effort: float = 1.0
 
     @property
     def filter(self) -> Filter:

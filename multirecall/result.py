@@ -14,6 +14,7 @@ from multirecall.candidate_features import CandidateFeatures, MixedProposals, Pr
 from multirecall.candidate_frames import as_pandas, candidates_frame
 from multirecall.deprecation import warn_of_name
 from multirecall.display import entries, html_table, short_number
+from multirecall.draw import EXPLORED, Draw
 from multirecall.errors import RequestError
 from multirecall.lists import FusedBatch
 from multirecall.vocabulary import Id, Vocabulary
@@ -84,6 +85,8 @@ class Candidates:
         store: how the source of history answered, if the engine has one and the user has an id: `ok`; or `late` or
             `failed`, and the answer is made from what the bundle knows.
         variant: the variant that answered, see `Engine.use_variants`; None: the engine's own settings.
+        level: the level of adaptive width, see `Engine.use_adaptive_width`; 0: full width.
+        draw: what chance decided about each candidate; None without exploration and interleaving.
         first_rank: the rank of the first candidate in the whole answer; above 0 only in a slice.
     """
 
@@ -98,6 +101,8 @@ class Candidates:
     unknown_items: tuple[Id, ...] = ()
     store: StoreState | None = None
     variant: str | None = None
+    level: int = 0
+    draw: Draw | None = None
     first_rank: int = 0
     _first_backfilled: int = 0
     _proposals: Proposals | MixedProposals | None = field(default=None, repr=False, compare=False)
@@ -127,6 +132,8 @@ class Candidates:
         else:
             ranks = self.ranks[position].tolist()
             provenance = {path: rank for path, rank in zip(self.paths, ranks, strict=True) if rank >= 0}
+            if self.draw is not None and self.draw.place[position] >= 0:
+                provenance[EXPLORED] = int(self.draw.place[position])
         return Candidate(self.ids[position].item(), float(self.scores[position]), provenance)
 
     def __iter__(self) -> Iterator[Candidate]:
@@ -162,6 +169,8 @@ class Candidates:
             "n_refilled": self.n_backfilled,  # the former name, for those who read the JSON
             "shortfall": self.shortfall,
             **({} if self.store is None else {"store": self.store}),
+            **({} if self.variant is None else {"variant": self.variant}),
+            **({} if self.level == 0 else {"level": self.level}),
         }
 
     def __repr__(self) -> str:
@@ -196,6 +205,7 @@ class Candidates:
             ranks=self.ranks[part],
             n_backfilled=min(max(part.stop - first_backfilled, 0), len(places)),
             first_rank=self.first_rank + part.start,
+            draw=self.draw and self.draw.take(part),
             _first_backfilled=self._first_backfilled + max(part.start - first_backfilled, 0),
         )
 
@@ -223,6 +233,8 @@ class CandidateBatch:
         unknown_items: a tuple of ids for each user, as in `Candidates`.
         store: how the source of history answered for all users, as in `Candidates`.
         variants: the variant of each user, as in `Candidates`.
+        draws: what chance decided about the candidates of each user, as in `Candidates`.
+        level: as in `Candidates`.
     """
 
     user_ids: tuple[Id | None, ...]
@@ -240,12 +252,22 @@ class CandidateBatch:
     unknown_items: tuple[tuple[Id, ...], ...]
     store: StoreState | None = None
     variants: tuple[str | None, ...] = ()
+    draws: tuple[Draw | None, ...] = ()
+    level: int = 0
     _proposals: Proposals | MixedProposals | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def ids(self) -> NDArray[Any]:
         """External item ids in the caller's dtype, (n,)."""
         return self.catalogue.ids(self.items)
+
+    @property
+    def draw(self) -> Draw | None:
+        """What chance decided about each candidate of all users; None if it has no part in any."""
+        if not any(self.draws):
+            return None
+        lengths = np.diff(self.offsets).tolist()
+        return Draw.concat([own or Draw.certain(n) for own, n in zip(self.draws, lengths, strict=True)])
 
     @property
     def n_refilled(self) -> NDArray[np.int64]:
@@ -279,6 +301,8 @@ class CandidateBatch:
             self.unknown_items[user],
             self.store,
             self.variants[user] if self.variants else None,
+            self.level,
+            self.draws[user] if self.draws else None,
             _proposals=self._proposals and self._proposals.take(np.array([user])),
         )
 
@@ -334,6 +358,7 @@ class CandidateBatch:
             known=self.known[places],
             unknown_items=self.unknown_items[users],
             variants=self.variants[users],
+            draws=self.draws[users],
             _proposals=self._proposals and self._proposals.take(places),
         )
 

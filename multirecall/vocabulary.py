@@ -99,6 +99,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return self._base.size + self._tail.size
 
+    @property
+    def fitted(self) -> NDArray[Any]:
+        """The ids of the fit, ascending: one array for all vocabularies that grew from it."""
+        return self._base
+
     def rows(self, ids: Iterable[Id] | NDArray[Any]) -> NDArray[np.int32]:
         """The rows of `ids`, int32 (n,), -1 for an unknown id, such as text that is too long to be an id.
 

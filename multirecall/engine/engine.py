@@ -180,6 +180,12 @@ class Engine(EngineReader):
         state = self._current()
         return state.data_version if self._writer.store is None else state.journal_seq
 
+    @property
+    def _version_name(self) -> str | None:
+        """The name of the version of the bundle that is served, or None without a bundle."""
+        store = self._writer.store
+        return None if store is None else store.version.name
+
     def hold(self) -> None:
         """Become the writer of the bundle now, as the first live change would; without a bundle, do nothing.
 
@@ -211,6 +217,7 @@ class Engine(EngineReader):
             writer.refit_health,
             source_health(self._source.tally),
             self._feeds.missed,
+            self._width.level,
         )
 
     def save(self, folder: str | Path) -> None:

@@ -14,11 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from weakref import WeakSet
 
-import numpy as np
-
-from multirecall.engine.deadline import Deadline
-from multirecall.online import Call, Observation, Observer
-from multirecall.result import CandidateBatch, Candidates
+from multirecall.online import Observation, Observer
 
 _log = logging.getLogger("multirecall.engine")
 
@@ -123,14 +119,12 @@ class Feeds:
         """The number of answers that observers were too slow for."""
         return sum(feed.missed for feed in self._all)
 
-    def show(self, call: Call, answer: Candidates | CandidateBatch, k: int, since: Deadline, cached: bool) -> None:
-        """Show an answer, to a request that began at `since`, to all observers."""
-        feeds = self._all
-        if not feeds:
-            return
-        segments = np.zeros(0, np.int64) if answer._proposals is None else answer._proposals.segment_numbers
-        observation = Observation(call, answer, k, since.elapsed_ms, cached, segments)
-        for feed in feeds:
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def show(self, observation: Observation) -> None:
+        """Show an answer to all observers."""
+        for feed in self._all:
             feed.offer(observation)
 
 

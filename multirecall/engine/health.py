@@ -148,6 +148,7 @@ class Health:
         refit: the last `refresh`.
         source: the source of history, or None without one.
         missed: the number of answers that observers were too slow for.
+        width: the level of adaptive width; 0 for full width.
     """
 
     config_hash: str
@@ -162,6 +163,7 @@ class Health:
     refit: RefitHealth
     source: SourceHealth | None = None
     missed: int = 0
+    width: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as dictionaries, numbers and text, ready for JSON."""
@@ -178,6 +180,7 @@ def health_of(
     refit: RefitHealth,
     source: SourceHealth | None,
     missed: int,
+    width: int,
 ) -> Health:
     """Take a snapshot. All figures of one path are of one moment."""
     return Health(
@@ -193,6 +196,7 @@ def health_of(
         refit,
         source,
         missed,
+        width,
     )
 
 

@@ -51,6 +51,7 @@ def join_batches(parts: Sequence[tuple[CandidateBatch, NDArray[np.int64]]]) -> C
         known=np.concatenate([one.known for one in batches])[order],
         unknown_items=pick([one.unknown_items for one in batches]),
         variants=pick([one.variants for one in batches]),
+        draws=pick([one.draws for one in batches]),
         _proposals=MixedProposals.of([one for one in kept if isinstance(one, Proposals)]).take(order),
     )
 

@@ -2,66 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.config import EngineConfig
-from multirecall.data import Dataset
-from multirecall.display import html_table
+from multirecall.candidate_features import FIRST
 from multirecall.engine.answer import answer_user, answer_users
-from multirecall.engine.attached import Attached
-from multirecall.engine.cache import ResultCache
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.explain import explain_item
 from multirecall.engine.export import write_candidates
-from multirecall.engine.footprint import footprints
 from multirecall.engine.join import join_batches
-from multirecall.engine.neighbours import Neighbours, neighbour_paths, neighbours_of
 from multirecall.engine.request import (
     list_ids,
+    number_ids,
     read_context,
     read_deadline,
     read_filters,
     read_queries,
     read_query,
+    read_request,
+    read_request_id,
     read_size,
 )
 from multirecall.engine.runner import run_batch
-from multirecall.engine.segments import Segment
+from multirecall.engine.served import tell_proposed, tell_served
 from multirecall.engine.similar import answer_similar
-from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.trace import Trace, trace_user
-from multirecall.engine.vectors import vector_paths, vectors_of
-from multirecall.errors import ConfigError, NotFitted, PathError, RequestError, UnknownItem
+from multirecall.engine.variants import NoVariants, Part
+from multirecall.engine.view import EngineView
+from multirecall.errors import PathError, RequestError, UnknownItem
 from multirecall.explanation import Explanation
-from multirecall.learning.report import FusionReport
 from multirecall.lists import RankedBatch
-from multirecall.progress import SILENT, Progress
+from multirecall.online import Call, Observation, Proposed, Request
 from multirecall.result import CandidateBatch, Candidates
 from multirecall.user import User
 from multirecall.vocabulary import Id
 
-AnswerPart = Callable[[EngineState, list[Id | User]], CandidateBatch]
-"""Answers some users from a state."""
+EXPORT = "export"
+"""Begins the ids of the requests of `write_candidates`, which are the same each time."""
 
 
-class EngineReader(Attached):
+class EngineReader(EngineView):
     """The calls of an `Engine` that read. Each takes the state once, so no change happens in the middle of a call."""
-
-    def __init__(self, config: EngineConfig | None = None) -> None:
-        if not isinstance(config, EngineConfig | None):
-            raise ConfigError(f"Engine: got a {type(config).__name__}; pass an EngineConfig, or use Engine.from_toml")
-        self.config = config or EngineConfig()
-        self._blueprint = Blueprint.of(self.config)
-        self._state: EngineState | None = None
-        self._cache = ResultCache(self.config.cache_size) if self.config.cache_size else None
-        super().__init__()
 
     def retrieve(
         self,
@@ -73,6 +61,8 @@ class EngineReader(Attached):
         seen: bool = False,
         context: Mapping[str, Any] | None = None,
         deadline_ms: float | None = None,
+        request_id: str | None = None,
+        waited_ms: float = 0.0,
     ) -> Candidates:
         """The `k` best candidates for one user, fewer only when the catalogue has no more.
 
@@ -85,6 +75,9 @@ class EngineReader(Attached):
             context: what paths may want to know of the request, such as `{"device": "phone", "page": "home"}`; they
                 find it in `Query.context`. No built-in retriever reads it.
             deadline_ms: go on without the paths that have not answered by then; default: the config's.
+            request_id: the id of the request, of 1 to 256 characters; default: a new one. It decides whatever chance
+                has a part in, and observers see it.
+            waited_ms: milliseconds that the request has waited already, which adaptive width takes into account.
 
         With `cache_size`, an equal request on the same data gets the cached answer, status included. Its arrays are
         read-only. The deadline is not part of the cache key.
@@ -95,18 +88,21 @@ class EngineReader(Attached):
             PathError: a required path failed, or all did.
             NotFitted: the engine has nothing to serve.
         """
-        state, k, deadline = (
-            self._variants.of(self._current(), user, context),
+        current, k, deadline = (
+            self._current(),
             read_size(k, self.config.k),
             read_deadline(deadline_ms, self.config.deadline_ms),
         )
+        request = read_request((user,), (read_request_id(request_id),), exclude, where, seen, context)
+        state = self._width.of(self._state_of(current, user, context, request.ids[0]))
         found = self._source.ask(state.data, [user], deadline)
-        ask = partial(answer_user, state, user, k, exclude, where, seen, context, deadline, found)
-        if self._cache is None:
+        ask = partial(answer_user, state, request, k, deadline, found)
+        if self._cache is None or state.merging.draws:
             answer, cached = ask(), False
         else:
             answer, cached = self._cache.answer(state, (user, k, exclude, where, seen, context, found.key), ask)
-        self._feeds.show("retrieve", answer, k, deadline, cached)
+        self._width.note(deadline.elapsed_ms + waited_ms)
+        self._show("retrieve", answer, k, deadline, request, ((state, FIRST),), cached)
         return answer
 
     def similar(
@@ -118,6 +114,7 @@ class EngineReader(Attached):
         where: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
         deadline_ms: float | None = None,
+        request_id: str | None = None,
     ) -> Candidates:
         """The `k` items most like `item`, as for the page of a product: the item-to-item call.
 
@@ -131,8 +128,9 @@ class EngineReader(Attached):
         """
         state, size = self._current(), read_size(k, self.config.k)
         deadline = read_deadline(deadline_ms, self.config.deadline_ms)
-        answer = answer_similar(state, item, size, exclude, where, context, deadline)
-        self._feeds.show("similar", answer, size, deadline, cached=False)
+        request = read_request((), (read_request_id(request_id),), exclude, where, False, context, item)
+        answer = answer_similar(state, item, size, request.exclude, where, context, deadline)
+        self._show("similar", answer, size, deadline, request, ((state, FIRST),))
         return answer
 
     def retrieve_batch(
@@ -144,24 +142,18 @@ class EngineReader(Attached):
         where: Mapping[str, Any] | None = None,
         seen: bool = False,
         context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
     ) -> CandidateBatch:
-        """The candidates of several users, without a deadline; arguments and errors as in `retrieve`."""
-        state, listed, size, start = (
-            self._current(),
-            list_ids(users, "users"),
-            read_size(k, self.config.k),
-            Deadline(None),
-        )
-        found, excluded = (
-            self._source.ask(state.data, listed),
-            None if exclude is None else list_ids(exclude, "exclude"),
-        )
+        """The candidates of several users, without a deadline; arguments and errors as in `retrieve`.
 
-        def ask(own: EngineState, members: list[Id | User]) -> CandidateBatch:
-            return answer_users(own, members, size, excluded, where, seen, context, found)
-
-        answer = self._by_variant(state, listed, context, ask)
-        self._feeds.show("retrieve_batch", answer, size, start, cached=False)
+        The id of the request for a user is `request_id`, a slash, and the position of the user.
+        """
+        state, size, start = self._current(), read_size(k, self.config.k), Deadline(None)
+        listed = list_ids(users, "users")
+        request = read_request(listed, number_ids(request_id, len(listed)), exclude, where, seen, context)
+        parts = self._parts_of(state, request)
+        answer = self._answer_parts(parts, request, size)
+        self._show("retrieve_batch", answer, size, start, request, parts)
         return answer
 
     def path_lists(
@@ -221,16 +213,13 @@ class EngineReader(Attached):
         """
         if not isinstance(chunk, int) or chunk < 1:
             raise RequestError(f"chunk must be a whole number > 0, got {chunk!r}")
-        state, k = self._current(), read_size(k, self.config.k)
+        state, size, numbers = self._current(), read_size(k, self.config.k), count()
         excluded = None if exclude is None else list_ids(exclude, "exclude")
 
         def answer(part: list[Id | User]) -> CandidateBatch:
-            found = self._source.ask(state.data, part)
-
-            def ask(own: EngineState, members: list[Id | User]) -> CandidateBatch:
-                return answer_users(own, members, k, excluded, where, seen, context, found)
-
-            return self._by_variant(state, part, context, ask)
+            ids = [f"{EXPORT}/{next(numbers)}" for _ in part]
+            request = read_request(part, ids, excluded, where, seen, context)
+            return self._answer_parts(self._parts_of(state, request), request, size)
 
         return write_candidates(users, Path(file), chunk, answer)
 
@@ -244,6 +233,7 @@ class EngineReader(Attached):
         where: Mapping[str, Any] | None = None,
         seen: bool = False,
         context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
     ) -> Explanation:
         """Explain the place of `item` in `retrieve` with the same arguments, or why it is missing.
 
@@ -251,7 +241,10 @@ class EngineReader(Attached):
             UnknownItem: a `RequestError`; the catalogue does not have the item.
             RequestError: as `retrieve`.
         """
-        state, k = self._variants.of(self._current(), user, context), read_size(k, self.config.k)
+        state, k = (
+            self._variants.of(self._current(), user, context, read_request_id(request_id)),
+            read_size(k, self.config.k),
+        )
         row = state.data.items.ids.row(item)
         if row < 0:
             raise UnknownItem(f"explain: no item has the id {item!r}; pass an id of the log or the item table")
@@ -270,6 +263,7 @@ class EngineReader(Attached):
         seen: bool = False,
         context: Mapping[str, Any] | None = None,
         deadline_ms: float | None = None,
+        request_id: str | None = None,
     ) -> Trace:
         """The lists, states and times of all paths for one user, which can be fused again in other ways, see `Trace`.
 
@@ -279,112 +273,48 @@ class EngineReader(Attached):
             RequestError: an unusable argument.
             IdTypeError: an id of the wrong type.
         """
-        state, size = self._variants.of(self._current(), user, context), read_size(k, self.config.k)
+        state, size = (
+            self._variants.of(self._current(), user, context, read_request_id(request_id)),
+            read_size(k, self.config.k),
+        )
         deadline = read_deadline(deadline_ms, self.config.deadline_ms)
         filters, found = read_filters(state, exclude, where, seen), self._source.ask(state.data, [user], deadline)
         config = self._variants.config_of(state, self.config)
         return trace_user(state, config, user, size, filters, read_context(context), deadline, found)
 
-    def fusion_report(self) -> FusionReport | None:
-        """What the last fit learned: settings, the paths that stay, the fusion, and why; None: nothing was left open.
+    def _answer_parts(self, parts: Sequence[Part], request: Request, k: int) -> CandidateBatch:
+        """The candidates of several users, each from the state that answers them."""
+        found = self._source.ask(parts[0][0].data, request.users)
 
-        Raises:
-            NotFitted: the engine has nothing to serve.
-        """
-        learned = self._current().learned
-        return None if learned is None else learned.report
+        def part_of(places: NDArray[np.int64]) -> Request:
+            chosen = places.tolist()
+            return replace(
+                request,
+                users=tuple(request.users[one] for one in chosen),
+                ids=tuple(request.ids[one] for one in chosen),
+            )
 
-    def vectors(self, path: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """The item vectors of a path: item ids (n,), and a vector for each in the same order, float32 (n, dim).
+        return join_batches([(answer_users(own, part_of(places), k, found), places) for own, places in parts])
 
-        The vectors are those that the path compares, so they have length 1 if it compares by cosine. Items without a
-        vector and removed items are left out.
+    def _show(
+        self,
+        call: Call,
+        answer: Candidates | CandidateBatch,
+        k: int,
+        since: Deadline,
+        request: Request,
+        parts: Sequence[Part],
+        cached: bool = False,
+    ) -> None:
+        """Let observers see an answer, if there are any."""
+        if not self._feeds:
+            return
+        segments = np.zeros(0, np.int64) if answer._proposals is None else answer._proposals.segment_numbers
+        tell = partial(self._tell, answer, parts, self._variants)
+        self._feeds.show(Observation(call, answer, k, since.elapsed_ms, cached, segments, request, tell))
 
-        Raises:
-            RequestError: no path has that name, or it has no item vectors.
-        """
-        return vectors_of(self._current(), path)
-
-    @property
-    def vector_paths(self) -> tuple[str, ...]:
-        """The names of the paths that have item vectors, in order; raises `NotFitted`."""
-        return vector_paths(self._current())
-
-    def neighbours(self, path: str, k: int = 100, *, progress: Progress = SILENT) -> Neighbours:
-        """The items that a path finds most like each item, at most `k` for each.
-
-        A path over vectors compares them by cosine; any other gives what it proposes after the item alone. Removed
-        items, and items that the path does not know, are left out.
-
-        Returns:
-            Item ids (n,), those of their neighbours (n,) and the scores, float32 (n,): item by item, best first.
-
-        Raises:
-            RequestError: no path has that name, it compares no items, or `k` is no whole number > 0.
-        """
-        return neighbours_of(self._current(), path, read_size(k, k), progress)
-
-    @property
-    def neighbour_paths(self) -> tuple[str, ...]:
-        """The names of the paths that `neighbours` can ask, in order; raises `NotFitted`."""
-        return neighbour_paths(self._current())
-
-    @property
-    def data(self) -> Dataset:
-        """The dataset that the engine serves.
-
-        Raises:
-            NotFitted: the engine serves nothing yet.
-        """
-        return self._current().data
-
-    @property
-    def data_version(self) -> int:
-        """The number of the data that the engine serves, as in `health()`; raises `NotFitted`."""
-        return self._current().data_version
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The names of the paths that serve, in order; raises `NotFitted`."""
-        return self._current().names
-
-    @property
-    def segments(self) -> tuple[Segment, ...]:
-        """What merges the lists of users, by the length of their history; for measuring. Raises `NotFitted`."""
-        return self._current().segments
-
-    def _by_variant(
-        self, state: EngineState, users: list[Id | User], context: Mapping[str, Any] | None, answer: AnswerPart
-    ) -> CandidateBatch:
-        """The candidates of several users, those of each variant from its state."""
-        parts = self._variants.split(state, users, context)
-        return join_batches([(answer(own, [users[one] for one in places.tolist()]), places) for own, places in parts])
-
-    def _current(self) -> EngineState:
-        state = self._state
-        if state is None:
-            raise NotFitted("the engine has nothing to serve: call fit(data), or Engine.load(folder)")
-        return state
-
-    def __repr__(self) -> str:
-        state = self._state
-        if state is None:
-            return f"<Engine: nothing to serve; paths {', '.join(self._blueprint.names)}>"
-        return f"<Engine: paths {', '.join(state.names)}; {state.data.sizes}>"
-
-    def _repr_html_(self) -> str:
-        state = self._state
-        if state is None:
-            return html_table(["path", "state"], [[name, "not fitted"] for name in self._blueprint.names], 0)
-        rows = [[name, *cells] for name, cells in footprints(state)]
-        return f"<p>{state.data.sizes}</p>{html_table(['path', 'quota', 'fitted in', 'memory'], rows, len(rows))}"
-
-    def _publish(self, state: EngineState | None) -> None:
-        """Let requests see this state; None: nothing is served any more."""
-        if state is not None:
-            state.serve()
-        replaced, self._state = self._state, state
-        if self._cache is not None:
-            self._cache.clear()
-        if replaced is not None:
-            replaced.close(state)
+    def _tell(
+        self, answer: Candidates | CandidateBatch, parts: Sequence[Part], variants: NoVariants
+    ) -> tuple[Proposed, ...]:
+        served = [tell_served(state, self.config, variants, self._version_name) for state, _ in parts]
+        return tell_proposed(answer, parts, served)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from time import time
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +21,14 @@ from multirecall.engine.values import plain_value
 from multirecall.engine.where import known_field, read_where
 from multirecall.errors import RequestError
 from multirecall.kernels import kernel
+from multirecall.online import Request
 from multirecall.query import Query, Where
 from multirecall.topk import NO_ROWS
 from multirecall.user import User
 from multirecall.vocabulary import Id
+
+LONGEST_ID = 256
+"""The most characters of the id of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,9 @@ class Filters:
     unknown: tuple[Id, ...] = ()
     """The excluded ids that the catalogue does not have."""
 
+    effort: float = 1.0
+    """As in `Query`."""
+
 
 def read_size(k: int | None, default: int) -> int:
     """Return the number of candidates to return; raise `RequestError` if it is invalid."""
@@ -48,6 +57,35 @@ def read_size(k: int | None, default: int) -> int:
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise RequestError(f"k must be a whole number > 0, got {k!r}")
     return int(k)
+
+
+def read_request_id(request_id: str | None) -> str:
+    """Return the id of a request, a new one where none is given; raise `RequestError` if it is invalid."""
+    if request_id is None:
+        return uuid4().hex
+    if not isinstance(request_id, str) or not 0 < len(request_id) <= LONGEST_ID:
+        raise RequestError(f"request_id must be text of 1 to {LONGEST_ID} characters, got {request_id!r}")
+    return request_id
+
+
+def read_request(
+    users: Sequence[Id | User],
+    ids: Sequence[str],
+    exclude: Iterable[Id] | None,
+    where: Mapping[str, Any] | None,
+    seen: bool,
+    context: Mapping[str, Any] | None,
+    item: Id | None = None,
+) -> Request:
+    """What a call was given; `ids` are those of the request for each user, and `exclude` is read once."""
+    excluded = None if exclude is None else list_ids(exclude, "exclude")
+    return Request(tuple(users), tuple(ids), time(), excluded, where, seen, context, item)
+
+
+def number_ids(request_id: str | None, n: int) -> list[str]:
+    """The id of a request for each of its `n` users; raises as `read_request_id`."""
+    whole = read_request_id(request_id)
+    return [f"{whole}/{number}" for number in range(n)]
 
 
 def read_deadline(deadline_ms: float | None, default: float | None) -> Deadline:
@@ -75,7 +113,7 @@ def read_filters(
     if where is not None:
         meeting, conditions = read_where(where, items)
         allowed = meeting if allowed is None else meeting & allowed
-    return Filters(rows, allowed, conditions, state.removed, seen, unknown)
+    return Filters(rows, allowed, conditions, state.removed, seen, unknown, state.effort)
 
 
 def read_context(context: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -153,6 +191,7 @@ def read_user(
         removed=filters.removed,
         context=context,
         deadline=deadline,
+        effort=filters.effort,
     )
     return query, unknown
 

@@ -60,5 +60,5 @@ def answer_similar(
         shortfall=k - len(final),
         known=True,
         unknown_items=unknown,
-        _proposals=Proposals(lists, state.quotas, state.segments, (1,), FIRST),
+        _proposals=Proposals(lists, state.quotas, state.segments, (1,), FIRST, (query.exclude,), filters.where),
     )

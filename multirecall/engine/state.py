@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from multirecall.config import FALLBACK, EngineConfig, FusionConfig, PathConfig
 from multirecall.data import Dataset
+from multirecall.engine.fuse import FusionPlan
 from multirecall.engine.learned import Learned
+from multirecall.engine.merge import Merging
 from multirecall.engine.path import Path, new_path
 from multirecall.engine.segments import Segment, load_fusions, segments_of, windows_of
 from multirecall.errors import CannotFit, MissingExtra
+from multirecall.online import Exploration, Served
 from multirecall.progress import Progress
 from multirecall.protocols import Fusion, PluginConfig, Retriever, ThreadedConfig
 from multirecall.registry import retriever_class
@@ -131,7 +134,12 @@ class EngineState:
             the bundle may still hold it; else 0.
         learned: what the fit learned; None where the config leaves nothing to learn.
         variant: the name of the variant that this state answers for; None: the engine's own settings.
-        varied: the states of variants that were made of this one, by who chose them and their name.
+        rivals: the two fusions that a variant interleaves; `segments` are then those of the first. Else None.
+        exploration: which slots of an answer are drawn, or None.
+        level: the level of adaptive width; 0 for full width.
+        effort: the share of its usual effort with which an index searches, see `Query.effort`.
+        varied: the states that were made of this one, by who made them and for what.
+        told: what observers are told of this state, by the version of the bundle.
         version: a number that rises with each state of the process. The result cache keys answers by it.
     """
 
@@ -148,7 +156,14 @@ class EngineState:
     forgot: int = 0
     learned: Learned | None = None
     variant: str | None = None
-    varied: dict[tuple[object, str], EngineState] = field(init=False, default_factory=dict, compare=False, repr=False)
+    rivals: tuple[FusionPlan, FusionPlan] | None = None
+    exploration: Exploration | None = None
+    level: int = 0
+    effort: float = 1.0
+    varied: dict[tuple[object, str | int], EngineState] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+    told: dict[str | None, Served] = field(init=False, default_factory=dict, compare=False, repr=False)
     version: int = field(init=False, default_factory=count(1).__next__)
 
     @property
@@ -172,6 +187,11 @@ class EngineState:
     def quotas(self) -> list[int]:
         """The paths' quotas."""
         return [path.quota for path in self.paths]
+
+    @property
+    def merging(self) -> Merging:
+        """How the lists of a request become one."""
+        return Merging(FusionPlan(self.segments, self.quotas), self.rivals, self.exploration)
 
     def serve(self) -> None:
         """Note that requests see this state from now on."""

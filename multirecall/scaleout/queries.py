@@ -34,7 +34,13 @@ def pack_queries(queries: Sequence[Query], **values: Any) -> bytes:
     }
     if timed:
         arrays["times"] = np.concatenate([query.times for query in queries if query.times is not None])
-    request = {"users": users, "now": first.now, "where": first.where.to_dict(), "context": dict(first.context)}
+    request = {
+        "users": users,
+        "now": first.now,
+        "where": first.where.to_dict(),
+        "context": dict(first.context),
+        "effort": first.effort,
+    }
     return pack({**values, **request}, arrays)
 
 
@@ -68,6 +74,7 @@ def unpack_queries(
                 removed=removed,
                 context=values["context"],
                 deadline=deadline,
+                effort=values["effort"],
             )
         )
     return queries

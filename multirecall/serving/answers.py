@@ -17,6 +17,19 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
+class DrawColumns(Answer):
+    """What chance decided about each candidate."""
+
+    propensity: list[float | None]
+    """The probability with which it is in the answer to such a request; null where two fusions are interleaved."""
+
+    place: list[int]
+    """Of a candidate in an explored slot, its place in the whole fused list; else -1."""
+
+    team: list[int]
+    """The fusion that drafted it, 0 or 1, where two are interleaved; else -1."""
+
+
 class Columns(Answer):
     """Candidates with a list for each column; position i of each is of candidate i."""
 
@@ -40,6 +53,12 @@ class Columns(Answer):
 
     status: dict[str, PathStatus]
     """For each path how its call ended."""
+
+    level: int
+    """The level of adaptive width; 0: full width."""
+
+    draw: DrawColumns | None
+    """What chance decided about each candidate; null: it had no part in any."""
 
 
 class CandidatesAnswer(Columns):

@@ -14,11 +14,18 @@ MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 
 
 def to_arrow(found: CandidateBatch, fields: Fields) -> bytes:
-    """The columns of `CandidateBatch.to_polars`, then `variant`, then one for each of `fields`, as `field_<name>`."""
+    """The columns of `CandidateBatch.to_polars`, then `variant`, then one for each of `fields`, as `field_<name>`.
+
+    Where chance has a part, the columns of a `Draw` stand between: `propensity`, `place` and `team`.
+    """
     variants = pl.Series("variant", found.variants, pl.String).gather(
         np.repeat(np.arange(len(found)), np.diff(found.offsets))
     )
     frame = found.to_polars().with_columns(variants)
+    if (draw := found.draw) is not None:
+        frame = frame.with_columns(
+            pl.Series("propensity", draw.propensity), pl.Series("place", draw.place), pl.Series("team", draw.team)
+        )
     stream = BytesIO()
     frame.with_columns(pl.Series(f"field_{name}", values) for name, values in fields.columns.items()).write_ipc_stream(
         stream

@@ -34,6 +34,8 @@ def candidate_columns(found: Candidates | CandidateBatch, fields: Fields) -> dic
         "unknown_items": found.unknown_items,
         "store": found.store,
         **({"variants": found.variants} if isinstance(found, CandidateBatch) else {"variant": found.variant}),
+        "level": found.level,
+        "draw": found.draw,
         "status": found.status,
     }
 

@@ -37,6 +37,8 @@ def retrieve(service: Service, exchange: Exchange, header_ms: float | None) -> b
         **asked.filters(),
         seen=asked.seen,
         deadline_ms=_time_left(service, exchange, asked.deadline_ms or header_ms),
+        request_id=exchange.request_id,
+        waited_ms=exchange.ms,
     )
     return _answer(service, exchange, found, asked.fields, asked.deadline_ms or header_ms)
 
@@ -50,7 +52,7 @@ def retrieve_batch(service: Service, exchange: Exchange, as_arrow: bool) -> byte
     if (n := len(asked.users) * (exchange.k or 1)) > limits.batch_candidates:
         raise Problem(413, f"{n:,} candidates are too many; send fewer users, or a smaller k, at once")
     users = [one.to_user() if isinstance(one, UserPart) else one for one in asked.users]
-    found = service.engine.retrieve_batch(users, **asked.filters(), seen=asked.seen)
+    found = service.engine.retrieve_batch(users, **asked.filters(), seen=asked.seen, request_id=exchange.request_id)
     _note(exchange, found)
     fields = service.fields.read(found.ids, service.engine.data, asked.fields, None)
     return to_arrow(found, fields) if as_arrow else to_json(batch_columns(found, fields))
@@ -137,7 +139,7 @@ def _similar(
 ) -> bytes:
     _check_size(service, exchange, filters)
     left = _time_left(service, exchange, deadline_ms)
-    found = service.engine.similar(item_id, **filters.filters(), deadline_ms=left)
+    found = service.engine.similar(item_id, **filters.filters(), deadline_ms=left, request_id=exchange.request_id)
     return _answer(service, exchange, found, fields, deadline_ms)
 
 
@@ -176,6 +178,7 @@ def _time_left(service: Service, exchange: Exchange, deadline_ms: float | None) 
         return None
     left = wanted - exchange.ms
     if left <= 0:
+        service.engine.note_refused(exchange.ms)
         raise Problem(503, f"the deadline of {wanted:g} ms passed before a thread was free", {"Retry-After": "1"})
     return left
 

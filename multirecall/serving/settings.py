@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from multirecall.engine.width import AdaptiveWidth
 from multirecall.errors import ConfigError
 from multirecall.serving.explorer.settings import ExplorerSettings
 from multirecall.serving.store.settings import StoreSettings
@@ -119,6 +120,9 @@ class ServeSettings(StrictModel):
 
     explorer: ExplorerSettings = ExplorerSettings()
     """The page `/explore`."""
+
+    width: AdaptiveWidth | None = None
+    """How the width of answers follows the load; None: full width always."""
 
     @model_validator(mode="after")
     def _others_need_a_key(self) -> Self:

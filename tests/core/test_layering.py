@@ -40,6 +40,8 @@ LAYERS: list[set[str]] = [
             "deprecation",
             "candidate_features",
             "candidate_frames",
+            "chance",
+            "draw",
             "metrics",
         ),
     },

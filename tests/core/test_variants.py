@@ -42,7 +42,7 @@ class ByUser:
     def __init__(self, choose: Callable[[Any], str | None]) -> None:
         self._choose = choose
 
-    def choose(self, user: Any, context: Mapping[str, Any]) -> str | None:
+    def choose(self, user: Any, context: Mapping[str, Any], request_id: str) -> str | None:
         return self._choose(user)
 
 
