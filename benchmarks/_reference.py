@@ -16,6 +16,7 @@ from multirecall.config import EngineConfig
 from multirecall.data import DataConfig
 from multirecall.engine.width import AdaptiveWidth
 from multirecall.evaluation import EXPLAINED
+from multirecall.monitoring.request_log import LogSettings
 from multirecall.plugins import PluginGroup
 from multirecall.registry import GROUPS
 from multirecall.serving import ServeSettings
@@ -30,6 +31,7 @@ def _config_of(group: PluginGroup, name: str) -> type[BaseModel]:  # type: ignor
 CONFIGS: dict[str, Callable[[], type[BaseModel]]] = {
     "data": lambda: DataConfig,
     "engine": lambda: EngineConfig,
+    "log": lambda: LogSettings,
     "serve": lambda: ServeSettings,
     "tuning": lambda: TuningConfig,
     "width": lambda: AdaptiveWidth,

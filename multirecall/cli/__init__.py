@@ -17,6 +17,7 @@ from multirecall.cli.explain import explain
 from multirecall.cli.export import export
 from multirecall.cli.fit import fit
 from multirecall.cli.index_bench import index_bench
+from multirecall.cli.monitoring import monitoring
 from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
 from multirecall.cli.screen import console, note, replace_unprintable, show_log
@@ -63,6 +64,7 @@ app.command()(shard)
 app.command()(serve)
 app.command("serve-key")(serve_key)
 app.add_typer(store, name="store")
+app.add_typer(monitoring, name="monitoring")
 
 
 @app.callback()

@@ -75,7 +75,7 @@ RESTRICTED = {
     "rich": {"cli", "progress"},
     "matplotlib": {"evaluation", "monitoring"},
     "jinja2": {"evaluation", "monitoring", "serving"},
-    "filelock": {"engine", "serving", "scaleout"},
+    "filelock": {"engine", "monitoring", "serving", "scaleout"},
     "sklearn": {"evaluation"},
     "prometheus_client": {"serving"},
     "ray": {"scaleout"},
