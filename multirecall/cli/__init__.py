@@ -12,6 +12,7 @@ import typer
 from multirecall.cli.candidates import candidates
 from multirecall.cli.demo import demo
 from multirecall.cli.doctor import doctor
+from multirecall.cli.drift import drift
 from multirecall.cli.evaluate import evaluate_command
 from multirecall.cli.explain import explain
 from multirecall.cli.export import export
@@ -20,7 +21,7 @@ from multirecall.cli.index_bench import index_bench
 from multirecall.cli.monitoring import monitoring
 from multirecall.cli.plugins import plugins
 from multirecall.cli.retrieve import retrieve
-from multirecall.cli.screen import console, note, replace_unprintable, show_log
+from multirecall.cli.screen import note, replace_unprintable, show_error, show_log
 from multirecall.cli.serve import serve, serve_key
 from multirecall.cli.shard import shard
 from multirecall.cli.similar import similar
@@ -60,6 +61,7 @@ app.command()(plugins)
 app.command()(doctor)
 app.command("index-bench")(index_bench)
 app.command()(warm)
+app.command()(drift)
 app.command()(shard)
 app.command()(serve)
 app.command("serve-key")(serve_key)
@@ -85,5 +87,5 @@ def main() -> None:
     try:
         app()
     except MultirecallError as fault:
-        console(stderr=True).print(f"error: {fault}", style="red")
+        show_error(fault)
         sys.exit(1)

@@ -28,6 +28,11 @@ def note(text: str) -> None:
     console(stderr=True).print(f"note: {text}", style="yellow")
 
 
+def show_error(fault: Exception) -> None:
+    """Print an error of ours on standard error."""
+    console(stderr=True).print(f"error: {fault}", style="red")
+
+
 class _Notes(logging.Handler):
     """Print the library's log records on standard error, a line each; without progress bars, each fit too."""
 

@@ -75,7 +75,7 @@ def recall_curve(worth: ValueReport) -> Figure:
     axes.set_xticks(worth.curve_ks, [str(k) for k in worth.curve_ks])
     axes.minorticks_off()
     axes.set(xlabel="k", ylabel="Recall@k", ylim=(0, None))
-    _plain(axes)
+    plain_axes(axes)
     axes.legend(frameon=False, loc="upper left")
     return figure
 
@@ -111,7 +111,7 @@ def similarities(health: EmbeddingHealth) -> Figure:
     place = (health.mean_cosine, 1.1 * max(health.histogram))
     axes.annotate(f"mean {health.mean_cosine:.2f}", place, (6, -4), textcoords="offset points")
     axes.set(xlabel="cosine of a random pair", ylabel="share of pairs", xlim=(-1, 1))
-    _plain(axes)
+    plain_axes(axes)
     return figure
 
 
@@ -132,7 +132,7 @@ def latency_against_recall(worth: ValueReport) -> Figure:
     axes.minorticks_off()
     axes.margins(x=0.25, y=0.15)
     axes.set(xlabel="milliseconds of a single request, median", ylabel=f"Recall@{worth.k}", ylim=(0, None))
-    _plain(axes)
+    plain_axes(axes)
     return figure
 
 
@@ -153,7 +153,7 @@ def shares_of_recall(worth: ValueReport) -> Figure:
     axes.axvline(0, color="#444444", linewidth=0.8)
     axes.set_yticks(places, names)
     axes.set(xlabel=f"Recall@{worth.k}")
-    _plain(axes)
+    plain_axes(axes)
     axes.legend(frameon=False, loc="lower right")
     return figure
 
@@ -171,7 +171,8 @@ def colour(number: int) -> str:
     return f"#{round(red * 255):02X}{round(green * 255):02X}{round(blue * 255):02X}"
 
 
-def _plain(axes: Axes) -> None:
+def plain_axes(axes: Axes) -> None:
+    """Draw a pale grid behind the data, and no frame above and at the right."""
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -194,6 +195,6 @@ def index_speed(figures: Sequence[KindFigures], title: str) -> Figure:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.set(xlabel=f"recall@k of {title}", ylabel="microseconds of a query, median")
-    _plain(axes)
+    plain_axes(axes)
     axes.legend(frameon=False, loc="upper left")
     return figure

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from multirecall.errors import RequestError
 from multirecall.evaluation.embeddings import MEANINGS
 from multirecall.evaluation.figures import (
     data_url,
@@ -20,8 +19,8 @@ from multirecall.evaluation.gain import describe_losses
 from multirecall.evaluation.item_maps import PathEmbeddings
 from multirecall.evaluation.meanings import explain_metrics, figure
 from multirecall.evaluation.report import Report
+from multirecall.evaluation.templating import render, save_page
 from multirecall.evaluation.value import ValueReport, ms_per_hit
-from multirecall.extras import import_extra
 
 NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
@@ -45,10 +44,7 @@ def write_page(
         RequestError: the file cannot be written.
     """
     text = page(report, worth, facts, embeddings)
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as fault:
-        raise RequestError(f"{file}: cannot be written ({fault.strerror}); check the folder") from None
+    save_page(text, file)
 
 
 def page(
@@ -68,21 +64,14 @@ def page(
         facts: what the page says first, by name, such as the data set, the config and the date.
         embeddings: the item vectors of paths, from `path_embeddings`.
     """
-    jinja2 = import_extra("jinja2", "a page")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("multirecall.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     plots = {
         "Recall over the length of the list": recall_curve(worth),
         "What each path is worth": shares_of_recall(worth),
         "Latency against recall": latency_against_recall(worth),
         "Overlap of the paths": overlap_map(worth),
     }
-    text: str = environment.get_template("page.html").render(
+    return render(
+        "page.html",
         report=report,
         worth=worth,
         facts=facts,
@@ -102,7 +91,6 @@ def page(
         embedding_meanings=MEANINGS,
         cosines={one.path: data_url(similarities(one.health)) for one in embeddings if one.health},
     )
-    return text
 
 
 def _gain_rows(report: Report) -> Rows:
