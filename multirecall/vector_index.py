@@ -116,6 +116,14 @@ class VectorIndex(ABC):
             RequestError: the vector has another length or is not finite, or the bitmap is too short.
         """
 
+    def with_effort(self, effort: float) -> VectorIndex:
+        """The index, whose searches take about this share of their usual effort, and miss more for it.
+
+        Args:
+            effort: above 0 and at most 1. A kind that cannot save anything is itself at any effort.
+        """
+        return self
+
     def search_any(
         self,
         vectors: ArrayLike,

@@ -181,7 +181,9 @@ class ALS(SimilarVectors):
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
         users, is_known = self._fold_in([query])
-        return self._index.search(users[0], quota, *query.filter) if is_known[0] else RankedList.empty()
+        if not is_known[0]:
+            return RankedList.empty()
+        return self._index.with_effort(query.effort).search(users[0], quota, *query.filter)
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
         """See `Retriever.retrieve_batch`: all users are folded in, and searched for, together."""

@@ -13,9 +13,10 @@ from multirecall.engine.lookup import Lookup, NoSource
 from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.variants import NoVariants, Part, Variant, Variants
 from multirecall.engine.width import AdaptiveWidth, FullWidth, WidthControl
-from multirecall.errors import RequestError
+from multirecall.errors import ConfigError, RequestError
 from multirecall.online import Exploration, HistorySource, Observer, Request, VariantChooser
 from multirecall.user import User
+from multirecall.validation import nearest
 from multirecall.vocabulary import Id
 
 
@@ -79,18 +80,22 @@ class Attached:
         """Shrink quotas and index effort step by step while answers are too slow; None: full width for all.
 
         `retrieve` heeds it, `Candidates.level` and `health().width` have the level, and the paths' `status` counts
-        what is left. Paths together can always propose the config's `k`.
+        what is left.
 
         Raises:
             RequestError: it is neither an `AdaptiveWidth` nor None.
+            ConfigError: no path has the name of one that it spares.
         """
         if not isinstance(settings, AdaptiveWidth | None):
             raise RequestError(f"use_adaptive_width: got {settings!r}; pass an AdaptiveWidth, or None")
+        names = self._blueprint.names
+        if settings is not None and (unknown := next((one for one in settings.spare if one not in names), None)):
+            raise ConfigError(f"width.spare: no path is named {unknown!r}; {nearest(unknown, names)}")
         self._width = FullWidth() if settings is None else WidthControl(settings, self.config.k)
 
     def note_refused(self, waited_ms: float) -> None:
         """Tell adaptive width of a request that waited so many milliseconds and was refused, so that it counts too."""
-        self._width.note(waited_ms)
+        self._width.note(0.0, waited_ms)
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Show an observer each answer of `retrieve`, `retrieve_batch` and `similar` from now on; see `Observer`.

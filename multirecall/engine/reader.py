@@ -101,7 +101,7 @@ class EngineReader(EngineView):
             answer, cached = ask(), False
         else:
             answer, cached = self._cache.answer(state, (user, k, exclude, where, seen, context, found.key), ask)
-        self._width.note(deadline.elapsed_ms + waited_ms)
+        self._width.note(deadline.elapsed_ms, waited_ms)
         self._show("retrieve", answer, k, deadline, request, ((state, FIRST),), cached)
         return answer
 

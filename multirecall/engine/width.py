@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from math import ceil
+from dataclasses import dataclass, replace
+from math import ceil, inf
 from time import monotonic
 from typing import Annotated, Self
 
@@ -36,8 +36,20 @@ PRESSED, AT_EASE = 0.5, 0.25
 TOLERATED = 0.05
 """The share of pressed answers up to which the width stays."""
 
+FALL = 2
+"""Levels by which the width falls at once, so that what waits already is soon answered; it grows by one."""
+
 PATIENCE, MOST_PATIENCE = 5, 320
 """Periods at ease after which the width grows by a level. A growth that did not last doubles them for the next."""
+
+ROOM = 0.85
+"""The part of the time at which work was refused or late that the next wider level may take, by what it took before."""
+
+ENOUGH = 2
+"""Quotas together hold at least so many times `k` items, of which several paths propose some."""
+
+SPARED = "adaptive width does without it"
+"""Why a path is not asked."""
 
 
 class AdaptiveWidth(StrictModel):
@@ -55,6 +67,10 @@ class AdaptiveWidth(StrictModel):
     """The width of each level below the full one, falling: the part of its quota that a path is asked for, and of its
     usual effort with which an index searches. Changes results."""
 
+    spare: tuple[str, ...] = ()
+    """Paths that narrow levels do without, the first to go first: the second level leaves out one of them, and each
+    further level one more. Changes results. `multirecall evaluate` says what each path is worth, and what it takes."""
+
     @model_validator(mode="after")
     def _widths_fall(self) -> Self:
         if any(one <= other for one, other in zip(self.widths, self.widths[1:], strict=False)):
@@ -71,8 +87,19 @@ class FullWidth:
         """What answers at the present level."""
         return state
 
-    def note(self, ms: float) -> None:
-        """Take note of an answer that took so many milliseconds, its time to wait among them."""
+    def note(self, ms: float, waited_ms: float) -> None:
+        """Take note of an answer that took so many milliseconds, beside those that its request had waited."""
+
+
+@dataclass(slots=True)
+class _Period:
+    """What is known of the answers of a period."""
+
+    began: float
+    n: int = 0
+    pressed: int = 0
+    not_at_ease: int = 0
+    busy_s: float = 0.0
 
 
 class WidthControl(FullWidth):
@@ -80,17 +107,18 @@ class WidthControl(FullWidth):
 
     Args:
         settings: how the width follows the load.
-        k: the number of candidates that paths together should be able to propose at any level.
+        k: the number of candidates of most requests.
         clock: seconds.
     """
 
     def __init__(self, settings: AdaptiveWidth, k: int, clock: Callable[[], float] = monotonic) -> None:
         self._settings, self._k, self._clock = settings, k, clock
         self._lock = threading.Lock()
-        self._began = clock()
-        self._n = self._pressed = self._late = self._not_at_ease = 0
-        self._calm = self._since_growth = 0
+        self._period = _Period(clock())
+        self._calm, self._since_growth = 0, MOST_PATIENCE
         self._patience = PATIENCE
+        self._cost_s: dict[int, float] = {}
+        self._saturated = inf
         self.level = 0
 
     def of(self, state: EngineState) -> EngineState:
@@ -100,41 +128,50 @@ class WidthControl(FullWidth):
             return state
         narrow = state.varied.get((self, level))
         if narrow is None:
-            width = self._settings.widths[level - 1]
-            narrow = state.varied[self, level] = _narrow(state, level, width, self._k)
+            width, spared = self._settings.widths[level - 1], self._settings.spare[: level - 1]
+            narrow = state.varied[self, level] = _narrow(state, level, width, spared, self._k)
         return narrow
 
-    def note(self, ms: float) -> None:
-        """Take note of an answer that took so many milliseconds, its time to wait among them."""
-        target = self._settings.target_ms
+    def note(self, ms: float, waited_ms: float) -> None:
+        """Take note of an answer that took so many milliseconds, beside those that its request had waited."""
+        whole, target = ms + waited_ms, self._settings.target_ms
         with self._lock:
-            self._n += 1
-            self._late += ms > target
-            self._pressed += ms > PRESSED * target
-            self._not_at_ease += ms > AT_EASE * target
-            passed = self._clock() - self._began
-            if passed >= LONGEST_S or (passed >= PERIOD_S and self._n >= FEW):
-                self._judge()
-                self._began = self._clock()
-                self._n = self._pressed = self._late = self._not_at_ease = 0
+            period = self._period
+            period.n += 1
+            period.busy_s += ms / 1e3
+            period.pressed += whole > PRESSED * target
+            period.not_at_ease += whole > AT_EASE * target
+            now = self._clock()
+            passed = now - period.began
+            if passed >= LONGEST_S or (passed >= PERIOD_S and period.n >= FEW):
+                self._judge(period, passed)
+                self._period = _Period(now)
 
-    def _judge(self) -> None:
+    def _judge(self, period: _Period, passed: float) -> None:
         """Move the level by what the answers of a period say."""
         self._since_growth += 1
-        if self._pressed > TOLERATED * self._n:
+        cost = period.busy_s / period.n
+        self._cost_s[self.level] = (self._cost_s.get(self.level, cost) + cost) / 2
+        if period.pressed > TOLERATED * period.n:
             if self._since_growth <= self._patience:
                 self._patience = min(2 * self._patience, MOST_PATIENCE)
-            self._calm = 0
-            self._set(self.level + (2 if 2 * self._late > self._n else 1))
-        elif self._not_at_ease > TOLERATED * self._n:
+            self._calm, self._saturated = 0, period.busy_s / passed
+            self._set(self.level + FALL)
+        elif period.not_at_ease > TOLERATED * period.n:
             self._calm = 0
         else:
             self._calm += 1
             if self._since_growth > 2 * self._patience:
                 self._patience = PATIENCE
-            if self._calm >= self._patience and self.level:
+            if self.level and (
+                self._calm >= MOST_PATIENCE or (self._calm >= self._patience and self._fits(period.n / passed))
+            ):
                 self._calm = self._since_growth = 0
                 self._set(self.level - 1)
+
+    def _fits(self, rate: float) -> bool:
+        """Whether the next wider level may do for this many answers a second, as far as is known."""
+        return rate * self._cost_s.get(self.level - 1, 0.0) <= ROOM * self._saturated
 
     def _set(self, level: int) -> None:
         level = min(level, len(self._settings.widths))
@@ -144,16 +181,26 @@ class WidthControl(FullWidth):
             self.level = level
 
 
-def _narrow(state: EngineState, level: int, width: float, k: int) -> EngineState:
-    """The state whose paths propose fewer items, but together not fewer than `k`, and whose indexes search less."""
-    active = sum(path.dropped is None for path in state.paths)
-    floor = ceil(k / max(1, active))
+def _narrow(state: EngineState, level: int, width: float, spared: Sequence[str], k: int) -> EngineState:
+    """The state with fewer and smaller quotas, and whose indexes search less.
+
+    Quotas together are not smaller than `ENOUGH` times `k`, unless they always were. Required paths stay, and so does
+    the last path.
+    """
+    left = [path.name for path in state.paths if path.dropped is None]
+    for name in spared:
+        if len(left) > 1 and name in left and not next(path for path in state.paths if path.name == name).required:
+            left.remove(name)
+    floor = ceil(ENOUGH * k / max(1, len(left)))
 
     def narrowed(quotas: Sequence[int]) -> list[int]:
         return [min(quota, max(floor, ceil(quota * width))) for quota in quotas]
 
     quotas = narrowed(state.quotas)
-    paths = tuple(replace(path, quota=quota) for path, quota in zip(state.paths, quotas, strict=True))
+    paths = tuple(
+        replace(path, quota=quota, dropped=path.dropped or (None if path.name in left else SPARED))
+        for path, quota in zip(state.paths, quotas, strict=True)
+    )
     if state.rivals is None:
         rivals = None
         windows = FusionPlan(state.segments, quotas).windows(state.data.n_items)

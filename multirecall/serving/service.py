@@ -70,7 +70,8 @@ class Service:
         self.store = open_store(settings.store)
         if self.store is not None:
             self.engine.use_history(self.store)
-        self.engine.use_adaptive_width(settings.width)
+        if settings.width is not None:
+            self.engine.use_adaptive_width(settings.width)
         self.fields = FieldReader(self.store, settings.store.item_fields)
         self._readers = ThreadPoolExecutor(settings.limits.threads, "multirecall-read")
         # Changes take turns and wait for the disk. In threads of their own they cannot keep requests waiting.
@@ -96,7 +97,8 @@ class Service:
         if self._owns_engine:
             self.engine.close()
         self.fields.close()
-        self.engine.use_adaptive_width(None)
+        if self.settings.width is not None:
+            self.engine.use_adaptive_width(None)
         if self.store is not None:
             self.engine.use_history(None)
             self.store.close()

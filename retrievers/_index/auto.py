@@ -55,6 +55,10 @@ class AutoIndex(StoredIndex):
         choice: type[StoredIndex] = ExactIndex if vectors.live <= EXACT_UP_TO else IvfIndex
         return cls._around(choice._of(vectors, settings.of(choice), seed, threads, progress), settings)
 
+    def with_effort(self, effort: float) -> Self:
+        """See `VectorIndex.with_effort`."""
+        return self if effort == self.effort else self._around(self.chosen.with_effort(effort), self.settings)
+
     def _search_near(
         self, query: NDArray[np.float32], k: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]
     ) -> RankedList | None:
@@ -67,7 +71,7 @@ class AutoIndex(StoredIndex):
     @classmethod
     def _around(cls, chosen: StoredIndex, settings: AutoConfig) -> Self:
         index = cls(chosen.vectors, settings, chosen.seed, chosen.threads)
-        index.chosen = chosen
+        index.chosen, index.effort = chosen, chosen.effort
         return index
 
     def _search_batch(self, vectors: NDArray[Any], k: int, filters: Sequence[Filter]) -> RankedBatch:

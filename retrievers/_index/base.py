@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -50,6 +51,7 @@ class StoredIndex(VectorIndex):
         self.settings = settings
         self.seed = seed
         self.threads = threads
+        self.effort = 1.0
 
     def __len__(self) -> int:
         return self.vectors.live
@@ -92,6 +94,14 @@ class StoredIndex(VectorIndex):
         self.vectors.check_filter(allowed)
         found = None if is_zero else self._search_near(query, max(k, 0), exclude, allowed)
         return self.vectors.scan(query, max(k, 0), exclude, allowed) if found is None else found
+
+    def with_effort(self, effort: float) -> Self:
+        """See `VectorIndex.with_effort`."""
+        if effort == self.effort:
+            return self
+        hasty = copy(self)
+        hasty.effort = effort
+        return hasty
 
     def add(self, rows: NDArray[np.int32], vectors: ArrayLike) -> Self:
         """See `VectorIndex.add`.

@@ -91,7 +91,8 @@ class LibraryIndex(StoredIndex):
             if not effort or part.is_slow(width, effort, eligible):
                 break
             wanted = width if live is None else width * eligible // n + 1
-            positions = part.search(point, min(wanted, n), min(effort, part.most_effort), live)
+            effort = max(1, round(min(effort, part.most_effort) * self.effort))
+            positions = part.search(point, min(wanted, n), effort, live)
             found, lowest = stored.rescore(positions, query, k, exclude, allowed)
             if len(found) == k and found.scores[-1] >= lowest:
                 return found

@@ -92,7 +92,8 @@ class HnswIndex(StoredIndex):
     ) -> RankedList | None:
         stored = self.vectors
         n, eligible = stored.rows.size, stored.n_eligible(allowed)
-        width = self.settings.width(self.space, k + min(k, exclude.size)) * n // max(eligible, 1)
+        usual = self.settings.width(self.space, k + min(k, exclude.size)) * n // max(eligible, 1)
+        width = max(k, round(usual * self.effort))
         while width < n and SCANNED_PER_STEP * width < eligible:
             try:
                 positions, _ = self._graph.knn_query(query, k=width, num_threads=1)

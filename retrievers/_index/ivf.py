@@ -72,7 +72,7 @@ class IvfIndex(StoredIndex):
         if self._cells is None or eligible <= SCANNED + SCANNED_PER_ITEM * k:
             return None
         wanted = (k + min(k, exclude.size)) * stored.rows.size // eligible
-        margin = self._cells.margin(wanted)
+        margin = self._cells.margin(wanted) * self.effort
         if margin == np.inf:
             return None
         positions = self._cells.near(stored, query, k, margin, exclude, allowed)

@@ -83,6 +83,11 @@ class ShardIndex(VectorIndex):
         """See `VectorIndex.search`."""
         return self.own.search(vector, k, exclude, allowed)
 
+    def with_effort(self, effort: float) -> ShardIndex:
+        """See `VectorIndex.with_effort`."""
+        own = self.own.with_effort(effort)
+        return self if own is self.own else ShardIndex(own, self.shard)
+
     def add(self, rows: NDArray[np.int32], vectors: ArrayLike) -> ShardIndex:
         """See `VectorIndex.add`; the vectors of other shards are passed over."""
         kept = self.shard.has(rows)

@@ -195,7 +195,7 @@ class TowerRetriever(SimilarVectors):
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
-        return self._index.search_any(self.user_vectors(query), quota, *query.filter)
+        return self._index.with_effort(query.effort).search_any(self.user_vectors(query), quota, *query.filter)
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
         """See `Retriever.retrieve_batch`; the index gets the vectors of all users at once."""

@@ -109,7 +109,8 @@ class VectorPath(SimilarVectors):
         vectors, is_known = self._vectors_of([query])
         if not is_known[0]:
             return RankedList.empty()
-        return self._index.search_any(vectors[0].reshape(-1, self._index.dim), quota, *query.filter)
+        asked = vectors[0].reshape(-1, self._index.dim)
+        return self._index.with_effort(query.effort).search_any(asked, quota, *query.filter)
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
         """See `Retriever.retrieve_batch`: all users are searched for together."""
