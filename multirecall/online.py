@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from multirecall.errors import ConfigError
 from multirecall.lists import RankedBatch
 from multirecall.query import Where
 from multirecall.result import CandidateBatch, Candidates
 from multirecall.user import User
+from multirecall.validation import Count, StrictModel
 from multirecall.vocabulary import Id, Vocabulary
 
 Call = Literal["retrieve", "retrieve_batch", "similar"]
@@ -72,26 +73,18 @@ class VariantChooser(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Exploration:
+class Exploration(StrictModel):
     """In a share of the requests, the last slots of an answer are drawn from all that paths proposed.
 
     The drawn candidates are those behind the first `k - slots` of the fused list, each with the same probability and
     none twice. What decides is the id of the request. `Candidates.draw` has the exact probability of each candidate.
-
-    Attributes:
-        slots: the number of slots at the end of an answer, ≥ 1.
-        share: the share of the requests, above 0 and at most 1.
     """
 
-    slots: int
-    share: float
+    slots: Count
+    """Slots at the end of an answer. Changes results."""
 
-    def __post_init__(self) -> None:
-        if isinstance(self.slots, bool) or not isinstance(self.slots, int) or self.slots < 1:
-            raise ConfigError(f"exploration: slots must be a whole number > 0, got {self.slots!r}")
-        if isinstance(self.share, bool) or not isinstance(self.share, int | float) or not 0 < self.share <= 1:
-            raise ConfigError(f"exploration: share must be above 0 and at most 1, got {self.share!r}")
+    share: Annotated[float, Field(strict=True, gt=0, le=1)]
+    """The share of the requests, above 0 and at most 1. Changes results."""
 
 
 @dataclass(frozen=True, slots=True)

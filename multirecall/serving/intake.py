@@ -7,6 +7,7 @@ One that hangs up while its request waits loses its place; a call of the engine 
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,7 +32,7 @@ class Intake:
     """Read the body, take a place in the queue, pass the request on, and give the place back once it is answered."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._limits = app, service.settings.limits
+        self._app, self._service, self._limits = app, service, service.settings.limits
         self._places = self._limits.threads + self._limits.queue
         self._taken = 0
 
@@ -102,6 +103,7 @@ class Intake:
 
     def _refuse_past_the_queue(self) -> None:
         if self._taken >= self._places:
+            self._service.engine.note_refused(math.inf)
             raise Problem(429, f"{self._places} requests are waiting already; try again later", {"Retry-After": "1"})
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:

@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from multirecall.engine import Engine
 from multirecall.errors import NotFitted
+from multirecall.monitoring.request_log import RequestLog
 from multirecall.online import Observation
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -43,10 +44,10 @@ BREAKER = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
 
 
 class Metrics:
-    """The figures of one engine in one process; an observer for `Engine.observe`."""
+    """The figures of one engine in one process, and of its request log; an observer for `Engine.observe`."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, log: RequestLog | None = None) -> None:
+        self._engine, self._log = engine, log
         self._registry = registry = CollectorRegistry()
         self._lock = threading.Lock()
         self._next_look = -math.inf
@@ -93,6 +94,10 @@ class Metrics:
             "livemin",
         )
         self._missed = gauge("missed_observations", "Answers that these figures lack, over all workers.", "livesum")
+        self._width = gauge("width_level", "The level of adaptive width; 0: full. The narrowest worker's.", "livemax")
+        self._logged = cache(gauge(
+            "request_log_rows", "Rows of the request log by what became of them, over all workers.", "livesum", "state",
+        ).labels)  # fmt: skip
         self._look()
 
     def observe(self, observation: Observation) -> None:
@@ -151,6 +156,10 @@ class Metrics:
                 self._breaker(name).set(BREAKER[path.breaker])
             self._now.set(math.nan if now is None else now)
             self._missed.set(health.missed)
+            self._width.set(health.width)
+            rows = None if self._log is None else self._log.health
+            for state in ("written", "waiting", "dropped", "lost"):
+                self._logged(state).set(0 if rows is None else getattr(rows, state))
             if health.store is not None:
                 self._unsaved.set(health.store.unsaved)
                 self._newest.set(health.store.journal_seq)

@@ -16,6 +16,7 @@ from multirecall.serving.exchange import Exchange
 from multirecall.serving.explorer.sessions import Sessions
 from multirecall.serving.fields import FieldReader
 from multirecall.serving.keys import KeyRing
+from multirecall.serving.monitors import Monitors
 from multirecall.serving.settings import ServeSettings
 from multirecall.serving.store import open_store
 
@@ -45,6 +46,7 @@ class Service:
         sessions: of people who use the explorer.
         store: the store of the deployment, or None.
         fields: reads item features, from the store as well.
+        monitors: what watches the engine.
         membership: what this process has from the workers of its deployment.
         secret: random bytes that all workers of a deployment share, made anew at each start; they sign sessions.
         refit: the last fit that a request began here.
@@ -70,8 +72,7 @@ class Service:
         self.store = open_store(settings.store)
         if self.store is not None:
             self.engine.use_history(self.store)
-        if settings.width is not None:
-            self.engine.use_adaptive_width(settings.width)
+        self.monitors = Monitors(self.engine, settings)
         self.fields = FieldReader(self.store, settings.store.item_fields)
         self._readers = ThreadPoolExecutor(settings.limits.threads, "multirecall-read")
         # Changes take turns and wait for the disk. In threads of their own they cannot keep requests waiting.
@@ -94,11 +95,10 @@ class Service:
         """End the threads, and close the engine if it was loaded here. What waits for a thread is dropped."""
         for pool in (self._readers, self._writers):
             pool.shutdown(wait=False, cancel_futures=True)
+        self.monitors.close()
         if self._owns_engine:
             self.engine.close()
         self.fields.close()
-        if self.settings.width is not None:
-            self.engine.use_adaptive_width(None)
         if self.store is not None:
             self.engine.use_history(None)
             self.store.close()

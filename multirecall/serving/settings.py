@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from multirecall.engine.width import AdaptiveWidth
 from multirecall.errors import ConfigError
+from multirecall.monitoring.request_log import LogSettings
 from multirecall.serving.explorer.settings import ExplorerSettings
 from multirecall.serving.store.settings import StoreSettings
 from multirecall.validation import Count, Positive, StrictModel, validate
@@ -120,6 +121,9 @@ class ServeSettings(StrictModel):
 
     explorer: ExplorerSettings = ExplorerSettings()
     """The page `/explore`."""
+
+    log: LogSettings | None = None
+    """The request log; None: none is kept."""
 
     width: AdaptiveWidth | None = None
     """How the width of answers follows the load; None: full width always."""

@@ -103,7 +103,7 @@ def test_chance_is_kept_with_what_it_decided(engine: Engine, tmp_path: Path) -> 
             return "both"
 
     with logging(engine, tmp_path):
-        engine.use_exploration(Exploration(3, 0.5))
+        engine.use_exploration(Exploration(slots=3, share=0.5))
         explored = [engine.retrieve(user, 8, request_id=f"e{user}") for user in range(10)]
         engine.use_exploration(None)
         engine.use_variants(Everyone(), {"both": Interleaving(engine.config, engine.config)})
@@ -117,7 +117,7 @@ def test_chance_is_kept_with_what_it_decided(engine: Engine, tmp_path: Path) -> 
         assert row["team"] == answer.draw.team.tolist()
     assert [row["variant"] for row in rows] == [None] * 10 + ["both"]
     configs = [TableReader(tmp_path).config(row["config"]) for row in rows]
-    assert configs[0].exploration == Exploration(3, 0.5)
+    assert configs[0].exploration == Exploration(slots=3, share=0.5)
     assert configs[0].teams is None
     assert configs[-1].teams is not None
 

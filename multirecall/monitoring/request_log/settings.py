@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from multirecall.online import Exploration
 from multirecall.validation import Count, Positive, StrictModel
 
 
@@ -22,6 +23,9 @@ class LogSettings(StrictModel):
     share: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.1
     """The share of the requests that is kept, above 0 and at most 1. The id of a request decides, in all processes
     alike."""
+
+    explore: Exploration | None = None
+    """Slots of some answers that are drawn by chance, so that the log can judge other fusions; None: none."""
 
     retention_days: Count | None = None
     """Whole days, beside today, after which a day of the log is removed; None: never."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ class TableWriter:
             "digest": served.digest,
             "values": served.values,
             "teams": served.teams,
-            "exploration": served.exploration and asdict(served.exploration),
+            "exploration": served.exploration and served.exploration.model_dump(),
             "paths": served.paths,
         }
         digest = json_digest([served.digest, values["exploration"], served.paths])
