@@ -16,6 +16,7 @@ from multirecall.config import EngineConfig
 from multirecall.data import DataConfig
 from multirecall.engine.width import AdaptiveWidth
 from multirecall.evaluation import EXPLAINED
+from multirecall.monitoring.refresh import Guard
 from multirecall.monitoring.request_log import LogSettings
 from multirecall.plugins import PluginGroup
 from multirecall.registry import GROUPS
@@ -32,6 +33,7 @@ CONFIGS: dict[str, Callable[[], type[BaseModel]]] = {
     "data": lambda: DataConfig,
     "engine": lambda: EngineConfig,
     "log": lambda: LogSettings,
+    "refit": lambda: Guard,
     "serve": lambda: ServeSettings,
     "tuning": lambda: TuningConfig,
     "width": lambda: AdaptiveWidth,

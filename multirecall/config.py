@@ -233,6 +233,12 @@ class EngineConfig(StrictModel):
         fusions = [self.fusion.strategy, *(one.fusion.strategy for one in self.segments if one.fusion is not None)]
         return [*dict.fromkeys(filter(is_bare, [*paths, *fusions, self.fallback.retriever]))]
 
+    @property
+    def given_classes(self) -> tuple[type, ...]:
+        """The plug-in classes that were given rather than named, in order."""
+        parts = _plugin_keys(self.model_dump(exclude_unset=True))
+        return tuple({part[key].plugin: None for part, key in parts if isinstance(part[key], GivenClass)})
+
     def with_classes(self, classes: Mapping[str, type]) -> Self:
         """Return the config with classes in place of names `module:Class`."""
         values = self.model_dump(exclude_unset=True)

@@ -20,6 +20,7 @@ from multirecall.cli.fit import fit
 from multirecall.cli.index_bench import index_bench
 from multirecall.cli.monitoring import monitoring
 from multirecall.cli.plugins import plugins
+from multirecall.cli.refit import refit
 from multirecall.cli.retrieve import retrieve
 from multirecall.cli.screen import note, replace_unprintable, show_error, show_log
 from multirecall.cli.serve import serve, serve_key
@@ -54,6 +55,7 @@ app.command("evaluate")(evaluate_command)
 app.command("tune")(tune_command)
 app.command()(candidates)
 app.command()(export)
+app.command()(refit)
 app.command()(versions)
 app.command()(rollback)
 app.command()(salvage)

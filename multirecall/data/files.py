@@ -51,7 +51,7 @@ def read(path: str | Path | Sequence[str | Path], what: str) -> Source:
     Raises:
         DataError: no file matches, a file cannot be read, or the files have different columns.
     """
-    parts = [_read_file(file, what) for file in _files(path, what)]
+    parts = [_read_file(file, what) for file in find_files(path, what)]
     first = parts[0]
     for part in parts:
         if sorted(part.frame.columns) != sorted(first.frame.columns):
@@ -69,7 +69,8 @@ def read(path: str | Path | Sequence[str | Path], what: str) -> Source:
     return Source(joined, heights, untyped, mixed=mixed, notes=tuple(notes))
 
 
-def _files(path: str | Path | Sequence[str | Path], what: str) -> list[str]:
+def find_files(path: str | Path | Sequence[str | Path], what: str) -> list[str]:
+    """The files that paths or glob patterns name; raises `DataError` where one names none."""
     patterns = [path] if isinstance(path, str | Path) else list(path or [])
     if not patterns:
         raise DataError(f"{what}: no file is given; pass a path, a glob pattern or a list of them")

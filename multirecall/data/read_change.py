@@ -31,7 +31,12 @@ NAMED = 5
 
 
 def read_change(data: Dataset, kind: ChangeKind, frame: Any) -> Change:
-    """Read and check a change of this kind to `data`; `frame` is a frame, rows as mappings, or a list of ids.
+    """Read and check a change of this kind to `data`.
+
+    Args:
+        data: the dataset.
+        kind: the kind of change.
+        frame: a frame, the `Source` that `files.read` makes of files, rows as mappings, or a list of ids.
 
     Raises:
         DataError: the change is faulty; the message names the kind of change, column, row and remedy.
@@ -45,7 +50,10 @@ def read_change(data: Dataset, kind: ChangeKind, frame: Any) -> Change:
         return Change(kind, _ids_from_list(kind, data.users.ids, frame, of_known=False))
     own = data.config.columns
     id_columns = {"user_id", "item_id", own.get("user_id", "user_id"), own.get("item_id", "item_id")}
-    source = wrap_rows(frame, kind, id_columns) if isinstance(frame, list | tuple) else wrap(frame, kind)
+    if isinstance(frame, Source):
+        source = frame
+    else:
+        source = wrap_rows(frame, kind, id_columns) if isinstance(frame, list | tuple) else wrap(frame, kind)
     if source.frame.is_empty():
         return Change(kind, pl.DataFrame(schema={"user_id": pl.Int64, "item_id": pl.Int64}))
     if kind == "add_interactions":

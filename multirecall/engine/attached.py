@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -104,6 +104,14 @@ class Attached:
             A function that ends it. `close` does so too.
         """
         return partial(self._feeds.drop, self._feeds.add(observer))
+
+    def _refuse_paths_beside_variants(self, paths: Sequence[str]) -> None:
+        """Refuse other paths than those that the variants are made for; raises `RequestError`."""
+        if isinstance(self._variants, Variants) and {*paths} != {*self._blueprint.names}:
+            raise RequestError(
+                "refresh: the config has other paths, for which the variants in use are not made; "
+                "end them with use_variants(None) first"
+            )
 
     def _state_of(
         self, state: EngineState, user: Id | User, context: Mapping[str, Any] | None, request_id: str

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from multirecall.config import EngineConfig, config_hash, import_classes
-from multirecall.data import ChangeKind, Dataset
+from multirecall.data import Change, ChangeKind, Dataset
 from multirecall.data.read_change import read_change
 from multirecall.engine.bundle import bundle
 from multirecall.engine.bundle.journal import JournalReader
 from multirecall.engine.bundle.salvage import Salvaged, salvage_bundle
 from multirecall.engine.bundle.store import Store, replay
-from multirecall.engine.fitting import fit_engine
+from multirecall.engine.fitting import Refusion, fit_engine, prior_of, require_same_data
 from multirecall.engine.follower import Followed, Follower
 from multirecall.engine.health import CacheHealth, Health, health_of, source_health
 from multirecall.engine.reader import EngineReader
-from multirecall.engine.state import EngineState
+from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
 from multirecall.errors import BundleError, ConfigError, PluginError, RequestError
@@ -41,7 +42,7 @@ class Engine(EngineReader):
             ConfigError: a setting is wrong.
         """
         super().__init__(config)
-        self._writer = Writer(self._current, self._publish)
+        self._writer = Writer(self._current, self._publish, self._adopt)
         self._follower: Follower | None = None
 
     @classmethod
@@ -74,11 +75,7 @@ class Engine(EngineReader):
             raise RequestError(
                 f"fit: got a {type(data).__name__}; make a Dataset with Dataset.from_frames or Dataset.load"
             )
-        if self.config.data not in (data.config, type(self.config.data)()):
-            raise ConfigError(
-                "fit: the config's [data] section is not how this dataset was read; "
-                "read it with Dataset.load(..., config=engine.config.data)"
-            )
+        require_same_data(self.config, data, "read it with Dataset.load(..., config=engine.config.data)")
         if progress is None:
             with terminal_progress() as bars:
                 return self.fit(data, progress=bars)
@@ -152,19 +149,45 @@ class Engine(EngineReader):
         """
         return self._take_back("remove_users", ids)
 
-    def refresh(self) -> Future[None]:
+    def take_changes(self, changes: Iterable[Change]) -> None:
+        """Make live changes that were read and checked before, such as those of a journal, in order.
+
+        Raises as `add_interactions`; the changes before the faulty one have been made.
+        """
+        self._refuse_if_following("take_changes")
+        for change in changes:
+            if change.frame.height:
+                self._writer.commit(change)
+
+    def refresh(self, config: EngineConfig | None = None, *, fusion: Refusion | None = None) -> Future[None]:
         """Fit all paths again on all data, in the background. Requests and live changes go on meanwhile.
 
         What a fit learned from held-out events is learned anew from other users, whose events are taken in as before. A
         refit keeps what was learned, and holds nothing out, where the fit before held out the newest period or too few
         other users are left. So each event is held out of at most one fit.
 
+        Args:
+            config: what to fit from now on; default: the config as it is. Once the fit is served, it is the engine's.
+            fusion: `learn`: learn anew what the config leaves to the log, as a first fit does; `keep`: keep what was
+                learned; default: as above with the same config, `learn` with another one.
+
         Returns:
             A future. Its `result()` waits until the new fit is served, and raises the error if the fit failed. The new
             fit is in memory only until `save`.
+
+        Raises:
+            RequestError: this engine follows a bundle; nothing was learned that could be kept; variants are in use
+                and the config has other paths; or a refit of other settings runs already.
+            ConfigError: a setting of the config is wrong, or its `[data]` differs from how the data were read.
         """
         self._refuse_if_following("refresh")
-        return self._writer.refresh(self._blueprint)
+        blueprint = self._blueprint
+        if config is not None:
+            require_same_data(config, self.data, "leave the section out, or fit a new engine on the files")
+            blueprint, fusion = Blueprint.of(config), fusion or "learn"
+            self._refuse_paths_beside_variants(blueprint.names)
+        prior = partial(prior_of, refusion=fusion, blueprint=blueprint, paths=self._blueprint.names)
+        return self._writer.refresh(blueprint, prior, join=config is None and fusion is None)
 
     @property
     def last_change(self) -> int:
@@ -233,7 +256,7 @@ class Engine(EngineReader):
         """
         self._refuse_if_following("save")
         self._current()
-        self._writer.save(self._blueprint.resolved, Path(folder))
+        self._writer.save(lambda: self._blueprint.resolved, Path(folder))
 
     @classmethod
     def load(
@@ -281,7 +304,9 @@ class Engine(EngineReader):
             state = replay(state, JournalReader(folder, saved.bundle), last_change)
         engine = cls(config)
         engine._serve(state)
-        if version is None:
+        if version is not None:
+            engine._writer.said = True
+        else:
             engine._keep_up(Followed(Store(folder, saved), config, given), follow)
         return engine
 

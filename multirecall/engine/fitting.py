@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from multirecall.engine.state import (
     removed_rows,
     with_learned,
 )
-from multirecall.errors import CannotFit, MissingExtra
+from multirecall.errors import CannotFit, ConfigError, MissingExtra, RequestError
 from multirecall.learning.hold_out import Goal, HeldOut, hold_out
 from multirecall.learning.learn import LearnedFusion, learn_fusion
 from multirecall.learning.lists import KnownLists
@@ -40,6 +40,9 @@ from multirecall.topk import NO_ROWS
 from multirecall.validation import AUTO
 
 _log = logging.getLogger("multirecall.engine")
+
+Refusion = Literal["learn", "keep"]
+"""What a refit does about the fusion and the settings that the log chooses: learn them anew, or keep them."""
 
 CHUNK = 500
 """Number of requests in one batch; more need more memory."""
@@ -146,6 +149,66 @@ def _settle(blueprint: Blueprint, data: Dataset, goal: Goal | None, progress: Pr
         choices = _choose_settings(blueprint, held_out, _queries(held_out, data), progress)
     chosen = {name: choice.values for name, choice in choices.items()}
     return replace(_unlearned(blueprint, data), settings=settings | chosen, choices=choices)
+
+
+def require_same_data(config: EngineConfig, data: Dataset, remedy: str) -> None:
+    """Refuse a config whose `[data]` is not how `data` were read; raises `ConfigError`, which ends in `remedy`."""
+    if config.data not in (data.config, type(config.data)()):
+        raise ConfigError(f"fit: the config's [data] section is not how this dataset was read; {remedy}")
+
+
+def prior_of(
+    learned: Learned | None, refusion: Refusion | None, blueprint: Blueprint, paths: Collection[str]
+) -> Learned | None:
+    """What a refit goes by, of what the fit before has learned.
+
+    Args:
+        learned: what the fit before has learned.
+        refusion: what to do about it; None: learn anew from other users where that is possible, see `fit_engine`.
+        blueprint: the config of the refit.
+        paths: the names of the paths of the config before.
+
+    Raises:
+        RequestError: as `kept_report`.
+    """
+    if refusion is None:
+        return learned
+    if refusion == "learn":
+        return None
+    report = kept_report(None if learned is None else learned.report, blueprint, paths)
+    return None if report is None or learned is None else Learned(report, learned.spent, due=True)
+
+
+def kept_report(report: FusionReport | None, blueprint: Blueprint, paths: Collection[str]) -> FusionReport | None:
+    """What holds on of a report under a config that may be another one; None where that leaves nothing open.
+
+    Settings that the config names stay as it names them.
+
+    Args:
+        report: what the fit before has learned.
+        blueprint: the config.
+        paths: the names of the paths of the config before.
+
+    Raises:
+        RequestError: there is no report, or the fusion was learned for other paths.
+    """
+    learns, prior = _learns_fusion(blueprint.config), _prior_settings(blueprint)
+    if not learns and not prior:
+        return None
+    if report is None or (learns and not report.strategy):
+        raise RequestError("no fusion was learned before, so that none can be kept; let the refit learn one")
+    others = sorted({*paths} ^ {*blueprint.names})
+    if learns and others:
+        raise RequestError(
+            f"the fusion was learned for other paths ({', '.join(others)} in only one of the configs), so that it "
+            "cannot be kept; let the refit learn one"
+        )
+    settings = {
+        path: {name: report.settings.get(path, {}).get(name, value) for name, value in own.items()}
+        for path, own in prior.items()
+    }
+    kept = replace(report, settings=settings)
+    return kept if learns else replace(kept, strategy="", params={}, weights={}, segments=(), dropped={})
 
 
 def _learns_fusion(config: EngineConfig) -> bool:

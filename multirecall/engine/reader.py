@@ -97,10 +97,11 @@ class EngineReader(EngineView):
         state = self._width.of(self._state_of(current, user, context, request.ids[0]))
         found = self._source.ask(state.data, [user], deadline)
         ask = partial(answer_user, state, request, k, deadline, found)
-        if self._cache is None or state.merging.draws:
+        cache = self._cache  # a refit with another config may replace it
+        if cache is None or state.merging.draws:
             answer, cached = ask(), False
         else:
-            answer, cached = self._cache.answer(state, (user, k, exclude, where, seen, context, found.key), ask)
+            answer, cached = cache.answer(state, (user, k, exclude, where, seen, context, found.key), ask)
         self._width.note(deadline.elapsed_ms, waited_ms)
         self._show("retrieve", answer, k, deadline, request, ((state, FIRST),), cached)
         return answer

@@ -32,7 +32,7 @@ class EngineView(Attached):
         self.config = config or EngineConfig()
         self._blueprint = Blueprint.of(self.config)
         self._state: EngineState | None = None
-        self._cache = ResultCache(self.config.cache_size) if self.config.cache_size else None
+        self._cache = _new_cache(self.config)
         super().__init__()
 
     def fusion_report(self) -> FusionReport | None:
@@ -127,6 +127,12 @@ class EngineView(Attached):
         rows = [[name, *cells] for name, cells in footprints(state)]
         return f"<p>{state.data.sizes}</p>{html_table(['path', 'quota', 'fitted in', 'memory'], rows, len(rows))}"
 
+    def _adopt(self, blueprint: Blueprint) -> None:
+        """Let requests go by another config, whose state is about to be published."""
+        if blueprint.config.cache_size != self.config.cache_size:
+            self._cache = _new_cache(blueprint.config)
+        self.config, self._blueprint = blueprint.config, blueprint
+
     def _publish(self, state: EngineState | None) -> None:
         """Let requests see this state; None: nothing is served any more."""
         if state is not None:
@@ -136,3 +142,7 @@ class EngineView(Attached):
             self._cache.clear()
         if replaced is not None:
             replaced.close(state)
+
+
+def _new_cache(config: EngineConfig) -> ResultCache | None:
+    return ResultCache(config.cache_size) if config.cache_size else None

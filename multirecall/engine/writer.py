@@ -17,11 +17,12 @@ from multirecall.engine.bundle import bundle, erasure
 from multirecall.engine.bundle.store import Store
 from multirecall.engine.fitting import fit_engine
 from multirecall.engine.health import RefitHealth, StoreHealth, ToForget
+from multirecall.engine.learned import Learned
 from multirecall.engine.live import apply_changes
 from multirecall.engine.path import fault_text
 from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.warmup import warm_up
-from multirecall.errors import BundleError, NotFitted
+from multirecall.errors import BundleError, NotFitted, RequestError
 from multirecall.progress import SILENT
 
 _log = logging.getLogger("multirecall.engine")
@@ -52,13 +53,30 @@ class Writer:
 
     Group commit: changes that arrive while one group is written form the next group. A group shares one transaction
     of the journal and one new state.
+
+    Attributes:
+        store: the bundle that changes are journaled in, or None.
+        said: whether the caller knows that without a bundle changes stay in memory.
     """
 
-    def __init__(self, current: Callable[[], EngineState], publish: Callable[[EngineState | None], None]) -> None:
-        """`current` gives the state that is served, or raises `NotFitted`; `publish` replaces it."""
+    def __init__(
+        self,
+        current: Callable[[], EngineState],
+        publish: Callable[[EngineState | None], None],
+        adopt: Callable[[Blueprint], None],
+    ) -> None:
+        """How to reach what is served.
+
+        Args:
+            current: gives the state that is served, or raises `NotFitted`.
+            publish: replaces it.
+            adopt: makes the config of a refit that of the engine, right before its state is published.
+        """
         self.store: Store | None = None
+        self.said = False
         self._current = current
         self._publish = publish
+        self._adopt = adopt
         self._turn = threading.RLock()
         self._waiting: deque[Ticket] = deque()
         self._missed: dict[int, list[Change]] | None = None
@@ -66,7 +84,6 @@ class Writer:
         self._refits = 0
         self._refit_fault: str | None = None
         self._saving = threading.Lock()
-        self._said = False
 
     def commit(self, change: Change) -> int:
         """Apply and journal a change. On return requests see it, and it is durable if the engine was ever saved.
@@ -108,8 +125,12 @@ class Writer:
         with self._saving, self._turn:
             self._replace(None)
 
-    def save(self, config: EngineConfig, folder: Path) -> None:
+    def save(self, config: Callable[[], EngineConfig], folder: Path) -> None:
         """Save the served state. The first folder becomes the engine's own; any other folder gets a copy.
+
+        Args:
+            config: gives the config of what is served.
+            folder: the bundle.
 
         Raises:
             BundleError: the folder holds something else, cannot be written, or has another writer.
@@ -120,23 +141,39 @@ class Writer:
             elif self.store.folder == folder.resolve():
                 with self._turn:
                     self.hold()
-                    state = self._current()
-                version = bundle.save(state, config, self.store.folder)
+                    state, own = self._current(), config()
+                version = bundle.save(state, own, self.store.folder)
                 with self._turn:
                     self.store.note_version(version)
                     self._note_forgotten(state)
             else:
-                copy, _ = Store.create(self._current(), config, folder)
+                with self._turn:
+                    state, own = self._current(), config()
+                copy, _ = Store.create(state, own, folder)
                 copy.close()
 
-    def refresh(self, blueprint: Blueprint) -> Future[None]:
-        """Fit on all data, on a thread of its own, and serve the result after the changes that came meanwhile."""
+    def refresh(
+        self, blueprint: Blueprint, prior: Callable[[Learned | None], Learned | None], *, join: bool = True
+    ) -> Future[None]:
+        """Fit on all data, on a thread of its own, and serve the result after the changes that came meanwhile.
+
+        Args:
+            blueprint: the config.
+            prior: of what the fit before has learned, what this one goes by.
+            join: whether a refit that runs already will do.
+
+        Raises:
+            RequestError: a refit runs already, without `join`; or as `prior`.
+        """
         with self._turn:
+            if self._missed is not None and not join:
+                raise RequestError("refresh: a refit runs already; wait for its result, then refit again")
             if self._missed is None:
                 refit: Future[None] = Future()
                 refit.set_running_or_notify_cancel()  # from here on it cannot be cancelled
                 missed: dict[int, list[Change]] = {}
-                work = (blueprint, self._current(), missed, refit)
+                before = self._current()
+                work = (blueprint, before, prior(before.learned), missed, refit)
                 threading.Thread(target=self._refresh, args=work, name="multirecall-refresh", daemon=True).start()
                 self._refit, self._missed = refit, missed
             assert self._refit is not None
@@ -210,8 +247,8 @@ class Writer:
         state = apply_changes(apply_changes(before, theirs), changes, found, committing=True)
         if self.store is not None:
             seq = self.store.append(changes)
-        elif not self._said:
-            self._said = True
+        elif not self.said:
+            self.said = True
             _log.warning("live changes stay in memory, since the engine was never saved; save(folder) keeps them")
         if self._missed is not None:
             self._missed[before.data_version] = (
@@ -226,19 +263,24 @@ class Writer:
         if saved.forgot and now.forgot == saved.forgot:
             self._publish(replace(now, forgot=0))
 
-    def _settle(self, config: EngineConfig, folder: Path) -> None:
+    def _settle(self, config: Callable[[], EngineConfig], folder: Path) -> None:
         """Save for the first time. Live changes wait, because none may come between the version and its journal."""
         with self._turn:
-            store, state = Store.create(self._current(), config, folder)
+            store, state = Store.create(self._current(), config(), folder)
             self._publish(state)
             self.store = store
             self._note_forgotten(state)
 
     def _refresh(
-        self, blueprint: Blueprint, before: EngineState, missed: dict[int, list[Change]], refit: Future[None]
+        self,
+        blueprint: Blueprint,
+        before: EngineState,
+        prior: Learned | None,
+        missed: dict[int, list[Change]],
+        refit: Future[None],
     ) -> None:
         try:
-            state = fit_engine(blueprint, before.data.compact(), SILENT, before.learned)
+            state = fit_engine(blueprint, before.data.compact(), SILENT, prior)
             warm_up(state)
             forgot = before.forgetting or before.forgot > 0
             reached, early = self._since(before.data_version, missed)
@@ -253,6 +295,7 @@ class Writer:
                     journal_seq=now.journal_seq,
                     forgot=version if forgot else 0,
                 )
+                self._adopt(blueprint)
                 self._publish(state)
                 self._missed = None
                 self._refits += 1

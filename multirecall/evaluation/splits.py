@@ -179,6 +179,22 @@ def time_split(data: Dataset, fraction: float = 0.1, *, seen: bool = False) -> S
     return _from_events(f"last {fraction:.0%} of events by time", data, past, seen)
 
 
+def split_at(data: Dataset, moment: int, *, seen: bool = False) -> Split:
+    """Hold out the events at and after a moment, in epoch seconds; otherwise as `time_split`.
+
+    Raises:
+        DataError: the log has no timestamps, or one part would be empty.
+    """
+    log = data.interactions
+    if log.times is None:
+        raise DataError("a split at a moment needs a column 'timestamp' in the log, which this log was read without")
+    past = log.times < moment
+    day = np.datetime_as_string(np.datetime64(moment, "s"), "m")
+    if past.all() or not past.any():
+        raise DataError(f"a split at {day} leaves one part empty; the log has {data!r}; choose a moment within it")
+    return _from_events(f"events since {day}", data, past, seen)
+
+
 def user_time_split(data: Dataset, fraction: float = 0.2, *, seen: bool = False) -> Split:
     """Hold out the newest `fraction` of each user's events, at least one and never all of them.
 

@@ -14,6 +14,7 @@ from multirecall.engine import Engine
 from multirecall.engine.bundle import bundle
 from multirecall.engine.bundle.journal import JournalReader
 from multirecall.engine.bundle.store import Store
+from multirecall.engine.fitting import Refusion
 from multirecall.engine.follower import Followed
 from multirecall.engine.health import Health
 from multirecall.engine.state import EngineState, Part
@@ -142,7 +143,7 @@ class ShardedEngine(Engine):
         """Raise `RequestError`: a fit needs the whole."""
         raise RequestError(f"fit: this engine is sharded; {FIT_ANEW}")
 
-    def refresh(self) -> Future[None]:
+    def refresh(self, config: EngineConfig | None = None, *, fusion: Refusion | None = None) -> Future[None]:
         """Raise `RequestError`: a fit needs the whole."""
         raise RequestError(f"refresh: this engine is sharded; {FIT_ANEW}")
 
