@@ -21,6 +21,7 @@ from multirecall.cli.index_bench import index_bench
 from multirecall.cli.monitoring import monitoring
 from multirecall.cli.plugins import plugins
 from multirecall.cli.refit import refit
+from multirecall.cli.replay import replay
 from multirecall.cli.retrieve import retrieve
 from multirecall.cli.screen import note, replace_unprintable, show_error, show_log
 from multirecall.cli.serve import serve, serve_key
@@ -64,6 +65,7 @@ app.command()(doctor)
 app.command("index-bench")(index_bench)
 app.command()(warm)
 app.command()(drift)
+app.command()(replay)
 app.command()(shard)
 app.command()(serve)
 app.command("serve-key")(serve_key)

@@ -32,13 +32,18 @@ def backfill(state: EngineState, query: Query, fused: FusedList, k: int, deadlin
     if added.size < missing:
         taken = np.concatenate([fused.items, added])
         added = np.concatenate([added, _live_items(state, query, taken, missing - added.size)])
+    return append(fused, added), added.size
+
+
+def append(fused: FusedList, added: NDArray[np.int32]) -> FusedList:
+    """The fused list with backfill behind it: item rows, int32 (n,)."""
     floor = fused.scores[-1] if len(fused) else 0.0
     step = max(1.0, 4.0 * np.spacing(abs(floor)))
     return FusedList(
         np.concatenate([fused.items, added]),
         np.concatenate([fused.scores, floor - step * np.arange(1, added.size + 1)]),
         np.concatenate([fused.ranks, np.full((added.size, fused.ranks.shape[1]), -1, np.int32)]),
-    ), added.size
+    )
 
 
 def backfill_batch(

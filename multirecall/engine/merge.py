@@ -101,11 +101,21 @@ def explore(everything: FusedList, k: int, exploration: Exploration, request_id:
         places = np.concatenate([np.arange(head), head + drawn])
     else:
         places = np.arange(k)
-    by_chance = exploration.share * slots / pool
-    propensity = np.where(places < k, 1 - exploration.share + by_chance, by_chance)
-    propensity[:head] = 1.0
+    propensity = chance_of_places(len(everything), k, exploration)[places]
     place = np.where(is_drawn & (np.arange(k) >= head), places, -1).astype(np.int32)
     return _take(everything, places), Draw(propensity, place, np.full(k, -1, np.int8))
+
+
+def chance_of_places(n: int, k: int, exploration: Exploration) -> NDArray[np.float64]:
+    """The probability with which the candidate at each place of a fused list of length `n` is in the answer, (n,)."""
+    slots = min(exploration.slots, k)
+    head = k - slots
+    pool = n - head
+    places = np.arange(n)
+    if pool <= slots:
+        return (places < k).astype(np.float64)
+    by_chance = exploration.share * slots / pool
+    return np.where(places < head, 1.0, np.where(places < k, 1 - exploration.share + by_chance, by_chance))
 
 
 def team_draft(first: FusedList, second: FusedList, k: int, request_id: str) -> Merged:

@@ -8,10 +8,9 @@ from pathlib import Path
 import polars as pl
 from filelock import FileLock
 
-from multirecall.errors import ConfigError
 from multirecall.monitoring.request_log.layout import parts_of
 from multirecall.monitoring.request_log.parts import read_part, write_frame
-from multirecall.monitoring.request_log.user_names import UserNames
+from multirecall.monitoring.request_log.user_names import UserNames, refuse_foreign
 from multirecall.vocabulary import Id
 
 LOCK = ".forget.lock"
@@ -43,12 +42,7 @@ def forget(folder: Path, user: Id, salts: Sequence[UserNames] = ()) -> int:
             frame = read_part(file, ["user", "salt"])
             if frame is None:
                 continue
-            foreign = set(frame.filter(pl.col("user").is_not_null())["salt"].unique()) - set(known)
-            if foreign:
-                mark = min(map(str, foreign))
-                raise ConfigError(
-                    f"{file}: its users are hashed under a salt that is not given (mark {mark}); pass that salt as well"
-                )
+            refuse_foreign(frame, names, file)
             if frame.select(_is(known).any()).item():
                 concerned.append(file)
         return sum(_rewrite(file, known) for file in concerned)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 from numpy.typing import NDArray
@@ -76,3 +76,10 @@ class TableReader:
             None if exploration is None else Exploration(**exploration),
             tuple(values["paths"]),
         )
+
+
+def ids_of(folder: Path) -> Literal["text", "int"]:
+    """Whether the item ids of a log are text; raises `DataError` where it has none."""
+    for file in folder.glob(f"{ITEMS}/*/ids.parquet"):
+        return "text" if pl.read_parquet_schema(file)["id"] == pl.String else "int"
+    raise DataError(f"{folder}: holds no request log; name the folder that stands in [log] of the service")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pathlib import Path
 from typing import Self
+
+import polars as pl
 
 from multirecall.errors import ConfigError
 from multirecall.vocabulary import Id
@@ -54,3 +58,17 @@ class UserNames:
         if self.key is None:
             return text
         return blake2b(text.encode("utf-8", "surrogatepass"), key=self.key, digest_size=16).hexdigest()
+
+
+def refuse_foreign(frame: pl.DataFrame, names: Sequence[UserNames], file: Path) -> None:
+    """Refuse rows of the log whose users have names that are not among `names`; the frame has `user` and `salt`.
+
+    Raises:
+        ConfigError: a user is hashed under another salt.
+    """
+    salts = set(frame.filter(pl.col("user").is_not_null())["salt"].unique()) - {one.salt for one in names}
+    if salts:
+        mark = min(map(str, salts))
+        raise ConfigError(
+            f"{file}: its users are hashed under a salt that is not given (mark {mark}); pass that salt as well"
+        )
