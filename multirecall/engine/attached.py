@@ -109,8 +109,8 @@ class Attached:
         """Refuse other paths than those that the variants are made for; raises `RequestError`."""
         if isinstance(self._variants, Variants) and {*paths} != {*self._blueprint.names}:
             raise RequestError(
-                "refresh: the config has other paths, for which the variants in use are not made; "
-                "end them with use_variants(None) first"
+                f"the variants in use are made for {', '.join(self._blueprint.names)}, and the new config has "
+                f"{', '.join(paths)}; end them with use_variants(None) first"
             )
 
     def _state_of(

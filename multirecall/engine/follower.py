@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from multirecall.config import EngineConfig, config_hash
@@ -15,13 +15,16 @@ from multirecall.engine.bundle.journal import JournalReader, Pruned
 from multirecall.engine.bundle.store import Store, replay
 from multirecall.engine.bundle.versions import CURRENT
 from multirecall.engine.path import fault_text
-from multirecall.engine.state import EngineState
+from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
-from multirecall.errors import BundleError, MultirecallError, PluginError
+from multirecall.errors import BundleError, MultirecallError, PluginError, RequestError
 
 INTERVAL_S = 0.25
 """Seconds between two checks of the bundle, unless somebody waits for what it holds."""
+
+Adopt = Callable[[Blueprint], None]
+"""Makes a config that of the engine, right before its state is published."""
 
 _log = logging.getLogger("multirecall.engine")
 
@@ -41,25 +44,30 @@ class Followed:
         self._plugins = plugins
         self._refused: tuple[bytes, MultirecallError] | None = None
 
-    def newer(self, state: EngineState) -> EngineState:
+    def newer(self, state: EngineState, adopt: Adopt) -> EngineState:
         """Like `newest`, but return at once if the writer has noted nothing new."""
         folder, version = self.store.folder, self.store.version
         with suppress(BundleError):  # `newest` handles it
             same = bundle.current_name(folder) == version.name
             if same and JournalReader(folder, version.bundle).noted == state.journal_seq:
                 return state
-        return self.newest(state)
+        return self.newest(state, adopt)
 
-    def newest(self, state: EngineState) -> EngineState:
+    def newest(self, state: EngineState, adopt: Adopt) -> EngineState:
         """Return the state that the bundle holds now; it is `state` itself if nothing was written since.
 
+        Args:
+            state: the state that was read before.
+            adopt: is given the config of a version that has another one, once the state is there.
+
         Raises:
-            BundleError: the bundle is damaged, or its config has changed.
+            BundleError: the bundle is damaged.
             PluginError: a version of another config uses a plug-in that is unknown here.
+            RequestError: `adopt` refuses the config.
         """
-        folder, version = self.store.folder, self.store.version
+        folder, version, config = self.store.folder, self.store.version, self._config
         if bundle.current_name(folder) != version.name:
-            state, version = self._reload()
+            config, state, version = self._reload()
         try:
             state = replay(state, JournalReader(folder, version.bundle))
         except BundleError as fault:
@@ -67,12 +75,22 @@ class Followed:
             if not isinstance(fault, Pruned) and written.bundle == version.bundle:
                 raise
             # the writer saved in between, or another bundle was put into the folder
-            state, version = self._reload()
+            config, state, version = self._reload()
             state = replay(state, JournalReader(folder, version.bundle))
+        if config_hash(config) != config_hash(self._config):  # as read, since an older release wrote fewer settings
+            self._adopt(config, adopt)
         self.store.version = version
         return state
 
-    def _reload(self) -> tuple[EngineState, Version]:
+    def _adopt(self, config: EngineConfig, adopt: Adopt) -> None:
+        try:
+            adopt(Blueprint.of(config, stored=True))
+        except RequestError as fault:
+            self._refused = (self.store.folder / CURRENT).read_bytes(), fault
+            raise
+        self._config = config
+
+    def _reload(self) -> tuple[EngineConfig, EngineState, Version]:
         pointer = (self.store.folder / CURRENT).read_bytes()
         if self._refused is not None and self._refused[0] == pointer:
             raise self._refused[1].with_traceback(None)  # a version never changes, and to load it takes long
@@ -81,14 +99,8 @@ class Followed:
         except PluginError as fault:
             self._refused = pointer, fault
             raise
-        if config_hash(config) != config_hash(self._config):  # as read, since an older release wrote fewer settings
-            other = BundleError(
-                f"{self.store.folder}: version {version.name} has another config; load the bundle again"
-            )
-            self._refused = pointer, other
-            raise other
         warm_up(state)
-        return state, version
+        return config, state, version
 
 
 class Follower:

@@ -128,7 +128,8 @@ class EngineView(Attached):
         return f"<p>{state.data.sizes}</p>{html_table(['path', 'quota', 'fitted in', 'memory'], rows, len(rows))}"
 
     def _adopt(self, blueprint: Blueprint) -> None:
-        """Let requests go by another config, whose state is about to be published."""
+        """Let requests go by another config, whose state is about to be published; raises `RequestError`."""
+        self._refuse_paths_beside_variants(blueprint.names)
         if blueprint.config.cache_size != self.config.cache_size:
             self._cache = _new_cache(blueprint.config)
         self.config, self._blueprint = blueprint.config, blueprint

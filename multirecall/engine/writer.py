@@ -179,11 +179,14 @@ class Writer:
             assert self._refit is not None
             return self._refit
 
-    def advance(self, newest: Callable[[EngineState], EngineState]) -> None:
-        """Serve the state that `newest` returns for the served one, if it differs; raises as `newest` does."""
+    def advance(self, newest: Callable[[EngineState, Callable[[Blueprint], None]], EngineState]) -> None:
+        """Serve the state that `newest` returns for the served one, if it differs; raises as `newest` does.
+
+        `newest` is also given what to call with the config of that state, if it is another one.
+        """
         with self._turn:
             before = self._current()
-            state = newest(before)
+            state = newest(before, self._adopt)
             if state is not before:
                 self._publish(state)
 

@@ -313,4 +313,4 @@ def bundle_reader(reader: Engine, folder: Path) -> Any:
 
     store = reader._writer.store
     assert store is not None
-    return Followed(store, reader.config).newer(reader._current())
+    return Followed(store, reader.config).newer(reader._current(), reader._adopt)

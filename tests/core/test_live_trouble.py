@@ -25,7 +25,7 @@ from multirecall.engine.bundle.journal import Journal
 from multirecall.engine.bundle.journal_head import HEAD
 from multirecall.engine.bundle.store import Store
 from multirecall.engine.state import Blueprint
-from multirecall.errors import BundleError, IdTypeError, NotFitted, PluginError
+from multirecall.errors import BundleError, IdTypeError, NotFitted, PluginError, RequestError
 from multirecall.progress import Progress
 from multirecall.testing import small_shop
 
@@ -422,9 +422,9 @@ def test_a_follower_takes_a_version_whose_journal_could_not_be_read_at_first(
         with monkeypatch.context() as patch:
             patch.setattr(follower, "replay", interrupt)
             with pytest.raises(KeyboardInterrupt):
-                followed.newest(reader._current())
+                followed.newest(reader._current(), reader._adopt)
         assert followed.store.version.name == "000001"
-        followed.newest(reader._current())
+        followed.newest(reader._current(), reader._adopt)
         assert followed.store.version.name == "000002"
 
 
@@ -468,12 +468,16 @@ def test_a_version_that_a_follower_refuses_is_loaded_once(folder: Path, monkeypa
     loads: list[Path] = []
     load = bundle.load
 
+    def refuse(_: Blueprint) -> None:
+        raise RequestError("variants are in use")
+
     def counted(place: Path, **more: Any) -> Any:
         loads.append(place)
         return load(place, **more)
 
     monkeypatch.setattr(bundle, "load", counted)
     for _ in range(3):
-        with pytest.raises(BundleError, match="has another config; load the bundle again"):
-            followed.newest(state)
+        with pytest.raises(RequestError, match="variants are in use"):
+            followed.newest(state, refuse)
     assert len(loads) == 1
+    assert followed.store.version.name == "000001"

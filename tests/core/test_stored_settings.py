@@ -170,7 +170,8 @@ def test_former_names_in_a_bundle_are_read_without_a_warning(tmp_path: Path) -> 
         engine.refresh().result(60)
         engine.save(tmp_path)
         assert engine.versions(tmp_path)[-1].config["fusion"]["params"] == {"on_duplicate": "replace"}
-        assert followed.newer(reader._current()).data_version == engine._current().data_version, "it is the same config"
+        seen = followed.newer(reader._current(), lambda _: pytest.fail("it is the same config"))
+        assert seen.data_version == engine._current().data_version
     with pytest.warns(DeprecationWarning, match="on_duplicate = 'refill' is now called 'replace'"):
         Engine(EngineConfig(fusion=FusionConfig(strategy="cascade", params={"on_duplicate": "refill"})))
 

@@ -279,6 +279,21 @@ def test_followers_take_the_refit_over(folder: Path) -> None:
         assert answers(follower) == served(folder)
 
 
+def test_followers_take_other_settings_over(folder: Path) -> None:
+    with Engine.load(folder, follow=True) as follower:
+        assert refit(folder, config=BAD, unguarded=True).decision == "published"
+        eventually(lambda: version_of(follower) == "000002" and follower.data.n_events == 16_000)
+        assert follower.paths == ("popularity",)
+        assert [one.name for one in follower.config.paths] == ["popularity"]
+        assert answers(follower) == served(folder)
+        with Engine.load(folder) as writer:
+            writer.add_interactions([{"user_id": "newcomer", "item_id": "i000001", "timestamp": 1_720_000_000}])
+            eventually(lambda: follower.retrieve("newcomer").known)
+        Engine.rollback(folder)
+        eventually(lambda: follower.paths == ("item_cf", "popularity"))
+        assert answers(follower) == served(folder)
+
+
 def version_of(engine: Engine) -> str:
     store = engine.health().store
     assert store is not None
