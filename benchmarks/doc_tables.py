@@ -14,6 +14,7 @@ from _index_tables import index_kinds
 from _marks import marks
 from _performance import performance
 from _reference import command, metrics, settings
+from _refit_tables import refit_decay, refit_guard
 from _scale_tables import (
     scale_assumptions,
     scale_availability,
@@ -323,6 +324,8 @@ PARTS = {
     "deep": deep,
     "speed": speed,
     "live": live,
+    "refit_decay": refit_decay,
+    "refit_guard": refit_guard,
     "warm": warm,
     "workers": workers,
     "scale_assumptions": scale_assumptions,
