@@ -16,6 +16,7 @@ from multirecall.config import EngineConfig
 from multirecall.data import DataConfig
 from multirecall.engine.width import AdaptiveWidth
 from multirecall.evaluation import EXPLAINED
+from multirecall.monitoring.drift import DriftSettings
 from multirecall.monitoring.refresh import Guard
 from multirecall.monitoring.request_log import LogSettings
 from multirecall.plugins import PluginGroup
@@ -31,6 +32,7 @@ def _config_of(group: PluginGroup, name: str) -> type[BaseModel]:  # type: ignor
 
 CONFIGS: dict[str, Callable[[], type[BaseModel]]] = {
     "data": lambda: DataConfig,
+    "drift": lambda: DriftSettings,
     "engine": lambda: EngineConfig,
     "log": lambda: LogSettings,
     "refit": lambda: Guard,

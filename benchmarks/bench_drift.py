@@ -16,13 +16,13 @@ from _harness import write
 
 from multirecall import Dataset, Engine, EngineConfig
 from multirecall.monitoring.drift import DriftOptions, measure_drift
-from multirecall.progress import terminal_progress
+from multirecall.progress import Progress, terminal_progress
 
 PAST = 14
 """Periods before the first fit: 13 windows, and one in which everything is new."""
 
 QUIET = 20
-MONTH_DAYS = 28
+MONTH_DAYS, MONTHS = 28, 13
 FIRST_FIT = datetime(2010, 12, 1)
 CONFIG = {
     "paths": [{"retriever": "item_cf"}, {"retriever": "popularity"}, {"retriever": "als"}],
@@ -96,31 +96,40 @@ def months(folder: Path, advance: Any) -> list[dict[str, Any]]:
 
 
 def main(
-    seeds: Annotated[int, typer.Option(help="Markets for quiet periods, and for each kind of drift.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Markets for quiet periods, and for each kind of drift; 0: none.")] = 5,
+    first_seed: Annotated[int, typer.Option(help="Seed of the first market.")] = 200,
     retail: Annotated[
         Path | None, typer.Option(help="Folder of online-retail; left out, its months are not measured.")
     ] = None,
 ) -> None:
-    """Measure drift on markets of known truth and, where a folder is given, on a real log."""
-    figures: dict[str, Any] = {"seeds": seeds, "periods": PAST, "quiet_periods": QUIET, "sizes": SIZES, "shows": SHOWS}
+    """Measure drift on markets of known truth and, where a folder is given, on a real log; a result file each."""
     with terminal_progress() as progress:
-        with progress.task("quiet periods", seeds * QUIET) as advance:
-            figures["quiet"] = [quiet(seed, advance) for seed in range(seeds)]
-        with progress.task("injected drift", seeds * len(SHOWS)) as advance:
-            figures["injected"] = {}
-            for injected in SHOWS:
-                figures["injected"][injected] = [found(injected, 100 + seed) for seed in range(seeds)]
-                advance(seeds)
+        if seeds:
+            typer.echo(write("drift-market", markets(range(first_seed, first_seed + seeds), progress)))
         if retail is not None:
-            with progress.task("months", 13) as advance:
-                figures["months"] = months(retail, advance)
-                figures["config"] = CONFIG
+            with progress.task("months", MONTHS) as advance:
+                typer.echo(write("drift-retail", {"config": CONFIG, "months": months(retail, advance)}))
+
+
+def markets(seeds: range, progress: Progress) -> dict[str, Any]:
+    """Quiet periods and injected drift in a market of each seed."""
+    figures: dict[str, Any] = {"first_seed": seeds.start, "seeds": len(seeds), "past": PAST, "quiet_periods": QUIET}
+    figures |= {"sizes": SIZES, "shows": SHOWS}
+    with progress.task("quiet periods", len(seeds) * QUIET) as advance:
+        figures["quiet"] = [quiet(seed, advance) for seed in seeds]
+    with progress.task("injected drift", len(seeds) * len(SHOWS)) as advance:
+        figures["injected"] = {}
+        for injected in SHOWS:
+            figures["injected"][injected] = [found(injected, 100 + seed) for seed in seeds]
+            advance(len(seeds))
     alarms = sum(bool(names) for one in figures["quiet"] for names in one["alarms"])
-    typer.echo(f"{alarms} of {seeds * QUIET} quiet periods raise an alarm")
+    typer.echo(f"{alarms} of {len(seeds) * QUIET} quiet periods raise an alarm")
     for injected, runs in figures["injected"].items():
         ratio = median(run["ratio"] for run in runs)
-        typer.echo(f"{injected:12} found {sum(run['found'] for run in runs)} of {seeds}, {ratio:.1f} times its limit")
-    typer.echo(write("drift", figures))
+        typer.echo(
+            f"{injected:12} found {sum(run['found'] for run in runs)} of {len(runs)}, {ratio:.1f} times its limit"
+        )
+    return figures
 
 
 if __name__ == "__main__":

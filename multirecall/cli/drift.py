@@ -51,7 +51,7 @@ def drift(
     sample: Annotated[int, typer.Option("--sample", min=1, help="Most users of a window who are asked for.")] = 300,
     false_alarms: Annotated[
         float, typer.Option(help="Probability that a quiet period raises an alarm, over all figures.")
-    ] = 0.01,
+    ] = 0.001,
     seed: Annotated[int, typer.Option(help="Seed of samples.")] = 7,
     page: Annotated[
         Path | None, typer.Option("--page", help="Write an HTML page with plots; needs the extra `plots`.")

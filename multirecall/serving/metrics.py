@@ -21,8 +21,10 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from multirecall.engine import Engine
 from multirecall.errors import NotFitted
+from multirecall.monitoring.drift import DriftWatch
 from multirecall.monitoring.request_log import RequestLog
 from multirecall.online import Observation
+from multirecall.serving.drift_gauges import DriftGauges
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of `Metrics.text`."""
@@ -46,7 +48,7 @@ BREAKER = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
 class Metrics:
     """The figures of one engine in one process, and of its request log; an observer for `Engine.observe`."""
 
-    def __init__(self, engine: Engine, log: RequestLog | None = None) -> None:
+    def __init__(self, engine: Engine, log: RequestLog | None = None, drift: DriftWatch | None = None) -> None:
         self._engine, self._log = engine, log
         self._registry = registry = CollectorRegistry()
         self._lock = threading.Lock()
@@ -98,6 +100,7 @@ class Metrics:
         self._logged = cache(gauge(
             "request_log_rows", "Rows of the request log by what became of them, over all workers.", "livesum", "state",
         ).labels)  # fmt: skip
+        self._drift = None if drift is None else DriftGauges(drift, gauge)
         self._look()
 
     def observe(self, observation: Observation) -> None:
@@ -160,6 +163,8 @@ class Metrics:
             rows = None if self._log is None else self._log.health
             for state in ("written", "waiting", "dropped", "lost"):
                 self._logged(state).set(0 if rows is None else getattr(rows, state))
+            if self._drift is not None:
+                self._drift.look()
             if health.store is not None:
                 self._unsaved.set(health.store.unsaved)
                 self._newest.set(health.store.journal_seq)

@@ -24,7 +24,7 @@ def add_metrics(app: FastAPI, service: Service) -> AbstractAsyncContextManager[N
     Returns:
         What keeps the figures current while the service runs, and in the end stops counting the engine's answers.
     """
-    metrics = Metrics(service.engine, service.monitors.log)
+    metrics = Metrics(service.engine, service.monitors.log, service.monitors.drift)
 
     def count(exchange: Exchange) -> None:
         if not exchange.forwarded:

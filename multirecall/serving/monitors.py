@@ -1,10 +1,11 @@
-"""What a deployment attaches to its engine to watch it: a request log, with explored slots if it wants them."""
+"""What a deployment attaches to its engine: a request log, explored slots, a watch for drift, and adaptive width."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 
 from multirecall.engine import Engine
+from multirecall.monitoring.drift import DriftWatch
 from multirecall.monitoring.request_log import RequestLog
 from multirecall.serving.settings import ServeSettings
 
@@ -14,6 +15,7 @@ class Monitors:
 
     Attributes:
         log: the request log, or None.
+        drift: the watch for drift, or None.
 
     Raises:
         ConfigError: the log cannot be written, or its salt is missing.
@@ -28,6 +30,9 @@ class Monitors:
             if settings.log.explore is not None:
                 engine.use_exploration(settings.log.explore)
                 self._ends.callback(engine.use_exploration, None)
+        self.drift = None if settings.drift is None else DriftWatch(engine, settings.drift)
+        if self.drift is not None:
+            self._ends.callback(engine.observe(self.drift))
         if settings.width is not None:
             engine.use_adaptive_width(settings.width)
             self._ends.callback(engine.use_adaptive_width, None)

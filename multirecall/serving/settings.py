@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from multirecall.engine.width import AdaptiveWidth
 from multirecall.errors import ConfigError
+from multirecall.monitoring.drift import DriftSettings
 from multirecall.monitoring.request_log import LogSettings
 from multirecall.serving.explorer.settings import ExplorerSettings
 from multirecall.serving.store.settings import StoreSettings
@@ -124,6 +125,9 @@ class ServeSettings(StrictModel):
 
     log: LogSettings | None = None
     """The request log; None: none is kept."""
+
+    drift: DriftSettings | None = None
+    """How drift is watched; None: it is not."""
 
     width: AdaptiveWidth | None = None
     """How the width of answers follows the load; None: full width always."""

@@ -77,7 +77,7 @@ def test_vectors_of_another_bundle_are_compared(folder: Path) -> None:
         (["--events", "nowhere.parquet"], "nowhere.parquet: no such file"),
         (["--events", "quiet.parquet", "--window", "0"], "pass e.g. 28"),
         (["--events", "quiet.parquet", "--window", "40"], "pass a shorter window (command line: --window 7)"),
-        (["--events", "quiet.parquet", "--false-alarms", "2"], "pass e.g. 0.01"),
+        (["--events", "quiet.parquet", "--false-alarms", "2"], "pass e.g. 0.001"),
         (["--events", "quiet.parquet", "--version", "000001"], "is the current version"),
         (["--events", "quiet.parquet", "--page", "no/page.html"], "is no folder"),
         ([], "Missing option"),

@@ -42,8 +42,8 @@ def test_false_alarms_come_at_the_stated_rate(kind: str) -> None:
     assert np.mean(alarms) == pytest.approx(0.05, abs=0.015)
 
 
-def test_a_drop_must_be_larger_than_chance_and_than_a_twentieth() -> None:
+def test_a_drop_must_be_larger_than_a_tenth_and_than_chance_beyond_it() -> None:
     wide, steady = [0.0, 1.0] * 50, [0.5] * 100
     error = math.sqrt(0.25 / 100 + 0.25 / 100)
-    assert drop_limit(wide, wide, 0.01).value == pytest.approx(stats.norm.ppf(0.99) * error)
-    assert drop_limit(steady, steady, 0.01).value == pytest.approx(0.025)
+    assert drop_limit(wide, wide, 0.01).value == pytest.approx(0.05 + stats.norm.ppf(0.99) * error)
+    assert drop_limit(steady, steady, 0.01).value == pytest.approx(0.05)

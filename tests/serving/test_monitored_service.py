@@ -7,12 +7,16 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from patience import eventually
 from prometheus_client.parser import text_string_to_metric_families
 from service_client import Client, fitted
 
 from multirecall.errors import ConfigError
 from multirecall.serving import ServeSettings, create_app
+from multirecall.serving.metrics import Metrics
 from multirecall.serving.service import Service
+
+NAMES = ("answers", "unknown", "path", "path_change", "scores")
 
 
 def test_requests_are_logged_with_their_own_ids(tmp_path: Path) -> None:
@@ -79,3 +83,27 @@ def test_requests_that_find_no_place_in_the_queue_lower_the_width() -> None:
     refused = asyncio.run(crowd()).count(429)
     assert refused
     assert noted == [float("inf")] * refused
+
+
+def test_drift_is_shown_where_it_is_watched() -> None:
+    app = create_app(fitted(), ServeSettings.model_validate({"drift": {"share": 1, "answers": 2}}))
+    ask, service = Client(app), app.state.service
+    assert "multirecall_drift_path{" not in ask("GET", "/metrics").text, "no answer, no figure"
+    for user in (1, 2, 3, 99_999):
+        ask("POST", "/v1/retrieve", {"user_id": user, "k": 5})
+    eventually(lambda: service.monitors.drift.figures().unknown_users == 0.5)
+    figures = Metrics(service.engine, drift=service.monitors.drift).text().decode()
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(figures)
+        for sample in family.samples
+        if sample.name.startswith("multirecall_drift_")
+    }
+    assert found["multirecall_drift_answers",] == 2
+    assert found["multirecall_drift_unknown", "users"] == 0.5
+    assert {key[0] for key in found} == {f"multirecall_drift_{name}" for name in NAMES}
+    service.monitors.close()
+
+
+def test_without_the_table_there_is_no_drift() -> None:
+    assert "multirecall_drift" not in Client(create_app(fitted()))("GET", "/metrics").text

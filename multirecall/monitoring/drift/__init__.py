@@ -1,6 +1,7 @@
 """Drift: how far the newest events are from what an engine was fitted on, and what to do about it."""
 
 from multirecall.monitoring.drift.embeddings import VectorDrift, compare_vectors, vector_drift
+from multirecall.monitoring.drift.live import DriftSettings, DriftWatch, LiveDrift, LivePath
 from multirecall.monitoring.drift.measure import DriftOptions, measure_drift
 from multirecall.monitoring.drift.page import drift_page, write_drift_page
 from multirecall.monitoring.drift.recall import Recall, recall_on
@@ -12,8 +13,12 @@ __all__ = [
     "Advice",
     "DriftOptions",
     "DriftReport",
+    "DriftSettings",
+    "DriftWatch",
     "Figure",
     "Histograms",
+    "LiveDrift",
+    "LivePath",
     "Recall",
     "VectorDrift",
     "compare_vectors",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 FEWEST_PAIRS = 5
 """Past values from which a limit is learnt. With fewer, the stated default serves."""
@@ -41,8 +41,9 @@ STATED: dict[Kind, Stated] = {
 """The stated limits by kind. For a stability index, 0.1 and 0.25 are the customary bounds of a small and of a large
 shift (Siddiqi 2006)."""
 
-LEAST_DROP = 0.05
-"""The share of the recall at fit that it must lose for an alarm."""
+MARGIN = 0.1
+"""The share of the recall before that it may lose for reasons other than which users came: what is chosen differs from
+window to window too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +76,18 @@ def limit_of(kind: Kind, past: Sequence[float], rate: float) -> Limit:
         return Limit(stated.default, "stated")
     values, wider = np.asarray(past), np.sqrt(1 + 1 / len(past))
     if kind == "change":
-        learnt = stats.t.isf(rate / 2, values.size) * np.sqrt((values**2).mean()) * wider
+        learnt = -stdtrit(values.size, rate / 2) * np.sqrt((values**2).mean()) * wider
     else:
-        learnt = values.mean() + stats.t.isf(rate, values.size - 1) * values.std(ddof=1) * wider
+        learnt = values.mean() + -stdtrit(values.size - 1, rate) * values.std(ddof=1) * wider
     return Limit(max(float(learnt), stated.least), "past")
 
 
 def drop_limit(before: Sequence[float], now: Sequence[float], rate: float) -> Limit:
     """The limit of the drop of a mean over users, of two samples of users.
 
-    It is what two samples of the same users' recall differ by with probability `rate`, `z · √(s₁²/n₁ + s₂²/n₂)`, and at
-    least 5 % of the mean before.
+    It is a tenth of the mean before, and what two samples of users differ by with probability `rate` beyond that:
+    `m₁ / 10 + z · √(s₁²/n₁ + s₂²/n₂)`.
     """
     first, second = np.asarray(before), np.asarray(now)
     error = np.sqrt(first.var() / first.size + second.var() / second.size)
-    return Limit(max(float(stats.norm.isf(rate) * error), LEAST_DROP * float(first.mean())), "chance")
+    return Limit(float(MARGIN * first.mean() - ndtri(rate) * error), "chance")

@@ -48,7 +48,7 @@ class DriftOptions:
     window_days: float | None = None
     k: int = 100
     n_users: int = 300
-    false_alarms: float = 0.01
+    false_alarms: float = 0.001
     refit: bool = False
     seed: int = 7
 
@@ -59,7 +59,7 @@ class DriftOptions:
             raise RequestError(f"drift: k and users must be > 0, got {self.k} and {self.n_users}; pass e.g. 100")
         if not 0 < self.false_alarms < 1:
             raise RequestError(
-                f"drift: the rate of false alarms must be between 0 and 1, got {self.false_alarms}; pass e.g. 0.01"
+                f"drift: the rate of false alarms must be between 0 and 1, got {self.false_alarms}; pass e.g. 0.001"
             )
 
 
