@@ -121,6 +121,7 @@ def read_ids_like(source: Source, name: str, known: Vocabulary, wanted: IdType) 
     """Read the ids of a live change in the type of the known ids.
 
     Ids of another type are converted if the option `ids` (here `wanted`) names a type; with `auto` they are an error.
+    A file of text, such as CSV, is read in the type of the known ids.
 
     Raises:
         DataError: an id is null, or cannot be of that type.
@@ -129,6 +130,8 @@ def read_ids_like(source: Source, name: str, known: Vocabulary, wanted: IdType) 
     column = IdColumn(source, name)
     if wanted != "auto":
         type_: Type = wanted
+    elif source.untyped and len(known):
+        type_ = "text" if known.holds_text else "int"
     else:
         if len(known) and column.is_text != known.holds_text:
             _check(column, wanted)

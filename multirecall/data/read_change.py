@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -160,14 +161,26 @@ def _feature_column(source: Source, field: str, like: Feature) -> pl.Series:
     if ours.holds_text:
         return pl.Series(field, values).cast(form)
     if theirs.holds_text and len(theirs):
-        row = next(row for row, value in enumerate(values) if value is not None)
-        raise DataError(
-            f"{source.place(field, row)}: {values[row]!r} is text, but the categories of this column are integers; "
-            "cast the column to integers"
-        )
+        for row, value in enumerate(values):
+            texts = value if isinstance(value, list) else [value]
+            if value is not None and not (source.untyped and all(WHOLE.fullmatch(text) for text in texts)):
+                raise DataError(
+                    f"{source.place(field, row)}: {value!r} is text, but the categories of this column are integers; "
+                    "cast the column to integers"
+                )
+        values = [_as_whole(value) for value in values]
     whole = pl.UInt64() if theirs.dtype == np.uint64 else pl.Int64()
     return pl.Series(field, values, dtype=pl.List(whole) if like.kind == "list" else whole)
 
+
+def _as_whole(value: str | list[str] | None) -> int | list[int] | None:
+    if isinstance(value, list):
+        return [int(text) for text in value]
+    return None if value is None else int(value)
+
+
+WHOLE = re.compile(r"-?\d{1,18}")
+"""An integer as a file of text has it."""
 
 FORMS: dict[str, pl.DataType] = {
     "categorical": pl.String(),

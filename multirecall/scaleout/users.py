@@ -10,7 +10,7 @@ import polars as pl
 from multirecall.data import Dataset
 from multirecall.data.files import read
 from multirecall.data.frames import is_frame, wrap
-from multirecall.data.ids import read_ids, read_ids_like
+from multirecall.data.ids import read_ids_like
 from multirecall.data.source import Source
 from multirecall.engine.request import list_ids
 from multirecall.errors import DataError, RequestError
@@ -42,10 +42,7 @@ def read_users(users: Any, data: Dataset) -> pl.Series:
     source = _with_ids(source, data)
     if not source.frame.height:
         raise RequestError(f"{source.name}: there are no users; give at least one")
-    if source.untyped:
-        ids = read_ids(source, "user_id", "text" if known.holds_text else "int")
-    else:
-        ids = read_ids_like(source, "user_id", known, data.config.ids)
+    ids = read_ids_like(source, "user_id", known, data.config.ids)
     source.refuse("user_id", ~ids.is_first_distinct(), "{value} is there twice; keep one row for each user")
     return ids
 

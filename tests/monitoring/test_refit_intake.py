@@ -110,6 +110,23 @@ def test_an_item_table_updates_and_adds_but_revives_nothing(engine: Engine) -> N
     assert [colour.value(engine.data.items.ids.row(item)) for item in "xyz"] == ["green", "black", "white"]
 
 
+def test_a_file_of_text_is_read_in_the_types_of_the_engine(tmp_path: Path) -> None:
+    log = pl.DataFrame({"user_id": [1, 2, 1], "item_id": [7, 7, 8], "timestamp": [NOW, NOW + 1, NOW + 2]})
+    items = pl.DataFrame({"item_id": [7, 8], "shelf": [3, 4], "price": [1.5, 2.5]})
+    data = Dataset.from_frames(log, items, kinds={"shelf": "categorical"})
+    (tmp_path / "events.csv").write_text(f"user_id,item_id,timestamp\n1,7,{NOW}\n3,9,{NOW + 5}\n")
+    (tmp_path / "items.csv").write_text("item_id,shelf,price\n8,5,9.75\n")
+    with Engine(CONFIG).fit(data) as engine:
+        intake, _ = take_in(engine, tmp_path / "events.csv", tmp_path / "items.csv")
+        assert intake == Intake(events=2, known=1, updated_items=1)
+        row = engine.data.items.ids.row(8)
+        features = engine.data.items.features
+        assert (features["shelf"].value(row), features["price"].value(row)) == (5, 9.75)
+        (tmp_path / "events.csv").write_text(f"user_id,item_id,timestamp\nabc,7,{NOW}\n")
+        with pytest.raises(DataError, match=r"events\.csv: column 'user_id', row 0 .*'abc' is not an integer"):
+            take_in(engine, tmp_path / "events.csv", None)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
