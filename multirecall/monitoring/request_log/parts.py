@@ -84,6 +84,7 @@ def _columns(rows: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> pl
 
 
 def _column(name: str, values: list[Any], dtype: Any) -> pl.Series:
-    if isinstance(dtype, pl.List):
-        values = [None if value is None else pl.Series(value) for value in values]
-    return pl.Series(name, values, dtype)
+    if not isinstance(dtype, pl.List) or all(value is None for value in values):
+        return pl.Series(name, values, dtype)
+    lists = [None if value is None else pl.Series(value) for value in values]
+    return pl.Series(name, lists).cast(dtype)  # with a dtype, polars would go through Python for each element

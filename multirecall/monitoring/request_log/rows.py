@@ -77,7 +77,7 @@ def rows_of(
 
 def _shared_values(observation: Observation, part: Proposed, tables: TableWriter, needed: Needed) -> dict[str, Any]:
     request, served = observation.request, part.served
-    catalogue, late = tables.catalogue(served.catalogue, needed)
+    catalogue, late, config = tables.names(served, needed)
     asked = {"exclude": request.exclude, "where": request.where}
     given = {key: value for key, value in asked.items() if value}
     conditions = part.conditions.to_dict()
@@ -89,7 +89,7 @@ def _shared_values(observation: Observation, part: Proposed, tables: TableWriter
         "version": served.version,
         "data_version": served.data_version,
         "last_change": served.last_change,
-        "config": tables.config(served, needed),
+        "config": config,
         "catalogue": catalogue,
         "late": late,
         "n_items": len(served.catalogue),

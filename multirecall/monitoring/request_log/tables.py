@@ -37,6 +37,18 @@ class TableWriter:
         self._late = ""
         self._tail: NDArray[Any] = np.empty(0, np.int64)
         self._seen: Vocabulary | None = None
+        self._served: Served | None = None
+        self._names: tuple[str, str | None, str] = ("", None, "")
+        self._needed: Needed = {}
+
+    def names(self, served: Served, needed: Needed) -> tuple[str, str | None, str]:
+        """The names of what answered: as `catalogue` gives them, and as `config`; found once for all its answers."""
+        if served is not self._served:
+            self._needed = {}
+            self._names = *self.catalogue(served.catalogue, self._needed), self.config(served, self._needed)
+            self._served = served
+        needed.update(self._needed)
+        return self._names
 
     def catalogue(self, items: Vocabulary, needed: Needed) -> tuple[str, str | None]:
         """The names of the table of a catalogue and of the items that joined it later; None: none did.
