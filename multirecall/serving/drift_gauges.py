@@ -63,7 +63,9 @@ class DriftGauges:
         found = self._watch.figures()
         self._answers.set(found.answers)
         for of in ("users", "items", "events"):
-            _set(self._unknown.labels(of), getattr(found, f"unknown_{of}"))
+            unknown = getattr(found, f"unknown_{of}")
+            if not math.isnan(unknown):  # labels alone would make a gauge of 0
+                self._unknown.labels(of).set(unknown)
         if found.popularity is not None:
             for name, value in found.popularity._asdict().items():
                 self._popularity.labels(name).set(value)
@@ -77,8 +79,3 @@ class DriftGauges:
                 for name, value in own.scores._asdict().items():
                     self._scores.labels(path, name).set(value)
         self._next_look = monotonic() + LOOK_S
-
-
-def _set(gauge: Gauge, value: float) -> None:
-    if not math.isnan(value):
-        gauge.set(value)

@@ -101,6 +101,7 @@ def test_drift_is_shown_where_it_is_watched() -> None:
     }
     assert found["multirecall_drift_answers",] == 2
     assert found["multirecall_drift_unknown", "users"] == 0.5
+    assert ("multirecall_drift_unknown", "events") not in found, "none came since the fit"
     assert {key[0] for key in found} == {f"multirecall_drift_{name}" for name in NAMES}
     service.monitors.close()
 
