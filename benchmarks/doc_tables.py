@@ -9,6 +9,7 @@ from statistics import mean
 from _adapter_tables import other_models
 from _batch_tables import batch
 from _deep_tables import deep, measured
+from _drift_tables import drift_months
 from _harness import RESULTS
 from _index_tables import index_kinds
 from _marks import marks
@@ -314,6 +315,7 @@ def distributed() -> str:
 
 PARTS = {
     "distributed": distributed,
+    "drift_months": drift_months,
     "marks": marks,
     "quality": quality,
     "costs": costs,
