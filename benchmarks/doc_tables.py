@@ -12,6 +12,7 @@ from _deep_tables import deep, measured
 from _drift_tables import drift_months
 from _harness import RESULTS
 from _index_tables import index_kinds
+from _log_tables import request_log
 from _marks import marks
 from _performance import performance
 from _reference import command, metrics, settings
@@ -344,6 +345,7 @@ PARTS = {
     "other_models": other_models,
     "sizes": sizes,
     "metrics": metrics,
+    "request_log": request_log,
     "summary": summary,
     "speed_summary": speed_summary,
     "text_towers": text_towers,
