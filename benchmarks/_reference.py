@@ -17,6 +17,7 @@ from multirecall.data import DataConfig
 from multirecall.engine.width import AdaptiveWidth
 from multirecall.evaluation import EXPLAINED
 from multirecall.monitoring.drift import DriftSettings
+from multirecall.monitoring.experiments import ExperimentSettings
 from multirecall.monitoring.refresh import Guard
 from multirecall.monitoring.request_log import LogSettings
 from multirecall.plugins import PluginGroup
@@ -35,6 +36,7 @@ CONFIGS: dict[str, Callable[[], type[BaseModel]]] = {
     "drift": lambda: DriftSettings,
     "engine": lambda: EngineConfig,
     "log": lambda: LogSettings,
+    "experiment": lambda: ExperimentSettings,
     "refit": lambda: Guard,
     "serve": lambda: ServeSettings,
     "tuning": lambda: TuningConfig,

@@ -10,6 +10,7 @@ from _adapter_tables import other_models
 from _batch_tables import batch
 from _deep_tables import deep, measured
 from _drift_tables import drift_months
+from _experiment_tables import experiments
 from _harness import RESULTS
 from _index_tables import index_kinds
 from _log_tables import request_log
@@ -315,6 +316,7 @@ def distributed() -> str:
 
 
 PARTS = {
+    "experiments": experiments,
     "distributed": distributed,
     "drift_months": drift_months,
     "marks": marks,

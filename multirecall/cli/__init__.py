@@ -14,6 +14,7 @@ from multirecall.cli.demo import demo
 from multirecall.cli.doctor import doctor
 from multirecall.cli.drift import drift
 from multirecall.cli.evaluate import evaluate_command
+from multirecall.cli.experiment import experiment
 from multirecall.cli.explain import explain
 from multirecall.cli.export import export
 from multirecall.cli.fit import fit
@@ -70,6 +71,7 @@ app.command()(shard)
 app.command()(serve)
 app.command("serve-key")(serve_key)
 app.add_typer(store, name="store")
+app.add_typer(experiment, name="experiment")
 app.add_typer(monitoring, name="monitoring")
 
 

@@ -1,4 +1,4 @@
-"""What a deployment attaches to its engine: a request log, explored slots, a watch for drift, and adaptive width."""
+"""What a deployment attaches to its engine: a request log, explored slots, experiments, a watch for drift, and adaptive width."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from multirecall.engine import Engine
 from multirecall.monitoring.drift import DriftWatch
+from multirecall.monitoring.experiments import use_experiment
 from multirecall.monitoring.request_log import RequestLog
 from multirecall.serving.settings import ServeSettings
 
@@ -18,7 +19,7 @@ class Monitors:
         drift: the watch for drift, or None.
 
     Raises:
-        ConfigError: the log cannot be written, or its salt is missing.
+        ConfigError: the log cannot be written, its salt is missing, or an experiment does not go with the engine.
     """
 
     def __init__(self, engine: Engine, settings: ServeSettings) -> None:
@@ -33,6 +34,9 @@ class Monitors:
         self.drift = None if settings.drift is None else DriftWatch(engine, settings.drift)
         if self.drift is not None:
             self._ends.callback(engine.observe(self.drift))
+        if settings.experiment:
+            use_experiment(engine, settings.experiment)
+            self._ends.callback(engine.use_variants, None)
         if settings.width is not None:
             engine.use_adaptive_width(settings.width)
             self._ends.callback(engine.use_adaptive_width, None)

@@ -13,6 +13,8 @@ from pydantic import Field, model_validator
 from multirecall.engine.width import AdaptiveWidth
 from multirecall.errors import ConfigError
 from multirecall.monitoring.drift import DriftSettings
+from multirecall.monitoring.experiments import Experiments
+from multirecall.monitoring.experiments.settings import check_together
 from multirecall.monitoring.request_log import LogSettings
 from multirecall.serving.explorer.settings import ExplorerSettings
 from multirecall.serving.store.settings import StoreSettings
@@ -123,6 +125,9 @@ class ServeSettings(StrictModel):
     explorer: ExplorerSettings = ExplorerSettings()
     """The page `/explore`."""
 
+    experiment: Experiments = ()
+    """Experiments: arms of users who get other fusions or paths. One table, or several `[[experiment]]`."""
+
     log: LogSettings | None = None
     """The request log; None: none is kept."""
 
@@ -131,6 +136,11 @@ class ServeSettings(StrictModel):
 
     width: AdaptiveWidth | None = None
     """How the width of answers follows the load; None: full width always."""
+
+    @model_validator(mode="after")
+    def _experiments_go_together(self) -> Self:
+        check_together(self.experiment)
+        return self
 
     @model_validator(mode="after")
     def _others_need_a_key(self) -> Self:

@@ -48,15 +48,15 @@ class _Experiments(Assignment):
     def __init__(self, engine: Engine, experiments: Sequence[ExperimentSettings]) -> None:
         super().__init__(experiments)
         self._engine, self._experiments = engine, experiments
-        self._report: object = None
+        self._made_of: tuple[object, object] = (None, None)
         self._lock = Lock()
 
     def attach(self, config: EngineConfig) -> None:
-        self._report = self._engine.fusion_report()
+        self._made_of = (self._engine.config, self._engine.fusion_report())
         self._engine.use_variants(self, variants_of(config, self._engine.paths, self._experiments))
 
     def choose(self, user: Id | User, context: Mapping[str, Any], request_id: str) -> str | None:
-        if self._engine.fusion_report() is not self._report and self._lock.acquire(blocking=False):
+        if self._is_other and self._lock.acquire(blocking=False):
             try:
                 self.attach(_served(self._engine))
             except MultirecallError as fault:
@@ -64,6 +64,12 @@ class _Experiments(Assignment):
             finally:
                 self._lock.release()
         return super().choose(user, context, request_id)
+
+    @property
+    def _is_other(self) -> bool:
+        """Whether the engine serves another config than the arms are made of."""
+        config, report = self._made_of
+        return self._engine.config is not config or self._engine.fusion_report() is not report
 
 
 def _served(engine: Engine) -> EngineConfig:

@@ -7,7 +7,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import norm
 
 from multirecall.monitoring.experiments.sequential import spread_for, z_bound
 
@@ -38,7 +37,8 @@ def crossings(effect: float, spread: float, information: NDArray[np.float64], al
         weights[1::2] = 4.0
         weights[[0, -1]] = 1.0
         weights *= (grid[1] - grid[0]) / 3
-        density = norm.pdf(grid[:, None], at + effect * step, np.sqrt(step)) @ mass
+        distances = (grid[:, None] - at - effect * step) / np.sqrt(step)
+        density = np.exp(-np.square(distances) / 2) @ mass / np.sqrt(2 * np.pi * step)
         at, mass = grid, density * weights
         found.append(1 - mass.sum())
     return np.asarray(np.clip(found, 0.0, 1.0), np.float64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 MISMATCH = 0.001
 """The p value below which shares are said to be wrong (Fabijan et al., KDD 2019)."""
@@ -83,4 +83,4 @@ def mismatch_p(observed: NDArray[np.int64], shares: ArrayLike) -> NDArray[np.flo
     parts = np.asarray(shares, np.float64)
     expected = observed.sum(-1, keepdims=True) * parts / parts.sum()
     statistic = (np.square(observed - expected) / expected).sum(-1)
-    return np.asarray(chi2.sf(statistic, parts.size - 1))
+    return np.asarray(chdtrc(parts.size - 1, statistic))

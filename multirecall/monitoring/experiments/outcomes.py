@@ -77,8 +77,8 @@ class Joined:
 def join_events(answers: pl.DataFrame, events: pl.DataFrame, k: int | None, within: float) -> Joined:
     """Join answers with what their users did later.
 
-    An event belongs to the last answer that its user got before it, if that is not older than `within`. So each event
-    counts for one answer; an item that is taken several times after one answer counts once.
+    An event belongs to the newest answer of its user that is not later, if it is not older than `within`, as in a
+    replay. So each event counts for one answer; an item that is taken several times after it counts once.
 
     Args:
         answers: with the columns of `ANSWERS`.
@@ -141,7 +141,6 @@ def _followed(answers: pl.DataFrame, events: pl.DataFrame, k: int | None, within
             by_left="user_id",
             by_right="user",
             tolerance=within,
-            allow_exact_matches=False,
             check_sortedness=False,
         )
         .filter(pl.col("answer").is_not_null())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import chi2, ncx2, norm
+from scipy.special import chdtri, chndtr, ndtri
 
 from multirecall.errors import RequestError
 from multirecall.monitoring.experiments.crossing import needed
@@ -61,7 +61,7 @@ class Design:
     def _needed(self) -> tuple[float, float]:
         alpha = self.alpha / self.comparisons
         if self.looks is None:
-            once = float(norm.ppf(1 - alpha / 2) + norm.ppf(self.power)) ** 2
+            once = float(ndtri(1 - alpha / 2) + ndtri(self.power)) ** 2
             return once, once
         return needed(alpha, self.power, self.looks)
 
@@ -148,6 +148,7 @@ def users_for_mismatch(shares: Sequence[float], actual: Sequence[float], power: 
     """
     intended, real = (np.asarray(one) / np.sum(one) for one in (shares, actual))
     noncentral = float(np.sum((real - intended) ** 2 / intended))
-    limit, freedom = chi2.ppf(1 - MISMATCH, len(intended) - 1), len(intended) - 1
-    needs = brentq(lambda lam: ncx2.sf(limit, freedom, lam) - power, 1e-9, 1e4)
+    freedom = len(intended) - 1
+    limit = float(chdtri(freedom, MISMATCH))
+    needs = brentq(lambda noncentrality: 1 - chndtr(limit, freedom, noncentrality) - power, 1e-9, 1e4)
     return ceil(float(needs) / noncentral)

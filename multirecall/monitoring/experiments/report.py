@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
+from scipy.special import bdtr, ndtr, ndtri
 
 from multirecall.errors import DataError
 from multirecall.monitoring.experiments.estimates import Mismatch, check_shares, holm, ratio_of
@@ -223,7 +223,7 @@ def _preference(arm: ArmSettings, joined: Joined, settings: ExperimentSettings, 
     value, variance = ratio_of(scores, credited)
     effect = _effect(value, variance, settings.preference, credited.sum() >= FEWEST, design)
     second, first = int((scores > 0).sum()), int((scores < 0).sum())
-    sign_p = float(binomtest(second, second + first).pvalue) if second + first else 1.0
+    sign_p = min(1.0, 2 * float(bdtr(min(first, second), first + second, 0.5)))
     wins = (first, second, own.users - first - second)
     return Preference(arm.name, *sides, own.users, wins, effect, sign_p)
 
@@ -252,8 +252,8 @@ def _effect(value: Any, variance: Any, planned: Any, enough: bool, design: Desig
         return Effect(float(value), -inf, inf, 1.0, nan, "too few")
     alpha = design.alpha / design.comparisons
     if design.looks is None:
-        half = norm.ppf(1 - alpha / 2) * np.sqrt(variance)
-        p = 2 * norm.sf(abs(value) / np.sqrt(variance))
+        half = ndtri(1 - alpha / 2) * np.sqrt(variance)
+        p = 2 * ndtr(-abs(value) / np.sqrt(variance))
     else:
         spread = spread_for(planned, alpha)
         half, p = radius(variance, spread, alpha), p_value(value, variance, spread)

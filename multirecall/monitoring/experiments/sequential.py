@@ -17,7 +17,7 @@ from math import log, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 FEWEST = 100
 """Users of each arm before which nothing is said: a variance of fewer is too uncertain, and their mean not normal."""
@@ -35,7 +35,7 @@ def spread_for(effect: ArrayLike, alpha: float) -> NDArray[np.float64]:
     x = 2 * log(1 / alpha)
     for _ in range(50):
         x = 2 * log(1 / alpha) + log(1 + x)
-    return np.abs(np.asarray(effect, np.float64)) * (sqrt(x) / (sqrt(1 + x) + float(norm.ppf(POWER))))
+    return np.abs(np.asarray(effect, np.float64)) * (sqrt(x) / (sqrt(1 + x) + float(ndtri(POWER))))
 
 
 def z_bound(information: ArrayLike, spread: ArrayLike, alpha: float) -> NDArray[np.float64]:
