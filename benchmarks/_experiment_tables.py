@@ -51,10 +51,12 @@ def experiments() -> str:
             table(alarm_heads, alarms),
             "Power at the users that `plan` asks for 80 %:",
             table(["rate", "looks", "users", "power", "planned mean users", "mean users"], powers),
-            f"A/B test and interleaving of two fusions over real lists of {both['k']}, users with known likes; the arms "
-            f"have hit rates of {both['baseline']:.4f} and {both['baseline'] + both['effect']:.4f}, the mean preference "
-            f"is {both['preference']:.3f}, and {both['credited']:.0%} of the users give credit:",
+            f"A/B test and interleaving of two fusions over real lists of {both['k']}, users with known likes; the "
+            f"arms have hit rates of {both['baseline']:.4f} and {both['baseline'] + both['effect']:.4f}, the mean "
+            f"preference is {both['preference']:.3f}, and {both['credited']:.0%} of the users give credit:",
             table(need_heads, needs),
+            "A sequential test says nothing before 100 users have given credit, so the users that its formula asks for "
+            "are too few here. `multirecall experiment plan` asks for as many as that takes.",
             f"A split of 50.5 to 49.5 alarms in {wrong['at_end']:.1%} of the experiments at {splits['users']:,} users "
             f"(planned {splits['planned']:.0%}); a right one in {right['at_end']:.2%} on the last day, and in "
             f"{right['any_day']:.2%} on any of 28 days.",

@@ -144,7 +144,7 @@ def interleaving(pool: int, runs: int, k: int, progress: Any) -> dict[str, Any]:
     """
     log = generate(n_users=2_000, n_items=1_500, n_interactions=80_000, seed=5).interactions.sort("timestamp")
     cut = int(log.height * 0.8)
-    paths = [{"retriever": "item_cf"}, {"retriever": "popularity"}]
+    paths: list[dict[str, Any]] = [{"retriever": "item_cf"}, {"retriever": "popularity"}]
     old = EngineConfig.model_validate({"paths": paths, "fusion": {"strategy": "rrf"}})
     paths = [{"retriever": "item_cf", "weight": 1.5}, {"retriever": "popularity"}]
     new = EngineConfig.model_validate({"paths": paths, "fusion": {"strategy": "rrf"}})
@@ -184,9 +184,9 @@ def interleaving(pool: int, runs: int, k: int, progress: Any) -> dict[str, Any]:
         on = np.flatnonzero(asks > ask)
         for name, chance in chances.items():
             sums[name][0][on] += (rng.random((on.size, k)) < chance[who[name][on]]).any(1)
-        number = rng.integers(0, drafts, on.size)
-        taken = rng.random((on.size, k)) < drafted[who["both"][on], number]
-        side = sides[who["both"][on], number]
+        which = rng.integers(0, drafts, on.size)
+        taken = rng.random((on.size, k)) < drafted[who["both"][on], which]
+        side = sides[who["both"][on], which]
         for team in (0, 1):
             credits[on, team] += (taken & (side == team)).sum(1)
     base, base_variance = ratio_of(*sums["old"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,6 +31,7 @@ from multirecall.monitoring.experiments import (
 from multirecall.monitoring.experiments.outcomes import DAY, join_events
 from multirecall.monitoring.experiments.plan import LOOKS, Noise
 from multirecall.monitoring.experiments.read_log import events_of, read_answers
+from multirecall.monitoring.experiments.sequential import FEWEST
 from multirecall.monitoring.experiments.settings import ExperimentSettings
 from multirecall.monitoring.request_log import UserNames, ids_of
 from multirecall.validation import nearest
@@ -129,6 +132,7 @@ def plan(
             raise RequestError("--preference must be between 0 and 1, --credited above 0 and at most 1")
         design = Design(alpha, power, 1, None if once else looks)
         noise, absolute, most = noise_of_preferences(credited, shares[0]), preference, 1.0
+        rarest = credited * shares[0]
     else:
         if len(shares) < 2:
             raise RequestError("--share: give it for the control and for each other arm")
@@ -140,9 +144,13 @@ def plan(
         design = Design(alpha, power, len(shares) - 1, None if once else looks)
         noise, most = _noise(baseline, sd, (shares[0], min(shares[1:])))
         absolute = effect * baseline
+        rarest = min(shares)
     if absolute <= 0 or absolute >= most:
         raise RequestError(f"--effect: {effect:g} of {baseline:g} is no difference that can be; give another")
     planned: Plan = plan_users(absolute, noise, design) if users is None else plan_effect(users, noise, design, most)
+    if users is None:
+        fewest = ceil(FEWEST / rarest)
+        planned = replace(planned, users=max(planned.users, fewest), mean_users=max(planned.mean_users, fewest))
     split = users_for_mismatch([0.5, 0.5], [0.505, 0.495], power)
     if as_json:
         typer.echo(json.dumps(planned.to_dict() | {"baseline": baseline, "users_for_mismatch": split}))

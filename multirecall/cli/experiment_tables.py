@@ -34,12 +34,12 @@ def show_report(screen: Console, found: ExperimentReport, assumed: bool) -> None
         screen.print(f"above 0, users prefer {own.second}; sign test for one look: p = {own.sign_p:.3g}\n")
     _say_split(screen, found, assumed)
     for count, what in (
-        (found.left_out["unidentified"], "answers to users without an id are left out: no event is known to be theirs"),
-        (found.left_out["unjudged"], "answers after the last event are left out"),
-        (found.left_out["moved"], "users had answers of several arms and are left out; were shares or salt changed?"),
+        (found.left_out["unidentified"], "answers to users without an id, for no event is known to be theirs"),
+        (found.left_out["unjudged"], "answers after the last event"),
+        (found.left_out["moved"], "users who had answers of several arms; were shares or salt changed?"),
     ):
         if count:
-            screen.print(f"{count:,} {what}")
+            screen.print(f"left out: {count:,} {what}")
     screen.print()
     for name, meaning in METRICS.items():
         screen.print(f"{name}: {meaning}; ± is the standard error over users")

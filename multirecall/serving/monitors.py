@@ -1,4 +1,4 @@
-"""What a deployment attaches to its engine: a request log, explored slots, experiments, a watch for drift, and adaptive width."""
+"""What a deployment attaches to its engine: request log, explored slots, experiments, drift watch, adaptive width."""
 
 from __future__ import annotations
 

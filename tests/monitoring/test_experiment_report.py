@@ -191,6 +191,7 @@ def test_a_plan_on_the_command_line(logged: Path) -> None:
     assert "7,677 users find a difference of 0.02000" in run("plan", "--baseline", "0.1", "--effect", "0.2", "--once")
     several = json.loads(run("plan", "--baseline", "0.1", "--json", *("--share", "0.4") * 2, "--share", "0.2"))
     assert several["users"] > json.loads(run("plan", "--baseline", "0.1", "--json"))["users"]
+    assert "500 users find a mean preference of 0.9" in run("plan", "--preference", "0.9", "--credited", "0.2")
     assert "mean preference" in run("plan", "--preference", "0.1", "--users", "5000")
     measured = ["--log", str(logged / "log"), "--events", str(logged / "events.parquet"), "--metric", "events_per_day"]
     assert "users find" in run("plan", *measured)
