@@ -26,5 +26,6 @@ def request_log() -> str:
         f"threads, as a share of a request. A row has {per_row:.0f} KiB. Machine: {machine_of(cost)}, busy with other "
         f"work.\n\n{table(head, rows)}\n\nOf {replayed['requests']:,} requests of all kinds (four fusions, a learned "
         "one among them, segments, variants, live items, a refit, backfill, explored and interleaved answers, batches, "
-        f"cache hits, failing paths), {replayed['equal']:,} are replayed to the same bytes, in {replayed['same_s']:.0f} s."
+        f"cache hits, failing paths), {replayed['equal']:,} are replayed to the same bytes, in "
+        f"{replayed['same_s']:.0f} s."
     )
