@@ -29,3 +29,18 @@ def request_log() -> str:
         f"cache hits, failing paths), {replayed['equal']:,} are replayed to the same bytes, in "
         f"{replayed['same_s']:.0f} s."
     )
+
+
+def counterfactual() -> str:
+    """How often intervals of the estimates cover the truth."""
+    figures = result("counterfactual")
+    head = ["exploration", "IPS", "SNIPS", "DR", "gain by DR"]
+    cases = [
+        [name, *(f"{one['covered']:.1%} ± {one['standard_error']:.1%}" for one in case["estimates"].values())]
+        for name, case in figures["cases"].items()
+    ]
+    together = ["**all**", *(f"**{covered:.1%}**" for covered in figures["all"].values())]
+    return (
+        f"Share of 95 % intervals that cover the truth, with its standard error, over {figures['logs']} simulated logs of "
+        f"{figures['users']:,} users in each case:\n\n{table(head, [*cases, together])}"
+    )

@@ -13,7 +13,7 @@ from _drift_tables import drift_months
 from _experiment_tables import experiments
 from _harness import RESULTS
 from _index_tables import index_kinds
-from _log_tables import request_log
+from _log_tables import counterfactual, request_log
 from _marks import marks
 from _performance import performance
 from _reference import command, metrics, settings
@@ -348,6 +348,7 @@ PARTS = {
     "sizes": sizes,
     "metrics": metrics,
     "request_log": request_log,
+    "counterfactual": counterfactual,
     "summary": summary,
     "speed_summary": speed_summary,
     "text_towers": text_towers,
