@@ -41,6 +41,6 @@ def counterfactual() -> str:
     ]
     together = ["**all**", *(f"**{covered:.1%}**" for covered in figures["all"].values())]
     return (
-        f"Share of 95 % intervals that cover the truth, with its standard error, over {figures['logs']} simulated logs of "
-        f"{figures['users']:,} users in each case:\n\n{table(head, [*cases, together])}"
+        f"Share of 95 % intervals that cover the truth, with its standard error, over {figures['logs']} simulated logs "
+        f"of {figures['users']:,} users in each case:\n\n{table(head, [*cases, together])}"
     )
