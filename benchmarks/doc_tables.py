@@ -9,7 +9,7 @@ from statistics import mean
 from _adapter_tables import other_models
 from _batch_tables import batch
 from _deep_tables import deep, measured
-from _drift_tables import drift_months
+from _drift_tables import drift, drift_months
 from _experiment_tables import experiments
 from _harness import RESULTS
 from _index_tables import index_kinds
@@ -318,6 +318,7 @@ def distributed() -> str:
 PARTS = {
     "experiments": experiments,
     "distributed": distributed,
+    "drift": drift,
     "drift_months": drift_months,
     "marks": marks,
     "quality": quality,
