@@ -12,19 +12,21 @@ def request_log() -> str:
         [
             name,
             f"{own['cpu_us']:,.0f}",
-            f"{own['others_us']:,.0f}",
             "–" if name == "off" else f"{own['added']:.1%} ({low:.1%} to {high:.1%})",
+            "–" if name == "off" else f"{own['added_others']:.1%}",
         ]
         for name, own in cost["shares"].items()
         for low, high in [own["added_range"]]
     ]
-    head = ["logged", "CPU of a request, µs", "of it in other threads", "added by the log"]
+    head = ["logged", "CPU of a request, µs", "added by the log", "of it in other threads"]
     per_row = cost["shares"]["all"]["bytes_a_row"] / 1024
     return (
         f"Requests for {cost['k']} candidates of {len(cost['paths'])} paths over {cost['items']:,} items, in turns of "
-        f"{cost['requests']:,} with each share, medians; the last column is the CPU time that the log adds to other "
-        f"threads, as a share of a request. A row has {per_row:.0f} KiB. Machine: {machine_of(cost)}, busy with other "
-        f"work.\n\n{table(head, rows)}\n\nOf {replayed['requests']:,} requests of all kinds (four fusions, a learned "
+        f"{cost['requests']:,} with each share, medians; the last columns are what the log adds to the CPU time "
+        "of the process, compared with the turn of the same round without a log (from the tenth to the ninetieth "
+        f"percentile of the turns), and what of it other threads spend. A row has {per_row:.0f} KiB. "
+        f"Machine: {machine_of(cost)}."
+        f"\n\n{table(head, rows)}\n\nOf {replayed['requests']:,} requests of all kinds (four fusions, a learned "
         "one among them, segments, variants, live items, a refit, backfill, explored and interleaved answers, batches, "
         f"cache hits, failing paths), {replayed['equal']:,} are replayed to the same bytes, in "
         f"{replayed['same_s']:.0f} s."

@@ -77,19 +77,20 @@ def turn(engine: Engine, users: Sequence[str], k: int, share: float | None) -> d
 
 
 def summary(turns: Sequence[dict[str, Any]], off: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over turns: CPU of a request, what other threads have of it, and what the log adds to the latter.
+    """Medians over turns: CPU of a request, what other threads have of it, and what the log adds to each.
 
-    Whatever else the machine does moves the time of a request by more than the log, so the thread that asks is not
-    compared with itself: what it spends on the log is to put an answer into a queue.
+    A turn is compared with the one of the same round without a log, which it stands next to in time.
     """
-    off_us, off_others_us = (float(np.median([one[name] for one in off])) for name in ("cpu_us", "others_us"))
-    added = [(own["others_us"] - off_others_us) / off_us for own in turns]
+    pairs = list(zip(turns, off, strict=True))
+    added = [own["cpu_us"] / other["cpu_us"] - 1 for own, other in pairs]
+    added_others = [(own["others_us"] - other["others_us"]) / other["cpu_us"] for own, other in pairs]
     rows = sum(own["rows"] for own in turns)
     return {
         "cpu_us": float(np.median([own["cpu_us"] for own in turns])),
         "others_us": float(np.median([own["others_us"] for own in turns])),
         "added": float(np.median(added)),
         "added_range": [float(one) for one in np.quantile(added, [0.1, 0.9])],
+        "added_others": float(np.median(added_others)),
         **percentiles(np.concatenate([own["walls"] for own in turns])),
         "rows": rows,
         "bytes_a_row": sum(own["bytes"] for own in turns) / rows if rows else 0.0,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,7 +202,7 @@ class Observation:
 
 
 class Observer(Protocol):
-    """Learns of each answer of an engine."""
+    """Learns of each answer of an engine; one that needs only some of them is a `SelectiveObserver`."""
 
     def observe(self, observation: Observation) -> None:
         """Take note of an answer.
@@ -210,5 +210,18 @@ class Observer(Protocol):
         The engine calls this method on a thread of the observer's own, in the order of the answers, shortly after the
         answer was given. No request waits for it, and an exception is logged. An observer that is too slow misses
         answers.
+        """
+        ...
+
+
+@runtime_checkable
+class SelectiveObserver(Observer, Protocol):
+    """Learns of some answers of an engine."""
+
+    def wants(self, call: Call, request: Request) -> bool:
+        """Whether to show it the answer to a request.
+
+        It runs on the thread of the request, before the answer is queued, so it must be quick. After an exception the
+        answer is shown.
         """
         ...

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from weakref import WeakSet
 
-from multirecall.online import Observation, Observer
+from multirecall.online import Call, Observation, Observer, Request, SelectiveObserver
 
 _log = logging.getLogger("multirecall.engine")
 
@@ -40,6 +40,7 @@ class Feed:
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
+        self._selects = observer if isinstance(observer, SelectiveObserver) else None
         self._begin()
         _feeds.add(self)
 
@@ -54,6 +55,15 @@ class Feed:
     def missed(self) -> int:
         """The number of answers that the observer was too slow for."""
         return self._missed
+
+    def wants(self, call: Call, request: Request) -> bool:
+        """Whether to show the answer to a request to the observer."""
+        if self._selects is None:
+            return True
+        try:
+            return self._selects.wants(call, request)
+        except Exception:  # noqa: BLE001 - an observer must not fail a request
+            return True
 
     def offer(self, observation: Observation) -> None:
         """Show an answer to the observer, later; never wait."""
@@ -119,13 +129,9 @@ class Feeds:
         """The number of answers that observers were too slow for."""
         return sum(feed.missed for feed in self._all)
 
-    def __bool__(self) -> bool:
-        return bool(self._all)
-
-    def show(self, observation: Observation) -> None:
-        """Show an answer to all observers."""
-        for feed in self._all:
-            feed.offer(observation)
+    def wanting(self, call: Call, request: Request) -> list[Feed]:
+        """The feeds of the observers that want the answer to a request."""
+        return [feed for feed in self._all if feed.wants(call, request)]
 
 
 _feeds: WeakSet[Feed] = WeakSet()

@@ -307,12 +307,15 @@ class EngineReader(EngineView):
         parts: Sequence[Part],
         cached: bool = False,
     ) -> None:
-        """Let observers see an answer, if there are any."""
-        if not self._feeds:
+        """Let observers see an answer, if any of them wants to."""
+        feeds = self._feeds.wanting(call, request)
+        if not feeds:
             return
         segments = np.zeros(0, np.int64) if answer._proposals is None else answer._proposals.segment_numbers
         tell = partial(self._tell, answer, parts, self._variants)
-        self._feeds.show(Observation(call, answer, k, since.elapsed_ms, cached, segments, request, tell))
+        observation = Observation(call, answer, k, since.elapsed_ms, cached, segments, request, tell)
+        for feed in feeds:
+            feed.offer(observation)
 
     def _tell(
         self, answer: Candidates | CandidateBatch, parts: Sequence[Part], variants: NoVariants

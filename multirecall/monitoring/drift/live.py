@@ -19,7 +19,7 @@ from multirecall.lists import RankedBatch
 from multirecall.monitoring.drift.asking import PathShares, first_scores
 from multirecall.monitoring.drift.distances import Distance, Values, distance
 from multirecall.monitoring.drift.popularity import EventsSince
-from multirecall.online import Observation, Proposed
+from multirecall.online import Call, Observation, Proposed, Request
 from multirecall.user import User
 from multirecall.validation import Count, StrictModel
 
@@ -114,12 +114,15 @@ class DriftWatch:
         self._lock = threading.Lock()
         self._watched: _Watched | None = None
 
+    def wants(self, call: Call, request: Request) -> bool:
+        """Whether a request is in the sample; see `SelectiveObserver`."""
+        if call == "similar" or not request.ids:
+            return False
+        return share_of(request.ids[0], "drift") < self._settings.share
+
     def observe(self, observation: Observation) -> None:
-        """Take note of one answer of the engine."""
-        request = observation.request
-        if observation.call == "similar" or not request.ids:
-            return
-        if share_of(request.ids[0], "drift") >= self._settings.share:
+        """Take note of one answer of the engine, if its request is in the sample."""
+        if not self.wants(observation.call, observation.request):
             return
         for part in observation.parts:
             watched = self._of(part)

@@ -21,7 +21,7 @@ from multirecall.monitoring.request_log.rows import Row, rows_of
 from multirecall.monitoring.request_log.settings import LogSettings
 from multirecall.monitoring.request_log.tables import Needed, TableWriter, ensure
 from multirecall.monitoring.request_log.user_names import UserNames
-from multirecall.online import Observation
+from multirecall.online import Call, Observation, Request
 
 _log = logging.getLogger("multirecall.monitoring")
 
@@ -36,7 +36,7 @@ class LogHealth:
     """How a request log fares in this process.
 
     Attributes:
-        seen: requests of users that it was shown.
+        seen: requests of users that it was shown: of those in the sample, and of the others of their batches.
         written: rows that stand in files.
         waiting: rows that wait to be written.
         dropped: rows that there was no room for.
@@ -113,16 +113,21 @@ class RequestLog:
             waiting = len(self._waiting.rows) + len(self._writing.rows)
             return LogHealth(self._seen, self._written, waiting, self._dropped, self._lost, self._fault)
 
+    def wants(self, call: Call, request: Request) -> bool:
+        """Whether a user of a request is in the sample; see `SelectiveObserver`."""
+        return any(map(self._samples, request.ids))
+
+    def _samples(self, request_id: str) -> bool:
+        share = self._settings.share
+        return share == 1 or share_of(request_id, "log") < share
+
     def observe(self, observation: Observation) -> None:
         """Keep an answer if it is in the sample; see `Observer`."""
         if os.getpid() != self._process:
             self._begin()
-        ids, share = observation.request.ids, self._settings.share
+        ids = observation.request.ids
         self._seen += len(ids)
-        if share == 1:
-            users = np.arange(len(ids))
-        else:
-            users = np.array([place for place, one in enumerate(ids) if share_of(one, "log") < share], np.int64)
+        users = np.array([place for place, one in enumerate(ids) if self._samples(one)], np.int64)
         if not users.size:
             return
         needed: Needed = {}
