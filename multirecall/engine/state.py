@@ -138,6 +138,7 @@ class EngineState:
         exploration: which slots of an answer are drawn, or None.
         level: the level of adaptive width; 0 for full width.
         effort: the share of its usual effort with which an index searches, see `Query.effort`.
+        merging: how the lists of a request become one: made of the attributes above.
         varied: the states that were made of this one, by who made them and for what.
         told: what observers are told of this state, by the version of the bundle.
         version: a number that rises with each state of the process. The result cache keys answers by it.
@@ -163,8 +164,13 @@ class EngineState:
     varied: dict[tuple[object, str | int], EngineState] = field(
         init=False, default_factory=dict, compare=False, repr=False
     )
+    merging: Merging = field(init=False, compare=False, repr=False)
     told: dict[str | None, Served] = field(init=False, default_factory=dict, compare=False, repr=False)
     version: int = field(init=False, default_factory=count(1).__next__)
+
+    def __post_init__(self) -> None:
+        merging = Merging(FusionPlan(self.segments, self.quotas), self.rivals, self.exploration)
+        object.__setattr__(self, "merging", merging)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -187,11 +193,6 @@ class EngineState:
     def quotas(self) -> list[int]:
         """The paths' quotas."""
         return [path.quota for path in self.paths]
-
-    @property
-    def merging(self) -> Merging:
-        """How the lists of a request become one."""
-        return Merging(FusionPlan(self.segments, self.quotas), self.rivals, self.exploration)
 
     def serve(self) -> None:
         """Note that requests see this state from now on."""

@@ -182,6 +182,20 @@ class IndexContract:
                 assert scores == found
             np.testing.assert_allclose(scores, found, rtol=self.score_tolerance, atol=self.score_tolerance)
 
+    @pytest.mark.parametrize("effort", [0.5, 0.05])
+    def test_less_effort_may_miss_items_but_fills_the_list(self, space: Space, effort: float) -> None:
+        state = draw_state(250)
+        index, truth = self.build(state, space), build_exact(state, space)
+        before = self.answers(index)
+        hasty = index.with_effort(effort)
+        for query in draw_queries():
+            expected = dict(zip(*self.lists(truth.search(query, 250)), strict=True))
+            items, scores = self.lists(hasty.search(query, K))
+            assert len(set(items)) == K
+            found = [expected[item] for item in items]
+            np.testing.assert_allclose(scores, found, rtol=self.score_tolerance, atol=self.score_tolerance)
+        assert_same_lists(self.answers(index), before)
+
     def test_a_zero_query_or_vector_has_cosine_zero(self) -> None:
         state = {**draw_state(200), 399: np.zeros(DIM, np.float32)}
         index = self.build(state, "cosine")
