@@ -32,6 +32,7 @@ from _shard_tables import shards
 from _summary import speed_summary, summary
 from _tables import machine_of, result, table
 from _text_tables import text_towers
+from _width_tables import width
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -333,6 +334,7 @@ PARTS = {
     "refit_decay": refit_decay,
     "refit_guard": refit_guard,
     "warm": warm,
+    "width": width,
     "workers": workers,
     "scale_assumptions": scale_assumptions,
     "scale_availability": scale_availability,
