@@ -108,3 +108,33 @@ def test_drift_is_shown_where_it_is_watched() -> None:
 
 def test_without_the_table_there_is_no_drift() -> None:
     assert "multirecall_drift" not in Client(create_app(fitted()))("GET", "/metrics").text
+
+
+EXPERIMENT = {
+    "name": "fusion",
+    "visitors": "session",
+    "arms": [
+        {"name": "control", "share": 0.5},
+        {"name": "sum", "share": 0.5, "fusion": {"strategy": "weighted_sum"}},
+    ],
+}
+
+
+def test_users_of_a_service_get_the_arms_of_its_experiment(tmp_path: Path) -> None:
+    engine = fitted(fusion={"strategy": "rrf"})
+    log = {"folder": str(tmp_path), "share": 1}
+    app = create_app(engine, ServeSettings.model_validate({"experiment": EXPERIMENT, "log": log}))
+    ask = Client(app)
+    arms = {user: ask("POST", "/v1/retrieve", {"user_id": user}).json()["variant"] for user in range(1, 21)}
+    assert set(arms.values()) == {"fusion:control", "fusion:sum"}
+    batch = ask("POST", "/v1/retrieve/batch", {"users": list(arms)}).json()
+    assert batch["variants"] == list(arms.values())
+    visitors = {
+        ask("POST", "/v1/retrieve", {"history": [2], "context": {"session": "a"}}).json()["variant"] for _ in range(5)
+    }
+    assert len(visitors) == 1
+    service: Service = app.state.service
+    service.monitors.close()
+    rows = pl.read_parquet(f"{tmp_path}/day=*/*.parquet").filter(pl.col("user").is_not_null())
+    assert {(int(user), arm) for user, arm in rows.select("user", "variant").rows()} == set(arms.items())
+    assert engine.retrieve(1).variant is None
