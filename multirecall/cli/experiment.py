@@ -39,7 +39,7 @@ from multirecall.validation import nearest
 experiment = typer.Typer(no_args_is_help=True, help="Experiments: some users get other fusions or paths.")
 
 Events = Annotated[list[str], typer.Option(help="What users did later: a log of interactions; may be repeated.")]
-Settings = Annotated[Path | None, typer.Option(help="Settings of the experiment (TOML), with a table [experiment].")]
+Settings = Annotated[Path | None, typer.Option(help="Settings of the experiment (TOML), with a table `experiment`.")]
 Named = Annotated[str | None, typer.Option("--experiment", help="Its name; default: the only one.")]
 ListLength = Annotated[
     int | None, typer.Option("-k", "--k", min=1, help="Items of an answer that count; default: all.")

@@ -25,7 +25,7 @@ def root() -> None:
 @store.command()
 def push(
     interactions: InteractionFiles,
-    settings: Annotated[Path, typer.Option(help="Settings of the deployment (TOML), with a table [store].")],
+    settings: Annotated[Path, typer.Option(help="Settings of the deployment (TOML), with a table `store`.")],
     items: ItemFiles = None,
     users: UserFiles = None,
     keep: Annotated[int, typer.Option(min=1, help="Newest events of each user that are written.")] = 1_000,
