@@ -22,7 +22,7 @@ SHORTEST_SALT = 16
 class UserNames:
     """How ids of users become names in the log.
 
-    A name is the id as text, or 32 hexadecimal digits of BLAKE2b under a key. Whoever has the key can tell whose rows
+    A name is the id as text, or 32 hexadecimal digits of BLAKE2b under a key. Anybody with the key can tell whose rows
     they are, so hashing makes ids pseudonyms; it does not make the log anonymous.
 
     Attributes:
