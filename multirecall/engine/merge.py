@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.chance import generator_of, share_of
-from multirecall.config import EngineConfig
 from multirecall.draw import Draw
-from multirecall.engine.fuse import FusionPlan, plan_of
+from multirecall.engine.fuse import FusionPlan
 from multirecall.kernels import Array, kernel
 from multirecall.lists import FusedBatch, FusedList, RankedBatch, RankedList
-from multirecall.online import Exploration, Served
+from multirecall.online import Exploration
 from multirecall.rowtable import entry_of, new_table, slot_of
 
 Merged = tuple[FusedList, Draw | None]
@@ -69,18 +68,6 @@ class Merging:
         if not merged:
             return self.plan.fuse_batch(batches, lengths, k), ()
         return FusedBatch.from_lists([fused for fused, _ in merged]), tuple(draw for _, draw in merged)
-
-
-def merging_of(served: Served) -> Merging:
-    """How what served merged lists, from the values of its config.
-
-    Raises:
-        PluginError: a fusion is unknown or broken.
-        ConfigError: a fusion refuses its settings.
-    """
-    plans = [plan_of(EngineConfig.model_validate(values), served.paths) for values in served.teams or (served.values,)]
-    rivals = (plans[0], plans[1]) if served.teams else None
-    return Merging(plans[0], rivals, served.exploration)
 
 
 def explore(everything: FusedList, k: int, exploration: Exploration, request_id: str) -> Merged:

@@ -16,11 +16,12 @@ from multirecall import Candidates, Engine, EngineConfig, User
 from multirecall.chance import generator_of, share_of
 from multirecall.config import EngineConfig as Config
 from multirecall.draw import Draw
-from multirecall.engine.merge import Merging, explore, merging_of, team_draft
+from multirecall.engine.fuse import plan_of
+from multirecall.engine.merge import Merging, explore, team_draft
 from multirecall.engine.variants import Interleaving, Variant
 from multirecall.errors import RequestError
 from multirecall.lists import FusedList
-from multirecall.online import Exploration, Observation
+from multirecall.online import Exploration, Observation, Served
 from multirecall.testing import small_shop
 
 PATHS = ("item_cf", "user_cf", "content", "popularity")
@@ -275,6 +276,13 @@ class ByNumber:
     def choose(self, user: Any, context: Mapping[str, Any], request_id: str) -> str | None:
         number = user if isinstance(user, int) else 0
         return (None, "sum", "mixed")[number % 3]
+
+
+def merging_of(served: Served) -> Merging:
+    """How lists were merged, from what an observer is told."""
+    configs = [EngineConfig.model_validate(values) for values in served.teams or (served.values,)]
+    plans = [plan_of(own, served.paths) for own in configs]
+    return Merging(plans[0], (plans[0], plans[1]) if served.teams else None, served.exploration)
 
 
 @pytest.mark.parametrize("strategy", ["auto", "rrf", "cascade"])

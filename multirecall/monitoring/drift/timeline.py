@@ -99,11 +99,6 @@ class Timeline:
             int((~newer).sum()),
         )
 
-    @property
-    def n_new(self) -> int:
-        """The number of events after the fit."""
-        return int((self.times > self.fit).sum())
-
     def inside(self, window: Window) -> NDArray[np.int64]:
         """The positions of the events of a window, int64 (n,), ascending."""
         return np.flatnonzero((self.times > window.start) & (self.times <= window.end))
