@@ -19,7 +19,6 @@ from multirecall.datasets import generate
 from multirecall.engine.variants import Interleaving
 from multirecall.monitoring.replay import replay
 from multirecall.monitoring.request_log import LogSettings, RequestLog
-from multirecall.monitoring.request_log.parts import read_blocks
 from multirecall.online import Exploration
 from multirecall.progress import terminal_progress
 
@@ -170,8 +169,10 @@ def broken(engine: Engine) -> Iterator[None]:
 def seen_in(folder: Path) -> dict[str, int]:
     """How many requests of the log have what makes a replay hard."""
     columns = ["cached", "n_backfilled", "place", "team", "variant", "late", "catalogue", "call", "where"]
-    frame = pl.concat(read_blocks(folder, columns))
-    states = pl.concat(read_blocks(folder, ["paths"]))["paths"].list.eval(pl.element().struct.field("state"))
+    frame = pl.read_parquet(folder / "day=*/*.parquet", columns=columns)
+    states = pl.read_parquet(folder / "day=*/*.parquet", columns=["paths"])["paths"].list.eval(
+        pl.element().struct.field("state")
+    )
     return {
         "cached": int(frame["cached"].sum()),
         "backfilled": int((frame["n_backfilled"] > 0).sum()),

@@ -7,9 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from multirecall import Dataset, Engine, EngineConfig, PathConfig
 from multirecall.config import FusionConfig
 from multirecall.monitoring.request_log import LogSettings, RequestLog
+from multirecall.monitoring.request_log.layout import parts_of
+from multirecall.monitoring.request_log.parts import read_part
 from multirecall.testing import small_shop
 
 PATHS = ("item_cf", "popularity", "user_cf")
@@ -35,3 +39,9 @@ def logging(engine: Engine, folder: Path, **settings: Any) -> Iterator[RequestLo
     finally:
         end()
         log.close()
+
+
+def frame_of(folder: Path) -> pl.DataFrame:
+    """All rows of a log, in the order of their time."""
+    found = [part for file in parts_of(folder) if (part := read_part(file)) is not None]
+    return pl.concat(found).sort("time", maintain_order=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from logged import logging, shop_engine
+from logged import frame_of, logging, shop_engine
 from typer.testing import CliRunner
 
 from multirecall import Dataset, Engine, EngineConfig
@@ -19,7 +19,6 @@ from multirecall.errors import ConfigError, DataError, MultirecallError, Request
 from multirecall.metrics import METRICS, user_metrics
 from multirecall.monitoring.replay import Estimates, replay
 from multirecall.monitoring.request_log import UserNames
-from multirecall.monitoring.request_log.parts import read_blocks
 from multirecall.online import Exploration
 from multirecall.testing import small_shop
 
@@ -51,7 +50,7 @@ def folder(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def later(folder: Path, pick: int = 2, after_s: float = 60.0) -> pl.DataFrame:
     """What users did `after_s` after their requests: they chose some of the answer, and an item that nobody knows."""
-    frame = pl.concat(read_blocks(folder))
+    frame = frame_of(folder)
     rows = [
         {"user_id": int(row["user"]), "item_id": item, "timestamp": row["time"].timestamp() + after_s}
         for number, row in enumerate(frame.to_dicts())
@@ -64,7 +63,7 @@ def test_new_answers_are_those_of_an_engine_of_that_config(engine: Engine, folde
     """The same paths under another fusion, in an engine that is asked the same, give the same overlaps."""
     changed = other()
     fresh = Engine(changed).fit(small_shop())
-    old = {row["id"]: row["items"] for row in pl.concat(read_blocks(folder)).to_dicts()}
+    old = {row["id"]: row["items"] for row in frame_of(folder).to_dicts()}
     shares = [len(set(old[f"r{user}"][:5]) & set(fresh.retrieve(user, 10).ids[:5].tolist())) / 5 for user in USERS]
     found = replay(folder, changed, ks=[5])
     assert found.changes is not None
@@ -110,7 +109,7 @@ def test_recall_and_hit_rates_of_lists(folder: Path) -> None:
     assert found.found is not None
     figures = found.found.figures()
     assert list(figures) == [*PATHS, "as logged", "replayed"]
-    rows = pl.concat(read_blocks(folder)).to_dicts()
+    rows = frame_of(folder).to_dicts()
     chosen = events.group_by("user_id", maintain_order=True).agg(pl.col("item_id").sort()).sort("user_id")["item_id"]
     for name, values in figures.items():
         if name == "replayed":
@@ -140,7 +139,7 @@ def test_an_event_counts_for_the_newest_request_before_it(engine: Engine, tmp_pa
         for _ in range(3):
             engine.retrieve(1, 5)
         engine.retrieve(2, 5)
-    times = pl.concat(read_blocks(tmp_path)).sort("time")["time"].dt.timestamp("us").to_list()
+    times = frame_of(tmp_path)["time"].dt.timestamp("us").to_list()
     moments = [times[0] - 1, times[0], times[1] + 1, times[2] + 1, times[2] + 86_400_000_000 * 2, times[3] + 5]
     users = [1, 1, 1, 1, 1, 3]
     events = pl.DataFrame({"user_id": users, "item_id": range(6), "timestamp": moments}).with_columns(
@@ -159,7 +158,7 @@ def test_hashed_users_are_joined_under_their_salt(
     monkeypatch.setenv("MULTIRECALL_LOG_SALT", "a salt that nobody guesses")
     with logging(engine, tmp_path, hash_users=True):
         engine.retrieve(1, 5)
-    time = pl.concat(read_blocks(tmp_path))["time"][0].timestamp()
+    time = frame_of(tmp_path)["time"][0].timestamp()
     events = Dataset.from_frames(pl.DataFrame({"user_id": [1], "item_id": [3], "timestamp": [int(time) + 5]}))
     with pytest.raises(ConfigError, match="hashed under a salt that is not given"):
         replay(tmp_path, None, events)

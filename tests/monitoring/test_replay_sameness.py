@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from faulty import Raises
-from logged import logging, shop_engine
+from logged import frame_of, logging, shop_engine
 from patience import eventually
 from plug_in_fusion import Alternate
 
@@ -19,7 +19,7 @@ from multirecall.engine.variants import Interleaving
 from multirecall.engine.width import AdaptiveWidth
 from multirecall.errors import DataError, UntrustedPlugin
 from multirecall.monitoring.replay import replay
-from multirecall.monitoring.request_log.parts import read_blocks, write_frame
+from multirecall.monitoring.request_log.parts import write_frame
 from multirecall.online import Exploration
 from multirecall.testing import small_shop
 
@@ -90,7 +90,7 @@ def test_every_fusion(name: str, tmp_path: Path) -> None:
     with logging(engine, tmp_path) as log:
         ask(engine, name)
         ask(engine, name)
-    assert pl.concat(read_blocks(tmp_path))["cached"].any() == (name == "cached")
+    assert frame_of(tmp_path)["cached"].any() == (name == "cached")
     assert_same(tmp_path, log.health.written)
 
 
@@ -105,7 +105,7 @@ def test_exploration_variants_and_interleaving(tmp_path: Path) -> None:
         ask(engine, "varied")
         engine.use_exploration(None)
         ask(engine, "plain")
-    frame = pl.concat(read_blocks(tmp_path))
+    frame = frame_of(tmp_path)
     assert set(frame["variant"]) == {None, "cascade", "segments", "mixed"}
     assert max(frame["place"].explode().drop_nulls().to_list()) > 12
     assert max(frame["team"].explode().drop_nulls().to_list()) == 1
@@ -122,7 +122,7 @@ def test_live_items_and_a_refit_meanwhile(tmp_path: Path) -> None:
         ask(engine, "refitted")
         engine.remove_items([2, 4, 6])
         ask(engine, "removed")
-    frame = pl.concat(read_blocks(tmp_path))
+    frame = frame_of(tmp_path)
     assert frame["catalogue"].n_unique() == 2
     assert_same(tmp_path, log.health.written)
 
@@ -132,7 +132,7 @@ def test_backfill_and_paths_that_fail(tmp_path: Path) -> None:
     engine = Engine(config(paths=paths)).fit(small_shop())
     with logging(engine, tmp_path) as log:
         ask(engine, "failing")
-    frame = pl.concat(read_blocks(tmp_path))
+    frame = frame_of(tmp_path)
     assert (frame["n_backfilled"] > 0).sum() > 20
     assert {"failed", "skipped"} & set(frame["paths"].explode().struct.field("state"))
     assert_same(tmp_path, log.health.written)
@@ -145,7 +145,7 @@ def test_less_than_full_width(tmp_path: Path) -> None:
         eventually(lambda: is_narrower(engine))
         for user in USERS:
             engine.retrieve(user)
-    assert max(pl.concat(read_blocks(tmp_path))["level"].to_list()) > 0
+    assert max(frame_of(tmp_path)["level"].to_list()) > 0
     assert_same(tmp_path, log.health.written)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from logged import PATHS, logging, shop_engine
+from logged import PATHS, frame_of, logging, shop_engine
 from patience import eventually
 from typer.testing import CliRunner
 
@@ -22,16 +22,12 @@ from multirecall.engine.variants import Interleaving
 from multirecall.errors import ConfigError, DataError
 from multirecall.monitoring.request_log import LogSettings, RequestLog, UserNames, forget
 from multirecall.monitoring.request_log.layout import day_folder, days_of, remove_old
-from multirecall.monitoring.request_log.parts import flat, read_blocks
+from multirecall.monitoring.request_log.parts import flat
 from multirecall.monitoring.request_log.table_reader import TableReader
 from multirecall.online import Exploration
 from multirecall.testing import small_shop
 
 SALT = "a salt that nobody guesses"
-
-
-def frame_of(folder: Path) -> pl.DataFrame:
-    return pl.concat(read_blocks(folder)).sort("time", maintain_order=True)
 
 
 def has_written(log: RequestLog, rows: int) -> bool:

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multirecall.errors import DataError
+from multirecall.monitoring.newest_answer import with_newest_answer
 
 ANSWERS = {
     "request_id": "the id",
@@ -77,8 +78,8 @@ class Joined:
 def join_events(answers: pl.DataFrame, events: pl.DataFrame, k: int | None, within: float) -> Joined:
     """Join answers with what their users did later.
 
-    An event belongs to the newest answer of its user that is not later, if it is not older than `within`, as in a
-    replay. So each event counts for one answer; an item that is taken several times after it counts once.
+    An event belongs to an answer as `with_newest_answer` says. So each event counts for one answer; an item that is
+    taken several times after it counts once.
 
     Args:
         answers: with the columns of `ANSWERS`.
@@ -132,19 +133,10 @@ def join_events(answers: pl.DataFrame, events: pl.DataFrame, k: int | None, with
 
 def _followed(answers: pl.DataFrame, events: pl.DataFrame, k: int | None, within: float) -> pl.DataFrame:
     """For each answer that something followed: the items that were taken, those that were in it, and by team."""
+    happened = events.select(user="user_id", time="timestamp", item="item_id")
     taken = (
-        events.sort("timestamp")
-        .join_asof(
-            answers.select("answer", "user", "time"),
-            left_on="timestamp",
-            right_on="time",
-            by_left="user_id",
-            by_right="user",
-            tolerance=within,
-            check_sortedness=False,
-        )
-        .filter(pl.col("answer").is_not_null())
-        .select("answer", item="item_id")
+        with_newest_answer(happened, answers.select("answer", "user", "time"), within)
+        .select("answer", "item")
         .unique(maintain_order=True)
     )
     columns = ["items"] if "team" not in answers.columns else ["items", "team"]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from multirecall.csr import offsets_of
 from multirecall.data import Dataset
 from multirecall.errors import DataError
+from multirecall.monitoring.newest_answer import with_newest_answer
 from multirecall.monitoring.replay.groups import Group
 from multirecall.monitoring.request_log.parts import read_part
 from multirecall.monitoring.request_log.table_reader import TableReader
@@ -46,8 +47,7 @@ class Targets:
 class Attribution:
     """The events of a log of interactions, each with the request that it counts for.
 
-    An event counts for the newest request of its user that is logged and not later, if it is not older than the
-    horizon. Events of weight 0 do not count.
+    An event counts for a logged request as `with_newest_answer` says. Events of weight 0 do not count.
 
     Args:
         files: the parts of the request log.
@@ -71,17 +71,10 @@ class Attribution:
         counts = log.weights > 0
         micros = 0 if log.micros is None else log.micros[counts]
         happened = pl.DataFrame(
-            {"owner": log.users[counts], "item": log.items[counts], "time": log.times[counts] * 1_000_000 + micros}
-        ).sort("time")
-        asked = _requests(files, events, names).sort("time")
-        joined = happened.join_asof(
-            asked,
-            on="time",
-            by="owner",
-            strategy="backward",
-            tolerance=int(horizon_days * DAY_S * 1e6),
-            check_sortedness=False,
-        ).drop_nulls("row")
+            {"user": log.users[counts], "item": log.items[counts], "time": log.times[counts] * 1_000_000 + micros}
+        )
+        asked = _requests(files, events, names).with_row_index("answer")
+        joined = with_newest_answer(happened, asked, int(horizon_days * DAY_S * 1e6))
         self.n_events, self.n_attributed = happened.height, joined.height
         self._ids = events.items.ids.ids()
         pairs = joined.select("file", "row", "item").unique().sort("file", "row", "item")
@@ -102,10 +95,10 @@ class Attribution:
 
 
 def _requests(files: Sequence[Path], events: Dataset, names: Sequence[UserNames]) -> pl.DataFrame:
-    """The requests of users who have events: `owner`, their row there, `time` in microseconds, `file` and `row`."""
+    """The requests of users who have events: `user`, their row there, `time` in microseconds, `file` and `row`."""
     owners = _owners(events.users.ids.ids(), names)
     found = [part for number, file in enumerate(files) for part in _of_part(number, file, owners, names)]
-    schema = {"owner": pl.Int32, "time": pl.Int64, "file": pl.Int64, "row": pl.Int64}
+    schema = {"user": pl.Int32, "time": pl.Int64, "file": pl.Int64, "row": pl.Int64}
     return pl.concat(found) if found else pl.DataFrame(schema=schema)
 
 
@@ -133,7 +126,7 @@ def _of_part(number: int, file: Path, owners: pl.DataFrame, names: Sequence[User
         .join(owners, on=["user", "salt"], how="inner", nulls_equal=True)
         .filter(pl.col("user").is_not_null())
         .select(
-            pl.col("owner"),
+            pl.col("owner").alias("user"),
             pl.col("time").dt.epoch("us"),
             pl.lit(number, pl.Int64).alias("file"),
             pl.col("row").cast(pl.Int64),

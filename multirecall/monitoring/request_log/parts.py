@@ -1,8 +1,8 @@
-"""Rows of the log as a part, a parquet file, and a part as blocks of rows."""
+"""Rows of the log as a part, which is a parquet file, and a part as a frame."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from multirecall.csr import offsets_of
 from multirecall.errors import DataError
 from multirecall.monitoring.request_log.columns import PATH, PATHS, REQUEST
-from multirecall.monitoring.request_log.layout import parts_of, write_whole
+from multirecall.monitoring.request_log.layout import write_whole
 from multirecall.monitoring.request_log.rows import Row
 
 BLOCK = 512
-"""Rows of a block, and of a row group of a part."""
+"""Rows of a row group of a part, and of what is read of it at a time."""
 
 
 def write_part(file: Path, rows: Sequence[Row]) -> None:
@@ -28,22 +28,6 @@ def write_part(file: Path, rows: Sequence[Row]) -> None:
 def write_frame(file: Path, frame: pl.DataFrame) -> None:
     """Write the rows of a frame with the columns of the log."""
     write_whole(file, lambda draft: frame.write_parquet(draft, compression="lz4", row_group_size=BLOCK))
-
-
-def read_blocks(folder: Path, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-    """The rows of the log, a block at a time, oldest part first.
-
-    Args:
-        folder: of the log.
-        columns: those that are read; None: all.
-
-    Raises:
-        DataError: the folder is no request log, or a part cannot be read.
-    """
-    for file in parts_of(folder):
-        frame = read_part(file, columns)
-        if frame is not None:
-            yield from frame.iter_slices(BLOCK)
 
 
 def read_part(file: Path, columns: Sequence[str] | None = None) -> pl.DataFrame | None:
