@@ -62,7 +62,7 @@ class VectorNeighbourRetriever(NeighbourRetriever):
             task: the name of the search in `progress`.
             learnt: bool (n_items,), whether an item has a learnt vector; None: whether it has interactions.
         """
-        vectors, self._cold = with_cold_items(vectors, data, n_similar, learnt)
+        vectors, self._cold = with_cold_items(vectors, data, n_similar, learnt, self.config.threads)
         self._units = VectorTable.of(unit_rows(vectors))
         lists = nearest_neighbours(vectors, self.config.neighbours, progress, task, threads=self.config.threads)
         self._neighbours = PatchedRows.of_unsorted(lists)

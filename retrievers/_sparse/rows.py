@@ -39,7 +39,7 @@ class SparseRows:
 
     def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
         """Add `Σ weight · row` to `sums`, in place; weights are ≥ 0. Rows beyond those of the matrix are ignored."""
-        sums.size = _add(
+        sums.size = add_rows(
             rows,
             weights,
             self.offsets,
@@ -98,12 +98,12 @@ def _compile() -> None:
     for n_columns in (ENTRIES_TO_SCAN - 1, ENTRIES_TO_SCAN):
         sums = Sums(n_columns)
         sums.add(rows, weights)
-        sums.size = _add(rows, weights, *entry, sums.totals, sums.touched, sums.size)
+        sums.size = add_rows(rows, weights, *entry, sums.totals, sums.touched, sums.size)
         sums.top(1)
 
 
 @kernel
-def _add(
+def add_rows(
     rows: Array,
     weights: Array,
     offsets: Array,
@@ -113,6 +113,7 @@ def _add(
     touched: Array,
     size: int,
 ) -> int:
+    """Add `Σ weight · row` to `totals`, in place; returns the new `size`, see `Sums`."""
     if size >= 0:
         n_entries = size
         for row in rows:

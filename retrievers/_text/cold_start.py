@@ -10,12 +10,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.blocks import run_here
 from multirecall.data import Dataset, Table
 from multirecall.storage import read_component, write_component
 from multirecall.vocabulary import Vocabulary
 
-from .._vector_table import VectorTable, unit_rows
-from .postings import FieldTerms, Postings, Statistics
+from .._sparse.rows import SparseRows
+from .._vector_table import VectorTable
+from .postings import FieldTerms, Postings, Statistics, score_terms
+from .similar import plan_searches, search_planned
 from .terms import Lexicon, TermCounts
 
 N_BUCKETS = 10
@@ -29,6 +32,10 @@ N_SIMILAR = 10
 
 MOST_TERMS, MOST_POSTINGS = 64, 50_000
 """Most terms of an item that a search for similar items uses, and most postings that it reads: bounds its time."""
+
+
+BLOCK = 4096
+"""Items in one task of a thread. Changes speed only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +67,26 @@ class ColdRule:
         unlearnt: NDArray[np.int32] = rows[~np.append(self.learnt, False)[np.minimum(rows, self.learnt.size)]]
         return unlearnt
 
-    def vectors(self, items: Table, rows: NDArray[np.int32], table: VectorTable) -> NDArray[np.float32]:
+    def vectors(
+        self, items: Table, rows: NDArray[np.int32], table: VectorTable, threads: int = 1
+    ) -> NDArray[np.float32]:
         """The vectors by this rule for `rows` of `items`, float32 (n, dim); zero where no item is similar.
 
-        `table` holds the learnt vectors.
+        `table` holds the learnt vectors. The number of threads does not change results.
         """
-        vectors = np.zeros((rows.size, table.dim), np.float32)
-        if not self.lexicons:
-            return vectors
-        own = _index_items(self.lexicons, items, rows, self.postings.statistics)
-        for item in range(rows.size):
-            like, scores = self.like(own, item)
-            if like.size:
-                vectors[item] = self._mean(scores, unit_rows(table.take(like)))
-        return vectors
-
-    def like(self, postings: Postings, item: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The rows, int32, and scores, float32, of the items with a learnt vector that are most similar to an item.
-
-        The item is number `item` of `postings`, which have the statistics of the fit.
-        """
-        one = np.array([item], np.int32), np.ones(1, np.float32)
-        terms, weights = postings.profile(*one, MOST_TERMS, MOST_POSTINGS)
-        places, scores = self.postings.search(*self.postings.order(terms, weights), self.n_similar)
-        return self.rows[places], scores
+        if not self.lexicons or not rows.size:
+            return np.zeros((rows.size, table.dim), np.float32)
+        statistics = self.postings.statistics
+        offsets, terms, _, weights = score_terms(statistics, _terms_of(self.lexicons, items, rows), rows.size, K1)
+        profiles = SparseRows(offsets, terms, weights, statistics.idf.size)
+        *plan, order = plan_searches(profiles, self.postings, MOST_TERMS, MOST_POSTINGS)
+        places, vectors = table.locate(self.rows)
+        filled = np.zeros((rows.size, table.dim), np.float32)
+        arguments = order, *plan, self.postings, self.n_similar, places, vectors, np.float32(self.length)
+        bounds = [(start, min(start + BLOCK, rows.size)) for start in range(0, rows.size, BLOCK)]
+        for (start, stop), (means,) in zip(bounds, run_here(_means_of_block, arguments, bounds, threads), strict=True):
+            filled[order[start:stop]] = means
+        return filled
 
     def save(self, folder: Path) -> None:
         """Write the rule into `folder`, which is created."""
@@ -110,13 +113,13 @@ class ColdRule:
         rows = np.flatnonzero(arrays["learnt"]).astype(np.int32)
         return cls(arrays["learnt"], meta["n_similar"], meta["length"], lexicons, rows, postings)
 
-    def _mean(self, scores: NDArray[np.float32], units: NDArray[np.float32]) -> NDArray[np.float32]:
-        mean: NDArray[np.float32] = np.float32(self.length) * (scores @ units) / scores.sum()
-        return mean
-
 
 def with_cold_items(
-    vectors: NDArray[np.float32], data: Dataset, n_similar: int, learnt: NDArray[np.bool_] | None = None
+    vectors: NDArray[np.float32],
+    data: Dataset,
+    n_similar: int,
+    learnt: NDArray[np.bool_] | None = None,
+    threads: int = 1,
 ) -> tuple[NDArray[np.float32], ColdRule]:
     """Vectors with those of cold items filled in, float32 (n_items, dim), and the rule for items that are added later.
 
@@ -125,6 +128,7 @@ def with_cold_items(
         data: the items and their features.
         n_similar: the number of similar items whose mean a cold item gets.
         learnt: bool (n_items,), whether each item has a learnt vector; None: whether it has events.
+        threads: of the search for similar items. It does not change results.
 
     A cold item gets a zero vector if there are no features, or no item shares a term with it.
     """
@@ -136,17 +140,42 @@ def with_cold_items(
     counts = {field: own for field, (_, own) in found.items()}
     statistics = Statistics.of(_fields(lexicons, counts), data.n_items, K1)
     rows, cold = (np.flatnonzero(part).astype(np.int32) for part in (warm, ~warm))
-    rule = ColdRule(warm, n_similar, length, lexicons, rows, _index_items(lexicons, data.items, rows, statistics))
-    filled[cold] = rule.vectors(data.items, cold, VectorTable.of(filled))
+    del found, counts
+    postings = Postings.under(statistics, _terms_of(lexicons, data.items, rows), rows.size, K1)
+    rule = ColdRule(warm, n_similar, length, lexicons, rows, postings)
+    filled[cold] = rule.vectors(data.items, cold, VectorTable.of(filled), threads)
     return filled, rule
 
 
-def _index_items(
-    lexicons: Mapping[str, Lexicon], items: Table, rows: NDArray[np.int32], statistics: Statistics
-) -> Postings:
-    """The postings of the items `rows`, numbered in the order of `rows`."""
-    counts = {field: lexicon.counts(items.features[field].take(rows)) for field, lexicon in lexicons.items()}
-    return Postings.under(statistics, _fields(lexicons, counts), rows.size, K1)
+def _means_of_block(
+    start: int,
+    stop: int,
+    order: NDArray[np.int64],
+    plan_offsets: NDArray[np.int64],
+    plan_terms: NDArray[np.int32],
+    plan_weights: NDArray[np.float32],
+    rare: NDArray[np.int32],
+    postings: Postings,
+    n_similar: int,
+    places: NDArray[np.int32],
+    vectors: NDArray[np.float32],
+    length: np.float32,
+) -> tuple[NDArray[np.float32]]:
+    """The vectors of the items `order[start:stop]` by the rule; those of learnt items are `vectors[places]`."""
+    near, scores = search_planned(start, stop, order, plan_offsets, plan_terms, plan_weights, rare, postings, n_similar)
+    like = vectors[places[near]]
+    lengths = np.linalg.norm(like, axis=2, keepdims=True)
+    np.divide(like, lengths, out=like, where=lengths > 0)
+    totals = scores.sum(axis=1, keepdims=True)
+    means = length * (scores[:, None] @ like)[:, 0]
+    return (np.divide(means, totals, out=np.zeros_like(means), where=totals > 0),)
+
+
+def _terms_of(lexicons: Mapping[str, Lexicon], items: Table, rows: NDArray[np.int32]) -> list[FieldTerms]:
+    """The terms of the items `rows`, numbered in the order of `rows`."""
+    return _fields(
+        lexicons, {field: lexicon.counts(items.features[field].take(rows)) for field, lexicon in lexicons.items()}
+    )
 
 
 def _fields(lexicons: Mapping[str, Lexicon], counts: Mapping[str, TermCounts]) -> list[FieldTerms]:

@@ -127,7 +127,7 @@ def search_maxscore(
             reached = _kth_sum(touched[:size], bits, blocks, k)
             keys, complete = _reachable(touched[:size], bits, blocks, reached, rest[n_read], n - n_read, most)
             if complete:
-                keys = _add_terms(keys, terms[n_read:], weights[n_read:], item_offsets, item_terms, item_scores)
+                keys = add_terms(keys, terms[n_read:], weights[n_read:], item_offsets, item_terms, item_scores)
                 break
         if size >= 0 and size + stop - start > touched.size:
             size = -1
@@ -317,7 +317,7 @@ def _upper_bounds(terms: Array, weights: Array, peaks: Array, groups: Array) -> 
 
 
 @kernel
-def _add_terms(
+def add_terms(
     keys: Array, terms: Array, weights: Array, item_offsets: Array, item_terms: Array, item_scores: Array
 ) -> Array:
     """New keys of the items of `keys`: the scores of the `terms` that they hold are added, in the order of `terms`."""

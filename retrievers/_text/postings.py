@@ -141,31 +141,7 @@ class Postings:
     @classmethod
     def under(cls, statistics: Statistics, fields: Sequence[FieldTerms], n_items: int, k1: float) -> Self:
         """Index the terms of several fields with given statistics, such as those of an earlier fit."""
-        size = sum(one.counts.items.size for one in fields)
-        offsets = np.zeros(n_items + 1, np.int64)
-        for one in fields:
-            offsets[1:] += np.bincount(one.counts.items, minlength=n_items)
-        np.cumsum(offsets, out=offsets)
-        terms, scores, weights = np.empty(size, np.int32), np.empty(size, np.float32), np.empty(size, np.float32)
-        places = offsets[:-1].copy()
-        for number, one in enumerate(fields):
-            lengths = np.bincount(one.counts.items, one.counts.counts, minlength=n_items)
-            _score(
-                one.counts.items,
-                one.counts.terms,
-                one.counts.counts,
-                int(statistics.first_terms[number]),
-                statistics.idf,
-                lengths / statistics.mean_lengths[number],
-                k1,
-                one.b,
-                one.weight,
-                places,
-                terms,
-                scores,
-                weights,
-            )
-        return cls.of_items(statistics, offsets, terms, scores, weights)
+        return cls.of_items(statistics, *score_terms(statistics, fields, n_items, k1))
 
     @classmethod
     def of_items(
@@ -279,6 +255,37 @@ class Postings:
         )
         sums.release()
         return found
+
+
+def score_terms(
+    statistics: Statistics, fields: Sequence[FieldTerms], n_items: int, k1: float
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+    """The terms of each item as CSR: offsets, terms, their BM25 scores and their weights in the item's profile."""
+    size = sum(one.counts.items.size for one in fields)
+    offsets = np.zeros(n_items + 1, np.int64)
+    for one in fields:
+        offsets[1:] += np.bincount(one.counts.items, minlength=n_items)
+    np.cumsum(offsets, out=offsets)
+    terms, scores, weights = np.empty(size, np.int32), np.empty(size, np.float32), np.empty(size, np.float32)
+    places = offsets[:-1].copy()
+    for number, one in enumerate(fields):
+        lengths = np.bincount(one.counts.items, one.counts.counts, minlength=n_items)
+        _score(
+            one.counts.items,
+            one.counts.terms,
+            one.counts.counts,
+            int(statistics.first_terms[number]),
+            statistics.idf,
+            lengths / statistics.mean_lengths[number],
+            k1,
+            one.b,
+            one.weight,
+            places,
+            terms,
+            scores,
+            weights,
+        )
+    return offsets, terms, scores, weights
 
 
 @kernel

@@ -167,7 +167,7 @@ class TowerRetriever(SimilarVectors):
         self._items = None if item_net is None else Tower(training.item_profile, towers.tables["items"], item_net)
         self._known = training.is_target()
         learnt = training.is_in_history() | (self._known if self.tied else False)
-        history, self._cold = with_cold_items(towers.tables["history"], data, N_SIMILAR, learnt)
+        history, self._cold = with_cold_items(towers.tables["history"], data, N_SIMILAR, learnt, self.config.threads)
         self._history = VectorTable.of(history)
         return history if towers.vectors is None else towers.vectors
 
