@@ -15,7 +15,13 @@ DIGIT_BITS = 12
 """Bits of the digit that `best_keys` counts in one pass. 4,096 counters of 4 bytes fit in the first-level cache."""
 
 SLACK = 64
-"""Surplus keys that `best_keys` sorts along with the `k` best: sorting these few costs less than another pass."""
+"""Surplus keys that `best_keys` sorts along with the `k` best, and twice `k` where that is more: a pass costs more."""
+
+MOST_BUCKETS = 1 << 14
+"""The number of buckets into which a sort spreads keys at most: 16,384 counters fit in a second-level cache."""
+
+FEW = 24
+"""Keys that are sorted by insertion."""
 
 BLOCK = 8
 """Scores in a block: 8 float32 values are one vector register of 256 bits."""
@@ -53,7 +59,7 @@ def best_keys(keys: Array, k: int) -> Array:
     for each key that enters.
     """
     size = keys.size
-    chosen = np.empty(min(k + SLACK, size), np.int64)
+    chosen = np.empty(min(k + max(SLACK, 2 * k), size), np.int64)
     n_chosen = 0
     shift = 64
     counts = np.empty(1 << DIGIT_BITS, np.int32)
@@ -199,6 +205,68 @@ def _digit(key: int, shift: int) -> int:
 
 @kernel
 def _sort_descending(keys: Array) -> Array:
+    """`keys`, distinct, in descending order: spread over buckets, twice where many share one, and then by insertion."""
+    if keys.size > 4 * MOST_BUCKETS:
+        return _sort_by_bytes(keys)
+    spread, ends, largest = _spread(keys)
+    if largest <= FEW:
+        _insert(spread, 0, spread.size)
+        return spread
+    first = 0
+    for last in ends:
+        if last - first <= FEW:
+            _insert(spread, first, last)
+        else:
+            again, _, shared = _spread(spread[first:last])
+            if shared <= FEW:
+                _insert(again, 0, again.size)
+            else:
+                again = _sort_by_bytes(again)
+            spread[first:last] = again
+        first = last
+    return spread
+
+
+@kernel
+def _spread(keys: Array) -> tuple[Array, Array, int]:
+    """`keys` in buckets of equal range, the largest keys first; the ends of the buckets, and the largest size of one."""
+    low = high = keys[0] if keys.size else np.int64(0)
+    for key in keys:
+        low, high = min(low, key), max(high, key)
+    n_buckets, shift = 64, np.uint64(0)
+    while n_buckets < min(keys.size, MOST_BUCKETS):
+        n_buckets *= 2
+    span = np.uint64(high) - np.uint64(low)
+    while span >> shift >= np.uint64(n_buckets):
+        shift += np.uint64(1)
+    counts = np.zeros(n_buckets + 1, np.int32)
+    for key in keys:
+        counts[np.int64((np.uint64(high) - np.uint64(key)) >> shift) + 1] += 1
+    largest = np.int32(0)
+    for bucket in range(n_buckets):
+        largest = max(largest, counts[bucket + 1])
+        counts[bucket + 1] += counts[bucket]
+    spread = np.empty_like(keys)
+    for key in keys:
+        bucket = np.int64((np.uint64(high) - np.uint64(key)) >> shift)
+        spread[counts[bucket]] = key
+        counts[bucket] += 1
+    return spread, counts[:-1], largest
+
+
+@kernel
+def _insert(keys: Array, first: int, last: int) -> None:
+    """Sort `keys[first:last]` in place, in descending order: quick for few keys, and if they are nearly sorted."""
+    for place in range(first + 1, last):
+        key, at = keys[place], place
+        while at > first and keys[at - 1] < key:
+            keys[at] = keys[at - 1]
+            at -= 1
+        keys[at] = key
+
+
+@kernel
+def _sort_by_bytes(keys: Array) -> Array:
     """`keys` in descending order, by a radix sort from the lowest byte up; a byte that all keys share is skipped."""
     spare = np.empty_like(keys)
     counts = np.empty(256, np.int64)

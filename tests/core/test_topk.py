@@ -146,6 +146,17 @@ def test_best_keys_are_the_first_of_a_full_sort(seed: int, n: int, values: int, 
     assert found[1].tolist() == scores[order].tolist()
 
 
+@pytest.mark.parametrize("n", [30, 3_000, 70_000])
+@pytest.mark.parametrize("far", [0.0, 1e-30, 1e30, -1e30])
+def test_keys_are_sorted_however_unevenly_they_are_spread(n: int, far: float) -> None:
+    """Beside one score far from all others, the others share a bucket, and there again, and are ties or nearly so."""
+    rng = np.random.default_rng(n)
+    scores = np.where(np.arange(n) % 2, 1.0, 1.0 + rng.random(n) * 1e-6).astype(np.float32)
+    scores[n // 2] = far
+    keys = keys_of(rng.permutation(n).astype(np.int32), scores.view(np.int32))
+    assert best_keys(keys.copy(), n).tolist() == sorted(keys.tolist(), reverse=True)
+
+
 @given(seed=st.integers(0, 10**6), n=st.sampled_from([0, 1, 63, 64, 65, 5_000]), k=st.integers(0, 100))
 def test_what_reaches_the_bound_holds_the_best(seed: int, n: int, k: int) -> None:
     rng = np.random.default_rng(seed)
