@@ -48,12 +48,11 @@ def windows_of_one(lists: Sequence[RankedList], sizes: Sequence[int]) -> Windows
     for ranked, size in zip(lists, sizes, strict=True):
         n = ranked.items.size
         starts.append(end)
-        stops.append(end + min(n, size))
+        stops.append(end + (n if n < size else size))
         end += n
-    bounds = np.array((starts, stops), np.int64)[:, :, None]
     return Windows(
         np.concatenate([ranked.items for ranked in lists]),
         np.concatenate([ranked.scores for ranked in lists]),
-        bounds[0],
-        bounds[1],
+        np.array(starts, np.int64).reshape(-1, 1),
+        np.array(stops, np.int64).reshape(-1, 1),
     )

@@ -86,6 +86,16 @@ def eligible(items: NDArray[np.int32], exclude: NDArray[np.int32], allowed: NDAr
 
 
 @kernel
+def all_eligible(items: NDArray[np.int32], exclude: NDArray[np.int32], allowed: NDArray[np.bool_]) -> bool:
+    """Whether each of `items` (rows, int32 (n,)) `is_eligible`."""
+    marks = marks_of(exclude)
+    for item in items:
+        if (allowed.size and not allowed[item]) or (is_marked(item, marks) and is_among(item, exclude)):
+            return False
+    return True
+
+
+@kernel
 def top_eligible(items: Array, scores: Array, k: int, exclude: Array, allowed: Array) -> tuple[Array, Array]:
     """The first `k` eligible candidates under the ordering rule, best first.
 

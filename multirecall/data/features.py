@@ -114,7 +114,7 @@ class Numeric:
     def value(self, row: int) -> Any:
         """The number of a row, or None."""
         value = self.values[row].item()
-        return None if np.isnan(value) else value
+        return value if value == value else None  # NaN alone differs from itself
 
     def __len__(self) -> int:
         return self.values.size

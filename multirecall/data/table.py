@@ -52,8 +52,7 @@ class Table:
         """The features of a row by name, without nulls; empty for row -1."""
         if not 0 <= row < self.stored_listed.size:
             return {}
-        values = {field: feature.value(row) for field, feature in self.stored.items()}
-        return {field: value for field, value in values.items() if value is not None}
+        return {field: value for field, one in self.stored.items() if (value := one.value(row)) is not None}
 
     def column(self, field: str, rows: NDArray[np.integer]) -> Feature:
         """The feature `field` of `rows`, integers (n,); null for row -1."""

@@ -13,6 +13,7 @@ from multirecall.engine.runner import run_fallback
 from multirecall.engine.state import EngineState
 from multirecall.lists import FusedBatch, FusedList
 from multirecall.query import Query, eligible_in_lists
+from multirecall.topk import all_eligible
 
 _log = logging.getLogger("multirecall.engine")
 
@@ -22,8 +23,8 @@ def backfill(state: EngineState, query: Query, fused: FusedList, k: int, deadlin
 
     Added items follow the fused ones, have rank -1 in every path, and scores below the lowest fused score, decreasing.
     """
-    keep = query.eligible(fused.items)
-    if not keep.all():
+    if not all_eligible(fused.items, *query.filter):
+        keep = query.eligible(fused.items)
         fused = FusedList(fused.items[keep], fused.scores[keep], fused.ranks[keep])
     missing = min(k, state.data.n_items) - len(fused)
     if missing <= 0:

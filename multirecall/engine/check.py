@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def fault_of(ranked: Any, window: int, n_items: int) -> str | None:
         return f"it has {items.size} items and {scores.size} scores"
     if items.size > window:
         return f"it has {items.size} items, {window} were asked for"
-    return FAULTS[_fault_code(np.ascontiguousarray(items), np.ascontiguousarray(scores), n_items)]
+    return FAULTS[_fault_code(_contiguous(items), _contiguous(scores), n_items, _marks(n_items))]
 
 
 def fault_of_batch(batch: Any, n_users: int, window: int, n_items: int) -> str | None:
@@ -52,42 +53,78 @@ def fault_of_batch(batch: Any, n_users: int, window: int, n_items: int) -> str |
     longest = int(np.diff(offsets).max(initial=0))
     if longest > window:
         return f"it has {longest} items for a user, {window} were asked for"
-    return FAULTS[_batch_fault_code(offsets, np.ascontiguousarray(items), np.ascontiguousarray(scores), n_items)]
+    return FAULTS[_batch_fault_code(offsets, _contiguous(items), _contiguous(scores), n_items, _marks(n_items))]
 
 
 def _is_vector(array: Any, dtype: np.dtype[Any]) -> bool:
     return isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == 1
 
 
+def _contiguous(array: NDArray[Any]) -> NDArray[Any]:
+    return array if array.flags.c_contiguous else array.copy()
+
+
+def _marks(n_items: int) -> NDArray[np.uint64]:
+    """A bit for each item, unset, 64 to a word; the calling thread keeps them, and every check leaves them unset."""
+    marks: NDArray[np.uint64] | None = getattr(_scratch, "marks", None)
+    if marks is None or marks.size <= n_items >> 6:
+        marks = _scratch.marks = np.zeros((n_items >> 6) + 1, np.uint64)
+    return marks
+
+
+_scratch = threading.local()
+
+
 @kernel
-def _fault_code(items: NDArray[np.int32], scores: NDArray[np.float32], n_items: int) -> int:
-    return int(_first_fault(items, scores, n_items, _no_marks(n_items)))
+def _fault_code(items: NDArray[np.int32], scores: NDArray[np.float32], n_items: int, marks: NDArray[np.uint64]) -> int:
+    """A place in `FAULTS`."""
+    return 0 if _is_valid(items, scores, n_items, marks) else int(_first_fault(items, scores, n_items))
 
 
 @kernel
 def _batch_fault_code(
-    offsets: NDArray[np.int64], items: NDArray[np.int32], scores: NDArray[np.float32], n_items: int
+    offsets: NDArray[np.int64],
+    items: NDArray[np.int32],
+    scores: NDArray[np.float32],
+    n_items: int,
+    marks: NDArray[np.uint64],
 ) -> int:
-    marks = _no_marks(n_items)
+    """A place in `FAULTS`, for the first list that has one."""
     for user in range(offsets.size - 1):
         part = slice(offsets[user], offsets[user + 1])
-        code = _first_fault(items[part], scores[part], n_items, marks)
+        code = _fault_code(items[part], scores[part], n_items, marks)
         if code:
             return int(code)
-        for item in items[part]:
-            marks[item >> 6] = 0
     return 0
 
 
 @kernel
-def _no_marks(n_items: int) -> NDArray[np.uint64]:
-    """A bit for each item, unset, 64 to a word."""
-    return np.zeros((n_items >> 6) + 1, np.uint64)
+def _is_valid(items: NDArray[np.int32], scores: NDArray[np.float32], n_items: int, marks: NDArray[np.uint64]) -> bool:
+    """Whether a list has no fault; loops without a way out, which the compiler vectorises."""
+    faults = np.uint32(0)
+    for item in items:
+        faults |= np.uint32(item < 0) | np.uint32(item >= n_items)
+    for score in scores:
+        faults |= np.uint32(not abs(score) < np.inf)
+    for position in range(1, items.size):
+        above, score = scores[position - 1], scores[position]
+        faults |= np.uint32(score > above) | np.uint32((score == above) & (items[position] <= items[position - 1]))
+    if faults:
+        return False
+    twice = np.uint64(0)
+    for item in items:
+        mark = np.uint64(1) << np.uint64(item & 63)
+        twice |= marks[item >> 6] & mark
+        marks[item >> 6] |= mark
+    for item in items:
+        marks[item >> 6] = 0
+    return bool(twice == 0)
 
 
 @kernel
-def _first_fault(items: NDArray[np.int32], scores: NDArray[np.float32], n_items: int, marks: NDArray[np.uint64]) -> int:
-    """The first fault by position, as a place in `FAULTS`; sets the marks of the items before it."""
+def _first_fault(items: NDArray[np.int32], scores: NDArray[np.float32], n_items: int) -> int:
+    """The first fault by position, as a place in `FAULTS`."""
+    seen = np.zeros(n_items, np.bool_)
     for position in range(items.size):
         item = items[position]
         if item < 0 or item >= n_items:
@@ -96,8 +133,7 @@ def _first_fault(items: NDArray[np.int32], scores: NDArray[np.float32], n_items:
             return 2
         if position and precedes(scores[position], item, scores[position - 1], items[position - 1]):
             return 3
-        mark = np.uint64(1) << np.uint64(item & 63)
-        if marks[item >> 6] & mark:
+        if seen[item]:
             return 4
-        marks[item >> 6] |= mark
+        seen[item] = True
     return 0

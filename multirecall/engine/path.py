@@ -34,9 +34,11 @@ class Garbage(Exception):  # noqa: N818
     """The retriever returned something that is not a valid ranked list."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome(Generic[L]):
     """The outcome of one call of a path. It has no list if the call failed, was late or was skipped.
+
+    Nobody changes it; it is not frozen because that takes time to make.
 
     Attributes:
         ranked: the list, or None.
@@ -104,22 +106,19 @@ class Path:
 
         An `OSError` once the deadline has passed, such as a timeout that obeys `query.deadline`, means that it is late.
         """
-        [known] = self._narrow([query])
-        return self._call_safely(
-            lambda: eligible_window(self.retriever, known, window, self.n_items, self.similar), deadline
-        )
+        ask = partial(eligible_window, self.retriever, self._known(query), window, self.n_items, self.similar)
+        return self._call_safely(ask, deadline)
 
     def answer_batch(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
         """Ask for several users. A user whose own query is invalid gets an empty list; the others get theirs."""
-        known = self._narrow(queries)
+        known = narrow(queries, self.n_items, self.n_users) if self.behind else queries
         outcome = self._call_safely(lambda: eligible_windows(self.retriever, known, window, self.n_items))
         return self._one_by_one(known, window) if outcome.callers else outcome
 
     def explain(self, query: Query, item: int) -> Reason | None:
         """What the retriever says about its proposal of item row `item`, or how it failed to say something."""
-        [known] = self._narrow([query])
         try:
-            return self.retriever.explain(known, item)
+            return self.retriever.explain(self._known(query), item)
         except Exception as fault:  # noqa: BLE001 - a plug-in's fault must not hide what the other paths say
             return Reason(f"the path cannot explain it: {fault_text(fault)}")
 
@@ -175,8 +174,8 @@ class Path:
             why = f"after {tally.failures} failures in a row; tried again in {tally.retry_in_s or 0.0:.1f} s"
         return f"{why}; last fault: {tally.last_fault}"
 
-    def _narrow(self, queries: Sequence[Query]) -> Sequence[Query]:
-        return narrow(queries, self.n_items, self.n_users) if self.behind else queries
+    def _known(self, query: Query) -> Query:
+        return narrow([query], self.n_items, self.n_users)[0] if self.behind else query
 
     def _one_by_one(self, queries: Sequence[Query], window: int) -> Outcome[RankedBatch]:
         start = self.clock()
@@ -249,8 +248,13 @@ def eligible_window(
     window = quota
     while True:
         answer = _similar_items(retriever, query, window) if similar else retriever.retrieve(query, window)
-        ranked = _check_list(answer if retriever.inline else _own_list(answer), window, n_items)
-        kept = _eligible(retriever, ranked, query)
+        ranked = answer if retriever.inline else _own_list(answer)
+        fault = fault_of(ranked, window, n_items)
+        if fault:
+            raise Garbage(f"it returned garbage: {fault}")
+        if retriever.filters:
+            return ranked
+        kept = _eligible(ranked, query)
         if len(kept) >= quota or len(ranked) < window or window >= n_items:
             return kept.head(quota)
         window *= 2
@@ -297,14 +301,6 @@ def _own_batch(answer: Any) -> Any:
     return RankedBatch(np.array(answer.offsets), np.array(answer.items), np.array(answer.scores))
 
 
-def _check_list(ranked: Any, window: int, n_items: int) -> RankedList:
-    fault = fault_of(ranked, window, n_items)
-    if fault:
-        raise Garbage(f"it returned garbage: {fault}")
-    checked: RankedList = ranked
-    return checked
-
-
 def _check_batch(batch: Any, n_users: int, window: int, n_items: int) -> RankedBatch:
     fault = fault_of_batch(batch, n_users, window, n_items)
     if fault:
@@ -313,9 +309,7 @@ def _check_batch(batch: Any, n_users: int, window: int, n_items: int) -> RankedB
     return checked
 
 
-def _eligible(retriever: Retriever, ranked: RankedList, query: Query) -> RankedList:
-    if retriever.filters:
-        return ranked
+def _eligible(ranked: RankedList, query: Query) -> RankedList:
     keep = query.eligible(np.ascontiguousarray(ranked.items))
     return ranked if keep.all() else RankedList(ranked.items[keep], ranked.scores[keep])
 

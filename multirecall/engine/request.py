@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from time import time
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,17 @@ from multirecall.vocabulary import Id
 
 LONGEST_ID = 256
 """The most characters of the id of a request."""
+
+ID_ONLY = User()
+"""What a request says about a user of whom it gives the id alone."""
+
+MAPPINGS = (dict, Mapping)
+"""Mappings; a `dict` is told at once, any other class takes longer."""
+
+_numbers = Random()
+"""The numbers of request ids, apart from those that a caller may seed."""
+
+os.register_at_fork(after_in_child=_numbers.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ def read_size(k: int | None, default: int) -> int:
 def read_request_id(request_id: str | None) -> str:
     """Return the id of a request, a new one where none is given; raise `RequestError` if it is invalid."""
     if request_id is None:
-        return uuid4().hex
+        return f"{_numbers.getrandbits(128):032x}"
     if not isinstance(request_id, str) or not 0 < len(request_id) <= LONGEST_ID:
         raise RequestError(f"request_id must be text of 1 to {LONGEST_ID} characters, got {request_id!r}")
     return request_id
@@ -161,8 +173,8 @@ def read_user(
         RequestError: an unknown feature or a value of the wrong type.
         IdTypeError: an id of the wrong type.
     """
-    asked = user if isinstance(user, User) else User(user)
-    row = -1 if asked.id is None else data.users.ids.row(asked.id)
+    asked, id_ = (user, user.id) if isinstance(user, User) else (ID_ONLY, user)
+    row = -1 if id_ is None else data.users.ids.row(id_)
     stored, latest, unknown = data.history(row), found.of(user), filters.unknown
     ordered = data.log.base.ordered or asked.history is not None or not stored.items.size
     if latest is not None:
@@ -210,8 +222,10 @@ def list_ids(values: Any, place: str) -> list[Any]:
 
 
 def _features(data: Dataset, row: int, latest: Latest | None, given: Any) -> dict[str, Any]:
-    newer = {} if latest is None else latest.features
-    return {**data.users.values(row), **newer, **_values(data.users, given, "features", "user")}
+    known = data.users.values(row)
+    if latest is not None:
+        known |= latest.features
+    return known | _values(data.users, given, "features", "user")
 
 
 def _terms(data: Dataset, given: Any) -> Mapping[str, Any]:
@@ -221,7 +235,7 @@ def _terms(data: Dataset, given: Any) -> Mapping[str, Any]:
 
 
 def _values(table: Table, given: Any, place: str, what: str) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
+    if not isinstance(given, MAPPINGS):
         raise RequestError(f"{place}: got {given!r}; pass a mapping from {what} feature to value")
     return {
         field: plain_value(known_field(field, table, place, what), field, value, place)

@@ -50,8 +50,11 @@ def ask_paths(
     asked = list(zip(paths, windows, strict=True))
     calls = {path.name: _begun(path, query, window, deadline) for path, window in asked if not path.retriever.inline}
     try:
-        done = {path.name: _inline(path, query, window, deadline) for path, window in asked if path.retriever.inline}
-        return [done.get(path.name) or _collect(path, calls[path.name], deadline) for path in paths]
+        done = [_inline(path, query, window, deadline) for path, window in asked if path.retriever.inline]
+        if not calls:
+            return done
+        inline = iter(done)
+        return [next(inline) if path.retriever.inline else _collect(path, calls[path.name], deadline) for path in paths]
     except KeyboardInterrupt:
         for path in paths:
             _give_up(path, calls.get(path.name))
@@ -139,6 +142,8 @@ def refuse_total_failure(paths: Sequence[Path], outcomes: Sequence[Outcome[Any]]
             raise PathError(
                 f"required path {path.name!r} {outcome.state}: {outcome.detail}; fix the path, or set required = false"
             )
+    if any(one.state == "ok" for one in outcomes):
+        return
     asked = [(path, one) for path, one in zip(paths, outcomes, strict=True) if one.state != "dropped" and one.deployed]
     if asked and all(_is_failure(path, outcome) for path, outcome in asked):
         details = "; ".join(f"{path.name}: {one.detail}" for path, one in asked)

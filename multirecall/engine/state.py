@@ -139,6 +139,8 @@ class EngineState:
         level: the level of adaptive width; 0 for full width.
         effort: the share of its usual effort with which an index searches, see `Query.effort`.
         merging: how the lists of a request become one: made of the attributes above.
+        names: the paths' names.
+        quotas: the paths' quotas.
         varied: the states that were made of this one, by who made them and for what.
         told: what observers are told of this state, by the version of the bundle.
         version: a number that rises with each state of the process. The result cache keys answers by it.
@@ -165,17 +167,20 @@ class EngineState:
         init=False, default_factory=dict, compare=False, repr=False
     )
     merging: Merging = field(init=False, compare=False, repr=False)
+    names: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    quotas: list[int] = field(init=False, compare=False, repr=False)
     told: dict[str | None, Served] = field(init=False, default_factory=dict, compare=False, repr=False)
     version: int = field(init=False, default_factory=count(1).__next__)
 
     def __post_init__(self) -> None:
-        merging = Merging(FusionPlan(self.segments, self.quotas), self.rivals, self.exploration)
-        object.__setattr__(self, "merging", merging)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The paths' names."""
-        return tuple(path.name for path in self.paths)
+        quotas = [path.quota for path in self.paths]
+        made = {
+            "names": tuple(path.name for path in self.paths),
+            "quotas": quotas,
+            "merging": Merging(FusionPlan(self.segments, quotas), self.rivals, self.exploration),
+        }
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
 
     @property
     def revision(self) -> int | None:
@@ -188,11 +193,6 @@ class EngineState:
     def segment_of(self, history_length: int) -> Segment:
         """The segment of a user with a history of so many events."""
         return next(segment for segment in self.segments if history_length <= segment.longest)
-
-    @property
-    def quotas(self) -> list[int]:
-        """The paths' quotas."""
-        return [path.quota for path in self.paths]
 
     def serve(self) -> None:
         """Note that requests see this state from now on."""
