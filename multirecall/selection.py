@@ -228,12 +228,14 @@ def _sort_descending(keys: Array) -> Array:
 
 
 @kernel
-def _spread(keys: Array) -> tuple[Array, Array, int]:
-    """`keys` in buckets of equal range, the largest keys first; the ends of the buckets, and the largest size of one."""
-    low = high = keys[0] if keys.size else np.int64(0)
+def _spread(keys: Array) -> tuple[Array, Array, Any]:
+    """`keys` in buckets of equal range, the largest keys first; where each ends, and the largest size of one."""
+    low: Any = keys[0] if keys.size else np.int64(0)
+    high = low
     for key in keys:
         low, high = min(low, key), max(high, key)
-    n_buckets, shift = 64, np.uint64(0)
+    n_buckets: int = 64
+    shift = np.uint64(0)
     while n_buckets < min(keys.size, MOST_BUCKETS):
         n_buckets *= 2
     span = np.uint64(high) - np.uint64(low)
@@ -242,15 +244,15 @@ def _spread(keys: Array) -> tuple[Array, Array, int]:
     counts = np.zeros(n_buckets + 1, np.int32)
     for key in keys:
         counts[np.int64((np.uint64(high) - np.uint64(key)) >> shift) + 1] += 1
-    largest = np.int32(0)
+    largest: Any = np.int32(0)
     for bucket in range(n_buckets):
         largest = max(largest, counts[bucket + 1])
         counts[bucket + 1] += counts[bucket]
     spread = np.empty_like(keys)
     for key in keys:
-        bucket = np.int64((np.uint64(high) - np.uint64(key)) >> shift)
-        spread[counts[bucket]] = key
-        counts[bucket] += 1
+        of_key = np.int64((np.uint64(high) - np.uint64(key)) >> shift)
+        spread[counts[of_key]] = key
+        counts[of_key] += 1
     return spread, counts[:-1], largest
 
 

@@ -1,4 +1,4 @@
-"""The inverted file of an index: vectors in cells, as 8-bit codes, and how many cells a search has to visit."""
+"""The inverted file of an index: vectors in cells, as 4-bit codes, and how many of both a search has to look at."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.errors import BundleError
+from multirecall.kernels import LINE, Array
+from multirecall.lists import RankedList
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
-from .cell_scan import best_positions, encode, score_moments
+from .cell_scan import best_positions, encode, score_codes, score_moments, search_cells
+from .code_blocks import LANES, encode_blocks, first_blocks_of, n_lines
 from .kmeans import group_vectors, means_of_runs
 from .vectors import Vectors
 
@@ -23,10 +26,18 @@ SIZES = (10, 30, 100, 500, 2_000, 10_000)
 """Lengths of the lists for which the margin is measured."""
 
 SPARE = 32
-"""Vectors beyond `k + k / 8` that are scored exactly after the selection by codes."""
+"""Vectors beyond `k` that a search looks for. They cost short lists little, whose margin is hardest to measure."""
+
+FORMER_SLACK, FORMER_WIDTH = 3.0, 1.1
+"""The slack of a file that was saved without one, and what its margins are multiplied by: they were measured with a
+search that looked for an eighth more vectors than it was asked for."""
 
 BLOCK = 65_536
 """Vectors that are centred at a time."""
+
+
+CellArrays = tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array, Array]
+"""What kernels get of a `Cells`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +54,11 @@ class Cells:
         spreads: float32 (n_cells,), root mean square of an entry's distance from the centroid.
         squares: float32 (n_cells,), mean squared length of the vectors of a cell.
         starts: int64 (n_cells + 1,), cell `c` holds the positions `starts[c]:starts[c + 1]`.
-        codes: int8 (n, dim) and
-        scales: float32 (n,), an entry is about `code · scale`.
-        offsets: float32 (n,), squared lengths in `l2`, 0 in the other spaces: what a score is lowered by.
+        first_blocks: int64 (n_cells + 1,), the first block of each cell.
+        blocks: uint8 (n_blocks, …), the codes of the vectors, see `code_blocks`.
+        offsets: float32 (n + 16,) in `l2`, squared lengths and zeros, what a score is lowered by; else 16 zeros.
         margins: float32 (len(SIZES),), deviations above its mean score that a cell is thought to reach.
+        slack: float32 (1,), deviations by which a score by codes is thought to err.
     """
 
     centre: NDArray[np.float64]
@@ -56,19 +68,19 @@ class Cells:
     spreads: NDArray[np.float32]
     squares: NDArray[np.float32]
     starts: NDArray[np.int64]
-    codes: NDArray[np.int8]
-    scales: NDArray[np.float32]
+    first_blocks: NDArray[np.int64]
+    blocks: NDArray[np.uint8]
     offsets: NDArray[np.float32]
     margins: NDArray[np.float32]
+    slack: NDArray[np.float32]
 
     @classmethod
     def of_vectors(cls, vectors: Vectors, rng: np.random.Generator) -> tuple[Vectors, Self, NDArray[np.float32]]:
-        """Cells over `vectors`, which are all in the main part; no margin is known yet.
+        """Cells over `vectors`, which are all in the main part; neither margin nor slack are known yet.
 
         Returns:
             The vectors in the order of the cells, the cells, and the vectors centred and scaled, float32 (n, dim).
         """
-        n = vectors.rows.size
         centre = vectors.values.mean(axis=0, dtype=np.float64)
         placed, unit = centre_and_scale(vectors.values, centre)
         order, starts = group_vectors(placed, CELLS_PER_ROOT, rng)
@@ -79,7 +91,7 @@ class Cells:
         squares = np.bincount(np.repeat(np.arange(counts.size), counts), lengths) / counts
         around = squares - np.einsum("ij,ij->i", centroids, centroids, dtype=np.float64)
         centroid_codes, centroid_scales = encode(centroids)
-        codes, scales = encode(placed)
+        first_blocks = first_blocks_of(starts)
         cells = cls(
             centre=centre,
             unit=np.array([unit]),
@@ -88,10 +100,11 @@ class Cells:
             spreads=np.sqrt(np.maximum(around, 0.0) / vectors.dim).astype(np.float32),
             squares=squares.astype(np.float32),
             starts=starts,
-            codes=codes,
-            scales=scales,
-            offsets=lengths if vectors.space == "l2" else np.zeros(n, np.float32),
+            first_blocks=first_blocks,
+            blocks=encode_blocks(placed, starts, first_blocks, centroid_codes, centroid_scales),
+            offsets=np.append(lengths if vectors.space == "l2" else [], np.zeros(LANES)).astype(np.float32),
             margins=np.full(len(SIZES), np.inf, np.float32),
+            slack=np.zeros(1, np.float32),
         )
         return vectors, cells, placed
 
@@ -110,21 +123,44 @@ class Cells:
         )
         return found
 
+    def score_codes(self, query: NDArray[np.float32], l2: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The scores of all vectors by their codes, and the deviations of their errors, both float32 (n,)."""
+        found: tuple[NDArray[np.float32], NDArray[np.float32]] = score_codes(query, l2, *self._kernel_arrays())
+        return found
+
     def near(
         self,
         vectors: Vectors,
         query: NDArray[np.float32],
         k: int,
         margin: float,
+        slack: float,
         exclude: NDArray[np.int32] = NO_ROWS,
         allowed: NDArray[np.bool_] = ALL_ALLOWED,
     ) -> NDArray[np.int32]:
         """Positions in the main part of `vectors` that hold its best `k` eligible items, but for a few, and others."""
+        asked = query, vectors.space == "l2", margin, slack, k + SPARE
         found: NDArray[np.int32] = best_positions(
-            query,
-            vectors.space == "l2",
-            margin,
-            k + SPARE + k // 8,
+            *asked, *self._kernel_arrays(), vectors.rows, vectors.marked_dead, exclude, allowed
+        )
+        return found
+
+    def search(
+        self,
+        vectors: Vectors,
+        query: NDArray[np.float32],
+        k: int,
+        margin: float,
+        exclude: NDArray[np.int32],
+        allowed: NDArray[np.bool_],
+    ) -> RankedList:
+        """The best `k` eligible items of `vectors`, but for a few that `near` does not find."""
+        asked = query, vectors.space == "l2", margin, float(self.slack[0]), k, k + SPARE
+        stored = vectors.rows, vectors.values, vectors.marked_dead, vectors.new_rows, vectors.new_values
+        return RankedList(*search_cells(*asked, *self._kernel_arrays(), *stored, exclude, allowed))
+
+    def _kernel_arrays(self) -> CellArrays:
+        return (
             self.centre,
             self.unit,
             self.centroids,
@@ -132,15 +168,10 @@ class Cells:
             self.spreads,
             self.squares,
             self.starts,
-            self.codes,
-            self.scales,
+            self.first_blocks,
+            self.blocks,
             self.offsets,
-            vectors.rows,
-            vectors.dead,
-            exclude,
-            allowed,
         )
-        return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What `of_arrays` rebuilds it from."""
@@ -150,10 +181,14 @@ class Cells:
     def of_arrays(cls, arrays: dict[str, NDArray[Any]], vectors: Vectors, place: str) -> Self:
         """The cells that `arrays()` was taken from.
 
+        An older release saved codes of 8 bits and no slack; its vectors are coded anew.
+
         Raises:
             BundleError: arrays are missing or do not fit together or to `vectors`; begins with `place`.
         """
         n, n_cells = vectors.rows.size, arrays["squares"].size if "squares" in arrays else 0
+        n_blocks = arrays["blocks"].shape[0] if "blocks" in arrays else 0
+        is_former = "blocks" not in arrays
         shapes = {
             "centre": ("float64", (vectors.dim,)),
             "unit": ("float64", (1,)),
@@ -162,27 +197,54 @@ class Cells:
             "spreads": ("float32", (n_cells,)),
             "squares": ("float32", (n_cells,)),
             "starts": ("int64", (n_cells + 1,)),
-            "codes": ("int8", (n, vectors.dim)),
-            "scales": ("float32", (n,)),
-            "offsets": ("float32", (n,)),
             "margins": ("float32", (len(SIZES),)),
         }
+        if is_former:
+            shapes["codes"], shapes["scales"] = ("int8", (n, vectors.dim)), ("float32", (n,))
+            shapes["offsets"] = "float32", (n,)
+        else:
+            shapes["first_blocks"] = "int64", (n_cells + 1,)
+            shapes["blocks"] = "uint8", (n_blocks, LINE * (n_lines(vectors.dim) + 1))
+            shapes["offsets"] = "float32", (LANES + (n if vectors.space == "l2" else 0),)
+            shapes["slack"] = "float32", (1,)
         found = {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
         if (
             found != shapes
             or arrays["starts"][0] != 0
             or arrays["starts"][-1] != n
             or np.any(np.diff(arrays["starts"]) < 1)
+            or not (is_former or np.array_equal(arrays["first_blocks"], first_blocks_of(arrays["starts"])))
+            or not (is_former or arrays["first_blocks"][-1] == n_blocks)
         ):
             raise BundleError(f"{place}: the arrays of the cells do not fit together; save the index again")
-        return cls(**arrays)
+        return cls._of_former(arrays, vectors) if is_former else cls(**arrays)
+
+    @classmethod
+    def _of_former(cls, arrays: dict[str, NDArray[Any]], vectors: Vectors) -> Self:
+        kept = {name: array for name, array in arrays.items() if name not in ("codes", "scales")}
+        placed = place_vectors(vectors.values, kept["centre"], kept["unit"][0])
+        first_blocks = first_blocks_of(kept["starts"])
+        coded = placed, kept["starts"], first_blocks, kept["centroids"], kept["centroid_scales"]
+        kept |= {
+            "first_blocks": first_blocks,
+            "blocks": encode_blocks(*coded),
+            "offsets": np.append(kept["offsets"] if vectors.space == "l2" else [], np.zeros(LANES)).astype(np.float32),
+            "margins": kept["margins"] * np.float32(FORMER_WIDTH),
+            "slack": np.array([FORMER_SLACK], np.float32),
+        }
+        return cls(**kept)
 
 
 def centre_and_scale(values: NDArray[np.float32], centre: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
     """The vectors taken from `centre` and divided by their then largest entry, and that entry, 1 if it is 0."""
     blocks = range(0, len(values), BLOCK)
     unit = max(float(np.abs(values[start : start + BLOCK] - centre).max()) for start in blocks) or 1.0
+    return place_vectors(values, centre, unit), unit
+
+
+def place_vectors(values: NDArray[np.float32], centre: NDArray[np.float64], unit: float) -> NDArray[np.float32]:
+    """The vectors taken from `centre` and divided by `unit`, float32 (n, dim)."""
     placed = np.empty(values.shape, np.float32)
-    for start in blocks:
+    for start in range(0, len(values), BLOCK):
         placed[start : start + BLOCK] = (values[start : start + BLOCK] - centre) / unit
-    return placed, unit
+    return placed

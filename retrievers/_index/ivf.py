@@ -40,12 +40,12 @@ class IvfConfig(IndexConfig):
 
 
 class IvfIndex(StoredIndex):
-    """An inverted file of 8-bit codes over the main part of the vectors (Jégou et al., TPAMI 2011, section 4).
+    """An inverted file of 4-bit codes over the main part of the vectors (Jégou et al., TPAMI 2011, section 4).
 
     A search visits the cells that may hold one of the best items, selects by codes, and scores what it selected
-    from the vectors themselves. How far a cell may reach is measured at the build, so that the recall is there that
-    the settings ask for; where no measure is good enough, every vector is scored. So is every eligible one
-    where that is faster: for few vectors, narrow filters and large `k`.
+    from the vectors themselves. How far a cell may reach, and how far a code may err, are measured at the build, so
+    that the recall is there that the settings ask for; where no measure is good enough, every vector is scored. So is
+    every eligible one where that is faster: for few vectors, narrow filters and large `k`.
     """
 
     Config: ClassVar[type[IvfConfig]] = IvfConfig
@@ -60,9 +60,9 @@ class IvfIndex(StoredIndex):
         with progress.task("index: grouping vectors into cells", 2, steady=False) as advance:
             vectors, cells, placed = Cells.of_vectors(vectors, rng)
             advance(1)
-            margins = measure_margins(cells, vectors, placed, settings.recall, rng)
+            margins, slack = measure_margins(cells, vectors, placed, settings.recall, rng)
             advance(1)
-        return cls(vectors, settings, seed, threads)._on(replace(cells, margins=margins))
+        return cls(vectors, settings, seed, threads)._on(replace(cells, margins=margins, slack=slack))
 
     def _search_near(
         self, query: NDArray[np.float32], k: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]
@@ -75,8 +75,7 @@ class IvfIndex(StoredIndex):
         margin = self._cells.margin(wanted) * self.effort
         if margin == np.inf:
             return None
-        positions = self._cells.near(stored, query, k, margin, exclude, allowed)
-        found, _ = stored.rescore(positions, query, k, exclude, allowed)
+        found = self._cells.search(stored, query, k, margin, exclude, allowed)
         return found if len(found) == k else None
 
     def _on(self, cells: Cells | None) -> Self:

@@ -1,4 +1,4 @@
-"""How many cells a search has to visit: measured on sampled queries against exact search."""
+"""How many cells and vectors a search has to look at: measured on sampled queries against exact search."""
 
 from __future__ import annotations
 
@@ -21,8 +21,14 @@ ASKED_TOGETHER = 20
 MEAN_OF = 5
 """The number of vectors whose mean is a query of the second kind, like the profile of a user with several items."""
 
-ALLOWANCES = (1.0, 0.5)
-"""The shares of the allowed misses that may come from unvisited cells. The rest is left for quantisation errors."""
+SAMPLED_MISS = 0.5
+"""The share of the allowed misses that sampled queries may have: others are less like the vectors, and miss more."""
+
+ALLOWANCES = (1.0, 0.75, 0.5, 0.25)
+"""The shares of these misses that may come from unvisited cells."""
+
+CODES_MISS = 0.25
+"""The share of these misses that may come from codes: a larger slack costs less than more cells do."""
 
 LARGEST = 1e6
 """The largest margin: it opens every cell, and its products are far from overflow."""
@@ -30,14 +36,14 @@ LARGEST = 1e6
 
 def measure_margins(
     cells: Cells, vectors: Vectors, placed: NDArray[np.float32], recall: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """The margin for lists of each of `SIZES`, float32; infinite where no margin has the recall that is asked for.
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The margin for lists of each of `SIZES`, float32, infinite where none has the recall asked for; and the slack.
 
     Args:
-        cells: without margins.
+        cells: without margins and slack.
         vectors: in the order of the cells.
         placed: the same centred and scaled.
-        recall: least mean share of the true items that the sampled queries of each kind find.
+        recall: least mean share of the true items that queries of each kind find, so far as samples can tell.
         rng: draws the queries: vectors of the index, and means of several, which lie between the cells; to these come
             the queries that `vectors` brings.
     """
@@ -53,15 +59,29 @@ def measure_margins(
         for queries in samples
         if len(queries)
     ]
-    return np.array([_margin(kinds, place, k, recall, cells, vectors) for place, k in enumerate(sizes)], np.float32)
+    missed = SAMPLED_MISS * (1 - recall)
+    slack = max(
+        _quantile([[one.slacks[place] for one in asked] for asked in kinds], 1 - CODES_MISS * missed)
+        for place in range(len(sizes))
+    )
+    margins = [_margin(kinds, place, k, missed, slack, cells, vectors) for place, k in enumerate(sizes)]
+    return np.array(margins, np.float32), np.array([slack], np.float32)
 
 
 class _Asked(NamedTuple):
-    """A sampled query, the positions of its nearest vectors, and for each size the margins that reach their cells."""
+    """A sampled query, the positions of its nearest vectors, and for each size what they need to be found.
+
+    Attributes:
+        query: float32 (dim,).
+        best: intp, the nearest first.
+        margins: for each size `k`, the margins that reach the cells of the first `k`, float64 (k,).
+        slacks: for each size `k`, the slacks that keep the first `k`, float64 (k,).
+    """
 
     query: NDArray[np.float32]
     best: NDArray[np.intp]
-    needed: list[NDArray[np.float64]]
+    margins: list[NDArray[np.float64]]
+    slacks: list[NDArray[np.float64]]
 
     @classmethod
     def of(
@@ -74,9 +94,17 @@ class _Asked(NamedTuple):
         point, _ = locate(query, l2, cells.centre, cells.unit[0])
         mean, deviation = cells.score_moments(point, l2)
         members = np.searchsorted(cells.starts, best, side="right") - 1
-        lowest = scores[best][np.array(sizes) - 1, None]
-        needs = needed_margins(lowest, mean[members], deviation[members]).astype(np.float64).clip(0, LARGEST)
-        return cls(query, best, [needs[place, :k] for place, k in enumerate(sizes)])
+        lasts = np.array(sizes) - 1
+        margins = needed_margins(scores[best][lasts, None], mean[members], deviation[members])
+        by_code, errors = cells.score_codes(query, l2)
+        lowest = np.partition(by_code, by_code.size - 1 - lasts)[by_code.size - 1 - lasts]
+        slacks = needed_margins(lowest[:, None], by_code[best], errors[best])
+        return cls(query, best, *(_within(needs, sizes) for needs in (margins, slacks)))
+
+
+def _within(needs: NDArray[np.float32], sizes: list[int]) -> list[NDArray[np.float64]]:
+    """Of the needs (n_sizes, n) those of the first `k` for each size `k`, none below 0."""
+    return [own[:k] for own, k in zip(needs.astype(np.float64).clip(0, LARGEST), sizes, strict=True)]
 
 
 def _exact_scores(
@@ -88,7 +116,7 @@ def _exact_scores(
         block = [vectors.query(query)[0] for query in queries[start : start + ASKED_TOGETHER]]
         points = np.array([locate(query, l2, cells.centre, cells.unit[0])[0] for query in block])
         scores = points @ placed.T
-        yield from zip(block, 2 * scores - cells.offsets if l2 else scores, strict=True)
+        yield from zip(block, 2 * scores - cells.offsets[: len(placed)] if l2 else scores, strict=True)
 
 
 def _share(wanted: NDArray[np.intp], found: NDArray[np.int32], n: int) -> float:
@@ -98,16 +126,21 @@ def _share(wanted: NDArray[np.intp], found: NDArray[np.int32], n: int) -> float:
     return float(is_found[wanted].mean())
 
 
-def _margin(kinds: list[list[_Asked]], place: int, k: int, recall: float, cells: Cells, vectors: Vectors) -> float:
-    """The margin for lists of `k`, the number `place` of `SIZES`."""
+def _margin(
+    kinds: list[list[_Asked]], place: int, k: int, missed: float, slack: float, cells: Cells, vectors: Vectors
+) -> float:
+    """The margin for lists of `k`, the number `place` of `SIZES`, that misses at most this share; infinite if none."""
     for allowance in ALLOWANCES:
-        left_out = allowance * (1 - recall)
-        needed = [np.concatenate([one.needed[place] for one in asked]) for asked in kinds]
-        margin = max(float(np.quantile(one, 1 - left_out)) for one in needed)
+        margin = _quantile([[one.margins[place] for one in asked] for asked in kinds], 1 - allowance * missed)
         shares = [
-            [_share(one.best[:k], cells.near(vectors, one.query, k, margin), vectors.rows.size) for one in asked]
+            [_share(one.best[:k], cells.near(vectors, one.query, k, margin, slack), vectors.rows.size) for one in asked]
             for asked in kinds
         ]
-        if min(map(np.mean, shares)) >= recall:
+        if min(map(np.mean, shares)) >= 1 - missed:
             return margin
     return np.inf
+
+
+def _quantile(needs: list[list[NDArray[np.float64]]], share: float) -> float:
+    """What is enough for this share of the needs of the queries of each kind."""
+    return max(float(np.quantile(np.concatenate(asked), share)) for asked in needs)

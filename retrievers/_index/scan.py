@@ -17,7 +17,7 @@ from multirecall.topk import eligible, find_places, top_eligible, top_k
 MARGIN = 32
 """The number of items beyond `k` that are scored exactly after a selection by approximate scores."""
 
-N_AHEAD = 8
+N_AHEAD = 12
 """Vectors that are fetched ahead of their turn where some of many are scored."""
 
 
@@ -134,7 +134,10 @@ def rescore(
     exclude: Array,
     allowed: Array,
 ) -> tuple[Array, Array, float]:
-    """The best `k` at `positions` of the main part and in the new part, and the lowest score; see `Vectors.rescore`."""
+    """The best `k` at `positions` of the main part and in the new part, and the lowest score; see `Vectors.rescore`.
+
+    `dead` may be empty where no vector is.
+    """
     items = np.empty(positions.size + new_rows.size, np.int32)
     scores = np.empty(items.size, np.float32)
     size = 0
@@ -146,7 +149,7 @@ def rescore(
         position = positions[place]
         score = _similarity(values[position], query, l2)
         lowest = min(lowest, score)
-        if not dead[position]:
+        if not (dead.size and dead[position]):
             items[size] = rows[position]
             scores[size] = score
             size += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,11 @@ class Vectors:
     asked: NDArray[np.float32]
     n_dead: int
     last: int
+
+    @property
+    def marked_dead(self) -> NDArray[np.bool_]:
+        """`dead`, or nothing where no vector is: most searches need not look."""
+        return self.dead if self.n_dead else ALL_ALLOWED
 
     @classmethod
     def of(cls, rows: NDArray[np.int32], values: ArrayLike, space: Space, asked: ArrayLike | None = None) -> Vectors:
@@ -131,20 +137,18 @@ class Vectors:
         Raises:
             RequestError: it has another length or is not finite.
         """
-        with np.errstate(over="ignore"):
-            given = np.ascontiguousarray(vector, np.float32)
+        given = _as_single(vector)
         if given.shape != (self.dim,):
             raise RequestError(f"vector: has shape {given.shape}, the index needs ({self.dim},); pass one vector of it")
         query, norm = prepare(given, self.space == "cosine")
-        if not np.isfinite(norm):
+        if not isfinite(norm):
             fault = int(np.flatnonzero(~np.isfinite(given))[0])
             raise RequestError(f"vector[{fault}]: is {given[fault]}; pass finite numbers only")
         return query, norm == 0.0
 
     def queries(self, vectors: ArrayLike) -> NDArray[np.float32]:
         """`query` for several vectors (n, dim) at once."""
-        with np.errstate(over="ignore"):
-            given = np.ascontiguousarray(vectors, np.float32)
+        given = _as_single(vectors)
         if given.shape[1:] != (self.dim,) and len(given):
             self.query(given[0])
         prepared, fault = prepare_rows(given, np.arange(len(given)), self.space == "cosine")
@@ -263,8 +267,7 @@ def _check_rows(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Rows in ascending order and their vectors as they are kept, which never share memory with `values`."""
     rows = np.asarray(rows, np.int32)
-    with np.errstate(over="ignore"):
-        given = np.ascontiguousarray(values, np.float32)
+    given = _as_single(values)
     if given.ndim != 2 or given.shape[1] == 0 or given.shape[:1] != rows.shape:
         raise DataError(f"vectors: have shape {given.shape} for {rows.shape} rows; pass one vector for each row")
     if dim is not None and given.shape[1] != dim:
@@ -280,3 +283,11 @@ def _check_rows(
     if fault >= 0:
         raise DataError(f"vectors: that of row {rows[fault]} is not finite; leave it out or repair it")
     return rows, kept
+
+
+def _as_single(values: ArrayLike) -> NDArray[np.float32]:
+    """As float32, C-contiguous; what is too large becomes infinite, without a warning."""
+    if isinstance(values, np.ndarray) and values.dtype == np.float32:
+        return np.ascontiguousarray(values)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, np.float32)

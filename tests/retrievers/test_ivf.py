@@ -1,28 +1,20 @@
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from index_helpers import clustered, ivf_and_exact, never_scan, recall
 
-from multirecall.errors import BundleError
-from multirecall.retrievers._index import cells as cells_module
 from multirecall.retrievers._index import ivf as ivf_module
 from multirecall.retrievers._index import margins as margins_module
 from multirecall.retrievers._index.cell_scan import encode, locate
-from multirecall.retrievers._index.cells import SIZES, SPARE, Cells
-from multirecall.retrievers._index.exact import ExactConfig
-from multirecall.retrievers._index.kinds import build_index, load_index
+from multirecall.retrievers._index.cells import SIZES, SPARE, Cells, place_vectors
+from multirecall.retrievers._index.kinds import build_index
 from multirecall.retrievers._index.kmeans import centroids_of, means, nearest
 from multirecall.retrievers._index.vectors import Vectors
-from multirecall.storage import write_manifest
 from multirecall.topk import ALL_ALLOWED
-from multirecall.vector_index import SPACES, Space, VectorIndex
+from multirecall.vector_index import SPACES, Space
 
 IVF = ivf_module.IvfConfig()
 EVERYTHING = 1e6
@@ -30,30 +22,8 @@ EVERYTHING = 1e6
 
 
 @pytest.fixture(autouse=True)
-def never_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Visit cells even where a scan is faster, as it is in all small tests."""
-    monkeypatch.setattr(ivf_module, "SCANNED", 0)
-    monkeypatch.setattr(ivf_module, "SCANNED_PER_ITEM", 0)
-
-
-def indexes(vectors: np.ndarray, space: Space, seed: int = 0) -> tuple[Any, VectorIndex]:
-    """An inverted file and the exact index over the same vectors."""
-    rows = np.arange(len(vectors), dtype=np.int32)
-    ivf, exact = (
-        build_index(rows, vectors, space, settings, rng=np.random.default_rng(seed))
-        for settings in (IVF, ExactConfig())
-    )
-    return ivf, exact
-
-
-def recall(ivf: VectorIndex, exact: VectorIndex, queries: np.ndarray, k: int) -> float:
-    found = [(ivf.search(query, k).items, exact.search(query, k).items) for query in queries]
-    return float(np.mean([np.isin(truth, items).mean() for items, truth in found]))
-
-
-def clustered(rng: np.random.Generator, n: int, dim: int, n_centres: int = 20) -> np.ndarray:
-    centres = rng.normal(size=(n_centres, dim))
-    return (centres[rng.integers(0, n_centres, n)] + 0.4 * rng.normal(size=(n, dim))).astype(np.float32)
+def visit_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    never_scan(monkeypatch)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -61,7 +31,7 @@ def clustered(rng: np.random.Generator, n: int, dim: int, n_centres: int = 20) -
 def test_recall_and_scores_in_any_dimension(space: Space, dim: int) -> None:
     rng = np.random.default_rng(dim)
     vectors = clustered(rng, 1000, dim)
-    ivf, exact = indexes(vectors, space)
+    ivf, exact = ivf_and_exact(vectors, space)
     queries = clustered(rng, 40, dim)
     for query in queries:
         found, truth = ivf.search(query, 50), exact.search(query, 50)
@@ -78,14 +48,14 @@ def test_a_visit_of_few_cells_is_enough(space: Space) -> None:
     """What makes it fast: a search looks at a small part of the vectors, keeps few, and yet finds what is near."""
     rng = np.random.default_rng(1)
     vectors = clustered(rng, 4000, 16, 100)
-    ivf, exact = indexes(vectors, space)
+    ivf, exact = ivf_and_exact(vectors, space)
     cells = ivf._cells
     visited = []
     for query in vectors[:50]:
         placed, _ = locate(query, space == "l2", cells.centre, cells.unit[0])
         mean, deviation = cells.score_moments(placed, space == "l2")
         bound = np.sort(mean + cells.margin(10) * deviation)[::-1]
-        found = cells.near(ivf.vectors, query, 10, cells.margin(10))
+        found = cells.near(ivf.vectors, query, 10, cells.margin(10), cells.slack[0])
         assert found.size <= 2 * (10 + SPARE)
         lowest = _scores(cells, ivf.vectors, query)[found].min()
         visited.append(np.mean(bound >= lowest))
@@ -94,19 +64,19 @@ def test_a_visit_of_few_cells_is_enough(space: Space) -> None:
 
 
 def _scores(cells: Cells, vectors: Vectors, query: np.ndarray) -> np.ndarray:
-    """The scores by codes of all vectors, written out."""
+    """The scores of all vectors in the measure of the cells, written out."""
     l2 = vectors.space == "l2"
+    placed = place_vectors(vectors.values, cells.centre, cells.unit[0]).astype(np.float64)
     point = (query.astype(np.float64) - cells.centre) / cells.unit[0] if l2 else query / np.linalg.norm(query)
-    products = cells.codes.astype(np.float64) * cells.scales[:, None].astype(np.float64) @ point
-    scores: np.ndarray = 2 * products - cells.offsets if l2 else products
+    scores: np.ndarray = 2 * placed @ point - (placed**2).sum(axis=1) if l2 else placed @ point
     return scores
 
 
 @pytest.mark.parametrize("space", SPACES)
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 400), k=st.integers(1, 60), dim=st.integers(1, 40))
-def test_when_every_cell_is_visited_codes_decide(space: Space, seed: int, n: int, k: int, dim: int) -> None:
-    """The kernel keeps the best by codes that are live and eligible; how few others is for the test above."""
+def test_with_all_cells_and_the_largest_slack_none_is_missed(space: Space, seed: int, n: int, k: int, dim: int) -> None:
+    """The kernel keeps the best that are live and eligible; how few others is for the test above."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(n, dim)).astype(np.float32) * np.float32(10.0 ** rng.integers(-15, 15))
     vectors, cells, _ = Cells.of_vectors(Vectors.of(np.arange(n, dtype=np.int32), values, space), rng)
@@ -114,7 +84,8 @@ def test_when_every_cell_is_visited_codes_decide(space: Space, seed: int, n: int
     exclude = np.sort(rng.choice(n, n // 5, replace=False)).astype(np.int32)
     allowed = rng.random(n) < 0.8 if rng.random() < 0.5 else ALL_ALLOWED
     query, _ = vectors.query(values[rng.integers(n)] + values[rng.integers(n)])
-    found = cells.near(vectors, query, k, EVERYTHING, exclude, allowed)
+    slack = 2 * dim**0.5 + 0.2 * dim  # half a step in every entry of the vector, and of the query
+    found = cells.near(vectors, query, k, EVERYTHING, slack, exclude, allowed)
     live = ~vectors.dead & (allowed[vectors.rows] if allowed.size else True)
     eligible = live & ~np.isin(vectors.rows, exclude)
     assert len(set(found.tolist())) == len(found)
@@ -123,8 +94,23 @@ def test_when_every_cell_is_visited_codes_decide(space: Space, seed: int, n: int
     scores = _scores(cells, vectors, query)
     if eligible.sum() > k and np.any(query):
         kth = np.sort(scores[eligible])[::-1][k - 1]
-        certain = eligible & (scores > kth + 1e-3 * np.ptp(scores))
+        certain = eligible & (scores > kth + 1e-5 * np.ptp(scores))
         assert set(np.flatnonzero(certain)) <= set(found.tolist())
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_codes_err_as_much_as_is_said(space: Space) -> None:
+    rng = np.random.default_rng(21)
+    vectors, cells, _ = Cells.of_vectors(
+        Vectors.of(np.arange(3000, dtype=np.int32), clustered(rng, 3000, 48), space), rng
+    )
+    ratios = []
+    for query in clustered(rng, 20, 48):
+        asked, _ = vectors.query(query)
+        scores, errors = cells.score_codes(asked, space == "l2")
+        ratios.append((scores - _scores(cells, vectors, asked)) / errors)
+    assert abs(np.mean(ratios)) < 0.05
+    assert 0.9 < np.std(ratios) < 1.1
 
 
 def test_excluded_rows_that_are_nearest_crowd_out_no_others() -> None:
@@ -133,7 +119,7 @@ def test_excluded_rows_that_are_nearest_crowd_out_no_others() -> None:
     vectors, cells, _ = Cells.of_vectors(Vectors.of(rows, clustered(rng, 2000, 16), "cosine"), rng)
     query, _ = vectors.query(vectors.values[3])
     exclude = np.sort(vectors.scan(query, 140).items)
-    found = vectors.rows[cells.near(vectors, query, 100, 8.0, exclude)]
+    found = vectors.rows[cells.near(vectors, query, 100, 8.0, 3.0, exclude)]
     assert set(vectors.scan(query, 100, exclude).items.tolist()) <= set(found.tolist())
 
 
@@ -143,7 +129,7 @@ def test_excluded_rows_that_are_nearest_crowd_out_no_others() -> None:
 def test_neither_offset_nor_size_costs_recall(space: Space, offset: float, size: float) -> None:
     rng = np.random.default_rng(2)
     vectors = ((clustered(rng, 2000, 8) + offset) * size).astype(np.float32)
-    ivf, exact = indexes(vectors, space)
+    ivf, exact = ivf_and_exact(vectors, space)
     found = [(ivf.search(query, 20).scores, exact.search(query, 20).scores) for query in vectors[:40]]
     assert np.mean([(scores >= truth[-1]).mean() for scores, truth in found]) >= 0.99
 
@@ -152,7 +138,7 @@ def test_neither_offset_nor_size_costs_recall(space: Space, offset: float, size:
 def test_lengths_that_differ_by_orders_of_magnitude(space: Space) -> None:
     rng = np.random.default_rng(3)
     vectors = (rng.normal(size=(2000, 8)) * 10.0 ** rng.uniform(-3, 3, size=(2000, 1))).astype(np.float32)
-    ivf, exact = indexes(vectors, space)
+    ivf, exact = ivf_and_exact(vectors, space)
     assert recall(ivf, exact, vectors[:60], 20) >= 0.99
 
 
@@ -163,13 +149,13 @@ def test_one_far_vector_costs_the_others_no_recall(space: Space, outlier: float)
     rng = np.random.default_rng(4)
     vectors = rng.normal(size=(500, 8)).astype(np.float32)
     vectors[7] = outlier
-    ivf, exact = indexes(vectors, space)
+    ivf, exact = ivf_and_exact(vectors, space)
     assert recall(ivf, exact, vectors[8:40], 20) >= 0.99
 
 
 def test_a_query_far_away_is_answered_exactly() -> None:
     vectors = np.random.default_rng(5).normal(size=(300, 4)).astype(np.float32)
-    ivf, exact = indexes(vectors, "l2")
+    ivf, exact = ivf_and_exact(vectors, "l2")
     query = np.full(4, 1e16, np.float32)
     assert ivf.search(query, 10).items.tolist() == exact.search(query, 10).items.tolist()
 
@@ -178,7 +164,7 @@ def test_a_query_far_away_is_answered_exactly() -> None:
 def test_filters_of_any_width_return_k_items(share: float) -> None:
     rng = np.random.default_rng(6)
     vectors = clustered(rng, 5000, 16)
-    ivf, exact = indexes(vectors, "cosine")
+    ivf, exact = ivf_and_exact(vectors, "cosine")
     allowed = rng.random(5000) < share
     exclude = np.sort(rng.choice(5000, 500, replace=False)).astype(np.int32)
     hits = []
@@ -194,14 +180,14 @@ def test_filters_of_any_width_return_k_items(share: float) -> None:
 def test_excluding_all_that_is_near_goes_on_to_what_is_far() -> None:
     rng = np.random.default_rng(7)
     vectors = clustered(rng, 3000, 16)
-    ivf, exact = indexes(vectors, "cosine")
+    ivf, exact = ivf_and_exact(vectors, "cosine")
     near = np.sort(exact.search(vectors[0], 2900).items)
     assert ivf.search(vectors[0], 50, near).items.tolist() == exact.search(vectors[0], 50, near).items.tolist()
 
 
 def test_scores_that_overflow_make_room_for_others() -> None:
     vectors = np.r_[np.full((40, 4), 3e38), np.random.default_rng(8).normal(size=(200, 4))].astype(np.float32)
-    ivf, exact = indexes(vectors, "inner_product")
+    ivf, exact = ivf_and_exact(vectors, "inner_product")
     found = ivf.search(np.full(4, 5.0), 30)
     assert found.items.tolist() == exact.search(np.full(4, 5.0), 30).items.tolist()
     assert np.isfinite(found.scores).all()
@@ -211,7 +197,7 @@ def test_the_margins_hold_on_other_queries() -> None:
     """Recall on queries that the measurement has not seen, of both kinds, is what the measurement says."""
     rng = np.random.default_rng(9)
     vectors = clustered(rng, 3000, 24, 60)
-    ivf, exact = indexes(vectors, "cosine")
+    ivf, exact = ivf_and_exact(vectors, "cosine")
     profiles = vectors[rng.integers(0, 3000, (100, 8))].mean(axis=1)
     for k in (10, 100, 300):
         assert recall(ivf, exact, vectors[rng.integers(0, 3000, 100)], k) >= 0.985
@@ -222,7 +208,7 @@ def test_the_recall_that_is_asked_for_decides_how_many_cells_are_visited() -> No
     rng = np.random.default_rng(19)
     vectors = clustered(rng, 4000, 24, 80)
     rows = np.arange(len(vectors), dtype=np.int32)
-    exact = indexes(vectors, "cosine")[1]
+    exact = ivf_and_exact(vectors, "cosine")[1]
     profiles = vectors[rng.integers(0, 4000, (100, 8))].mean(axis=1)
     margins = []
     for asked_for in (0.8, 0.9, 0.97):
@@ -241,7 +227,7 @@ def test_queries_unlike_the_vectors_are_measured_where_they_are_given() -> None:
     axes = np.linalg.qr(rng.normal(size=(32, 3)))[0].T
     asked, others = (rng.normal(size=(n, 3)) @ axes * 30 for n in (100, 60))
     rows = np.arange(len(vectors), dtype=np.int32)
-    plain, exact = indexes(vectors, "inner_product")
+    plain, exact = ivf_and_exact(vectors, "inner_product")
     told = build_index(rows, vectors, "inner_product", IVF, rng=np.random.default_rng(0), asked=asked)
     assert recall(told, exact, others, 100) >= 0.98
     assert recall(told, exact, others, 100) >= recall(plain, exact, others, 100)
@@ -250,7 +236,7 @@ def test_queries_unlike_the_vectors_are_measured_where_they_are_given() -> None:
 
 def test_a_margin_between_measured_sizes_is_the_wider_of_both() -> None:
     vectors = clustered(np.random.default_rng(10), 500, 8)
-    cells = indexes(vectors, "cosine")[0]._cells
+    cells = ivf_and_exact(vectors, "cosine")[0]._cells
     cells.margins[:] = np.arange(len(SIZES))[::-1]
     assert cells.margin(1) == cells.margin(SIZES[0]) == len(SIZES) - 1
     assert cells.margin(SIZES[1]) == len(SIZES) - 2
@@ -261,7 +247,7 @@ def test_a_margin_between_measured_sizes_is_the_wider_of_both() -> None:
 def test_when_recall_is_too_low_there_is_no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(margins_module, "ALLOWANCES", (40.0,))
     vectors = clustered(np.random.default_rng(11), 3000, 24, 300)
-    ivf, exact = indexes(vectors, "cosine")
+    ivf, exact = ivf_and_exact(vectors, "cosine")
     assert np.isinf(ivf._cells.margins).any()
     k = SIZES[int(np.flatnonzero(np.isinf(ivf._cells.margins))[0])]
     for query in vectors[:10]:
@@ -318,77 +304,7 @@ def test_k_means_finds_separate_groups_and_is_reproducible() -> None:
 
 def test_the_same_seed_gives_the_same_cells() -> None:
     vectors = clustered(np.random.default_rng(15), 2000, 8)
-    one, again = (indexes(vectors, "l2")[0]._cells.arrays() for _ in range(2))
-    other = indexes(vectors, "l2", seed=1)[0]._cells.arrays()
+    one, again = (ivf_and_exact(vectors, "l2")[0]._cells.arrays() for _ in range(2))
+    other = ivf_and_exact(vectors, "l2", seed=1)[0]._cells.arrays()
     assert all((one[name] == again[name]).all() for name in one)
     assert one["centroids"].tolist() != other["centroids"].tolist()
-
-
-def truncated(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-1])
-
-
-def flipped(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 16
-    file.write_bytes(content)
-
-
-CELL_FILES = sorted(cells_module.Cells.__dataclass_fields__)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("index") / "saved"
-    vectors = clustered(np.random.default_rng(16), 300, 8)
-    indexes(vectors, "cosine")[0].save(folder)
-    return folder
-
-
-@pytest.mark.parametrize("name", CELL_FILES)
-@pytest.mark.parametrize("damage", [truncated, flipped, Path.unlink])
-def test_damaged_cells_are_found(name: str, damage: Callable[[Path], None], folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "index")
-    damage(tmp_path / "index" / ivf_module.FOLDER / f"{name}.npy")
-    with pytest.raises(BundleError, match=f"{name}.npy"):
-        load_index(tmp_path / "index", IVF)
-
-
-@pytest.mark.parametrize("name", CELL_FILES)
-def test_cells_of_other_vectors_are_refused(name: str, folder: Path, tmp_path: Path) -> None:
-    """Also when the manifest was written after arrays were mixed up or are gone."""
-    shutil.copytree(folder, tmp_path / "index")
-    file = tmp_path / "index" / ivf_module.FOLDER / f"{name}.npy"
-    file.unlink()
-    write_manifest(tmp_path / "index", {})
-    with pytest.raises(BundleError, match="do not fit together"):
-        load_index(tmp_path / "index", IVF)
-    np.save(file, np.ones((7, 3)))
-    write_manifest(tmp_path / "index", {})
-    with pytest.raises(BundleError, match="do not fit together"):
-        load_index(tmp_path / "index", IVF)
-
-
-def test_starts_that_lead_astray_are_refused(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "index")
-    file = tmp_path / "index" / ivf_module.FOLDER / "starts.npy"
-    starts = np.load(file)
-    starts[1] = 10**9
-    np.save(file, starts)
-    write_manifest(tmp_path / "index", {})
-    with pytest.raises(BundleError, match="do not fit together"):
-        load_index(tmp_path / "index", IVF)
-
-
-@pytest.mark.parametrize(("name", "rows"), [("rows", [-7]), ("new_rows", [-7]), ("new_rows", [900, 899])])
-def test_rows_that_lead_astray_are_refused(name: str, rows: list[int], folder: Path, tmp_path: Path) -> None:
-    """Kernels look rows up in bitmaps without a look at their size."""
-    shutil.copytree(folder, tmp_path / "index")
-    file = tmp_path / "index" / f"{name}.npy"
-    kept = np.load(file)[len(rows) :]
-    np.save(file, np.concatenate([kept, np.array(rows, np.int32)]))
-    if name == "new_rows":
-        np.save(tmp_path / "index" / "new_values.npy", np.ones((len(rows), 8), np.float32))
-    write_manifest(tmp_path / "index", {})
-    with pytest.raises(BundleError, match="do not fit together"):
-        load_index(tmp_path / "index", IVF)
