@@ -21,7 +21,7 @@ def test_merged_parts_find_no_less_than_the_whole(n_shards: int) -> None:
     vectors = (centres[rng.integers(0, 60, N)] + 0.4 * rng.standard_normal((N, DIM))).astype(np.float32)
     asked = (centres[rng.integers(0, 60, 150)] + 0.5 * rng.standard_normal((150, DIM))).astype(np.float32)
     rows, owners = np.arange(N, dtype=np.int32), rng.integers(0, n_shards, N)
-    settings, exact = index_settings({"kind": "ivf", "recall": 0.9}), index_settings({"kind": "exact"})
+    settings, exact = index_settings({"kind": "ivf", "recall": 0.7}), index_settings({"kind": "exact"})
     whole = build_index(rows, vectors, "cosine", settings, rng=rng)
     oracle = build_index(rows, vectors, "cosine", exact, rng=rng)
     assert isinstance(oracle, ExactIndex)
