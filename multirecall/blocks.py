@@ -30,9 +30,30 @@ class Runner(Protocol):
         """`threads` is the number of threads of this process, if any blocks are done in it."""
 
 
+_least: ContextVar[int] = ContextVar("least", default=1)
+
+
+@contextmanager
+def blocks_on(threads: int) -> Iterator[None]:
+    """Let blocks that are done in this process have at least so many threads within the body.
+
+    A retriever may have fewer because the rest of its fit depends on their number. Its blocks do not.
+    """
+    token = _least.set(threads)
+    try:
+        yield
+    finally:
+        _least.reset(token)
+
+
+def threads_of_blocks(threads: int) -> int:
+    """The threads of a step of a fit that has the same result on any number: `threads`, or more by `blocks_on`."""
+    return max(threads, _least.get())
+
+
 def run_here(work: Work, arguments: Sequence[Any], bounds: Bounds, threads: int) -> Iterator[Arrays]:
-    """A `Runner` of this process."""
-    with ThreadPoolExecutor(threads) as pool:
+    """A `Runner` of this process, with `threads` or those of `blocks_on`."""
+    with ThreadPoolExecutor(threads_of_blocks(threads)) as pool:
         yield from pool.map(lambda bound: work(*bound, *arguments), bounds)
 
 

@@ -24,7 +24,7 @@ from multirecall.draw import EXPLORED
 from multirecall.errors import ConfigError
 from multirecall.plugins import GivenClass, import_class, is_bare
 from multirecall.storage import json_digest
-from multirecall.validation import AUTO, Count, Positive, StrictModel, nearest, validate
+from multirecall.validation import AUTO, Auto, Count, Positive, StrictModel, nearest, validate
 
 FALLBACK = "fallback"
 FUSED = "fused"
@@ -167,8 +167,10 @@ class EngineConfig(StrictModel):
     seed: Annotated[int, Field(strict=True, ge=0)] = 7
     """Seed of all randomness. Changes results."""
 
-    threads: Count = 1
-    """Threads of a fit. Speed only; with 1, results are reproducible to the bit. A bundle does not store it."""
+    threads: Auto[Count] = AUTO
+    """Threads of a fit, which fits so many paths at once. "auto": one for each usable core; results are the same to the
+    bit on any number. A number is for the retrievers too, some of which then give other results each time, unless it
+    is 1. Speed only. A bundle does not store it."""
 
     deadline_ms: Annotated[Positive, Field(lt=1e9)] | None = None
     """Milliseconds after which a request goes on without the paths that have not answered; None: no limit."""

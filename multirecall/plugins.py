@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, get_args
 from pydantic import SecretBytes, SecretStr
 
 from multirecall.errors import PluginError, UntrustedPlugin
-from multirecall.protocols import LIVE, PluginConfig, Retriever
+from multirecall.protocols import LIVE, PluginConfig, Retriever, ThreadedConfig
 from multirecall.validation import nearest
 
 
@@ -200,6 +200,8 @@ def retriever_fault(plugin: type[Retriever]) -> str | None:
     unknown = sorted(set(plugin.live) - LIVE)
     if unknown:
         return f"its `live` has {unknown[0]!r}; {nearest(unknown[0], LIVE)}"
+    if plugin.exact_threads and not issubclass(plugin.Config, ThreadedConfig):
+        return "its `exact_threads` is true, but its Config has no `threads`; inherit ThreadedConfig, or drop it"
     if plugin.live and plugin.with_changes is Retriever.with_changes:
         return (
             f"its `live` names {', '.join(sorted(plugin.live))}, but it has no with_changes; define it, or drop `live`"

@@ -59,7 +59,8 @@ class ThreadedConfig(PluginConfig):
     of_machine: ClassVar[frozenset[str]] = frozenset({"threads"})
 
     threads: Count = 1
-    """Threads of the fit. The engine gives its own `threads` to a path whose params set none. Speed only."""
+    """Threads of the fit. A path whose params set none gets those of the engine; if these are "auto", all cores where
+    that changes no result, else one. Speed only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,10 @@ class Retriever(ABC):
     collective: ClassVar[bool] = False
     """True: where several processes make one fit (`multirecall fit --distributed`), all of them call `fit`, with equal
     data and random numbers, and share its work through torch.distributed. False: one process alone calls it."""
+
+    exact_threads: ClassVar[bool] = False
+    """True: a fit gives the same result to the bit with any number of `threads` of its `Config`, a `ThreadedConfig`.
+    With `threads = "auto"`, the engine gives all cores to such a retriever, and one to any other."""
 
     def __init__(self, config: Any) -> None:
         """Take an instance of `Config`; settings that are "auto" get their priors."""

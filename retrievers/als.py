@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
+from multirecall.blocks import threads_of_blocks
 from multirecall.data import Dataset
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import SILENT, Progress
@@ -169,7 +170,7 @@ class ALS(SimilarVectors):
             (by_item, users, self._penalties(item_scales, float(item_scales.mean())), items),
         )
         with (
-            ThreadPoolExecutor(config.threads) as pool,
+            ThreadPoolExecutor(threads_of_blocks(config.threads)) as pool,
             progress.task("als: fitting vectors, rounds", epochs) as advance,
         ):
             for _ in range(epochs):

@@ -88,6 +88,7 @@ class EASE(NeighbourRetriever):
     """
 
     Config: ClassVar[type[PluginConfig]] = EASEConfig
+    exact_threads = True
     config: EASEConfig
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:

@@ -87,6 +87,7 @@ class ItemCF(NeighbourRetriever):
     """
 
     Config: ClassVar[type[PluginConfig]] = ItemCFConfig
+    exact_threads = True
     config: ItemCFConfig
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:

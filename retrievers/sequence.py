@@ -81,6 +81,7 @@ class Sequence(NeighbourRetriever):
     """
 
     Config: ClassVar[type[PluginConfig]] = SequenceConfig
+    exact_threads = True
     config: SequenceConfig
 
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from multirecall.cli.screen import console
 from multirecall.cli.tables import plain_table
 from multirecall.config import EngineConfig
+from multirecall.cores import usable_cores
 from multirecall.engine.bundle import bundle as bundles
 from multirecall.kernel_cache import FOLDER_VARIABLE, CacheState, cache_state
 from multirecall.learning.report import FusionReport
@@ -60,7 +61,7 @@ def _environment() -> Table:
     table = plain_table("what", "value")
     table.add_row(PACKAGE, version(PACKAGE))
     table.add_row("python", f"{platform.python_version()} on {platform.machine()}")
-    table.add_row("cores", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")
+    table.add_row("cores", f"{usable_cores()} usable of {os.cpu_count()}")
     table.add_row("compiled kernels", _kernels(cache_state()))
     for one in _requirements(""):
         fault = _fault(one)

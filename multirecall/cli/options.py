@@ -18,7 +18,7 @@ from multirecall.engine import Engine
 from multirecall.errors import RequestError, UntrustedPlugin
 from multirecall.plugins import import_class
 from multirecall.user import User
-from multirecall.validation import validate
+from multirecall.validation import AUTO, validate
 
 InteractionFiles = Annotated[
     list[str], typer.Option(help="The log: parquet, CSV or TSV, path or glob pattern; may be repeated.")
@@ -27,7 +27,10 @@ ItemFiles = Annotated[list[str] | None, typer.Option(help="The item table, in th
 UserFiles = Annotated[list[str] | None, typer.Option(help="The user table, in the same forms.")]
 Config = Annotated[Path | None, typer.Option(help="Configuration file (TOML); default: the default paths.")]
 Seed = Annotated[int | None, typer.Option(help="Root of all randomness; overrides the config.")]
-Threads = Annotated[int | None, typer.Option(help="Threads for fitting; overrides the config.")]
+Threads = Annotated[
+    str | None,
+    typer.Option(metavar="N|auto", help="Threads for fitting; auto: one for each core. Overrides the config."),
+]
 Columns = Annotated[
     list[str] | None,
     typer.Option(metavar="OURS=YOURS", help="Your name of a column, e.g. user_id=customer; repeat for each."),
@@ -96,6 +99,7 @@ def read_config(
     kinds: list[str] | None = None,
     ids: str | None = None,
     future: str | None = None,
+    threads: str | None = None,
     **overrides: Any,
 ) -> EngineConfig:
     """Read the configuration from `file`, or take the default, and apply the given options to it.
@@ -108,6 +112,8 @@ def read_config(
         config = import_classes(config)
     values = config.model_dump(exclude_unset=True)
     given = {key: value for key, value in overrides.items() if value is not None}
+    if threads is not None:
+        given["threads"] = read_threads(threads)
     data = dict(values.get("data", {}))
     for name, pairs in (("columns", _pairs(columns, "--columns")), ("kinds", _pairs(kinds, "--kinds"))):
         if pairs:
@@ -118,6 +124,15 @@ def read_config(
     if not given:
         return config
     return validate(EngineConfig, {**values, **given}, "command line")
+
+
+def read_threads(text: str | None) -> int | Literal["auto"] | None:
+    """What `--threads` says; raises `RequestError`."""
+    if text is None or text == AUTO:
+        return None if text is None else "auto"
+    if not text.isdecimal() or int(text) < 1:
+        raise RequestError(f"--threads: {text!r} is neither a number of threads nor auto; write e.g. --threads auto")
+    return int(text)
 
 
 def load_bundle(folder: Path, plugins: list[str] | None, version: str | None = None, *, follow: bool = False) -> Engine:

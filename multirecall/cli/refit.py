@@ -18,6 +18,7 @@ from multirecall.cli.options import (
     import_plugins,
     plugins_by_option,
     read_config,
+    read_threads,
 )
 from multirecall.cli.screen import console, print_table
 from multirecall.cli.tables import plain_table
@@ -27,7 +28,7 @@ from multirecall.errors import BundleHeld, RequestError
 from multirecall.evaluation import Interval
 from multirecall.monitoring.refresh import Decision, Guard, RefitReport, guarded_refit
 from multirecall.progress import terminal_progress
-from multirecall.validation import validate
+from multirecall.validation import AUTO, validate
 
 EXIT_CODES: dict[Decision, int] = {"published": 0, "kept": 3, "undecided": 4}
 """The exit code of each decision. An error has 1, a wrong option 2."""
@@ -86,7 +87,7 @@ def refit(
     )
     new = None if config is None else read_config(config, threads=threads)
     with plugins_by_option():
-        engine = Engine.load(bundle, threads=threads, plugins=import_plugins(plugins))
+        engine = Engine.load(bundle, threads=read_threads(threads) or AUTO, plugins=import_plugins(plugins))
     with engine, terminal_progress() as progress:
         try:
             report = guarded_refit(

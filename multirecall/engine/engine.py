@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from multirecall.config import EngineConfig, config_hash, import_classes
+from multirecall.cores import Threads
 from multirecall.data import Change, ChangeKind, Dataset
 from multirecall.data.read_change import read_change
 from multirecall.engine.bundle import bundle
@@ -266,7 +267,7 @@ class Engine(EngineReader):
         version: str | None = None,
         last_change: int | None = None,
         follow: bool = False,
-        threads: int | None = None,
+        threads: Threads | None = None,
         plugins: Iterable[type] = (),
     ) -> Self:
         """Load a saved engine, with every live change that was acknowledged since. Every file is verified first.
@@ -278,14 +279,15 @@ class Engine(EngineReader):
                 `last_change` gives it. So several processes get the same state, whatever is written meanwhile.
             follow: whether to keep up with the process that writes the bundle, within a second. Such an engine takes
                 no live changes of its own.
-            threads: the threads of `refresh`. A bundle holds no setting of the machine.
+            threads: those of `refresh`, as in the config; default: 1, so that requests keep the other cores. A bundle
+                holds no setting of the machine.
             plugins: retriever and fusion classes, not installed as plug-ins, that the bundle may use. The bundle notes
                 such a class by module and name, and never imports it by itself. Classes that the bundle does not use
                 are ignored. A class of `__main__` is found by its name alone.
 
         Raises:
             BundleError: not a bundle, damaged, or of another format; or it lacks a live change up to `last_change`.
-            ConfigError: `threads` is no whole number > 0.
+            ConfigError: `threads` is neither "auto" nor a whole number > 0.
             PluginError: a plug-in is unknown or broken.
             RequestError: both `version` and `follow` are given, or `last_change` without `version`, or `plugins` is no
                 list of classes.

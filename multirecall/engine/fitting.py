@@ -15,14 +15,13 @@ from multirecall.data import Dataset
 from multirecall.engine.learned import Learned
 from multirecall.engine.live import apply_told
 from multirecall.engine.path import Path
+from multirecall.engine.path_fits import fit_seeds, fit_state
 from multirecall.engine.request import Filters, read_query
 from multirecall.engine.segments import UNLEARNED
 from multirecall.engine.state import (
     Blueprint,
     EngineState,
     allowed_of,
-    fit_seeds,
-    fit_state,
     removed_rows,
     with_learned,
 )

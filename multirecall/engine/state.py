@@ -6,22 +6,21 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.config import FALLBACK, EngineConfig, FusionConfig, PathConfig
+from multirecall.cores import Threads, number_of_threads
 from multirecall.data import Dataset
 from multirecall.engine.fuse import FusionPlan
 from multirecall.engine.learned import Learned
 from multirecall.engine.merge import Merging
 from multirecall.engine.path import Path, new_path
 from multirecall.engine.segments import Segment, load_fusions, segments_of, windows_of
-from multirecall.errors import CannotFit, MissingExtra
+from multirecall.errors import CannotFit
 from multirecall.online import Exploration, Served
-from multirecall.progress import Progress
 from multirecall.protocols import Fusion, PluginConfig, Retriever, ThreadedConfig
 from multirecall.registry import retriever_class
 from multirecall.topk import NO_ROWS
@@ -38,11 +37,12 @@ class Part:
     settings: PluginConfig
 
     @classmethod
-    def of(cls, place: str, name: str, params: dict[str, Any], threads: int, stored: bool) -> Part:
+    def of(cls, place: str, name: str, params: dict[str, Any], threads: Threads, stored: bool) -> Part:
         """Load the plug-in `name` and check `params`; `place` begins every error. `stored`: see `validate`."""
         plugin = retriever_class(name)
         if issubclass(plugin.Config, ThreadedConfig):
-            params = {"threads": threads, **params}
+            own = 1 if threads == AUTO and not plugin.exact_threads else number_of_threads(threads)
+            params = {"threads": own, **params}
         return cls(plugin, validate(plugin.Config, params, f"{place} ({name})", stored=stored))
 
     @property
@@ -277,42 +277,3 @@ def allowed_of(data: Dataset) -> NDArray[np.bool_] | None:
 def removed_rows(data: Dataset) -> NDArray[np.int32]:
     """The rows of items that were removed, sorted, int32."""
     return NO_ROWS if data.removed is None else np.flatnonzero(data.removed).astype(np.int32)
-
-
-def fit_seeds(config: EngineConfig) -> dict[str, np.random.SeedSequence]:
-    """The seed of the random stream of each path, and of the fallback, under `FALLBACK`."""
-    seeds = np.random.SeedSequence(config.seed).spawn(len(config.paths) + 1)
-    return dict(zip((*(path.name for path in config.paths), FALLBACK), seeds, strict=True))
-
-
-def fit_state(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineState:
-    """Fit every path and the fallback, each with a random stream of its own. Each path keeps the seconds of its fit."""
-    streams = fit_seeds(blueprint.config)
-    seconds: dict[str, float] = {}
-    with progress.task("fitting all paths", len(blueprint.paths) + 1, steady=False) as advance:
-
-        def fit(name: str, part: Part, seed: np.random.SeedSequence) -> Retriever:
-            start = perf_counter()
-            advance(0, f"now {name}")
-            retriever = part.plugin(part.settings)
-            try:
-                retriever.fit(data, rng=np.random.default_rng(seed), progress=progress)
-            except MissingExtra as fault:
-                raise CannotFit(str(fault)) from None
-            finally:
-                advance(1)
-            seconds[name] = perf_counter() - start
-            _log.info("%s fitted in %.1f s (%d of %d)", name, seconds[name], len(seconds), len(blueprint.paths) + 1)
-            return retriever
-
-        state = assemble(
-            blueprint,
-            data,
-            lambda name, part: fit(name, part, streams[name]),
-            fit(FALLBACK, blueprint.fallback, streams[FALLBACK]),
-        )
-    return replace(
-        state,
-        paths=tuple(replace(path, fit_seconds=seconds[path.name]) for path in state.paths),
-        fallback=replace(state.fallback, fit_seconds=seconds[FALLBACK]),
-    )

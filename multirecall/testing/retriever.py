@@ -19,7 +19,7 @@ from multirecall.errors import CannotFit
 from multirecall.lists import RankedList
 from multirecall.plugins import retriever_fault
 from multirecall.progress import SILENT
-from multirecall.protocols import Retriever
+from multirecall.protocols import Retriever, ThreadedConfig
 from multirecall.query import Condition, Query, Where
 from multirecall.testing.parts import PartContract
 from multirecall.testing.worlds import FIELDS, LiveShop, join_changes, live_changes, queries, removals, small_shop
@@ -53,7 +53,11 @@ class RetrieverContract(PartContract):
 
     def fit(self, data: Dataset, seed: int = 5) -> Retriever:
         """A new retriever with `params`, fitted on `data`."""
-        path = self.retriever(self.retriever.Config.model_validate(dict(self.params)))
+        return self.fit_with(data, self.params, seed)
+
+    def fit_with(self, data: Dataset, params: Mapping[str, Any], seed: int = 5) -> Retriever:
+        """A new retriever with these settings, fitted on `data`."""
+        path = self.retriever(self.retriever.Config.model_validate(dict(params)))
         path.fit(data, rng=np.random.default_rng(seed), progress=SILENT)
         return path
 
@@ -216,6 +220,20 @@ class RetrieverContract(PartContract):
             for answers in pool.map(ask, range(4)):
                 for answer, wanted in zip(answers, expected, strict=True):
                     self.assert_same(answer, wanted)
+
+    def test_threads_of_the_fit_change_no_bit_if_promised(self, data: Dataset, tmp_path: Path) -> None:
+        if not self.retriever.exact_threads:
+            pytest.skip("the retriever does not promise it")
+        assert issubclass(self.retriever.Config, ThreadedConfig), "there are no threads to promise it for"
+        saved = []
+        for threads in (1, 2):
+            path = self.fit_with(data, {**self.params, "threads": threads})
+            folder = tmp_path / str(threads)
+            folder.mkdir()
+            path.save(folder)
+            files = sorted(file for file in folder.rglob("*") if file.is_file())
+            saved.append({str(file.relative_to(folder)): file.read_bytes() for file in files})
+        assert saved[0] == saved[1]
 
     @pytest.mark.parametrize("timestamps", [True, False])
     def test_bare_log_is_served_or_refused(self, timestamps: bool) -> None:

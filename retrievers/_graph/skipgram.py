@@ -50,7 +50,7 @@ class SkipGramConfig(ThreadedConfig):
     """Predict the centre from the mean of its window, instead of from each context. Changes results."""
 
     threads: Count = 1
-    """Threads of the fit. Speed only, but more than one gives up reproducibility (lock-free updates)."""
+    """Threads of the training. Changes speed; only with 1 are results reproducible (lock-free updates)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def nearest_neighbours(
     """For each row of `vectors` (n, dim), the `n_neighbours` other rows of largest cosine above 0; zero rows have none.
 
     Up to `EXACT_UP_TO` rows the lists are exact, by blocked matrix products (n² · dim multiplications). Beyond, a
-    search by cells finds about the share `RECALL` of each list; `threads` changes the speed of that search only.
+    search by cells finds about the share `RECALL` of each list; `threads` changes the speed only.
     """
     n = vectors.shape[0]
     units = unit_rows(vectors)
@@ -42,7 +42,7 @@ def nearest_neighbours(
         lengths, items, cosines = cell_lists(units, n_neighbours, RECALL, rng, threads, progress, task)
         return SparseRows(offsets_of(lengths), items, cosines, n)
     block = max(1, BLOCK_BYTES // (4 * max(n, 1)))
-    return run_in_blocks(_nearest, (units, n_neighbours), n, 1, progress, task, size=block)
+    return run_in_blocks(_nearest, (units, n_neighbours), n, threads, progress, task, size=block)
 
 
 def _nearest(start: int, stop: int, units: NDArray[np.float32], n_neighbours: int) -> Block:

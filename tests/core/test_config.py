@@ -57,7 +57,8 @@ def test_every_key_of_the_design_is_read(tmp_path: Path) -> None:
 
 def test_defaults() -> None:
     config = EngineConfig()
-    assert (config.k, config.threads, config.deadline_ms, config.fusion.strategy) == (500, 1, None, "auto")
+    assert (config.k, config.deadline_ms) == (500, None)
+    assert [config.threads, config.fusion.strategy] == ["auto", "auto"]
     assert config.fallback.retriever == "popularity"
 
 

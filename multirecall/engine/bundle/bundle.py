@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from multirecall.config import FALLBACK, EngineConfig, config_hash, stored_values
+from multirecall.cores import Threads
 from multirecall.data import Dataset
 from multirecall.engine.bundle import erasure
 from multirecall.engine.bundle.journal import JournalReader
@@ -173,7 +174,7 @@ def journal_end(folder: Path) -> int:
 def load(
     folder: Path,
     version: str | None = None,
-    threads: int | None = None,
+    threads: Threads | None = None,
     plugins: Sequence[type] = (),
     stand_in: StandIn | None = None,
 ) -> tuple[EngineConfig, EngineState, Version]:
@@ -182,7 +183,7 @@ def load(
     Args:
         folder: the bundle.
         version: its name.
-        threads: what a refit may use; default: the config's.
+        threads: those of a refit; default: 1, so that requests keep the other cores.
         plugins: classes that it may use.
         stand_in: makes what stands for the retriever of each path, where the bundle holds none itself.
 
@@ -203,7 +204,7 @@ def load(
 
 
 def _load_version(
-    folder: Path, name: str, threads: int | None, plugins: Sequence[type], stand_in: StandIn | None
+    folder: Path, name: str, threads: Threads | None, plugins: Sequence[type], stand_in: StandIn | None
 ) -> tuple[EngineConfig, EngineState, Version]:
     if stand_in is None and (folder / SHARDS).exists():
         raise BundleError(
@@ -215,7 +216,7 @@ def _load_version(
     own = folder / name
     if json_digest(version.config) != version.config_hash:
         raise BundleError(f"{own / MANIFEST}: config and config_hash do not belong together; restore it from a copy")
-    of_machine = {} if threads is None else {"threads": threads}
+    of_machine = {"threads": 1 if threads is None else threads}
     config = _with_given_classes(validate(EngineConfig, version.config | of_machine, str(own)), plugins, own)
     stored = version.learned
     learned = None if stored is None else _open_part(own / MANIFEST, lambda: Learned.of_dict(stored))

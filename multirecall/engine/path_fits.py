@@ -1,0 +1,145 @@
+"""The fits of all paths of a config: in which order, on which threads, with which random numbers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import numpy as np
+
+from multirecall.blocks import blocks_on
+from multirecall.config import FALLBACK, EngineConfig
+from multirecall.cores import blas_threads, number_of_threads
+from multirecall.data import Dataset
+from multirecall.engine.state import Blueprint, EngineState, Part, assemble
+from multirecall.engine.together import run_together
+from multirecall.errors import CannotFit, MissingExtra
+from multirecall.progress import Advance, Progress
+from multirecall.protocols import Retriever
+from multirecall.validation import AUTO
+
+_log = logging.getLogger("multirecall.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class PathFit:
+    """A path that was fitted, or why it could not be; and the seconds that it took."""
+
+    result: Retriever | CannotFit
+    seconds: float
+
+    def get(self) -> Retriever:
+        """The retriever.
+
+        Raises:
+            CannotFit: it could not be fitted.
+        """
+        if isinstance(self.result, CannotFit):
+            raise self.result
+        return self.result
+
+
+def fit_seeds(config: EngineConfig) -> dict[str, np.random.SeedSequence]:
+    """The seed of the random stream of each path, and of the fallback, under `FALLBACK`."""
+    seeds = np.random.SeedSequence(config.seed).spawn(len(config.paths) + 1)
+    return dict(zip((*(path.name for path in config.paths), FALLBACK), seeds, strict=True))
+
+
+def fit_state(blueprint: Blueprint, data: Dataset, progress: Progress) -> EngineState:
+    """Fit every path and the fallback, see `fit_retrievers`, and build the state; each path keeps its seconds."""
+    fits = fit_retrievers(blueprint, data, progress)
+    state = assemble(blueprint, data, lambda name, part: fits[name].get(), fits[FALLBACK].get())
+    return replace(
+        state,
+        paths=tuple(replace(path, fit_seconds=fits[path.name].seconds) for path in state.paths),
+        fallback=replace(state.fallback, fit_seconds=fits[FALLBACK].seconds),
+    )
+
+
+def fit_retrievers(blueprint: Blueprint, data: Dataset, progress: Progress) -> dict[str, PathFit]:
+    """The fits of all paths by name, and that of the fallback, under `FALLBACK`.
+
+    As many paths are fitted at once as the config has threads. Each has a random stream of its own, so that the number
+    changes no result. The linear algebra of numpy and scipy has one thread, unless the config names a number of threads
+    and there is only one path.
+
+    Raises:
+        CannotFit: a path that is not optional, or the fallback, cannot be fitted; the others are not begun any more.
+    """
+    config, streams = blueprint.config, fit_seeds(blueprint.config)
+    n_threads = number_of_threads(config.threads)
+    needed = {path.name: f"paths[{number}] {path.name!r}: " for number, path, _ in blueprint.paths if not path.optional}
+    needed[FALLBACK] = ""
+    parts = {FALLBACK: blueprint.fallback} | {path.name: part for _, path, part in blueprint.paths}
+    with progress.task("fitting all paths", len(parts), steady=False) as advance:
+        running = _Running(advance, len(parts))
+
+        def fit(name: str, progress: Progress) -> PathFit:
+            part, start = parts[name], perf_counter()
+            retriever = part.plugin(part.settings)
+            result: Retriever | CannotFit = retriever
+            try:
+                with running.path(name):
+                    retriever.fit(data, rng=np.random.default_rng(streams[name]), progress=progress)
+            except (CannotFit, MissingExtra) as fault:
+                if name in needed:
+                    raise CannotFit(f"{needed[name]}{fault}") from None
+                result = CannotFit(str(fault))
+            return PathFit(result, perf_counter() - start)
+
+        def task(names: Sequence[str]) -> Callable[[Progress], list[PathFit]]:
+            return lambda progress: [fit(name, progress) for name in names]
+
+        turns = _turns(parts, n_threads)
+        alone = config.threads != AUTO and len(parts) == 2
+        with blas_threads(n_threads if alone else 1), blocks_on(n_threads):
+            fits = run_together([task(names) for names in turns], n_threads, progress)
+    return {name: one for names, found in zip(turns, fits, strict=True) for name, one in zip(names, found, strict=True)}
+
+
+def _turns(parts: dict[str, Part], n_threads: int) -> list[list[str]]:
+    """The names of the paths in the order in which their fits begin; those of one list are fitted one after another.
+
+    What several processes fit together comes first and one by one, so that all of them do it in one order. On several
+    threads, those paths come last that use all of them, so that none is idle at the end.
+    """
+    collective = [name for name, part in parts.items() if part.plugin.collective]
+    shares = {name: n_threads > 1 and part.plugin.exact_threads for name, part in parts.items()}
+    others = sorted((name for name in parts if name not in collective), key=lambda name: shares[name])
+    return [*([collective] if collective else []), *([name] for name in others)]
+
+
+class _Running:
+    """Tells which paths are being fitted, beside the bar of all paths and in the log."""
+
+    def __init__(self, advance: Advance, n_paths: int) -> None:
+        self._advance = advance
+        self._n_paths = n_paths
+        self._lock = threading.Lock()
+        self._names: list[str] = []
+        self._n_done = 0
+
+    @contextmanager
+    def path(self, name: str) -> Iterator[None]:
+        """Within it, the path is being fitted."""
+        start = perf_counter()
+        with self._lock:
+            self._names.append(name)
+            self._tell(0)
+        try:
+            yield
+            with self._lock:
+                self._n_done += 1
+                done = self._n_done
+            _log.info("%s fitted in %.1f s (%d of %d)", name, perf_counter() - start, done, self._n_paths)
+        finally:
+            with self._lock:
+                self._names.remove(name)
+                self._tell(1)
+
+    def _tell(self, steps: int) -> None:
+        self._advance(steps, f"now {', '.join(self._names)}" if self._names else "")
