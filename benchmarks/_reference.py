@@ -21,7 +21,7 @@ from multirecall.monitoring.experiments import ExperimentSettings
 from multirecall.monitoring.refresh import Guard
 from multirecall.monitoring.request_log import LogSettings
 from multirecall.plugins import PluginGroup
-from multirecall.registry import GROUPS
+from multirecall.registry import GROUPS, listings
 from multirecall.serving import ServeSettings
 from multirecall.settings import settings_of
 from multirecall.tuning import TuningConfig
@@ -78,6 +78,13 @@ def _default(value: object) -> str:
 def metrics() -> str:
     """A row for each metric of an evaluation."""
     return table(["metric", "says"], [[f"`{name}`", meaning] for name, meaning in EXPLAINED.items()], "---")
+
+
+def threads() -> str:
+    """What several threads do to the fit of each retriever that has a setting for them."""
+    said = {"same bits": "the same to the bit", "other bits": "another one each time, unless it is 1"}
+    rows = [[f"`{one.name}`", said[one.threads]] for one in listings() if one.threads]
+    return table(["retriever", "its result on a number of threads"], rows, "---")
 
 
 def _range(text: str) -> str:

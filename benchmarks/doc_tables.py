@@ -16,7 +16,7 @@ from _index_tables import index_kinds
 from _log_tables import counterfactual, request_log
 from _marks import marks
 from _performance import performance
-from _reference import command, metrics, settings
+from _reference import command, metrics, settings, threads
 from _refit_tables import refit_decay, refit_guard
 from _scale_tables import (
     scale_assumptions,
@@ -355,6 +355,7 @@ PARTS = {
     "summary": summary,
     "speed_summary": speed_summary,
     "text_towers": text_towers,
+    "threads": threads,
 }
 """What stands between `<!-- name -->` and `<!-- /name -->`."""
 

@@ -99,12 +99,22 @@ def match_names(names: Iterable[str], plugins: Sequence[type]) -> dict[str, type
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One installed plug-in: its kind, its name, where it comes from, and what is wrong with it (None: nothing)."""
+    """One installed plug-in.
+
+    Attributes:
+        kind: such as `retriever`.
+        name: of its entry point.
+        origin: where it comes from.
+        fault: what is wrong with it; None: nothing.
+        threads: what several threads do to a fit: `same bits`, `other bits` where results differ each time, or ""
+            where it has no setting for them.
+    """
 
     kind: str
     name: str
     origin: str
     fault: str | None
+    threads: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +176,15 @@ class PluginGroup(Generic[P]):
 
     def _listing(self, name: str) -> Listing:
         origins = {_origin(point) for point in _points(self.entry_points) if point.name == name}
-        fault = None
+        fault, threads = None, ""
         try:
-            self.load(name)
+            plugin = self.load(name)
         except PluginError as error:
             fault = str(error)
-        return Listing(self.kind, name, ", ".join(sorted(origins)), fault)
+        else:
+            if issubclass(plugin, Retriever) and issubclass(plugin.Config, ThreadedConfig):
+                threads = "same bits" if plugin.exact_threads else "other bits"
+        return Listing(self.kind, name, ", ".join(sorted(origins)), fault, threads)
 
     def _check(self, plugin: Any, title: str) -> type[P]:
         """Check the class; `title` names it in errors. Raises `PluginError`."""

@@ -34,11 +34,13 @@ def plugins(
 
 
 def _plugins_table() -> Table:
-    table = plain_table("kind", "name", "from", "state")
+    table = plain_table("kind", "name", "from", "threads", "state")
     for column in table.columns[2:]:
         column.overflow = "fold"
+    table.columns[3].no_wrap = True
     for one in listings():
-        table.add_row(one.kind, one.name, one.origin, one.fault or "ok", style="red" if one.fault else None)
+        state = one.fault or "ok"
+        table.add_row(one.kind, one.name, one.origin, one.threads, state, style="red" if one.fault else None)
     return table
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 
-from multirecall.config import EngineConfig
+from multirecall.config import EngineConfig, PathConfig
+from multirecall.cores import Threads
 from multirecall.data import Dataset
 from multirecall.engine.learned import Learned
 from multirecall.engine.live import apply_told
@@ -21,10 +23,12 @@ from multirecall.engine.segments import UNLEARNED
 from multirecall.engine.state import (
     Blueprint,
     EngineState,
+    Part,
     allowed_of,
     removed_rows,
     with_learned,
 )
+from multirecall.engine.together import fit_threads, run_together
 from multirecall.errors import CannotFit, ConfigError, MissingExtra, RequestError
 from multirecall.learning.hold_out import Goal, HeldOut, hold_out
 from multirecall.learning.learn import LearnedFusion, learn_fusion
@@ -249,15 +253,19 @@ def _choose_settings(
     blueprint: Blueprint, held_out: HeldOut, queries: list[Query], progress: Progress
 ) -> dict[str, SettingsOutcome]:
     """Choose the settings that are "auto"; a path that cannot be fitted says so when it is."""
-    choices = {}
-    for number, path, part in blueprint.paths:
-        if part.settings.free:
-            rng = np.random.default_rng([blueprint.config.seed, number])
-            try:
-                choices[path.name] = choose_settings(part.plugin, part.settings, held_out, queries, rng, progress)
-            except (CannotFit, MissingExtra) as fault:
-                _log.debug("path %r: no settings are chosen: %s", path.name, fault)
-    return choices
+
+    def choose(number: int, path: PathConfig, part: Part, progress: Progress) -> SettingsOutcome | None:
+        rng = np.random.default_rng([blueprint.config.seed, number])
+        try:
+            return choose_settings(part.plugin, part.settings, held_out, queries, rng, progress)
+        except (CannotFit, MissingExtra) as fault:
+            _log.debug("path %r: no settings are chosen: %s", path.name, fault)
+            return None
+
+    free = [one for one in blueprint.paths if one[2].settings.free]
+    with fit_threads(blueprint.config.threads) as n_threads:
+        outcomes = run_together([partial(choose, *one) for one in free], n_threads, progress)
+    return {path.name: found for (_, path, _), found in zip(free, outcomes, strict=True) if found is not None}
 
 
 def _queries(held_out: HeldOut, data: Dataset) -> list[Query]:
@@ -285,7 +293,7 @@ def _learn(
     state: EngineState, config: EngineConfig, held_out: HeldOut, queries: list[Query], progress: Progress
 ) -> LearnedFusion:
     """Learn the fusion; a path that is not deployed here cannot be judged, and so is not dropped either."""
-    batches, absent = _ask(state.paths, queries, progress)
+    batches, absent = _ask(state.paths, queries, config.threads, progress)
     lists = KnownLists(
         state.names,
         batches,
@@ -309,15 +317,16 @@ def _learn(
 
 
 def _ask(
-    paths: Sequence[Path], queries: list[Query], progress: Progress
+    paths: Sequence[Path], queries: list[Query], threads: Threads, progress: Progress
 ) -> tuple[tuple[RankedBatch, ...], frozenset[str]]:
     """The lists of every path for all requests, cut at its quota, and the names of paths that are not deployed here.
 
     A path that fails or is not deployed has no lists.
     """
-    batches, absent = [], set()
+    absent = set()
     with progress.task("asking every path for what was held out", len(paths)) as advance:
-        for path in paths:
+
+        def ask(path: Path, _: Progress) -> RankedBatch:
             parts = []
             for start in range(0, len(queries), CHUNK):
                 part = queries[start : start + CHUNK]
@@ -329,6 +338,9 @@ def _ask(
                 if not outcome.deployed:
                     absent.add(path.name)
                 parts.append(outcome.ranked or RankedBatch.empty(len(part)))
-            batches.append(RankedBatch.concat(parts))
             advance(1)
+            return RankedBatch.concat(parts)
+
+        with fit_threads(threads) as n_threads:
+            batches = run_together([partial(ask, path) for path in paths], n_threads, progress)
     return tuple(batches), frozenset(absent)

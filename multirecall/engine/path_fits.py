@@ -11,12 +11,10 @@ from time import perf_counter
 
 import numpy as np
 
-from multirecall.blocks import blocks_on
 from multirecall.config import FALLBACK, EngineConfig
-from multirecall.cores import blas_threads, number_of_threads
 from multirecall.data import Dataset
 from multirecall.engine.state import Blueprint, EngineState, Part, assemble
-from multirecall.engine.together import run_together
+from multirecall.engine.together import fit_threads, run_together
 from multirecall.errors import CannotFit, MissingExtra
 from multirecall.progress import Advance, Progress
 from multirecall.protocols import Retriever
@@ -71,7 +69,6 @@ def fit_retrievers(blueprint: Blueprint, data: Dataset, progress: Progress) -> d
         CannotFit: a path that is not optional, or the fallback, cannot be fitted; the others are not begun any more.
     """
     config, streams = blueprint.config, fit_seeds(blueprint.config)
-    n_threads = number_of_threads(config.threads)
     needed = {path.name: f"paths[{number}] {path.name!r}: " for number, path, _ in blueprint.paths if not path.optional}
     needed[FALLBACK] = ""
     parts = {FALLBACK: blueprint.fallback} | {path.name: part for _, path, part in blueprint.paths}
@@ -94,9 +91,9 @@ def fit_retrievers(blueprint: Blueprint, data: Dataset, progress: Progress) -> d
         def task(names: Sequence[str]) -> Callable[[Progress], list[PathFit]]:
             return lambda progress: [fit(name, progress) for name in names]
 
-        turns = _turns(parts, n_threads)
         alone = config.threads != AUTO and len(parts) == 2
-        with blas_threads(n_threads if alone else 1), blocks_on(n_threads):
+        with fit_threads(config.threads, config.threads if alone else 1) as n_threads:
+            turns = _turns(parts, n_threads)
             fits = run_together([task(names) for names in turns], n_threads, progress)
     return {name: one for names, found in zip(turns, fits, strict=True) for name, one in zip(names, found, strict=True)}
 

@@ -10,12 +10,25 @@ from contextvars import copy_context
 from time import monotonic
 from typing import Generic, TypeVar
 
+from multirecall.blocks import blocks_on
+from multirecall.cores import Threads, blas_threads, number_of_threads
 from multirecall.progress import Advance, Progress
 
 T = TypeVar("T")
 
 GRACE_S = 2.0
 """Seconds that the tasks which still run get to end once one has failed. They end when they next report progress."""
+
+
+@contextmanager
+def fit_threads(threads: Threads, n_blas: int = 1) -> Iterator[int]:
+    """Within it, blocks of rows and linear algebra have the threads of a fit; yields how many `threads` stands for.
+
+    The linear algebra of numpy and scipy has `n_blas` threads: its results depend on the number.
+    """
+    n_threads = number_of_threads(threads)
+    with blas_threads(n_blas), blocks_on(n_threads):
+        yield n_threads
 
 
 class Stopped(BaseException):
@@ -41,9 +54,9 @@ def run_together(tasks: Sequence[Callable[[Progress], T]], n_threads: int, progr
         threading.Thread(target=crew.work, daemon=True, name=f"multirecall-fit-{number}")
         for number in range(min(n_threads, len(tasks)))
     ]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         for _ in threads:
             crew.left.acquire()
             if crew.stopped.is_set():
@@ -53,7 +66,8 @@ def run_together(tasks: Sequence[Callable[[Progress], T]], n_threads: int, progr
             crew.stopped.set()
             end = monotonic() + GRACE_S
             for thread in threads:
-                thread.join(max(end - monotonic(), 0.0))
+                if thread.ident is not None:
+                    thread.join(max(end - monotonic(), 0.0))
     if crew.faults:
         raise crew.faults[min(crew.faults)]
     return [crew.results[number] for number in range(len(tasks))]
