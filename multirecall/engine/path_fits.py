@@ -131,8 +131,8 @@ class _Running:
             yield
             with self._lock:
                 self._n_done += 1
-                done = self._n_done
-            _log.info("%s fitted in %.1f s (%d of %d)", name, perf_counter() - start, done, self._n_paths)
+                seconds = perf_counter() - start
+                _log.info("%s fitted in %.1f s (%d of %d)", name, seconds, self._n_done, self._n_paths)
         finally:
             with self._lock:
                 self._names.remove(name)
