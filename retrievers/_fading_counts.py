@@ -46,16 +46,35 @@ class FadingCounts:
 
         Nothing is sorted: the cost is a copy of the keys and a binary search for each key of `other`.
         """
-        places = self.keys.searchsorted(other.keys)
-        new = np.append(self.keys, -1)[places] != other.keys
-        keys = np.insert(self.keys, places[new], other.keys[new])
-        sums = np.insert(self.sums, places[new], 0.0)
-        newest = np.insert(self.newest, places[new], -np.inf)
-        places = keys.searchsorted(other.keys)
+        merged, places = self._with_keys(other.keys)
+        sums, newest = merged.sums, merged.newest
         latest = np.maximum(newest[places], other.newest)
         sums[places] = self._decay(sums[places], latest, newest[places]) + self._decay(other.sums, latest, other.newest)
         newest[places] = latest
-        return FadingCounts(keys, sums, newest, self.rate)
+        return merged
+
+    def with_counts(self, other: FadingCounts) -> FadingCounts:
+        """A copy in which the keys of `other`, which has the same rate, have its counts instead."""
+        merged, places = self._with_keys(other.keys)
+        merged.sums[places], merged.newest[places] = other.sums, other.newest
+        return merged
+
+    def among(self, keys: NDArray[np.int64]) -> FadingCounts:
+        """The counts of those of `keys`, int64 (n,) ascending, that have one."""
+        places = self.keys.searchsorted(keys)
+        keys, places = keys[places < self.keys.size], places[places < self.keys.size]
+        places = places[self.keys[places] == keys]
+        return FadingCounts(self.keys[places], self.sums[places], self.newest[places], self.rate)
+
+    def _with_keys(self, keys: NDArray[np.int64]) -> tuple[FadingCounts, NDArray[np.int64]]:
+        """A copy that also has `keys`, int64 (n,) ascending, with counts of 0 where they are new, and their places."""
+        places = self.keys.searchsorted(keys)
+        known = places < self.keys.size
+        known[known] = self.keys[places[known]] == keys[known]
+        new = ~known
+        columns = (self.keys, keys[new]), (self.sums, 0.0), (self.newest, -np.inf)
+        merged = FadingCounts(*(np.insert(column, places[new], values) for column, values in columns), self.rate)
+        return merged, places + np.cumsum(new) - new
 
     def _decay(
         self, sums: NDArray[np.float64], latest: NDArray[np.float64], newest: NDArray[np.float64]

@@ -23,10 +23,14 @@ from multirecall.validation import Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
 from ._fading_counts import FadingCounts, scores_of, total
+from ._fading_ranking import FadingRanking
 from ._shard import WHOLE, Shard
 
 ROW_BITS = 2**31 - 1
 """The part of a key that holds the item row."""
+
+LEAST_HEAD = 1_000
+"""The fewest items of the common ranking that are given their scores at once."""
 
 LEAST = -1000.0
 """Lower bound of the base-2 logarithm of the sum of all counts, which is -inf if all weights are 0."""
@@ -54,7 +58,8 @@ class Popularity(Retriever):
     unknown segment get the counts `c` over all users. Counts are compared by their logarithms, so that they keep their
     order however far they have decayed; a score below 2^-100 tells the order only.
 
-    Live: new events, users and items, and removed events, count at once as in a refit. A removal costs as much as a
+    Live: new events, users and items, and removed events, count at once as in a refit. The ranking takes a new event
+    without being sorted anew, see `FadingRanking`; with segments, each list is sorted. A removal costs as much as a
     fit, and so does an event while the log has one far later than all others.
 
     A part ranks its own items. It has the counts of all: smoothing needs their sum, and the score of a count that has
@@ -66,10 +71,12 @@ class Popularity(Retriever):
     filters = True
     live = frozenset({"interactions", "items", "removals"})
     config: PopularityConfig
-    _counts: FadingCounts
+    _ranking: FadingRanking
+    _now: int
+    _head: RankedList
+    """The first items of `_ranking`: as many as a request has needed so far."""
     _own_counts: FadingCounts
     _segments: Vocabulary
-    _overall: RankedList
     _prior: RankedList
     _own: RankedBatch
     _own_rows: NDArray[np.int32]
@@ -79,43 +86,49 @@ class Popularity(Retriever):
         """Count the events, and rank all items once."""
         log = data.undecayed
         self._segments, codes = _segments(data, self.config.segment)
-        self._counts, self._own_counts = self._count(data, codes[log.users], log.items, log.weights, log.times)
-        self._rank(data)
+        counts, self._own_counts = self._count(data, codes, log.users, log.items, log.weights, log.times)
+        self._rank(FadingRanking.of(counts, data.n_items), data)
 
     def with_changes(self, changes: Changes) -> Self:
-        """See `Retriever.with_changes`; O(items), and with segments O(counts of all segments), for the ranking."""
-        data, path = changes.data, type(self)(self.config)
+        """See `Retriever.with_changes`; amortised O(events · sqrt(items)).
+
+        With segments it is O(items + counts of all segments): smoothing with a count that others share moves the items
+        of a segment against each other, so that these lists are ranked anew.
+        """
+        data = changes.data
+        if not (changes.users.size or changes.takes_back or changes.shifted or data.n_items > self._ranking.n_items):
+            return self
+        path = type(self)(self.config)
         path._shard = self._shard
         path._segments, codes = _segments(data, self.config.segment)
-        if changes.takes_back or (changes.shifted and self._counts.rate > 0):
+        if changes.takes_back or (changes.shifted and self._ranking.counts.rate > 0):
             path.fit(data, rng=np.random.default_rng(0), progress=SILENT)
             return path
-        new = path._count(data, codes[changes.users], changes.items, changes.undecayed, changes.times)
-        path._counts, path._own_counts = self._counts.merge(new[0]), self._own_counts.merge(new[1])
-        path._rank(data)
+        counts, own = self._count(data, codes, changes.users, changes.items, changes.undecayed, changes.times)
+        path._own_counts = self._own_counts.merge(own) if own.keys.size else self._own_counts
+        path._rank(self._ranking.with_events(counts, data.n_items), data)
         return path
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
         segment = self._segment_of(query)
         if segment < 0:
-            return self._first(RankedList.empty(), NO_ROWS, self._overall, query, quota)
+            return self._first_overall(query, quota)
         rows = self._own_rows[self._own.offsets[segment] : self._own.offsets[segment + 1]]
         return self._first(self._own[segment], rows, self._prior, query, quota)
 
     def part(self, rows: NDArray[np.int32]) -> Self:
         """See `Retriever.part`."""
         path = copy(self)
-        path._shard = Shard(rows, len(self._overall))
-        path._overall = path._shard.cut(self._overall)
-        path._prior = path._overall if self._prior is self._overall else path._shard.cut(self._prior)
+        path._shard, path._head = Shard(rows, self._ranking.n_items), RankedList.empty()
+        path._prior = path._shard.cut(self._prior)
         path._own = self._own.keep(path._shard.has(self._own.items))
         path._own_rows = self._own_rows[path._shard.has(self._own_rows)]
         return path
 
     def save(self, folder: Path) -> None:
         """See `Retriever.save`."""
-        for name, counts in (("counts", self._counts), ("own", self._own_counts)):
+        for name, counts in (("counts", self._ranking.whole()), ("own", self._own_counts)):
             arrays = {"keys": counts.keys, "sums": counts.sums, "newest": counts.newest}
             write_component(folder / name, arrays, {"rate": counts.rate})
         write_component(folder / "segments", {"ids": self._segments.ids()}, {})
@@ -126,44 +139,52 @@ class Popularity(Retriever):
         """See `Retriever.load`."""
         path = cls(config)
         path._segments = Vocabulary(read_component(folder / "segments")[0]["ids"], f"{config.segment}:")
-        path._counts, path._own_counts = (
+        counts, path._own_counts = (
             FadingCounts(**arrays, rate=meta["rate"])
             for arrays, meta in (read_component(folder / name) for name in ("counts", "own"))
         )
         path._shard = Shard.load(folder)
-        path._rank(data)
+        path._rank(FadingRanking.of(counts, data.n_items), data)
         return path
 
     def _count(
         self,
         data: Dataset,
-        segments: NDArray[np.int32],
+        codes: NDArray[np.int32] | None,
+        users: NDArray[np.int32],
         items: NDArray[np.int32],
         weights: NDArray[np.float32],
         times: NDArray[np.int64] | None,
     ) -> tuple[FadingCounts, FadingCounts]:
-        """The counts of events by item, and by segment (-1: none) and item; an event later than `now` counts as now."""
+        """The counts of events by item, and by segment and item; an event later than `now` counts as now.
+
+        `codes` are the segments of users, see `_segments`.
+        """
         if times is None or data.now is None:
             times, rate = np.zeros(items.size, np.int64), 0.0
         else:
             times = np.minimum(times, data.now)
             rate = _rate(data.config.half_life_days) + _rate(self.config.half_life_days)
+        segments = np.full(users.size, -1, np.int32) if codes is None else codes[users]
         known = segments >= 0
         keys = segments[known].astype(np.int64) << 32 | items[known]
         return FadingCounts.of(items, weights, times, rate), FadingCounts.of(keys, weights[known], times[known], rate)
 
-    def _rank(self, data: Dataset) -> None:
-        """Rank all items, and for each segment the items that it has events on, in place; those of a part only."""
-        now, counts, own = data.now or 0, self._counts, self._own_counts
-        rows = self._shard.among(data.n_items)
-        exponents = counts.exponents(now)
-        self._overall = _rank_items(rows, _scatter(data.n_items, counts.keys, scores_of(exponents))[rows])
+    def _rank(self, ranking: FadingRanking, data: Dataset) -> None:
+        """Keep a ranking of all items, and rank for each segment the items that it has events on, in place.
+
+        A part ranks its own items only.
+        """
+        self._ranking, self._now, self._head = ranking, data.now or 0, RankedList.empty()
         if not len(self._segments):
-            self._prior, self._own, self._own_rows = self._overall, RankedBatch.empty(0), NO_ROWS
+            self._prior, self._own, self._own_rows = RankedList.empty(), RankedBatch.empty(0), NO_ROWS
             return
+        counts, own = ranking.whole(), self._own_counts
+        rows = self._shard.among(data.n_items)
+        exponents = counts.exponents(self._now)
         priors = exponents + np.log2(self.config.smoothing) - max(total(exponents), LEAST)
         own_rows = (own.keys & ROW_BITS).astype(np.int32)
-        mixed = np.logaddexp2(own.exponents(now), priors[counts.keys.searchsorted(own_rows)])
+        mixed = np.logaddexp2(own.exponents(self._now), priors[counts.keys.searchsorted(own_rows)])
         scores = scores_of(np.concatenate([priors, mixed]))
         self._prior = _rank_items(rows, _scatter(data.n_items, counts.keys, scores[: priors.size])[rows])
         kept = self._shard.has(own_rows)
@@ -175,6 +196,21 @@ class Popularity(Retriever):
     def _segment_of(self, query: Query) -> int:
         value = query.features.get(self.config.segment) if self.config.segment else None
         return -1 if value is None else self._segments.row(value)
+
+    def _first_overall(self, query: Query, quota: int) -> RankedList:
+        """The first eligible items of the common ranking, of which a longer head is made where this one is too short.
+
+        Threads may do so at the same time: each head is right, and one of them stays.
+        """
+        head, n_own = self._head, self._shard.count(self._ranking.n_items)
+        quota = min(quota, n_own)
+        nothing = RankedList.empty()
+        found = self._first(nothing, NO_ROWS, head, query, quota)
+        while len(found) < quota and len(head) < n_own:
+            n = max(LEAST_HEAD, 2 * quota, 4 * len(head))
+            head = self._head = self._ranking.head(n if 2 * n < n_own else n_own, self._now, self._shard)
+            found = self._first(nothing, NO_ROWS, head, query, quota)
+        return found
 
     @staticmethod
     def _first(own: RankedList, own_rows: NDArray[np.int32], rest: RankedList, query: Query, quota: int) -> RankedList:
@@ -199,10 +235,10 @@ def _rank_items(items: NDArray[np.int32], scores: NDArray[np.float32]) -> Ranked
     return RankedList(*top_k(items, scores, items.size))
 
 
-def _segments(data: Dataset, field: str | None) -> tuple[Vocabulary, NDArray[np.int32]]:
-    """The segments, and the segment of each user row, int32 (n_users,), -1 for none."""
+def _segments(data: Dataset, field: str | None) -> tuple[Vocabulary, NDArray[np.int32] | None]:
+    """The segments, and the segment of each user row, int32 (n_users,), -1 for none; without a field None."""
     if field is None:
-        return Vocabulary.of([]), np.full(data.n_users, -1, np.int32)
+        return Vocabulary.of([]), None
     feature = data.users.features.get(field)
     if feature is None:
         raise CannotFit(f"popularity: segment {field!r} is no user feature; {nearest(field, data.users.features)}")
