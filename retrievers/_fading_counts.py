@@ -72,8 +72,9 @@ class FadingCounts:
         known = places < self.keys.size
         known[known] = self.keys[places[known]] == keys[known]
         new = ~known
-        columns = (self.keys, keys[new]), (self.sums, 0.0), (self.newest, -np.inf)
-        merged = FadingCounts(*(np.insert(column, places[new], values) for column, values in columns), self.rate)
+        at = places[new]
+        sums, newest = np.insert(self.sums, at, 0.0), np.insert(self.newest, at, -np.inf)
+        merged = FadingCounts(np.insert(self.keys, at, keys[new]), sums, newest, self.rate)
         return merged, places + np.cumsum(new) - new
 
     def _decay(

@@ -54,7 +54,8 @@ class FadingRanking:
     @classmethod
     def of(cls, counts: FadingCounts, n_items: int) -> Self:
         """Rank `n_items` items by their counts."""
-        return cls._based_on(counts, *_sort(counts), n_items)
+        items, exponents = _sort(counts)
+        return cls._based_on(counts, items, exponents, n_items)
 
     @classmethod
     def _based_on(
@@ -123,7 +124,9 @@ def _exponents(sums: Array, newest: Array, rate: float) -> Array:
 
 
 @kernel
-def _merge(items: Array, exponents: Array, fresh_items: Array, fresh_exponents: Array, replaced: Array) -> Array:
+def _merge(
+    items: Array, exponents: Array, fresh_items: Array, fresh_exponents: Array, replaced: Array
+) -> tuple[Array, Array]:
     """Two rankings by exponent merged; `items` that are in `replaced`, int32 ascending, are left out."""
     marks = marks_of(replaced)
     out_items = np.empty(items.size + fresh_items.size, np.int32)
@@ -232,7 +235,7 @@ def _append_rest(
     for number in range(rest.size + n_items - n_sorted):
         if size >= n:
             break
-        item = rest[number] if number < rest.size else np.int32(n_sorted + number - rest.size)
+        item = rest[number] if number < rest.size else n_sorted + number - rest.size
         if is_marked(item, marks) and is_among(item, replaced):
             continue
         if item >= n_split or is_among(item, own):

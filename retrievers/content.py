@@ -110,6 +110,8 @@ class Content(SimilarByHistory):
         Statistics, buckets and known terms stay those of the fit. The cost grows with the number of items that have
         changed since the last compaction or, with `jaccard` fields, with the catalogue.
         """
+        if not changes.touched.size:
+            return self
         table = changes.data.items
         changed = np.union1d(self._index.changed, changes.touched).astype(np.int32)
         path = type(self)(self.config)

@@ -145,12 +145,16 @@ class UserCF(Retriever):
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; O(events) and, for the sums, O(users + items)."""
-        if changes.takes_back or (changes.shifted and changes.data.log.half_life_days is not None):
-            return self._refit(changes.data)
+        data = changes.data
+        shape = self._user_sums.size, self._item_sums.size
+        if not (changes.users.size or changes.takes_back or changes.shifted or shape != (data.n_users, data.n_items)):
+            return self
+        if changes.takes_back or (changes.shifted and data.log.half_life_days is not None):
+            return self._refit(data)
         fade = self._fade * changes.fading
         if fade < LEAST_FADE:
             return self._with_fade_applied(fade).with_changes(replace(changes, fading=1.0))
-        n_users, n_items = changes.data.n_users, changes.data.n_items
+        n_users, n_items = data.n_users, data.n_items
         users, items, weights = _pairs(changes, fade)
         before = self._users_of.at(items, users)
         grown = ~(weights <= before)

@@ -35,7 +35,7 @@ class Categorical:
 
     def take(self, rows: NDArray[np.integer]) -> Categorical:
         """The values of `rows`, integers (n,); row -1 gives null."""
-        return Categorical(np.append(self.codes, np.int32(-1))[rows], self.categories)
+        return Categorical(_take(self.codes, rows, -1), self.categories)
 
     def pad(self, n: int) -> Categorical:
         """A copy with nulls appended, `n` rows in all."""
@@ -135,7 +135,7 @@ class Numeric:
 
     def take(self, rows: NDArray[np.integer]) -> Numeric:
         """The values of `rows`, integers (n,); row -1 gives null."""
-        return replace(self, values=np.append(self.values, np.nan)[rows])
+        return replace(self, values=_take(self.values, rows, np.nan))
 
     def pad(self, n: int) -> Numeric:
         """A copy with nulls appended, `n` rows in all."""
@@ -242,6 +242,14 @@ def _compact_categories(categories: Vocabulary, codes: NDArray[np.int32]) -> tup
     lookup = np.full(len(categories) + 1, -1, np.int32)
     lookup[used] = rebuilt.rows(ids)
     return rebuilt, lookup[codes]
+
+
+def _take(column: NDArray[Any], rows: NDArray[np.integer], null: Any) -> NDArray[Any]:
+    """The values of `rows`; `null` for row -1."""
+    if not column.size:
+        return np.full(rows.size, null, column.dtype)
+    taken: NDArray[Any] = np.where(rows < 0, column.dtype.type(null), column[rows])
+    return taken
 
 
 def _pad(column: NDArray[Any], n: int, value: Any) -> NDArray[Any]:

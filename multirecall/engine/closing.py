@@ -14,8 +14,8 @@ _log = logging.getLogger("multirecall.engine")
 class Closing:
     """Calls `Retriever.close` of a path once, when no state, request or late call holds the path any more.
 
-    A path has one `Closing` from its fit or load to its end. Live changes that replace the retriever pass it on, so the
-    retriever that was served last is the one that is closed.
+    A path has one `Closing` from its fit or load to its end; paths of one retriever share it. Live changes that
+    replace the retriever pass it on, so the retriever that was served last is the one that is closed.
     """
 
     def __init__(self, name: str, retriever: Retriever) -> None:

@@ -56,13 +56,15 @@ def apply_changes(
 def apply_told(state: EngineState, told: Changes, committing: bool = False) -> EngineState:
     """Return the state after one change, given what it does to the data; `committing` as in `apply_changes`."""
     data = told.data
+    same = data.removed is state.data.removed
+    successors: dict[int, Retriever] = {}
     return replace(
         state,
         data=data,
-        allowed=allowed_of(data),
-        removed=removed_rows(data),
-        paths=tuple(_change_path(path, told, committing) for path in state.paths),
-        fallback=replace(_change_path(state.fallback, told, committing), quota=data.n_items),
+        allowed=state.allowed if same else allowed_of(data),
+        removed=state.removed if same else removed_rows(data),
+        paths=tuple(_change_path(path, told, committing, successors) for path in state.paths),
+        fallback=replace(_change_path(state.fallback, told, committing, successors), quota=data.n_items),
     )
 
 
@@ -82,22 +84,24 @@ def _one(changes: list[Change]) -> Change:
     return Change(changes[0].kind, pl.concat([change.frame for change in changes]), tuple(notes))
 
 
-def _change_path(path: Path, changes: Changes, committing: bool) -> Path:
+def _change_path(path: Path, changes: Changes, committing: bool, successors: dict[int, Retriever]) -> Path:
+    """The path after a change; `successors` has what each retriever, by `id`, became, for others that have the same."""
     data = changes.data
     if not path.retriever.live or path.stale:
         return replace(path, behind=path.n_items < data.n_items or path.n_users < data.n_users)
     if changes.takes_back and "interactions" in path.retriever.live and "removals" not in path.retriever.live:
         stale = "it cannot take back what it has counted; refresh() fits it anew"
         _log.warning("path %r serves as before: %s", path.name, stale)
-        return _change_path(replace(path, stale=stale), changes, committing)
+        return _change_path(replace(path, stale=stale), changes, committing, successors)
     try:
-        retriever = path.retriever.with_changes(changes)
+        retriever = successors.get(id(path.retriever)) or path.retriever.with_changes(changes)
         if not isinstance(retriever, Retriever):
             raise TypeError(f"with_changes returned a {type(retriever).__name__}, not a retriever")
+        successors[id(path.retriever)] = retriever
     except Exception as fault:  # noqa: BLE001 - a plug-in that fails must not lose an acknowledged change
         if committing and isinstance(fault, DataError):
             raise DataError(f"path {path.name!r} cannot take the change: {fault}") from None
         stale = f"it could not take a live change ({fault_text(fault)}); refresh() fits it anew"
         _log.warning("path %r serves as before: %s", path.name, stale)
-        return _change_path(replace(path, stale=stale), changes, committing)
+        return _change_path(replace(path, stale=stale), changes, committing, successors)
     return replace(path, retriever=retriever, n_items=data.n_items, n_users=data.n_users)

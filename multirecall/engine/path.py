@@ -75,7 +75,7 @@ class Path:
         clock: seconds.
         breaker: keeps a failing path from being called.
         workers: the threads that it runs on, unless inline.
-        closing: closes the retriever once nobody holds the path.
+        closing: closes the retriever once nobody holds the path, or another one that has the same retriever.
         behind: whether items or users have joined that the retriever does not know.
         stale: why the retriever takes no live changes any more, or None.
         fit_seconds: the seconds of its fit, or None if it was loaded.
@@ -225,9 +225,10 @@ def new_path(
     n_items: int,
     n_users: int,
     clock: Clock = time.perf_counter,
+    closing: Closing | None = None,
 ) -> Path:
-    """A path with a new circuit breaker and new worker threads."""
-    closing = Closing(name, retriever)
+    """A path with a new circuit breaker and new worker threads; `closing` is that of a path with the same retriever."""
+    closing = closing or Closing(name, retriever)
     return Path(name, retriever, quota, required, n_items, n_users, clock, Breaker(clock), Workers(name), closing)
 
 

@@ -59,7 +59,7 @@ def fit_state(blueprint: Blueprint, data: Dataset, progress: Progress) -> Engine
 
 
 def fit_retrievers(blueprint: Blueprint, data: Dataset, progress: Progress) -> dict[str, PathFit]:
-    """The fits of all paths by name, and that of the fallback, under `FALLBACK`.
+    """The fits of all paths by name, and that of the fallback, under `FALLBACK`; that of its twin, where it has one.
 
     As many paths are fitted at once as the config has threads. Each has a random stream of its own, so that the number
     changes no result. The linear algebra of numpy and scipy has one thread, unless the config names a number of threads
@@ -70,8 +70,9 @@ def fit_retrievers(blueprint: Blueprint, data: Dataset, progress: Progress) -> d
     """
     config, streams = blueprint.config, fit_seeds(blueprint.config)
     needed = {path.name: f"paths[{number}] {path.name!r}: " for number, path, _ in blueprint.paths if not path.optional}
-    needed[FALLBACK] = ""
-    parts = {FALLBACK: blueprint.fallback} | {path.name: part for _, path, part in blueprint.paths}
+    last = blueprint.twin or FALLBACK
+    needed.setdefault(last, "")
+    parts = {last: blueprint.fallback} | {path.name: part for _, path, part in blueprint.paths}
     with progress.task("fitting all paths", len(parts), steady=False) as advance:
         running = _Running(advance, len(parts))
 
@@ -91,11 +92,12 @@ def fit_retrievers(blueprint: Blueprint, data: Dataset, progress: Progress) -> d
         def task(names: Sequence[str]) -> Callable[[Progress], list[PathFit]]:
             return lambda progress: [fit(name, progress) for name in names]
 
-        alone = config.threads != AUTO and len(parts) == 2
+        alone = config.threads != AUTO and len(blueprint.paths) == 1
         with fit_threads(config.threads, config.threads if alone else 1) as n_threads:
             turns = _turns(parts, n_threads)
             fits = run_together([task(names) for names in turns], n_threads, progress)
-    return {name: one for names, found in zip(turns, fits, strict=True) for name, one in zip(names, found, strict=True)}
+    by_name = {name: one for each, found in zip(turns, fits, strict=True) for name, one in zip(each, found, strict=True)}
+    return {FALLBACK: by_name[last], **by_name}
 
 
 def _turns(parts: dict[str, Part], n_threads: int) -> list[list[str]]:

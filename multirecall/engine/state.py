@@ -94,6 +94,13 @@ class Blueprint:
         return cls(config, paths, fusions, fallback)
 
     @property
+    def twin(self) -> str | None:
+        """The name of the first path that is fitted as the fallback is, so that one retriever serves as both."""
+        if self.fallback.plugin.collective:
+            return None
+        return next((path.name for _, path, part in self.paths if part == self.fallback), None)
+
+    @property
     def resolved(self) -> EngineConfig:
         """The config with every setting of every part, so that a later release with other defaults changes nothing."""
         paths = list(self.config.paths)
@@ -224,6 +231,8 @@ Make = Callable[[str, Part], Retriever]
 def assemble(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retriever) -> EngineState:
     """Build a state whose retrievers come from `make`. An optional path that cannot be fitted is left out.
 
+    `make` may return `fallback` itself for a path. Both then end together, and take a live change as one.
+
     What several processes fit together comes first, so that none of them waits for what one of them fits alone.
 
     Raises:
@@ -232,7 +241,8 @@ def assemble(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retrieve
     """
     made: dict[int, Path] = {}
     left_out = []
-    last_resort = new_path(FALLBACK, fallback, data.n_items, False, data.n_items, data.n_users)
+    shape = data.n_items, data.n_users
+    last_resort = new_path(FALLBACK, fallback, data.n_items, False, *shape)
     for number, config, part in sorted(blueprint.paths, key=lambda one: not one[2].plugin.collective):
         try:
             retriever = make(config.name, part)
@@ -242,7 +252,8 @@ def assemble(blueprint: Blueprint, data: Dataset, make: Make, fallback: Retrieve
             _log.warning("path %r is left out: %s", config.name, fault)
             left_out.append(f"paths[{number}] {config.name!r}: {fault}")
             continue
-        made[number] = new_path(config.name, retriever, config.quota, config.required, data.n_items, data.n_users)
+        closing = last_resort.closing if retriever is fallback else None
+        made[number] = new_path(config.name, retriever, config.quota, config.required, *shape, closing=closing)
     paths = [made[number] for number in sorted(made)]
     if not paths:
         raise CannotFit(f"the data can feed no path at all; {'; '.join(left_out)}")

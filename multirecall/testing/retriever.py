@@ -15,6 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from multirecall.data import Changes, Dataset
+from multirecall.data.apply import apply_change
+from multirecall.data.read_change import read_change
 from multirecall.errors import CannotFit
 from multirecall.lists import RankedList
 from multirecall.plugins import retriever_fault
@@ -272,6 +274,14 @@ class RetrieverContract(PartContract):
                     assert allowed[changed.retrieve(filtered, QUOTA).items].all()
             loaded.close()
             path, former = changed, change.data
+        path.close()
+
+    def test_removed_items_change_nothing(self) -> None:
+        """The engine hides removed items, so the retriever returns itself, and a write costs nothing here."""
+        shop = LiveShop()
+        path = self.fit_live(shop)
+        change = apply_change(shop.data, read_change(shop.data, "remove_items", shop.data.items.ids.ids()[:2].tolist()))
+        assert path.with_changes(change) is path
         path.close()
 
     @pytest.mark.parametrize("timestamps", [True, False])

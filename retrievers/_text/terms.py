@@ -61,7 +61,8 @@ class Lexicon:
             words, counts = _count_words(feature, self.words.what)
         else:
             words, counts = feature.categories, _category_terms(feature)
-        terms = self.words.rows(words.ids())[counts.terms] if len(words) else counts.terms
+        used, places = np.unique(counts.terms, return_inverse=True)
+        terms = self.words.rows(words.ids(used))[places] if used.size else counts.terms
         known = terms >= 0
         return TermCounts(counts.items[known], terms[known], counts.counts[known])
 

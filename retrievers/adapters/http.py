@@ -164,8 +164,11 @@ class HTTPService(Retriever):
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; the copy shares the connections."""
+        items, users = changes.data.items.ids, changes.data.users.ids
+        if items is self._items and users is self._users:
+            return self
         path = copy(self)
-        path._items, path._users = changes.data.items.ids, changes.data.users.ids
+        path._items, path._users = items, users
         return path
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from multirecall.errors import BundleError, CannotFit
 from multirecall.lists import RankedList
 from multirecall.progress import Progress
 from multirecall.query import Query
+from multirecall.storage import MANIFEST, read_json, write_manifest
 from multirecall.testing import small_shop
 
 EVENT = [{"user_id": 1, "item_id": 2, "timestamp": 1, "position": 0}]
@@ -95,13 +96,44 @@ def engine_of(*paths: type, fallback: Any = "popularity") -> Engine:
 
 
 def test_close_of_the_engine_closes_each_path_once(opened: list[list[int]]) -> None:
-    with engine_of(Connected, Inline, fallback=Connected).fit(small_shop()) as engine:
+    with engine_of(Connected, Inline, fallback=Stubborn).fit(small_shop()) as engine:
         engine.retrieve(1)
         engine.retrieve_batch([1, 2])
         assert opened == [[], [], []]
     assert opened == [[0], [0], [0]]
     engine.close()
     assert opened == [[0], [0], [0]]
+
+
+def test_path_and_fallback_of_one_config_are_one(opened: list[list[int]], tmp_path: Path) -> None:
+    """One fit, one successor, one load and one end."""
+    with engine_of(Connected, fallback=Connected).fit(small_shop()) as engine:
+        engine.add_interactions(EVENT)
+        engine.retrieve(1)
+        engine.save(tmp_path / "shop")
+        assert opened == [[]]
+        gc.collect()
+        assert opened == [[]]
+    assert opened == [[1]], "one successor, closed once"
+    with Engine.load(tmp_path / "shop", plugins=[Connected]) as loaded:
+        loaded.add_interactions(EVENT)
+        assert opened == [[1], []]
+    assert opened == [[1], [1]]
+
+
+def test_fallback_that_was_saved_apart_stays_apart(opened: list[list[int]], tmp_path: Path) -> None:
+    """A bundle of an earlier release may hold two fits of one config."""
+    with engine_of(Connected, fallback=Connected).fit(small_shop()) as engine:
+        engine.save(tmp_path / "shop")
+    version = tmp_path / "shop" / "000001"
+    (version / "fallback" / "n_items").write_text("3")
+    payload = {key: value for key, value in read_json(version / MANIFEST).items() if key not in ("files", "sha256")}
+    write_manifest(version, payload)
+    opened.clear()
+    with Engine.load(tmp_path / "shop", version=version.name, plugins=[Connected]) as loaded:
+        loaded.retrieve(1)
+        assert opened == [[], []]
+    assert opened == [[0], [0]]
 
 
 def test_another_fit_closes_the_one_before(opened: list[list[int]]) -> None:
@@ -192,7 +224,7 @@ def test_engine_that_nobody_holds_closes_its_paths(opened: list[list[int]]) -> N
 
 def test_state_that_never_served_is_closed(opened: list[list[int]]) -> None:
     with pytest.raises(CannotFit):
-        engine_of(Connected, Unfed, fallback=Connected).fit(small_shop())
+        engine_of(Connected, Unfed, fallback=Inline).fit(small_shop())
     gc.collect()
     assert opened == [[0], [0]]
 

@@ -211,7 +211,8 @@ def _load_version(
             f"{folder}: is sharded, so that several processes serve it; use `multirecall serve`, or "
             "multirecall.scaleout.ShardedEngine.connect"
         )
-    knows = verify_version(folder, name)["knows"]
+    manifest = verify_version(folder, name)
+    knows = manifest["knows"]
     version = headline(folder, name, current=is_current(folder, name))
     own = folder / name
     if json_digest(version.config) != version.config_hash:
@@ -226,17 +227,20 @@ def _load_version(
     except PluginError as fault:
         raise PluginError(f"{own}: {fault}; install or fix what it was saved with") from None
     data = _open_part(own / "data", lambda: Dataset.open(own / "data"))
+    place, part = own / FALLBACK, blueprint.fallback
+    fallback = _open_part(place, lambda: part.plugin.load(part.settings, place, data))
+    twin = blueprint.twin if stand_in is None and _is_twin(blueprint.twin, manifest) else None
 
     def open_part(path: str, part: Part) -> Retriever:
         if path not in version.paths:
             raise CannotFit("it was left out when the engine was fitted")
+        if path == twin:
+            return fallback
         if stand_in is not None:
             return stand_in(path, part, data)
         place = own / "paths" / path
         return _open_part(place, lambda: part.plugin.load(part.settings, place, data))
 
-    place, part = own / FALLBACK, blueprint.fallback
-    fallback = _open_part(place, lambda: part.plugin.load(part.settings, place, data))
     state = assemble(blueprint, data, open_part, fallback)
     if learned is not None:
         state = with_learned(state, config, learned)
@@ -249,6 +253,17 @@ def _load_version(
         forgetting=version.forgetting,
     )
     return base.resolved, state, version
+
+
+def _is_twin(path: str | None, manifest: dict[str, Any]) -> bool:
+    """Whether a path and the fallback were saved as the same, file by file, and know the same rows."""
+
+    def files_below(folder: str) -> dict[str, Any]:
+        names = [name for name in manifest["files"] if name.startswith(folder)]
+        return {name.removeprefix(folder): manifest["files"][name] for name in names}
+
+    same = files_below(f"paths/{path}/"), files_below(f"{FALLBACK}/")
+    return same[0] == same[1] and manifest["knows"].get(path) == manifest["knows"][FALLBACK]
 
 
 def _with_given_classes(config: EngineConfig, plugins: Sequence[type], own: Path) -> EngineConfig:
