@@ -122,7 +122,7 @@ class Content(SimilarByHistory):
             if isinstance(self._index, ShardPostings):
                 path._cut_sets(self._index.shard)
         own = {
-            field: lexicon.counts(table.features[field].take(changed))
+            field: lexicon.counts(table.column(field, changed))
             for field, lexicon in self._lexicons.items()
             if field not in self._sets
         }

@@ -43,6 +43,11 @@ class Table:
         }
 
     @cached_property
+    def bitmaps(self) -> dict[Any, NDArray[np.bool_]]:
+        """What the engine keeps of predicates over these rows, bool (n,) each; it goes when the table changes."""
+        return {}
+
+    @cached_property
     def listed(self) -> NDArray[np.bool_]:
         """Whether a row was in the caller's feature table, and not only in the log, bool (n,)."""
         missing = len(self) - self.stored_listed.size

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
@@ -131,7 +132,7 @@ def wrong(place: str, field: str, feature: Feature, value: Any, remedy: str) -> 
 
 def _moments(feature: Numeric, field: str, value: str | date, place: str) -> Span:
     if isinstance(value, str):
-        micros = parse_times(pl.Series([value]))[0]
+        micros = _micros_of_text(value)
         if micros is None:
             raise RequestError(f"{place}: field {field!r} is of kind datetime: {complaint(value)}")
         start, is_day = micros / MICROS, DATE_ALONE.fullmatch(value) is not None
@@ -140,6 +141,13 @@ def _moments(feature: Numeric, field: str, value: str | date, place: str) -> Spa
         moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
         start = _micros(moment) / MICROS
     return Span(start, math.nextafter(start + DAY_S, -math.inf) if is_day else start)
+
+
+@lru_cache(1_000)
+def _micros_of_text(text: str) -> int | None:
+    """As `parse_times`; kept, since a service asks for the same few times again and again."""
+    micros: int | None = parse_times(pl.Series([text]))[0]
+    return micros
 
 
 def _micros(moment: datetime) -> int:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -8,8 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from multirecall import Dataset
+from multirecall.data.apply import apply_change
+from multirecall.data.read_change import read_change
+from multirecall.engine import where as where_module
 from multirecall.engine.where import read_where
 from multirecall.errors import RequestError
 from multirecall.query import Condition, Where
@@ -111,3 +117,58 @@ def test_what_a_path_elsewhere_is_told() -> None:
     )
     assert told.to_dict()["price"] == {"max": 2.5}
     assert Where().to_dict() == {}
+
+
+KINDS_OF_WHERE = st.one_of(
+    st.fixed_dictionaries({"title": st.lists(st.sampled_from(["one", "two", "twø", "", "nine", "ten"]), max_size=4)}),
+    st.fixed_dictionaries({"colour": st.lists(st.sampled_from(["red", "blue", "no such"]), max_size=3)}),
+    st.fixed_dictionaries({"tags": st.lists(st.sampled_from(["a", "b", "zz"]), max_size=3)}),
+    st.fixed_dictionaries({"price": st.lists(st.sampled_from([1.0, 2.5, 7.0]), max_size=3)}),
+    st.fixed_dictionaries({"price": st.fixed_dictionaries({"min": st.sampled_from([0.5, 2.5])})}),
+)
+
+
+@settings(max_examples=60)
+@given(asked=st.lists(KINDS_OF_WHERE, min_size=1, max_size=6), seed=st.integers(0, 2**16))
+def test_kept_bitmaps_equal_a_plain_loop_while_items_change(asked: list[dict[str, Any]], seed: int) -> None:
+    """Asked twice, then once more after items have changed and others have joined."""
+    rng = np.random.default_rng(seed)
+    data = DATA
+    for where in [*asked, *asked]:
+        for _ in range(2):
+            allowed, _ = read_where(where, data.items)
+            assert allowed.tolist() == [meets(data.items.values(row), where) for row in range(data.n_items)]
+        item = int(rng.integers(0, 7))
+        change = {"item_id": item, "title": str(rng.choice(["one", "twø", "ten"])), "price": 2.5, "tags": ["b", "zz"]}
+        data = apply_change(data, read_change(data, "add_items", pl.DataFrame([change]))).data
+
+
+def meets(values: dict[str, Any], where: dict[str, Any]) -> bool:
+    for field, wanted in where.items():
+        value = values.get(field)
+        if value is None:
+            return False
+        if isinstance(wanted, dict):
+            if value < wanted["min"]:
+                return False
+        elif not {*wanted} & ({*value} if isinstance(value, list) else {value}):
+            return False
+    return True
+
+
+def test_bitmaps_are_bounded_and_few_are_kept_of_a_huge_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(where_module, "MOST_BYTES", 40)
+    items = replace(DATA.items)
+    for number in range(50):
+        read_where({"price": {"min": number}}, items)
+        assert sum(bitmap.nbytes for bitmap in items.bitmaps.values()) <= 40
+    assert len(items.bitmaps) == 10
+    monkeypatch.setattr(where_module, "MOST_BYTES", 0)
+    read_where({"price": 3}, items)
+    assert len(items.bitmaps) == where_module.LEAST_BITMAPS
+
+
+def test_values_that_are_equal_but_of_another_type_are_still_refused() -> None:
+    assert read_where({"size": 1}, DATA.items)[0].any()
+    with pytest.raises(RequestError, match="is of kind categorical"):
+        read_where({"size": "1"}, DATA.items)
