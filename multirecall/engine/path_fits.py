@@ -96,7 +96,9 @@ def fit_retrievers(blueprint: Blueprint, data: Dataset, progress: Progress) -> d
         with fit_threads(config.threads, config.threads if alone else 1) as n_threads:
             turns = _turns(parts, n_threads)
             fits = run_together([task(names) for names in turns], n_threads, progress)
-    by_name = {name: one for each, found in zip(turns, fits, strict=True) for name, one in zip(each, found, strict=True)}
+    by_name = {
+        name: one for each, found in zip(turns, fits, strict=True) for name, one in zip(each, found, strict=True)
+    }
     return {FALLBACK: by_name[last], **by_name}
 
 
