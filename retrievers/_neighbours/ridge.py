@@ -154,7 +154,7 @@ def _regressions(
         chosen = np.append(neighbours[low:high], np.int32(target))
         gram = _local_gram(chosen, offsets, users, values, last_of)
         for number in range(regularisations.size):
-            weights[low - first : high - first, number] = _solve_ridge(gram.copy(), regularisations[number])
+            weights[low - first : high - first, number] = solve_ridge(gram.copy(), regularisations[number])
     return np.diff(neighbour_offsets[start : stop + 1]), found, weights
 
 
@@ -190,7 +190,7 @@ def _local_gram(chosen: Array, offsets: Array, users: Array, values: Array, last
 
 
 @fast_kernel
-def _solve_ridge(gram: Array, regularisation: float) -> Array:
+def solve_ridge(gram: Array, regularisation: float) -> Array:
     """The weights of the ridge regression of the last item of a Gram matrix on the others, float32 (n - 1,).
 
     `gram` is given by its lower triangle, which is overwritten. The solution of `L Lᵀ w = b` is by Cholesky, row by
