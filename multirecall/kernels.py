@@ -16,6 +16,9 @@ from multirecall.kernel_cache import attach
 Array = NDArray[Any]
 """A numpy array; the docstring of the kernel states its dtype."""
 
+LANES = 8
+"""Numbers that `lanes_at_least` compares at once: 8 of 32 bits are a vector register of 256 bits."""
+
 LINE = 64
 """Bytes of a cache line, as on x86-64 and most ARM servers. A wrong value costs speed only."""
 
@@ -64,6 +67,39 @@ def prefetch(array: Array, start: int, n_bytes: int) -> None:
     """
     for line in range(n_bytes // LINE):
         _fetch_line(array, start + line * (LINE // array.itemsize))
+
+
+def _lanes_at_least(typing: Any, values: Any, start: Any, least: Any) -> Any:
+    """Emit a comparison of vectors, which LLVM splits where registers are shorter."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word, lanes = ir.IntType(32), ir.VectorType(ir.IntType(32), LANES)
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), lanes.as_pointer())
+        single = builder.insert_element(ir.Constant(lanes, ir.Undefined), arguments[2], ir.Constant(word, 0))
+        bound = builder.shuffle_vector(single, single, ir.Constant(lanes, [0] * LANES))
+        reach = builder.icmp_signed(">=", builder.load(address, align=4), bound)
+        return builder.zext(builder.bitcast(reach, ir.IntType(LANES)), ir.IntType(64))
+
+    return types.int64(values, types.intp, types.int32), emit
+
+
+lanes_at_least: Any = intrinsic(_lanes_at_least)
+"""`lanes_at_least(values, start, least)` in kernels: which of `values[start : start + LANES]`, int32 and contiguous,
+are at least `least`, as the lowest bits of an int64."""
+
+
+def _first_place(typing: Any, bits: Any) -> Any:
+    """Emit the count of trailing zeros."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), emit
+
+
+first_place: Any = intrinsic(_first_place)
+"""`first_place(bits)` in kernels: the place of the lowest bit that is set in an int64 other than 0."""
 
 
 @fast_kernel

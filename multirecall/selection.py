@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from multirecall.kernels import Array, kernel
+from multirecall.kernels import LANES, Array, first_place, kernel, lanes_at_least
 
 DIGIT_BITS = 12
 """Bits of the digit that `best_keys` counts in one pass. 4,096 counters of 4 bytes fit in the first-level cache."""
@@ -23,8 +23,8 @@ MOST_BUCKETS = 1 << 14
 FEW = 24
 """Keys that are sorted by insertion."""
 
-BLOCK = 8
-"""Scores in a block: 8 float32 values are one vector register of 256 bits."""
+BLOCK = LANES
+"""Scores in a block, which are compared at once."""
 
 LEVELS = 1024
 """Levels of score below the highest in which a lower bound is searched for."""
@@ -148,17 +148,39 @@ def find_at_least(bits: Array, peaks: Array, least: int) -> Array:
 
     `bits` are those of float32 scores, read as int32 (n,), and `peaks` their `block_peaks`.
     """
-    blocks = np.empty(peaks.size, np.int32)
-    n_blocks = 0
-    for block in range(peaks.size):
-        blocks[n_blocks] = block
-        n_blocks += peaks[block] >= least
-    places = np.empty(n_blocks * BLOCK, np.int32)
+    blocks = _places_at_least(peaks, least)
+    places = np.empty(blocks.size * BLOCK, np.int32)
     n_places = 0
-    for block in blocks[:n_blocks]:
-        for place in range(block * BLOCK, min((block + 1) * BLOCK, bits.size)):
-            places[n_places] = place
-            n_places += (least <= bits[place]) & (bits[place] < FINITE)
+    for block in blocks:
+        start = np.int64(block) * BLOCK
+        if start + BLOCK <= bits.size:
+            reach = lanes_at_least(bits, start, least)
+            while reach:
+                place = start + first_place(reach)
+                reach &= reach - 1
+                places[n_places] = place
+                n_places += bits[place] < FINITE
+        else:
+            for place in range(start, bits.size):
+                places[n_places] = place
+                n_places += (least <= bits[place]) & (bits[place] < FINITE)
+    return places[:n_places]
+
+
+@kernel
+def _places_at_least(values: Array, least: int) -> Array:
+    """The places, int32 ascending, of the `values`, int32 (n,), that are at least `least`."""
+    places = np.empty(values.size, np.int32)
+    n_places = 0
+    for start in range(0, values.size - BLOCK + 1, BLOCK):
+        reach = lanes_at_least(values, start, least)
+        while reach:
+            places[n_places] = start + first_place(reach)
+            reach &= reach - 1
+            n_places += 1
+    for place in range(values.size // BLOCK * BLOCK, values.size):
+        places[n_places] = place
+        n_places += values[place] >= least
     return places[:n_places]
 
 

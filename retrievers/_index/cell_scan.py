@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from multirecall.kernels import Array, kernel, prefetch
+from multirecall.kernels import Array, first_place, kernel, prefetch
 from multirecall.topk import is_eligible, marks_of
 
-from .code_blocks import LANES, MIDDLE, first_place, query_bytes, scales_of, score_block
+from .code_blocks import LANES, MIDDLE, query_bytes, scales_of, score_block
 from .expectation import deviation_of
 from .scan import rescore
 

@@ -181,15 +181,6 @@ def _scales_of(typing: Any, blocks: Any, block: Any, scales: Any) -> Any:
     return types.void(blocks, types.intp, scales), emit
 
 
-def _first_place(typing: Any, bits: Any) -> Any:
-    """Emit `first_place`: the count of trailing zeros."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.int64), emit
-
-
 def _array(context: Any, builder: Any, signature: Any, arguments: Any, place: int) -> Any:
     return context.make_array(signature.args[place])(context, builder, arguments[place])
 
@@ -213,6 +204,3 @@ codes from `query_bytes`; `factor`, `lift`, `base` and `least` are float32."""
 
 scales_of: Any = intrinsic(_scales_of)
 """`scales_of(blocks, block, scales)` in kernels: writes the scales of a block to `scales`, float32 (16,)."""
-
-first_place: Any = intrinsic(_first_place)
-"""`first_place(bits)` in kernels: the place of the lowest bit that is set in an int64 other than 0."""

@@ -20,6 +20,9 @@ COMPLETION = 200
 AHEAD = 4
 """Items whose terms are prefetched before their use."""
 
+FAR_AHEAD = 16
+"""Items whose codes, a single line, are prefetched before their use."""
+
 PER_POSTING = 5
 """The time to read one posting, in items to which a column adds in order."""
 
@@ -94,7 +97,7 @@ def search_maxscore(
         item_offsets, item_terms, item_scores: the transpose of the postings.
         columns: int32 (n_terms,), the column of each term's group, -1 for none; a term in a column has equal scores.
         firsts: int32 (n_columns,), the first term of each column.
-        codes: uint8 (n_columns, n_items), the item's term in the column minus the first term, or `NO_CODE`.
+        codes: uint8 (n_items, n_columns), the item's term in each column minus the column's first term, or `NO_CODE`.
         totals: float32 (n_items,), zeros; they are zeros again at the end.
         touched: int32, scratch memory.
         k, exclude, allowed: see `topk.top_eligible`.
@@ -189,19 +192,23 @@ def _add_columns(addends: Array, used: Array, codes: Array, totals: Array) -> No
     for first in range(0, totals.size, TOGETHER):
         sums = totals[first : first + TOGETHER]
         for position in range(used.size):
-            own, column = addends[position], codes[used[position], first : first + TOGETHER]
+            own, column = addends[position], used[position]
             for place in range(sums.size):
-                sums[place] += own[column[place]]
+                sums[place] += own[codes[first + place, column]]
 
 
 @kernel
 def _add_codes(keys: Array, addends: Array, used: Array, codes: Array) -> Array:
     """New keys of the items of `keys`: the addends of their codes in the columns `used` are added to their scores."""
     items, totals = candidates_of(keys)
-    for position in range(used.size):
-        column = codes[used[position]]
-        for place in range(items.size):
-            totals[place] += addends[position, column[items[place]]]
+    every, n_columns = codes.reshape(-1), codes.shape[1]
+    for place in range(items.size):
+        if place + FAR_AHEAD < items.size:
+            prefetch(every, np.int64(items[place + FAR_AHEAD]) * n_columns, LINE)
+        item, total = items[place], totals[place]
+        for position in range(used.size):
+            total += addends[position, codes[item, used[position]]]
+        totals[place] = total
     return _keys(items, totals.view(np.int32))
 
 

@@ -352,10 +352,10 @@ def _peaks(offsets: Array, values: Array) -> Array:
 
 @kernel
 def _codes(offsets: Array, terms: Array, columns: Array, firsts: Array) -> Array:
-    codes = np.full((firsts.size, offsets.size - 1), NO_CODE, np.uint8)
+    codes = np.full((offsets.size - 1, firsts.size), NO_CODE, np.uint8)
     for item in range(offsets.size - 1):
         for entry in range(offsets[item], offsets[item + 1]):
             column = columns[terms[entry]]
             if column >= 0:
-                codes[column, item] = terms[entry] - firsts[column]
+                codes[item, column] = terms[entry] - firsts[column]
     return codes

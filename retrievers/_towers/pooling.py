@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.kernels import Array, fast_kernel, kernel
+from multirecall.kernels import Array, fast_kernel, kernel, prefetch
 
 from .mlp import Mlp, Vectors
 from .serving import ExportedEncoder, ExportedItemEncoder, UserInputs
@@ -102,6 +102,9 @@ def user_input(
     on; it is `w` if the history has no order. The mean of a history whose weights are all 0 is 0.
     """
     dim = items_table.shape[1]
+    entries = items_table.reshape(-1)
+    for row in history:
+        prefetch(entries, np.int64(row) * dim, dim * entries.itemsize)
     out = np.zeros((1 + half_lives.size) * dim, np.float32)
     for place in range(tokens.size):
         row = tokens_table[tokens[place]]

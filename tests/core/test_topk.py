@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import rank_items
 
-from multirecall.kernels import kernel
+from multirecall.kernels import LANES, Array, first_place, kernel, lanes_at_least
 from multirecall.query import Query
 from multirecall.selection import best_keys, candidates_of, find_best, key_of
 from multirecall.topk import ALL_ALLOWED, MARK_WORDS, NO_ROWS, eligible, find_places, top_eligible, top_k
@@ -167,3 +167,20 @@ def test_what_reaches_the_bound_holds_the_best(seed: int, n: int, k: int) -> Non
     good = {place: float(score) for place, score in enumerate(scores) if 0 < score < np.inf}
     assert {*rank_items(good)[:k]} <= {*places.tolist()} <= good.keys()
     assert places.tolist() == sorted(places.tolist())
+
+
+@kernel
+def places_at_least(values: Array, start: int, least: int) -> list[int]:
+    places, bits = [0][:0], lanes_at_least(values, start, least)
+    while bits:
+        places.append(first_place(bits))
+        bits &= bits - 1
+    return places
+
+
+@given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=LANES + 3, max_size=LANES + 3), st.integers(0, 3))
+def test_lanes_are_compared_at_once(values: list[int], start: int) -> None:
+    lanes = values[start : start + LANES]
+    for least in (values[0], 0):
+        found = places_at_least(np.array(values, np.int32), start, least)
+        assert found == [lane for lane, value in enumerate(lanes) if value >= least]

@@ -14,7 +14,6 @@ from multirecall.retrievers._index.code_blocks import (
     LANES,
     encode_blocks,
     first_blocks_of,
-    first_place,
     query_bytes,
     score_block,
 )
@@ -30,15 +29,6 @@ def scores_of(blocks: Array, query: Array, numbers: Array, offsets: Array) -> tu
             blocks, block, query, factor, lift, base, offsets, np.int64(block * LANES), least, found[block]
         )
     return found, bits
-
-
-@kernel
-def places_in(bits: int) -> list[int]:
-    places = []
-    while bits:
-        places.append(first_place(bits))
-        bits &= bits - 1
-    return places
 
 
 def coded(rng: np.random.Generator, n: int, dim: int) -> tuple[np.ndarray, ...]:
@@ -108,11 +98,6 @@ def test_the_largest_sums_do_not_overflow() -> None:
     numbers = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
     found, _ = scores_of(blocks, np.full(dim, 127, np.int8), numbers, np.zeros(16, np.float32))
     assert found.tolist() == [[np.float32(15 * 127 * dim)] * LANES]
-
-
-@given(st.sets(st.integers(0, 15), min_size=1))
-def test_places_of_bits_are_found_in_order(places: set[int]) -> None:
-    assert places_in(sum(1 << place for place in places)) == sorted(places)
 
 
 RUN = """
