@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.csr import offsets_of
-from multirecall.kernels import Array, kernel
 from multirecall.topk import ALL_ALLOWED, NO_ROWS, eligible
 
 Value = str | int | float | bool
@@ -131,31 +129,3 @@ def runs_of_one_bitmap(filters: Sequence[Filter], longest: int = 2**31) -> Itera
         if stop == len(filters) or stop - start == longest or filters[stop][1] is not filters[start][1]:
             yield slice(start, stop)
             start = stop
-
-
-def eligible_in_lists(
-    queries: Sequence[Query], offsets: NDArray[np.int64], items: NDArray[np.int32]
-) -> NDArray[np.bool_]:
-    """Whether each item of several users' lists may be returned, bool (n,), one for each of `items`.
-
-    Args:
-        queries: one for each user, all of one request, so that they share `allowed`.
-        offsets: int64 (n_users + 1,), the CSR offsets of the users' lists.
-        items: item rows, int32 (offsets[-1],).
-    """
-    if not queries:
-        return np.ones(items.size, np.bool_)
-    exclude = [query.exclude for query in queries]
-    bounds = offsets_of([rows.size for rows in exclude])
-    return _eligible_in_lists(offsets, items, bounds, np.concatenate(exclude), queries[0].filter[1])
-
-
-@kernel
-def _eligible_in_lists(
-    offsets: Array, items: Array, bounds: Array, exclude: Array, allowed: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    keep = np.empty(items.size, np.bool_)
-    for user in range(bounds.size - 1):
-        own = slice(offsets[user], offsets[user + 1])
-        keep[own] = eligible(items[own], exclude[bounds[user] : bounds[user + 1]], allowed)
-    return keep

@@ -60,7 +60,7 @@ class Sums:
 
         Columns may repeat, and those ≥ `n_columns` are ignored.
         """
-        self.size = _add_each(columns, weights, self.totals, self.touched, self.size)
+        self.size = add_each(columns, weights, self.totals, self.touched, self.size)
 
     def top(self, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The best `k` columns with a sum above 0, int32 under the ordering rule, and their sums, float32."""
@@ -98,7 +98,8 @@ class Sums:
 
 
 @kernel
-def _add_each(columns: Array, weights: Array, totals: Array, touched: Array, size: int) -> int:
+def add_each(columns: Array, weights: Array, totals: Array, touched: Array, size: int) -> int:
+    """`Sums.add` for kernels: adds to `totals` and `touched`, in place, and returns the new `size`."""
     if size >= 0 and size + columns.size > touched.size:
         size = -1
     for position in range(columns.size):

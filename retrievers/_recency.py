@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from multirecall.csr import offsets_of
 from multirecall.kernels import Array, kernel
 from multirecall.query import Query
+from multirecall.query_batch import histories_of
 from multirecall.rowtable import entry_of, new_table, slot_of
 
 
@@ -29,17 +30,16 @@ def recent_items(
 
 
 def recent_items_of_each(
-    queries: Sequence[Query], half_life: float | None
+    queries: Sequence[Query], half_life: float | None, n_items: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
     """`recent_items` of several users as CSR: offsets, int64 (n_users + 1,), items and weights; at least one user."""
     if len(queries) == 1:
-        newest, newest_weights = recent_items(queries[0], None, half_life)
+        newest, newest_weights = recent_items(queries[0], n_items, half_life)
         return offsets_of([newest.size]), newest, newest_weights
-    bounds = offsets_of([query.history.size for query in queries])
-    histories = np.concatenate([query.history for query in queries])
-    weights = np.concatenate([query.weights for query in queries])
-    rates = np.array([0.0 if half_life is None or not query.ordered else 1.0 / half_life for query in queries])
-    offsets, items, decayed = _newest_distinct_of_each(bounds, histories, weights, rates)
+    bounds, history, weights, ordered = histories_of(queries)
+    rates = np.where(ordered, 0.0 if half_life is None else 1.0 / half_life, 0.0)
+    most = history.size if n_items is None else n_items
+    offsets, items, decayed = _newest_distinct_of_each(bounds, history, weights, most, rates)
     return offsets, items, decayed
 
 
@@ -63,13 +63,13 @@ def _newest_distinct(history: Array, weights: Array, n: int, rate: float) -> tup
 
 @kernel
 def _newest_distinct_of_each(
-    bounds: Array, histories: Array, weights: Array, rates: Array
+    bounds: Array, histories: Array, weights: Array, most: int, rates: Array
 ) -> tuple[Array, Array, Array]:
     offsets = np.zeros(bounds.size, np.int64)
     items, decayed = np.empty(histories.size, np.int32), np.empty(histories.size, np.float32)
     for user in range(rates.size):
         own = slice(bounds[user], bounds[user + 1])
-        newest, newest_weights = _newest_distinct(histories[own], weights[own], own.stop - own.start, rates[user])
+        newest, newest_weights = _newest_distinct(histories[own], weights[own], most, rates[user])
         start, stop = offsets[user], offsets[user] + newest.size
         items[start:stop], decayed[start:stop] = newest, newest_weights
         offsets[user + 1] = stop

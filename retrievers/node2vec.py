@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -11,9 +12,9 @@ from pydantic import model_validator
 from scipy.sparse import csr_array
 
 from multirecall.data import Changes, Dataset
-from multirecall.lists import RankedList
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig
+from multirecall.protocols import PluginConfig, Retriever
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.topk import top_eligible
@@ -145,6 +146,11 @@ class Node2Vec(VectorNeighbourRetriever):
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
         return self._retrieve_by_walks(query, quota) if self.config.serve == "walks" else super().retrieve(query, quota)
+
+    def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
+        """See `Retriever.retrieve_batch`."""
+        one_by_one = self.config.serve == "walks"
+        return Retriever.retrieve_batch(self, queries, quota) if one_by_one else super().retrieve_batch(queries, quota)
 
     def part(self, rows: NDArray[np.int32]) -> Self | None:
         """See `Retriever.part`; None if `serve = "walks"`, since a walk needs the whole graph."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.csr import offsets_of, take_runs
 from multirecall.data.horizon import Times, now_of
 from multirecall.data.interactions import Interactions, halvings
 
@@ -120,6 +121,18 @@ class EventLog:
         return History(
             np.concatenate([run.items[at] for run, at in parts])[order], self._decay_history(weights, times), times
         )
+
+    def histories(self, users: NDArray[np.int32]) -> tuple[NDArray[np.int64], History]:
+        """`history` of each of `users`, int32 (n,), behind each other: CSR offsets, int64 (n + 1,), and the events."""
+        if self.later or (self.half_life_days is not None and self.base.times is not None):
+            each = [self.history(user) for user in users.tolist()]
+            items, weights, times = ([getattr(one, name) for one in each] for name in History._fields)
+            offsets = offsets_of([part.size for part in items])
+            whole = History(*map(np.concatenate, (items, weights)), None if times[0] is None else np.concatenate(times))
+            return offsets, whole
+        offsets, places = take_runs(self.base.offsets, np.where(users < self.base.n_users, users, -1))
+        times = None if self.base.times is None else self.base.times[places]
+        return offsets, History(self.base.items[places], self.base.weights[places], times)
 
     def decay(self, weights: NDArray[np.float32], times: NDArray[np.int64] | None) -> NDArray[np.float32]:
         """Decay weights (n,) of events at `times` to `now`; float32 rounds to 0 after about 149 half-lives."""

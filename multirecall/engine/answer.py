@@ -10,10 +10,12 @@ from multirecall.engine.backfill import backfill, backfill_batch
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.lookup import Found
 from multirecall.engine.request import read_context, read_filters, read_user
+from multirecall.engine.request_batch import read_users
 from multirecall.engine.runner import run_batch, run_paths
 from multirecall.engine.state import EngineState
 from multirecall.lists import FusedList, RankedBatch, RankedList
 from multirecall.online import Request
+from multirecall.query_batch import excluded_of, histories_of, rows_of
 from multirecall.result import CandidateBatch, Candidates
 from multirecall.user import User
 
@@ -58,11 +60,10 @@ def answer_users(state: EngineState, request: Request, k: int, found: Found) -> 
     """The candidates of the users of a request; errors as in `Engine.retrieve_batch`."""
     filters = read_filters(state, request.exclude, request.where, request.seen)
     context = read_context(request.context)
-    asked = [read_user(state.data, user, filters, context, None, found) for user in request.users]
-    queries = [query for query, _ in asked]
+    queries, unknown = read_users(state.data, request.users, filters, context, found)
     outcomes = run_batch(state.paths, state.windows, queries)
     batches = [one.ranked or RankedBatch.empty(len(queries)) for one in outcomes]
-    lengths = np.array([query.history.size for query in queries], np.int64)
+    lengths = np.diff(histories_of(queries).offsets)
     merged, draws = state.merging.merge_batch(batches, lengths, min(k, state.data.n_items), request.ids)
     final, n_backfilled = backfill_batch(state, queries, merged, k, Deadline(None))
     return CandidateBatch(
@@ -77,8 +78,8 @@ def answer_users(state: EngineState, request: Request, k: int, found: Found) -> 
         status={path.name: one.status(path.quota) for path, one in zip(state.paths, outcomes, strict=True)},
         n_backfilled=n_backfilled,
         shortfall=k - np.diff(final.offsets),
-        known=np.array([query.user >= 0 for query in queries], np.bool_),
-        unknown_items=tuple(unknown for _, unknown in asked),
+        known=rows_of(queries) >= 0,
+        unknown_items=unknown,
         store=found.state,
         variants=(state.variant,) * len(queries),
         draws=tuple(
@@ -92,7 +93,7 @@ def answer_users(state: EngineState, request: Request, k: int, found: Found) -> 
             state.segments,
             lengths,
             np.arange(len(queries)),
-            tuple(query.exclude for query in queries),
+            excluded_of(queries),
             filters.where,
             state.rivals is None,
         ),

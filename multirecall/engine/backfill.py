@@ -12,7 +12,8 @@ from multirecall.engine.deadline import Deadline
 from multirecall.engine.runner import run_fallback
 from multirecall.engine.state import EngineState
 from multirecall.lists import FusedBatch, FusedList
-from multirecall.query import Query, eligible_in_lists
+from multirecall.query import Query
+from multirecall.query_batch import eligible_in_lists
 from multirecall.topk import all_eligible
 
 _log = logging.getLogger("multirecall.engine")

@@ -21,7 +21,8 @@ from multirecall.engine.workers import Workers
 from multirecall.errors import DataError, NotDeployed, RequestError
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.protocols import Reason, Retriever
-from multirecall.query import Query, eligible_in_lists
+from multirecall.query import Query
+from multirecall.query_batch import eligible_in_lists
 from multirecall.result import PathStatus, State
 
 L = TypeVar("L", RankedList, RankedBatch)

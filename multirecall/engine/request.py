@@ -196,7 +196,7 @@ def read_user(
         ordered=ordered,
         features=_features(data, row, latest, asked.features),
         terms=_terms(data, asked.terms),
-        exclude=_sorted_union(filters.exclude, seen),
+        exclude=sorted_union(filters.exclude, seen),
         allowed=filters.allowed,
         now=data.now,
         where=filters.where,
@@ -244,7 +244,8 @@ def _values(table: Table, given: Any, place: str, what: str) -> dict[str, Any]:
 
 
 @kernel
-def _sorted_union(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int32]:
+def sorted_union(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The distinct rows of both, ascending, int32."""
     rows = np.empty(first.size + second.size, np.int32)
     rows[: first.size], rows[first.size :] = first, second
     rows.sort()

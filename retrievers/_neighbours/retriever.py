@@ -13,15 +13,17 @@ from pydantic import Field
 
 from multirecall.blocks import run_blocks
 from multirecall.data import Dataset
-from multirecall.lists import RankedList
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.query import Query
+from multirecall.query_batch import filters_of
 from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
 from multirecall.validation import NonNegative
 
-from .._recency import recent_items
+from .._recency import recent_items, recent_items_of_each
 from .._similar import SimilarByHistory
+from .._sparse.best_of_each import best_of_each
 from .._sparse.dense import DenseColumns, DenseRows, rows_of_arrays
 from .._sparse.patched import PatchedRows
 from .._sparse.rows import SparseRows
@@ -84,6 +86,18 @@ class NeighbourRetriever(SimilarByHistory):
         sums = Sums(self._neighbours.n_columns)
         self._neighbours.add(*recent_items(query, None, self.config.half_life), sums)
         return sums.top_for(query, quota)
+
+    def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
+        """See `Retriever.retrieve_batch`: one call for all users, unless the matrix is dense."""
+        matrix = self._neighbours
+        if not queries or isinstance(matrix, DenseRows | DenseColumns):
+            return super().retrieve_batch(queries, quota)
+        history = RankedBatch(*recent_items_of_each(queries, self.config.half_life))
+        return best_of_each(matrix, self._own_of_each(history), history, quota, filters_of(queries))
+
+    def _own_of_each(self, history: RankedBatch) -> RankedBatch:
+        """The items of each history that count for themselves, with their weights: none."""
+        return RankedBatch.empty(len(history))
 
     def part(self, rows: NDArray[np.int32]) -> Self | None:
         """See `Retriever.part`."""

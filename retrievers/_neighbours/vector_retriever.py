@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Changes, Dataset
-from multirecall.lists import RankedList
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
@@ -76,6 +76,9 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         sums.add(items[own], weights[own])
         self._neighbours.add(items, weights, sums)
         return sums.top_for(query, quota)
+
+    def _own_of_each(self, history: RankedBatch) -> RankedBatch:
+        return history.keep(self._shard.has(history.items))
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; takes `n_items · dim` multiplications for each new or changed item."""

@@ -76,7 +76,7 @@ class PatchedRows:
 
     def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
         """Add `Σ weight · row` to `sums`, in place; weights are ≥ 0."""
-        sums.size = add_patched(rows, weights, self._kernel_arrays(), sums.totals, sums.touched, sums.size)
+        sums.size = add_patched(rows, weights, self.kernel_arrays(), sums.totals, sums.touched, sums.size)
 
     def top_of_each(
         self,
@@ -98,7 +98,7 @@ class PatchedRows:
             lengths: int32 (n_rows,), how many entries of each row `n_entries` counts; None: those that it has.
         """
         sums = Sums(self.n_columns)
-        matrix = self._kernel_arrays(lengths)
+        matrix = self.kernel_arrays(lengths)
         parts = []
         for run in runs_of_one_bitmap(filters):
             exclude = [rows for rows, _ in filters[run]]
@@ -203,7 +203,8 @@ class PatchedRows:
         )
         return SparseRows(offsets, *arrays, self.n_columns)
 
-    def _kernel_arrays(self, lengths: NDArray[np.int32] | None = None) -> Matrix:
+    def kernel_arrays(self, lengths: NDArray[np.int32] | None = None) -> Matrix:
+        """The matrix for kernels; `lengths`: how many entries of each row count, by default those that it has."""
         base = self.base
         patch = self.runs, self.offsets, self.longest, self.places, self.values
         lengths = self.lengths if lengths is None else lengths

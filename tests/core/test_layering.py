@@ -27,6 +27,7 @@ LAYERS: list[set[str]] = [
             "lists",
             "result",
             "query",
+            "query_batch",
             "user",
             "display",
             "output",

@@ -5,7 +5,8 @@ import pytest
 
 from multirecall.engine.check import fault_of, fault_of_batch
 from multirecall.lists import FusedBatch, FusedList, RankedBatch, RankedList
-from multirecall.query import Query, eligible_in_lists
+from multirecall.query import Query
+from multirecall.query_batch import eligible_in_lists
 
 
 def ranked(*items: int) -> RankedList:

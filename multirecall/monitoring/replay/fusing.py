@@ -20,7 +20,8 @@ from multirecall.monitoring.replay.groups import Group
 from multirecall.monitoring.request_log.parts import flat
 from multirecall.monitoring.request_log.table_reader import LoggedConfig
 from multirecall.plugins import match_names
-from multirecall.query import Query, eligible_in_lists
+from multirecall.query import Query
+from multirecall.query_batch import eligible_in_lists
 from multirecall.topk import NO_ROWS
 from multirecall.validation import AUTO, validate
 
