@@ -14,6 +14,8 @@ import numpy as np
 from multirecall.kernels import Array, kernel
 from multirecall.sums import scale_sums, take_top
 
+from .rows import AHEAD, fetch_row
+
 Matrix = tuple[Array, Array, Array, Array, Array, Array, int, Array, Array]
 """A `PatchedRows` for kernels: the number of entries of each row, int32 (n_rows,); offsets, columns and values of the
 base; the number of each row's run, the offsets of runs, the length of the longest; places and values of the patch."""
@@ -45,6 +47,7 @@ def add_patched(
             size = -1
     before = np.empty(longest, np.float32)
     for position in range(rows.size):
+        fetch_row(rows, position + AHEAD, offsets, columns, values)
         row, weight = rows[position], weights[position]
         if weight == 0.0:
             continue
