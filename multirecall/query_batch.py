@@ -28,11 +28,12 @@ class QueryBatch(Sequence[Query]):
         items: item rows, int32 (offsets[-1],).
         weights: float32 (offsets[-1],), as in `Query`.
         times: int64 (offsets[-1],), as in `Query`, or None.
+        ordered: bool (n_users,), as in `Query`.
         exclude_offsets: int64 (n_users + 1,), the CSR offsets of `exclude`.
         exclude: sorted item rows of each user, int32 (exclude_offsets[-1],).
         profiles: int32 (n_users,), the row in the user table whose features each has, -1 for none.
         features: gives the features of such a row.
-        shared: what is equal in all queries; `ordered` is that of the log.
+        shared: what is equal in all queries.
     """
 
     users: NDArray[np.int32]
@@ -40,6 +41,7 @@ class QueryBatch(Sequence[Query]):
     items: NDArray[np.int32]
     weights: NDArray[np.float32]
     times: NDArray[np.int64] | None
+    ordered: NDArray[np.bool_]
     exclude_offsets: NDArray[np.int64]
     exclude: NDArray[np.int32]
     profiles: NDArray[np.int32]
@@ -66,7 +68,7 @@ class QueryBatch(Sequence[Query]):
             history=self.items[own],
             weights=self.weights[own],
             times=None if self.times is None else self.times[own],
-            ordered=self.shared.ordered or own.start == own.stop,
+            ordered=self.ordered.item(user),
             features=self.features(self.profiles.item(user)),
             exclude=self.exclude[self.exclude_offsets.item(user) : self.exclude_offsets.item(user + 1)],
         )
@@ -112,8 +114,7 @@ def histories_of(queries: Sequence[Query]) -> Histories:
     if not queries:
         return Histories(np.zeros(1, np.int64), NO_ROWS, np.empty(0, np.float32), np.empty(0, np.bool_))
     if isinstance(queries, QueryBatch):
-        ordered = (np.diff(queries.offsets) == 0) | queries.shared.ordered
-        return Histories(queries.offsets, queries.items, queries.weights, ordered)
+        return Histories(queries.offsets, queries.items, queries.weights, queries.ordered)
     return Histories(
         offsets_of([query.history.size for query in queries]),
         np.concatenate([query.history for query in queries]),

@@ -125,11 +125,11 @@ class EventLog:
     def histories(self, users: NDArray[np.int32]) -> tuple[NDArray[np.int64], History]:
         """`history` of each of `users`, int32 (n,), behind each other: CSR offsets, int64 (n + 1,), and the events."""
         if self.later or (self.half_life_days is not None and self.base.times is not None):
-            each = [self.history(user) for user in users.tolist()]
-            items, weights, times = ([getattr(one, name) for one in each] for name in History._fields)
-            offsets = offsets_of([part.size for part in items])
-            whole = History(*map(np.concatenate, (items, weights)), None if times[0] is None else np.concatenate(times))
-            return offsets, whole
+            each = [self.history(user) for user in users.tolist()] or [self.history(-1)]
+            ages = [one.times for one in each if one.times is not None]
+            items, weights = (np.concatenate([getattr(one, name) for one in each]) for name in ("items", "weights"))
+            offsets = offsets_of([one.items.size for one in each][: users.size])
+            return offsets, History(items, weights, np.concatenate(ages) if ages else None)
         offsets, places = take_runs(self.base.offsets, np.where(users < self.base.n_users, users, -1))
         times = None if self.base.times is None else self.base.times[places]
         return offsets, History(self.base.items[places], self.base.weights[places], times)

@@ -38,7 +38,6 @@ def read_users(
         user=-1,
         history=NO_ROWS,
         weights=weights[:0],
-        ordered=data.log.base.ordered,
         allowed=filters.allowed,
         now=data.now,
         where=filters.where,
@@ -46,8 +45,9 @@ def read_users(
         context=context,
         effort=filters.effort,
     )
-    values = data.users.values
-    queries = QueryBatch(rows, offsets, items, weights, times, exclude_offsets, exclude, rows, values, shared)
+    ordered = (np.diff(offsets) == 0) | data.log.base.ordered
+    arrays = rows, offsets, items, weights, times, ordered, exclude_offsets, exclude
+    queries = QueryBatch(*arrays, profiles=rows, features=data.users.values, shared=shared)
     return queries, (filters.unknown,) * len(users)
 
 
