@@ -142,6 +142,11 @@ def rows_of(queries: Sequence[Query]) -> NDArray[np.int32]:
     return queries.users if isinstance(queries, QueryBatch) else np.array([one.user for one in queries], np.int32)
 
 
+def has_terms(queries: Sequence[Query]) -> bool:
+    """Whether any user brings search terms."""
+    return not isinstance(queries, QueryBatch) and any(query.terms for query in queries)
+
+
 def excluded_of(queries: Sequence[Query]) -> tuple[NDArray[np.int32], ...]:
     """The sorted item rows that each user must not get, int32."""
     if isinstance(queries, QueryBatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -13,21 +13,23 @@ from pydantic import Field
 
 from multirecall.data import Dataset, Feature, Tags
 from multirecall.errors import CannotFit
-from multirecall.lists import RankedList
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
 from multirecall.query import Query
+from multirecall.query_batch import filters_of, has_terms
 from multirecall.storage import META, read_component, read_json, write_component, write_json
 from multirecall.sums import Sums
 from multirecall.validation import Count, NonNegative, Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
-from ._recency import recent_items
+from ._recency import recent_items, recent_items_of_each
 from ._shard import FOLDER, Shard
 from ._similar import SimilarByHistory
 from ._text.jaccard import SetIndex
 from ._text.live_postings import LivePostings
 from ._text.postings import FieldTerms, Postings
+from ._text.search_batch import search_profiles
 from ._text.shard_postings import ShardPostings, ShardSets
 from ._text.terms import Lexicon, TermCounts
 
@@ -144,6 +146,16 @@ class Content(SimilarByHistory):
         for field, index in self._sets.items():
             index.add_similar(items, weights * np.float32(self._weight(field)), sums)
         return self._index.top(sums, quota, query.filter)
+
+    def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
+        """See `Retriever.retrieve_batch`: one call for all users, unless terms, `jaccard` or new items are among it."""
+        index, config = self._index, self.config
+        is_whole = isinstance(index, LivePostings) and not index.changed.size and not self._sets
+        if not is_whole or not queries or has_terms(queries):
+            return super().retrieve_batch(queries, quota)
+        histories = RankedBatch(*recent_items_of_each(queries, config.half_life, config.history))
+        limits = config.profile_terms, config.profile_postings
+        return search_profiles(index.base, histories, *limits, quota, filters_of(queries))
 
     def part(self, rows: NDArray[np.int32]) -> Self:
         """See `Retriever.part`."""
