@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -62,15 +62,23 @@ class QueryBatch(Sequence[Query]):
             return [self[one] for one in range(len(self))[user]]
         user = range(len(self))[user]
         own = slice(self.offsets.item(user), self.offsets.item(user + 1))
-        return replace(
-            self.shared,
-            user=self.users.item(user),
-            history=self.items[own],
-            weights=self.weights[own],
-            times=None if self.times is None else self.times[own],
-            ordered=self.ordered.item(user),
-            features=self.features(self.profiles.item(user)),
-            exclude=self.exclude[self.exclude_offsets.item(user) : self.exclude_offsets.item(user + 1)],
+        shared = self.shared
+        return Query(
+            self.users.item(user),
+            self.items[own],
+            self.weights[own],
+            None if self.times is None else self.times[own],
+            self.ordered.item(user),
+            self.features(self.profiles.item(user)),
+            shared.terms,
+            self.exclude[self.exclude_offsets.item(user) : self.exclude_offsets.item(user + 1)],
+            shared.allowed,
+            shared.now,
+            shared.where,
+            shared.removed,
+            shared.context,
+            shared.deadline,
+            shared.effort,
         )
 
     def __iter__(self) -> Iterator[Query]:

@@ -1,30 +1,37 @@
-"""Streaming the candidates of many users into a file."""
+"""Streaming the candidates of many users into a file, by one thread or several."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from multirecall.candidate_parquet import CandidateEncoder
 from multirecall.errors import RequestError
 from multirecall.output import require_file
+from multirecall.parquet.writer import ParquetFile, RowGroup
 from multirecall.result import CandidateBatch
 from multirecall.user import User
-from multirecall.vocabulary import Id
+from multirecall.vocabulary import Id, Vocabulary
 
-Retrieve = Callable[[list[Id | User]], CandidateBatch]
+Part = tuple[int, list[Id | User]]
+"""Some of the users, and the number of the first of them."""
 
-_parquet = partial(pl.LazyFrame.sink_parquet, compression="lz4")
+Retrieve = Callable[[int, list[Id | User]], CandidateBatch]
+"""Answers a part; several threads may call it."""
+
+PARQUET = (".parquet", ".pq")
+"""The suffixes of files that are encoded here, chunk by chunk on the threads that answer."""
 
 WRITERS: dict[str, Callable[[pl.LazyFrame, Path], Any]] = {
-    ".parquet": _parquet,
-    ".pq": _parquet,
     ".arrow": pl.LazyFrame.sink_ipc,
     ".feather": pl.LazyFrame.sink_ipc,
     ".ipc": pl.LazyFrame.sink_ipc,
@@ -32,39 +39,38 @@ WRITERS: dict[str, Callable[[pl.LazyFrame, Path], Any]] = {
     ".jsonl": pl.LazyFrame.sink_ndjson,
     ".ndjson": pl.LazyFrame.sink_ndjson,
 }
-"""The function that writes each file format, by suffix."""
+"""The function that writes each other format, by suffix."""
+
+T = TypeVar("T")
 
 
-def write_candidates(users: Iterable[Id | User], file: Path, chunk: int, retrieve: Retrieve) -> int:
-    """Write `CandidateBatch.to_polars()` of every user, `chunk` users at a time, and return the number of rows.
+def write_candidates(
+    users: Iterable[Id | User], file: Path, chunk: int, retrieve: Retrieve, catalogue: Vocabulary, threads: int = 1
+) -> int:
+    """Write the columns of `CandidateBatch.to_polars()` of every user and return the number of rows.
 
-    The suffix of `file` selects the format. The file appears under its name only when it is complete.
+    The suffix of `file` selects the format. The file appears under its name only when it is complete. Several threads
+    answer one chunk of users each while the file is written; chunks are written in order, and at most `threads` wait.
 
     Raises:
         RequestError: there are no users, no format has the suffix, or the file cannot be written.
     """
-    write = WRITERS.get(file.suffix.lower())
-    if write is None:
+    suffix = file.suffix.lower()
+    if suffix not in WRITERS and suffix not in PARQUET:
         raise RequestError(
             f"write_candidates: {file}: no format ends in {file.suffix!r}; name a file that ends in "
-            f"{', '.join(WRITERS)}"
+            f"{', '.join((*PARQUET, *WRITERS))}"
         )
     require_file(file, "write_candidates")
-    frames = (retrieve(part).to_polars() for part in _chunks(users, chunk))
-    first = next(frames, None)
-    if first is None:
-        raise RequestError("write_candidates: there are no users; pass at least one id or User")
-    rows = 0
-
-    def source(*_: Any) -> Iterator[pl.DataFrame]:
-        nonlocal rows
-        for frame in chain([first], frames):
-            rows += frame.height
-            yield frame.cast(first.schema)
-
-    draft = file.with_name(f".{file.name}.draft")
+    parts, draft = _chunks(users, chunk), file.with_name(f".{file.name}.draft")
     try:
-        write(register_io_source(source, schema=first.schema), draft)
+        if suffix in PARQUET:
+            encode = CandidateEncoder(catalogue).encode
+            with closing(_in_order(lambda part: encode(retrieve(*part)), parts, threads)) as groups:
+                rows = _write_parquet(groups, draft)
+        else:
+            with closing(_in_order(lambda part: retrieve(*part).to_polars(), parts, threads)) as frames:
+                rows = _write_frames(frames, draft, WRITERS[suffix])
         os.replace(draft, file)
     except OSError as fault:
         raise RequestError(f"write_candidates: {file}: cannot be written ({fault}); check the folder") from None
@@ -73,7 +79,55 @@ def write_candidates(users: Iterable[Id | User], file: Path, chunk: int, retriev
     return rows
 
 
-def _chunks(users: Iterable[Id | User], size: int) -> Iterator[list[Id | User]]:
-    remaining = iter(users)
+def _write_parquet(groups: Iterator[RowGroup], draft: Path) -> int:
+    first = _first(groups)
+    with ParquetFile(draft) as out:
+        for group in chain([first], groups):
+            out.write(group)
+    return out.n_rows
+
+
+def _write_frames(frames: Iterator[pl.DataFrame], draft: Path, write: Callable[[pl.LazyFrame, Path], Any]) -> int:
+    first = _first(frames)
+    rows = 0
+
+    def source(*_: Any) -> Iterator[pl.DataFrame]:
+        nonlocal rows
+        for frame in chain([first], frames):
+            rows += frame.height
+            yield frame.cast(first.schema)
+
+    write(register_io_source(source, schema=first.schema), draft)
+    return rows
+
+
+def _first(parts: Iterator[T]) -> T:
+    for part in parts:
+        return part
+    raise RequestError("write_candidates: there are no users; pass at least one id or User")
+
+
+def _in_order(answer: Callable[[Part], T], parts: Iterable[Part], threads: int) -> Generator[T, None, None]:
+    """The answer of each part, in order; `threads` at most are asked for ahead of their turn."""
+    if threads == 1:
+        yield from map(answer, parts)
+        return
+    with ThreadPoolExecutor(threads, "candidates") as pool:
+        begun: deque[Future[T]] = deque()
+        try:
+            for part in parts:
+                begun.append(pool.submit(answer, part))
+                if len(begun) > threads:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for one in begun:
+                one.cancel()
+
+
+def _chunks(users: Iterable[Id | User], size: int) -> Iterator[Part]:
+    remaining, first = iter(users), 0
     while part := list(islice(remaining, size)):
-        yield part
+        yield first, part
+        first += len(part)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -195,16 +195,18 @@ class EngineReader(EngineView):
         k: int | None = None,
         *,
         chunk: int = 1000,
+        threads: int | None = None,
         exclude: Iterable[Id] | None = None,
         where: Mapping[str, Any] | None = None,
         seen: bool = False,
         context: Mapping[str, Any] | None = None,
     ) -> int:
-        """Write the candidates of many users to a file, `chunk` users in memory at a time.
+        """Write the candidates of many users to a file, `chunk` users of each thread in memory at a time.
 
         The suffix names the format: parquet (`.parquet`, `.pq`), Arrow (`.arrow`, `.feather`, `.ipc`), `.csv`, or JSON
         lines (`.jsonl`, `.ndjson`). Columns as in `CandidateBatch.to_polars`. All users see the state of the
-        engine at the call; later live changes are not in the file.
+        engine at the call; later live changes are not in the file. `threads` answer the chunks, by default one for each
+        core that the process may use; the file does not depend on their number.
 
         Returns:
             The number of rows.
@@ -214,15 +216,18 @@ class EngineReader(EngineView):
         """
         if not isinstance(chunk, int) or chunk < 1:
             raise RequestError(f"chunk must be a whole number > 0, got {chunk!r}")
-        state, size, numbers = self._current(), read_size(k, self.config.k), count()
+        workers = len(os.sched_getaffinity(0)) if threads is None else threads
+        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+            raise RequestError(f"threads must be a whole number > 0, or None, got {threads!r}")
+        state, size = self._current(), read_size(k, self.config.k)
         excluded = None if exclude is None else list_ids(exclude, "exclude")
 
-        def answer(part: list[Id | User]) -> CandidateBatch:
-            ids = [f"{EXPORT}/{next(numbers)}" for _ in part]
+        def answer(first: int, part: list[Id | User]) -> CandidateBatch:
+            ids = [f"{EXPORT}/{number}" for number in range(first, first + len(part))]
             request = read_request(part, ids, excluded, where, seen, context)
             return self._answer_parts(self._parts_of(state, request), request, size)
 
-        return write_candidates(users, Path(file), chunk, answer)
+        return write_candidates(users, Path(file), chunk, answer, state.data.items.ids, workers)
 
     def explain(
         self,

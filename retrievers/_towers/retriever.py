@@ -199,6 +199,7 @@ class TowerRetriever(SimilarVectors):
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
         """See `Retriever.retrieve_batch`; the index gets the vectors of all users at once."""
+        queries = list(queries)
         vectors = [self.user_vectors(query) for query in queries]
         given = np.array(vectors, np.float32) if vectors else np.empty((0, 1, self._index.dim), np.float32)
         return self._index.search_any_batch(given, quota, [query.filter for query in queries])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from multirecall import Engine, EngineConfig
-from multirecall.errors import RequestError
+from multirecall.errors import IdTypeError, RequestError
 from multirecall.output import require_file, require_folder
+from multirecall.parquet.writer import ParquetFile, RowGroup
 from multirecall.testing import small_shop
 
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
@@ -75,6 +77,55 @@ def test_one_state_for_the_whole_file(tmp_path: Path) -> None:
     assert frame["item_id"].to_list() == first.ids.tolist() * 2
     assert gone not in engine.retrieve(2, 5, seen=True).ids
     assert engine.data.items.ids.dtype == dtype
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv"])
+def test_the_file_does_not_depend_on_the_number_of_threads(engine: Engine, tmp_path: Path, suffix: str) -> None:
+    users = [1, 2, 99, 3, 5, 2, 8]
+    files = [tmp_path / f"{threads}.{suffix}" for threads in (1, 2, 3)]
+    for threads, file in enumerate(files, 1):
+        assert engine.write_candidates(users, file, 6, chunk=2, threads=threads) == 42
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_fails_leaves_nothing(engine: Engine, tmp_path: Path, threads: int) -> None:
+    """The error is that of the part that failed, whatever was begun behind it."""
+    for suffix in ("parquet", "csv"):
+        with pytest.raises(IdTypeError, match="user ids are int"):
+            engine.write_candidates(
+                [1, 2, 3, "4", *range(5, 30)], tmp_path / f"c.{suffix}", 6, chunk=2, threads=threads
+            )
+    assert not any(tmp_path.iterdir())
+
+
+def test_few_chunks_wait(engine: Engine, tmp_path: Path) -> None:
+    """No more users are read than the threads need: those of the chunks that are being answered, and one more."""
+    started = []
+
+    def users() -> Iterator[int]:
+        for user in range(1, 31):
+            started.append(user)
+            yield user
+
+    written: list[int] = []
+    write = ParquetFile.write
+
+    def note(file: ParquetFile, group: RowGroup) -> None:
+        written.append(len(started))
+        write(file, group)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ParquetFile, "write", note)
+        engine.write_candidates(users(), tmp_path / "c.parquet", 3, chunk=1, threads=2)
+    assert len(written) == 30
+    assert all(begun <= number + 4 for number, begun in enumerate(written))
+
+
+@pytest.mark.parametrize("threads", [0, 1.5, True])
+def test_an_unusable_number_of_threads_is_refused(engine: Engine, tmp_path: Path, threads: Any) -> None:
+    with pytest.raises(RequestError, match=r"threads must be a whole number > 0, or None"):
+        engine.write_candidates([1], tmp_path / "c.parquet", threads=threads)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")

@@ -42,6 +42,8 @@ LAYERS: list[set[str]] = [
             "deprecation",
             "candidate_features",
             "candidate_frames",
+            "candidate_parquet",
+            "parquet",
             "chance",
             "draw",
             "metrics",

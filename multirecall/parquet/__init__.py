@@ -1,0 +1,1 @@
+"""Writing tables of few distinct values as parquet, several times as fast as a writer for any table does."""
