@@ -74,7 +74,7 @@ def split_ranks(ranks: Array, column: int) -> tuple[Array, Array, int]:
         present[row] = rank >= 0
         size += rank >= 0
         largest = max(largest, rank)
-    return present, kept[:size], largest
+    return present, kept[:size], int(largest)
 
 
 @kernel

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.csr import offsets_of
 from multirecall.errors import BundleError
 from multirecall.kernels import LINE, Array
 from multirecall.lists import RankedList
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
+from .cell_batch import search_cells_of_each
 from .cell_scan import best_positions, encode, score_codes, score_moments, search_cells
 from .code_blocks import LANES, encode_blocks, first_blocks_of, n_lines
 from .kmeans import group_vectors, means_of_runs
@@ -158,6 +161,25 @@ class Cells:
         asked = query, vectors.space == "l2", margin, float(self.slack[0]), k, k + SPARE
         stored = vectors.rows, vectors.values, vectors.marked_dead, vectors.new_rows, vectors.new_values
         return RankedList(*search_cells(*asked, *self._kernel_arrays(), *stored, exclude, allowed))
+
+    def search_each(
+        self,
+        vectors: Vectors,
+        queries: NDArray[np.float32],
+        k: int,
+        margins: NDArray[np.float64],
+        exclude: Sequence[NDArray[np.int32]],
+        allowed: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]:
+        """What `search` gives for each query, (n, k), and which lists, bool (n,), have `k` items; the others are void.
+
+        `margins` and `exclude` are for each; a query whose margin is infinite is left out.
+        """
+        bounds, rows = offsets_of([one.size for one in exclude]), np.concatenate(exclude)
+        asked = queries, margins, bounds, rows, allowed, vectors.space == "l2", float(self.slack[0]), k, k + SPARE
+        stored = vectors.rows, vectors.values, vectors.marked_dead, vectors.new_rows, vectors.new_values
+        items, scores, whole = search_cells_of_each(*asked, *self._kernel_arrays(), *stored)
+        return items, scores, whole
 
     def _kernel_arrays(self) -> CellArrays:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -9,8 +10,9 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.lists import RankedList
+from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
+from multirecall.query import Filter, runs_of_one_bitmap
 from multirecall.storage import read_component, write_component
 from multirecall.vector_index import IndexConfig
 
@@ -67,16 +69,42 @@ class IvfIndex(StoredIndex):
     def _search_near(
         self, query: NDArray[np.float32], k: int, exclude: NDArray[np.int32], allowed: NDArray[np.bool_]
     ) -> RankedList | None:
-        stored = self.vectors
-        eligible = stored.n_eligible(allowed)
-        if self._cells is None or eligible <= SCANNED + SCANNED_PER_ITEM * k:
+        margin = self._margin(k, exclude.size, allowed)
+        if self._cells is None or margin == np.inf:
             return None
-        wanted = (k + min(k, exclude.size)) * stored.rows.size // eligible
-        margin = self._cells.margin(wanted) * self.effort
-        if margin == np.inf:
-            return None
-        found = self._cells.search(stored, query, k, margin, exclude, allowed)
+        found = self._cells.search(self.vectors, query, k, margin, exclude, allowed)
         return found if len(found) == k else None
+
+    def _search_batch(self, vectors: NDArray[Any], k: int, filters: Sequence[Filter]) -> RankedBatch:
+        """One call for the queries of one bitmap; those that need every vector are searched for one by one."""
+        if self._cells is None or not filters or k < 1:
+            return super()._search_batch(vectors, k, filters)
+        queries = self.vectors.queries(vectors)
+        lists: list[RankedList] = []
+        for run in runs_of_one_bitmap(filters):
+            lists += self._search_run(self._cells, queries[run], k, filters[run])
+        return RankedBatch.from_lists(lists)
+
+    def _search_run(
+        self, cells: Cells, queries: NDArray[np.float32], k: int, filters: Sequence[Filter]
+    ) -> list[RankedList]:
+        stored, allowed = self.vectors, filters[0][1]
+        stored.check_filter(allowed)
+        exclude = [rows for rows, _ in filters]
+        margins = np.array([self._margin(k, rows.size, allowed) for rows in exclude])
+        margins[~queries.any(axis=1)] = np.inf
+        items, scores, whole = cells.search_each(stored, queries, k, margins, exclude, allowed)
+        return [
+            RankedList(items[place], scores[place]) if whole[place] else stored.scan(queries[place], k, rows, allowed)
+            for place, rows in enumerate(exclude)
+        ]
+
+    def _margin(self, k: int, n_excluded: int, allowed: NDArray[np.bool_]) -> float:
+        """How far cells are looked for; infinite where every vector is scored."""
+        eligible = self.vectors.n_eligible(allowed)
+        if self._cells is None or eligible <= SCANNED + SCANNED_PER_ITEM * k:
+            return np.inf
+        return self._cells.margin((k + min(k, n_excluded)) * self.vectors.rows.size // eligible) * self.effort
 
     def _on(self, cells: Cells | None) -> Self:
         self._cells = cells
