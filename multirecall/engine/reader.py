@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.candidate_features import FIRST
+from multirecall.cores import Threads, number_of_threads
 from multirecall.engine.answer import answer_user, answer_users
 from multirecall.engine.deadline import Deadline
 from multirecall.engine.explain import explain_item
@@ -42,6 +42,7 @@ from multirecall.lists import RankedBatch
 from multirecall.online import Call, Observation, Proposed, Request
 from multirecall.result import CandidateBatch, Candidates
 from multirecall.user import User
+from multirecall.validation import AUTO
 from multirecall.vocabulary import Id
 
 EXPORT = "export"
@@ -195,7 +196,7 @@ class EngineReader(EngineView):
         k: int | None = None,
         *,
         chunk: int = 1000,
-        threads: int | None = None,
+        threads: Threads = AUTO,
         exclude: Iterable[Id] | None = None,
         where: Mapping[str, Any] | None = None,
         seen: bool = False,
@@ -205,8 +206,8 @@ class EngineReader(EngineView):
 
         The suffix names the format: parquet (`.parquet`, `.pq`), Arrow (`.arrow`, `.feather`, `.ipc`), `.csv`, or JSON
         lines (`.jsonl`, `.ndjson`). Columns as in `CandidateBatch.to_polars`. All users see the state of the
-        engine at the call; later live changes are not in the file. `threads` answer the chunks, by default one for each
-        core that the process may use; the file does not depend on their number.
+        engine at the call; later live changes are not in the file. `threads` answer the chunks; "auto": one for each
+        core that the process may use. The file does not depend on their number.
 
         Returns:
             The number of rows.
@@ -216,9 +217,8 @@ class EngineReader(EngineView):
         """
         if not isinstance(chunk, int) or chunk < 1:
             raise RequestError(f"chunk must be a whole number > 0, got {chunk!r}")
-        workers = len(os.sched_getaffinity(0)) if threads is None else threads
-        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-            raise RequestError(f"threads must be a whole number > 0, or None, got {threads!r}")
+        if threads != AUTO and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise RequestError(f"threads must be a whole number > 0, or 'auto', got {threads!r}")
         state, size = self._current(), read_size(k, self.config.k)
         excluded = None if exclude is None else list_ids(exclude, "exclude")
 
@@ -227,7 +227,7 @@ class EngineReader(EngineView):
             request = read_request(part, ids, excluded, where, seen, context)
             return self._answer_parts(self._parts_of(state, request), request, size)
 
-        return write_candidates(users, Path(file), chunk, answer, state.data.items.ids, workers)
+        return write_candidates(users, Path(file), chunk, answer, state.data.items.ids, number_of_threads(threads))
 
     def explain(
         self,

@@ -124,7 +124,7 @@ def test_few_chunks_wait(engine: Engine, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threads", [0, 1.5, True])
 def test_an_unusable_number_of_threads_is_refused(engine: Engine, tmp_path: Path, threads: Any) -> None:
-    with pytest.raises(RequestError, match=r"threads must be a whole number > 0, or None"):
+    with pytest.raises(RequestError, match=r"threads must be a whole number > 0, or 'auto'"):
         engine.write_candidates([1], tmp_path / "c.parquet", threads=threads)
 
 
