@@ -26,6 +26,7 @@ def main(
     users: Annotated[int, typer.Option(help="Users whose candidates are written.")] = 10_000,
     k: Annotated[int, typer.Option(help="Candidates of a user.")] = 500,
     chunks: Annotated[list[int] | None, typer.Option(help="Users in memory at a time; default: 1000 and 250.")] = None,
+    rounds: Annotated[int, typer.Option(help="Files by each number of threads, in turn; the best counts.")] = 3,
     cache: Annotated[Path | None, typer.Option(help="Folder of built engines, shared with bench_latency.")] = None,
 ) -> None:
     """Write candidates of many users at several chunk sizes, and let each path and the fusion do the same alone.
@@ -46,6 +47,9 @@ def main(
             asked = data.users.ids.ids(np.random.default_rng(SEED).choice(known, min(users, known.size), replace=False))
             alone = {name: [0.0, 0.0] for name in (*PATHS, "fusion")}
             runs = [run_of(engine, asked.tolist(), k, size, Path(scratch), alone, progress) for size in sizes]
+            by_threads = threads_of(engine, asked.tolist(), k, sizes[0], Path(scratch), rounds)
+    for threads, rate in by_threads.items():
+        typer.echo(f"{threads} threads: {rate:.0f} users/s")
     for run in runs:
         typer.echo(
             f"chunk {run['chunk']}: {run['users_per_wall_s']:.0f} users/s, {run['wall_share']:.2f} of what paths and "
@@ -65,6 +69,7 @@ def main(
                 "seed": SEED,
                 "generated": NOTE,
                 "runs": runs,
+                "users_per_wall_s_by_threads": by_threads,
             },
         )
     )
@@ -99,7 +104,7 @@ def run_of(
                 advance(len(part))
 
         wall, cpu = perf_counter(), process_time()
-        engine.write_candidates(feed(), scratch / f"{chunk}.parquet", k, chunk=chunk)
+        engine.write_candidates(feed(), scratch / f"{chunk}.parquet", k, chunk=chunk, threads=1)
         wall, cpu = perf_counter() - wall - beside[0], process_time() - cpu - beside[1]
     floor = [sum(times[clock] for times in alone.values()) for clock in (0, 1)]
     return {
@@ -112,6 +117,18 @@ def run_of(
         "cpu_us_per_user": {name: times[1] / len(users) * 1e6 for name, times in alone.items()}
         | {"write_candidates": cpu / len(users) * 1e6},
     }
+
+
+def threads_of(engine: Engine, users: list[Any], k: int, chunk: int, scratch: Path, rounds: int) -> dict[str, float]:
+    """Users per second of the wall clock by the number of threads, which write equal files; the best of several."""
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        for threads in (1, 2):
+            start = perf_counter()
+            engine.write_candidates(users, scratch / f"{threads}.parquet", k, chunk=chunk, threads=threads)
+            best[str(threads)] = max(best.get(str(threads), 0.0), len(users) / (perf_counter() - start))
+        assert (scratch / "1.parquet").read_bytes() == (scratch / "2.parquet").read_bytes()
+    return best
 
 
 def parts_alone(engine: Engine, users: list[Any], k: int, alone: dict[str, list[float]]) -> None:
