@@ -124,7 +124,7 @@ def of_faiss(
     own = float(
         np.mean([np.isin(one, tower._index.search(v, k).items).mean() for one, v in zip(best, vectors, strict=True)])
     )
-    index = faiss.index_factory(vectors.shape[1], "IVF1024,Flat", faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(vectors.shape[1], "IVF1024,Flat", faiss.METRIC_INNER_PRODUCT)
     index.train(stored.values)
     index.add(stored.values)
     share, cells = 0.0, 0
