@@ -19,6 +19,7 @@ from multirecall.data.ids import read_ids_like
 from multirecall.data.inference import feature
 from multirecall.data.kinds import is_index
 from multirecall.data.parse import Reader, read_events, read_matches
+from multirecall.data.read_few import read_few_events
 from multirecall.data.source import Source
 from multirecall.errors import DataError, UnknownItems
 from multirecall.validation import nearest
@@ -49,6 +50,9 @@ def read_change(data: Dataset, kind: ChangeKind, frame: Any) -> Change:
         return Change(kind, _ids_from_list(kind, data.items.ids, frame, of_known=True))
     if kind == "remove_users" and not is_frame(frame):
         return Change(kind, _ids_from_list(kind, data.users.ids, frame, of_known=False))
+    few = read_few_events(data, frame) if kind == "add_interactions" else None
+    if few is not None:
+        return _in_time(data, few, Source(few, ((kind, few.height),)), [])
     own = data.config.columns
     id_columns = {"user_id", "item_id", own.get("user_id", "user_id"), own.get("item_id", "item_id")}
     if isinstance(frame, Source):
@@ -69,6 +73,10 @@ def read_change(data: Dataset, kind: ChangeKind, frame: Any) -> Change:
 def _events(data: Dataset, source: Source) -> Change:
     notes: list[str] = []
     frame = read_events(source, data.config, data.log.base, _id_readers(data), notes)
+    return _in_time(data, frame, source, notes)
+
+
+def _in_time(data: Dataset, frame: pl.DataFrame, source: Source, notes: list[str]) -> Change:
     frame = apply_future_rule(frame, source, data.config.future, data.log.newest, notes)
     return Change("add_interactions", frame, tuple(notes))
 
