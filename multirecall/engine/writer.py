@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import sleep
 
 from multirecall.config import EngineConfig
 from multirecall.data import Change
@@ -24,6 +25,9 @@ from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.warmup import warm_up
 from multirecall.errors import BundleError, NotFitted, RequestError
 from multirecall.progress import SILENT
+
+GATHER_STEPS, GATHER_S = 5, 2e-4
+"""How often, and for how many seconds each time, a group waits for more threads: far less than the disk takes."""
 
 _log = logging.getLogger("multirecall.engine")
 
@@ -51,8 +55,9 @@ class Ticket:
 class Writer:
     """Changes the state that an engine serves. Readers take no lock: they see one assignment.
 
-    Group commit: changes that arrive while one group is written form the next group. A group shares one transaction
-    of the journal and one new state.
+    Group commit (DeWitt et al., SIGMOD 1984): one of the threads that wait writes the changes of all. A group
+    shares one transaction of the journal and one new state. Where threads write again and again, the next group waits a
+    moment for those of the last one; a thread that writes alone never waits.
 
     Attributes:
         store: the bundle that changes are journaled in, or None.
@@ -79,6 +84,9 @@ class Writer:
         self._adopt = adopt
         self._turn = threading.RLock()
         self._waiting: deque[Ticket] = deque()
+        self._gate = threading.Condition(threading.Lock())
+        self._is_led = False
+        self._crowd = 1
         self._missed: dict[int, list[Change]] | None = None
         self._refit: Future[None] | None = None
         self._refits = 0
@@ -96,10 +104,22 @@ class Writer:
             BundleError: the journal cannot be written, or another writer holds the bundle; nothing has changed.
         """
         ticket = Ticket(change)
-        self._waiting.append(ticket)
-        with self._turn:
-            if not ticket.done:
-                self._commit([self._waiting.popleft() for _ in range(len(self._waiting))])
+        leads = False
+        try:
+            with self._gate:
+                self._waiting.append(ticket)
+                self._gate.wait_for(lambda: ticket.done or not self._is_led)
+                if not ticket.done:
+                    leads = self._is_led = True
+            if leads:
+                self._gather()
+                with self._turn:
+                    self._commit([self._waiting.popleft() for _ in range(len(self._waiting))])
+        finally:
+            if leads:
+                with self._gate:
+                    self._is_led = False
+                    self._gate.notify_all()
         fault, ticket.fault = ticket.fault, None
         if fault is not None:
             try:
@@ -215,6 +235,14 @@ class Writer:
             self.store = None
         self._publish(state)
 
+    def _gather(self) -> None:
+        """Wait a moment for the threads whose changes the last group had: they are about to bring the next ones."""
+        for _ in range(GATHER_STEPS):
+            if len(self._waiting) >= self._crowd:
+                break
+            sleep(GATHER_S)
+        self._crowd = len(self._waiting)
+
     def _commit(self, group: list[Ticket]) -> None:
         try:
             found = self._write([ticket.change for ticket in group])
@@ -231,6 +259,7 @@ class Writer:
         finally:
             for ticket in group:
                 ticket.done = True
+            self._crowd = len(group) + len(self._waiting)
 
     def _write(self, changes: list[Change]) -> dict[Change, int]:
         """Apply and journal changes, and serve the new state; changes that others journaled go first.
