@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -18,12 +20,14 @@ from _cases import CASES
 from _harness import write
 
 from multirecall import Dataset, Engine, EngineConfig, PathConfig
+from multirecall.data.read_change import read_change
 from multirecall.datasets import generate
 from multirecall.evaluation import METRICS, Split, user_metrics
 from multirecall.progress import SILENT, Progress, terminal_progress
 
 BATCHES = (1, 100, 1_000, 10_000)
 PATHS = ("popularity", "user_cf", "item_cf", "content")
+SINGLE_PATHS = ("popularity", "user_cf", "content")
 KS = (20, 100)
 app = typer.Typer(help=__doc__)
 
@@ -94,6 +98,89 @@ def _rate(
         "p99_ms": float(np.percentile(walls, 99)) * 1e3,
         "cpu_share": (process_time() - cpu) / took,
     }
+
+
+@app.command()
+def single(
+    items: Annotated[int, typer.Option(help="Items of the catalogue.")] = 200_000,
+    interactions: Annotated[int, typer.Option(help="Events of the log that the engine is fitted on.")] = 1_000_000,
+    users: Annotated[int, typer.Option(help="Users of the log.")] = 50_000,
+    seconds: Annotated[float, typer.Option(help="How long each side is tried, in each run.")] = 2.0,
+    runs: Annotated[int, typer.Option(help="Runs, in turn for all sides; the median counts.")] = 5,
+    writers: Annotated[int, typer.Option(help="Threads of the side with several.")] = 8,
+) -> None:
+    """One event a call on a large catalogue, beside the same rows in a bare SQLite table with the same durability."""
+    log = generate(users, items, interactions)
+    sides: dict[str, list[dict[str, float]]] = {name: [] for name in ("bare", "one", "several", "remove_items")}
+    with tempfile.TemporaryDirectory() as home, terminal_progress() as progress:
+        engine = Engine(EngineConfig(paths=tuple(PathConfig(retriever=name) for name in SINGLE_PATHS)))
+        engine.fit(Dataset.from_frames(log.interactions, log.items, log.users), progress=progress)
+        engine.save(Path(home) / "bundle")
+        events, rows = _shared(_events(log.interactions)), iter(log.items["item_id"].to_list())
+        bare = _bare_journal(Path(home) / "bare.sqlite")
+        payload = read_change(engine.data, "add_interactions", [next(events)]).to_bytes()
+        for _ in range(runs):
+            sides["bare"].append(_calls(lambda: _insert(bare, payload), seconds))
+            sides["one"].append(_calls(lambda: engine.add_interactions([next(events)]), seconds))
+            sides["several"].append(_calls(lambda: engine.add_interactions([next(events)]), seconds, writers))
+            sides["remove_items"].append(_calls(lambda: engine.remove_items([next(rows)]), seconds))
+        engine.close()
+    found = {name: {key: median(one[key] for one in each) for key in each[0]} for name, each in sides.items()}
+    ratios = {
+        name: median(one["per_s"] / other["per_s"] for one, other in zip(sides[name], sides["bare"], strict=True))
+        for name in ("one", "several")
+    }
+    for name, figures in found.items():
+        typer.echo(f"{name:13}" + "  ".join(f"{key} {value:,.2f}" for key, value in figures.items()))
+    typer.echo("  ".join(f"{name} / bare {value:.2f}" for name, value in ratios.items()))
+    shape = {"interactions": interactions, "items": items, "users": users, "paths": SINGLE_PATHS}
+    typer.echo(
+        write("live-single", {**shape, "seconds": seconds, "runs": runs, "writers": writers, **found, "ratios": ratios})
+    )
+
+
+def _shared(values: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The same values, for several threads."""
+    lock = threading.Lock()
+
+    def take() -> dict[str, Any]:
+        with lock:
+            return next(values)
+
+    return iter(take, None)
+
+
+def _bare_journal(file: Path) -> sqlite3.Connection:
+    """A table of payloads as the journal has it, durable in the same way, with nothing around it."""
+    db = sqlite3.connect(file, isolation_level=None)
+    for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"):
+        db.execute(statement)
+    db.execute("CREATE TABLE changes (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL, sha256 BLOB NOT NULL) STRICT")
+    return db
+
+
+def _insert(db: sqlite3.Connection, payload: bytes) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("INSERT INTO changes (payload, sha256) VALUES (?, ?)", (payload, bytes(32)))
+    db.execute("COMMIT")
+
+
+def _calls(call: Callable[[], object], seconds: float, writers: int = 1) -> dict[str, float]:
+    """Calls a second of some threads, their wall time in milliseconds, and the CPU time of the process for each."""
+    walls: list[float] = []
+    start, cpu = perf_counter(), process_time()
+
+    def go_on() -> None:
+        while (begun := perf_counter()) - start < seconds:
+            call()
+            walls.append(perf_counter() - begun)
+
+    with ThreadPoolExecutor(writers) as pool:
+        for each in [pool.submit(go_on) for _ in range(writers)]:
+            each.result()
+    took, used = perf_counter() - start, process_time() - cpu
+    p50, p99 = np.percentile(walls, (50, 99)) * 1e3
+    return {"per_s": len(walls) / took, "p50_ms": p50, "p99_ms": p99, "cpu_ms": used / len(walls) * 1e3}
 
 
 @app.command()

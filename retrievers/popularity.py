@@ -165,10 +165,13 @@ class Popularity(Retriever):
         else:
             times = np.minimum(times, data.now)
             rate = _rate(data.config.half_life_days) + _rate(self.config.half_life_days)
-        segments = np.full(users.size, -1, np.int32) if codes is None else codes[users]
+        counts = FadingCounts.of(items, weights, times, rate)
+        if codes is None:
+            return counts, counts.among(counts.keys[:0])
+        segments = codes[users]
         known = segments >= 0
         keys = segments[known].astype(np.int64) << 32 | items[known]
-        return FadingCounts.of(items, weights, times, rate), FadingCounts.of(keys, weights[known], times[known], rate)
+        return counts, FadingCounts.of(keys, weights[known], times[known], rate)
 
     def _rank(self, ranking: FadingRanking, data: Dataset) -> None:
         """Keep a ranking of all items, and rank for each segment the items that it has events on, in place.

@@ -25,6 +25,7 @@ from ._neighbours.retriever import Exponent, powers
 from ._recency import recent_items_of_each
 from ._shard import WHOLE, Shard
 from ._sparse.patched import PatchedRows
+from ._sparse.patched_sums import PatchedSums
 from ._sparse.rows import SparseRows
 from ._weights import weight_matrix
 
@@ -107,8 +108,8 @@ class UserCF(Retriever):
     config: UserCFConfig
     _users_of: PatchedRows
     _items_of: PatchedRows
-    _user_sums: NDArray[np.float64]
-    _item_sums: NDArray[np.float64]
+    _user_sums: PatchedSums
+    _item_sums: PatchedSums
     _activity: NDArray[np.float32]
     _popularity: NDArray[np.float32]
     _fade: float
@@ -138,13 +139,13 @@ class UserCF(Retriever):
         def answer(config: UserCFConfig) -> RankedBatch:
             path = type(self)(config)
             path._users_of, path._items_of = indexed._users_of, indexed._items_of
-            path._weigh(indexed._user_sums, indexed._item_sums, 1.0)
+            path._weigh(indexed._user_sums.base, indexed._item_sums.base, 1.0)
             return path.retrieve_batch(trials.queries, trials.k)
 
         search(self.config, trials, answer, AXES, STARTS)
 
     def with_changes(self, changes: Changes) -> Self:
-        """See `Retriever.with_changes`; O(events) and, for the sums, O(users + items)."""
+        """See `Retriever.with_changes`; O(events) and, to copy a number for each, O(users + items)."""
         data = changes.data
         shape = self._user_sums.size, self._item_sums.size
         if not (changes.users.size or changes.takes_back or changes.shifted or shape != (data.n_users, data.n_items)):
@@ -208,7 +209,9 @@ class UserCF(Retriever):
         """See `Retriever.save`."""
         write_component(folder / "users_of", self._users_of.arrays(), {})
         write_component(folder / "items_of", self._items_of.arrays(), {})
-        write_component(folder / "sums", {"users": self._user_sums, "items": self._item_sums}, {"fade": self._fade})
+        write_component(
+            folder / "sums", {"users": self._user_sums.whole(), "items": self._item_sums.whole()}, {"fade": self._fade}
+        )
         if self._n_items_of is not None:
             write_component(folder / "lengths", {"items_of": self._n_items_of}, {})
         self._shard.save(folder)
@@ -253,7 +256,7 @@ class UserCF(Retriever):
 
     def _weigh(self, user_sums: NDArray[np.float64], item_sums: NDArray[np.float64], fade: float) -> None:
         self._fade = fade
-        self._user_sums, self._item_sums = user_sums, item_sums
+        self._user_sums, self._item_sums = PatchedSums.of(user_sums), PatchedSums.of(item_sums)
         self._activity = powers(user_sums, -self.config.user_exponent)
         self._popularity = powers(item_sums, -self.config.target_exponent)
 
@@ -276,16 +279,16 @@ def _pairs(changes: Changes, fade: float) -> tuple[NDArray[np.int32], NDArray[np
 
 
 def _add_gains(
-    sums: NDArray[np.float64],
+    sums: PatchedSums,
     factors: NDArray[np.float32],
     rows: NDArray[np.int32],
     gains: NDArray[np.float64],
     n_rows: int,
     exponent: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Copies of `sums`, with `gains` added at `rows`, and of their powers `factors`, both extended to `n_rows`."""
-    missing = n_rows - sums.size
-    sums, factors = np.append(sums, np.zeros(missing)), np.append(factors, np.zeros(missing, np.float32))
-    np.add.at(sums, rows, gains)
-    factors[rows] = powers(sums[rows], exponent)
+) -> tuple[PatchedSums, NDArray[np.float32]]:
+    """`sums` with `gains` added at `rows`, and a copy of their powers `factors`, both extended to `n_rows`."""
+    sums = sums.with_gains(rows, gains, n_rows)
+    missing = n_rows - factors.size
+    factors = np.append(factors, np.zeros(missing, np.float32)) if missing else factors.copy()
+    factors[rows] = powers(sums.at(rows), exponent)
     return sums, factors

@@ -139,8 +139,11 @@ class PatchedRows:
         `rows`, `columns` and `values` are (n,), in any order; each pair of row and column occurs once.
         """
         added = rows[np.isnan(self.at(rows, columns))]
-        lengths = np.zeros(n_rows, np.int32)
-        lengths[: self.n_rows] = self.lengths
+        lengths = self.lengths
+        if n_rows > self.n_rows:
+            lengths = np.append(lengths, np.zeros(n_rows - self.n_rows, np.int32))
+        elif added.size:
+            lengths = lengths.copy()
         np.add.at(lengths, added, 1)
         places, kept = _merge_patches(self.places, self.values, rows.astype(np.int64) << 32 | columns, values)
         runs, offsets = _runs(places, n_rows)
