@@ -152,7 +152,7 @@ def _shared(values: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def _bare_journal(file: Path) -> sqlite3.Connection:
     """A table of payloads as the journal has it, durable in the same way, with nothing around it."""
-    db = sqlite3.connect(file, isolation_level=None)
+    db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"):
         db.execute(statement)
     db.execute("CREATE TABLE changes (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL, sha256 BLOB NOT NULL) STRICT")
