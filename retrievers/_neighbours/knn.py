@@ -20,7 +20,7 @@ EXACT_UP_TO = 50_000
 fast."""
 
 RECALL = 0.95
-"""The recall that lists from cells aim at. A list of hundreds can spare some of its last entries, and .99 takes twice
+"""The recall that lists from cells have. A list of hundreds can spare some of its last entries, and .99 takes twice
 the time."""
 
 BLOCK_BYTES = 64 * 2**20

@@ -26,8 +26,19 @@ cells against that of choosing them."""
 CELL = 256
 """The largest number of vectors in a cell; a larger cell is split. Bounds the scratch memory of a search."""
 
-ASKED = 200
-"""Random vectors whose exact neighbours calibrate the margin of the search. More give a steadier margin, slower."""
+ASKED = 300
+"""Random vectors, each of another cell, whose exact neighbours calibrate the margin of the search. More give a steadier
+margin, slower."""
+
+TOGETHER = 4
+"""Vectors of a cell that ask together while the margin is calibrated. In the search all of them do, which finds hardly
+more."""
+
+WIDEST = 16.0
+"""A margin with which a search leaves nothing out: so many standard deviations."""
+
+TRIED = (0.5, 0.7, 0.83, 0.92, 1.0)
+"""The margins that are tried, as shares of the one with which every cell is entered that holds what is asked for."""
 
 ROUNDING = 1e-6
 """Added to the upper bound of a cell: about twice the rounding error of a mean score, so that a cell which just
@@ -90,19 +101,43 @@ class VectorCells:
     def margin(self, n_best: int, recall: float, rng: np.random.Generator) -> float:
         """The number of standard deviations above its mean that bounds a cell's scores, for lists of `recall`.
 
-        With this margin, the cells whose upper bound reaches the lowest score of a list hold the share `recall` of the
-        exact neighbours of random vectors. A search also scans cells before its lists are full, and so finds more.
+        With the margin that random vectors need, the cells whose upper bound reaches the lowest score of a list hold
+        the share `recall` of their exact neighbours. A search also scans cells before its lists are full, and so finds
+        more. So smaller margins are tried on these vectors, and the one that finds `recall` is interpolated.
         """
-        drawn = rng.choice(len(self.values), min(len(self.values), ASKED), replace=False)
-        return float(np.quantile([self._needed_margins(query, n_best) for query in self.values[drawn]], recall))
+        together = self._draw(rng)
+        exact = [self.search(queries[:1], WIDEST, n_best)[0][0] for queries in together]
+        needed = [self._needed_margins(queries[0], heads) for queries, heads in zip(together, exact, strict=True)]
+        margins = float(np.quantile(np.concatenate(needed), recall)) * np.array(TRIED)
+        found = [
+            sum(
+                int(np.isin(heads, self.search(queries, margin, n_best)[0][0]).sum())
+                for queries, heads in zip(together, exact, strict=True)
+            )
+            for margin in margins.tolist()
+        ]
+        return float(np.interp(recall * sum(heads.size for heads in exact), found, margins))
 
-    def _needed_margins(self, query: NDArray[np.float32], n_best: int) -> NDArray[np.float32]:
-        """The smallest margins at which the cells of the `n_best` vectors nearest to `query` are scanned, (n_best,)."""
-        scores = self.values @ query
-        best = np.argpartition(scores, -n_best)[-n_best:]
-        cells = np.searchsorted(self.starts, best, side="right") - 1
+    def search(self, queries: NDArray[np.float32], margin: float, n_best: int) -> tuple[Array, Array]:
+        """See `search_cells`."""
+        found: tuple[Array, Array] = search_cells(
+            queries, margin, n_best, self.values, self.starts, self.centroids, self.heads
+        )
+        return found
+
+    def _draw(self, rng: np.random.Generator) -> list[NDArray[np.float32]]:
+        """Vectors of some cells, which are drawn by their sizes: `TOGETHER` of each, or all if it has fewer."""
+        drawn = rng.choice(len(self.values), min(len(self.values), ASKED), replace=False)
+        cells = np.unique(np.searchsorted(self.starts, drawn, side="right") - 1)
+        members = [np.arange(self.starts[cell], self.starts[cell + 1]) for cell in cells]
+        return [self.values[rng.choice(own, min(own.size, TOGETHER), replace=False)] for own in members]
+
+    def _needed_margins(self, query: NDArray[np.float32], heads: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The smallest margins at which the cells of the vectors `heads`, nearest to `query` first, are scanned."""
+        places = self.vectors[heads[heads >= 0]]
+        cells = np.searchsorted(self.starts, places, side="right") - 1
         mean, deviation = (one[cells, 0] for one in expected_scores(query[None], self.centroids))
-        return needed_margins(scores[best].min(), mean, deviation)
+        return needed_margins(self.values[places[-1]] @ query, mean, deviation)
 
 
 def cell_lists(
