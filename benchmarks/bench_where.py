@@ -1,4 +1,4 @@
-"""What a `where` costs a request on a large catalogue, beside a polars filter of the same column."""
+"""What a `where` costs a request on a large catalogue, beside a polars filter; run it with POLARS_MAX_THREADS=1."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from _drift_tables import drift, drift_months
 from _experiment_tables import experiments
 from _harness import RESULTS
 from _index_tables import index_kinds
+from _live_tables import live_single, where
 from _log_tables import counterfactual, request_log
 from _marks import marks
 from _performance import performance
@@ -331,6 +332,8 @@ PARTS = {
     "deep": deep,
     "speed": speed,
     "live": live,
+    "live_single": live_single,
+    "where": where,
     "refit_decay": refit_decay,
     "refit_guard": refit_guard,
     "warm": warm,
