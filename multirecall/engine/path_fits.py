@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -75,6 +75,7 @@ def fit_retrievers(blueprint: Blueprint, data: Dataset, progress: Progress) -> d
     parts = {last: blueprint.fallback} | {path.name: part for _, path, part in blueprint.paths}
     with progress.task("fitting all paths", len(parts), steady=False) as advance:
         running = _Running(advance, len(parts))
+        made: list[Retriever] = []
 
         def fit(name: str, progress: Progress) -> PathFit:
             part, start = parts[name], perf_counter()
@@ -87,6 +88,8 @@ def fit_retrievers(blueprint: Blueprint, data: Dataset, progress: Progress) -> d
                 if name in needed:
                     raise CannotFit(f"{needed[name]}{fault}") from None
                 result = CannotFit(str(fault))
+            else:
+                made.append(retriever)
             return PathFit(result, perf_counter() - start)
 
         def task(names: Sequence[str]) -> Callable[[Progress], list[PathFit]]:
@@ -95,7 +98,13 @@ def fit_retrievers(blueprint: Blueprint, data: Dataset, progress: Progress) -> d
         alone = config.threads != AUTO and len(blueprint.paths) == 1
         with fit_threads(config.threads, config.threads if alone else 1) as n_threads:
             turns = _turns(parts, n_threads)
-            fits = run_together([task(names) for names in turns], n_threads, progress)
+            try:
+                fits = run_together([task(names) for names in turns], n_threads, progress)
+            except BaseException:
+                for retriever in made:
+                    with suppress(Exception):  # what ended the fit matters more
+                        retriever.close()
+                raise
     by_name = {
         name: one for each, found in zip(turns, fits, strict=True) for name, one in zip(each, found, strict=True)
     }
