@@ -21,8 +21,8 @@ def live_single() -> str:
     one, several = figures["ratios"]["one"], figures["ratios"]["several"]
     return (
         f"Live writes to an engine with {', '.join(figures['paths'])} on {figures['items']:,} items and "
-        f"{figures['users']:,} users, each durable when the call returns, beside the same rows in a bare table with the "
-        f"same durability, in turn on {machine_of(figures)}, while other programs used both cores and the disk. "
+        f"{figures['users']:,} users, each durable when the call returns, beside the same rows in a bare table with "
+        f"the same durability, in turn on {machine_of(figures)}, while other programs used both cores and the disk. "
         f"One writer makes {one:.2f} times the rows of the bare table, {figures['writers']} make "
         f"{several:.1f} times.\n\n" + table(["writes", "a second", "p50 ms", "p99 ms", "CPU ms each"], rows)
     )
