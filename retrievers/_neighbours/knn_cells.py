@@ -37,8 +37,11 @@ more."""
 WIDEST = 16.0
 """A margin with which a search leaves nothing out: so many standard deviations."""
 
-TRIED = (0.5, 0.7, 0.83, 0.92, 1.0)
+TRIED = (0.6, 0.8, 1.0)
 """The margins that are tried, as shares of the one with which every cell is entered that holds what is asked for."""
+
+REFINED = 2
+"""How often the margin that seems right between two that were tried is tried as well."""
 
 ROUNDING = 1e-6
 """Added to the upper bound of a cell: about twice the rounding error of a mean score, so that a cell which just
@@ -108,15 +111,18 @@ class VectorCells:
         together = self._draw(rng)
         exact = [self.search(queries[:1], WIDEST, n_best)[0][0] for queries in together]
         needed = [self._needed_margins(queries[0], heads) for queries, heads in zip(together, exact, strict=True)]
-        margins = float(np.quantile(np.concatenate(needed), recall)) * np.array(TRIED)
-        found = [
-            sum(
-                int(np.isin(heads, self.search(queries, margin, n_best)[0][0]).sum())
-                for queries, heads in zip(together, exact, strict=True)
-            )
-            for margin in margins.tolist()
-        ]
-        return float(np.interp(recall * sum(heads.size for heads in exact), found, margins))
+        widest = float(np.quantile(np.concatenate(needed), recall))
+        wanted = recall * sum(heads.size for heads in exact)
+
+        def found(margin: float) -> int:
+            lists = (self.search(queries, margin, n_best)[0][0] for queries in together)
+            return sum(int(np.isin(heads, own).sum()) for heads, own in zip(exact, lists, strict=True))
+
+        tried = [(found(margin), margin) for margin in (share * widest for share in TRIED)]
+        for _ in range(REFINED):
+            margin = float(np.interp(wanted, *np.array(sorted(tried)).T))
+            tried.append((found(margin), margin))
+        return float(np.interp(wanted, *np.array(sorted(tried)).T))
 
     def search(self, queries: NDArray[np.float32], margin: float, n_best: int) -> tuple[Array, Array]:
         """See `search_cells`."""
