@@ -161,11 +161,11 @@ def neighbours() -> str:
     cold, lists = figures["cold"], figures["lists"]
     before, now = lists["before"], lists["now"]
     return (
-        f"Vectors for {cold['cold']:,} of {figures['items']:,} items, which have no events: {cold['together_s']:.1f} CPU s, "
-        f"{cold['one_by_one_s']:.1f} by a search for each; the vectors are the same to the bit. Neighbour lists of 100 that "
-        f"ask for {lists['asked']}: {now['found']:.3f} found (standard error {now['error']:.3f}) in {now['us_a_list']:.0f} "
-        f"CPU µs a list; {before['found']:.3f} in {before['us_a_list']:.0f} while the margin only counted the cells to "
-        f"enter. Machine: {machine_of(figures)}."
+        f"Vectors for {cold['cold']:,} of {figures['items']:,} items, which have no events: "
+        f"{cold['together_s']:.1f} CPU s, {cold['one_by_one_s']:.1f} by a search for each; the vectors are the same to "
+        f"the bit. Neighbour lists of 100 that ask for {lists['asked']}: {now['found']:.3f} found (standard error "
+        f"{now['error']:.3f}) in {now['us_a_list']:.0f} CPU µs a list; {before['found']:.3f} in "
+        f"{before['us_a_list']:.0f} while the margin only counted the cells to enter. Machine: {machine_of(figures)}."
     )
 
 
