@@ -186,10 +186,10 @@ class TowerModel:
         return self.group.collect(vectors, n_items)
 
     def serving_state(self) -> dict[str, Tensor]:
-        """A copy of the parameters that serving needs: the tables and the networks."""
+        """The parameters that serving needs, which further training changes: the tables and the networks."""
         tables = {f"table-{name}": table.values for name, table in self.tables.items()}
         nets = {f"net-{name}": value for name, value in self.nets.state_dict().items()}
-        return {name: value.clone() for name, value in {**tables, **nets}.items()}
+        return {**tables, **nets}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Set the parameters to the result of `serving_state`, in place."""

@@ -27,7 +27,10 @@ from .model import TowerModel, best_scores
 from .serving import ExportedEncoder, ExportedItemEncoder
 
 SCORED = 256
-"""Held-out events that are scored at a time: bounds the memory of their scores."""
+"""The most held-out events that are scored at a time."""
+
+SCORES = 1 << 26
+"""The most scores at a time, 256 MiB of float32: with many items, fewer events are scored together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,9 @@ class _Training:
             self.recalls.append(held_out_recall(self.model))
             if self.recalls[-1] < max(self.recalls):
                 return
-        self.best = self.model.serving_state()
+        state = self.model.serving_state()
+        ends = self.epoch == self.epochs  # then nothing changes the parameters any more
+        self.best = state if ends else {name: value.clone() for name, value in state.items()}
 
     def _is_over(self) -> bool:
         """Whether to stop early: the last `patience` epochs brought no better recall."""
@@ -204,8 +209,9 @@ def held_out_recall(model: TowerModel) -> float:
     items = model.item_vectors()
     found = torch.zeros((), dtype=torch.int64, device=model.device)
     mine = model.group.part(data.held_out.size)
-    for begin in range(mine.start, mine.stop, SCORED):
-        part = slice(begin, min(begin + SCORED, mine.stop))
+    size = max(1, min(SCORED, SCORES // len(items)))
+    for begin in range(mine.start, mine.stop, size):
+        part = slice(begin, min(begin + size, mine.stop))
         users = data.whole.users[data.held_out[part]]
         scores = best_scores(model.user_vectors(users, data.held_out_histories(part, model.config.history)), items)
         own = scores.gather(1, targets[part, None])
