@@ -135,8 +135,17 @@ def batches() -> str:
 
 
 def batch_table() -> str:
-    """A batch beside single requests, by path."""
-    figures = result("batch")
+    """A batch beside single requests, by path: over two sizes of catalogue."""
+    return "\n\n".join(one_batch_table(result(name)) for name in ("batch", "batch-100000"))
+
+
+def one_batch_table(figures: dict[str, Any]) -> str:
+    """The same of one result."""
+    peer = figures.get("faiss")
+    searched = "" if not peer else (
+        f" Faiss searches alone over the vectors of `two_tower` ({peer['index']}, {peer['nprobe']} cells, recall "
+        f"{peer['recall']:.3f}; that of `two_tower` {peer['two_tower']:.3f})."
+    )
     rows = [
         [
             name if " " in name or name == "engine" else f"`{name}`",
@@ -149,8 +158,8 @@ def batch_table() -> str:
     return (
         f"{figures['users']:,} users of {figures['data']} in one batch and one by one, lists of {figures['k']} of "
         f"{figures['items']:,} items, histories of {figures['mean_history']:.0f} items in the mean, one thread, µs a "
-        "user; the lists are the same. `engine` is the whole request with these three paths; implicit's ALS folds "
-        f"users in anew as `als` does. Machine: {machine_of(figures)}:\n\n"
+        "user; the lists are the same. `engine` is the whole request with these paths; implicit's ALS folds "
+        f"users in anew as `als` does.{searched} Machine: {machine_of(figures)}:\n\n"
         f"{table(['path', 'one by one', 'in a batch', 'as fast'], rows)}"
     )
 
