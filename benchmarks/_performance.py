@@ -123,8 +123,11 @@ def batches() -> str:
         "memory at its peak"
         for run in throughput["runs"]
     )
+    by_threads = throughput["users_per_wall_s_by_threads"].items()
+    threads = ", ".join(f"{rate:,.0f} users/s by {n} thread{'s' * (n != '1')}" for n, rate in by_threads)
     return (
-        f"`write_candidates` of {throughput['users']:,} users, {throughput['items']:,} items: {runs}. "
+        f"`write_candidates` of {throughput['users']:,} users, {throughput['items']:,} items, by one thread: {runs}. "
+        f"The same file in chunks of 1,000, with nothing timed beside it: {threads}. "
         f"Machine: {machine_of(throughput)}.\n\n"
         f"`Engine.load` of a bundle of {bundle['items']:,} items, {bundle['bundle_bytes'] / 1e9:.2f} GB, from a warm "
         f"page cache: {bundle['load_s']:.2f} s, of which {bundle['verify_s']:.2f} s for its SHA-256; "
@@ -142,9 +145,13 @@ def batch_table() -> str:
 def one_batch_table(figures: dict[str, Any]) -> str:
     """The same of one result."""
     peer = figures.get("faiss")
-    searched = "" if not peer else (
-        f" Faiss searches alone over the vectors of `two_tower` ({peer['index']}, {peer['nprobe']} cells, recall "
-        f"{peer['recall']:.3f}; that of `two_tower` {peer['two_tower']:.3f})."
+    searched = (
+        ""
+        if not peer
+        else (
+            f" Faiss searches alone over the vectors of `two_tower` ({peer['index']}, {peer['nprobe']} cells, recall "
+            f"{peer['recall']:.3f}; that of `two_tower` {peer['two_tower']:.3f})."
+        )
     )
     rows = [
         [
