@@ -7,20 +7,19 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from multirecall.candidate_parquet import CandidateEncoder
 from multirecall.errors import RequestError
 from multirecall.output import require_file
-from multirecall.parquet.writer import ParquetFile, RowGroup
 from multirecall.result import CandidateBatch
 from multirecall.user import User
-from multirecall.vocabulary import Id, Vocabulary
+from multirecall.vocabulary import Id
 
 Part = tuple[int, list[Id | User]]
 """Some of the users, and the number of the first of them."""
@@ -28,10 +27,11 @@ Part = tuple[int, list[Id | User]]
 Retrieve = Callable[[int, list[Id | User]], CandidateBatch]
 """Answers a part; several threads may call it."""
 
-PARQUET = (".parquet", ".pq")
-"""The suffixes of files that are encoded here, chunk by chunk on the threads that answer."""
+_parquet = partial(pl.LazyFrame.sink_parquet, compression="lz4")
 
 WRITERS: dict[str, Callable[[pl.LazyFrame, Path], Any]] = {
+    ".parquet": _parquet,
+    ".pq": _parquet,
     ".arrow": pl.LazyFrame.sink_ipc,
     ".feather": pl.LazyFrame.sink_ipc,
     ".ipc": pl.LazyFrame.sink_ipc,
@@ -39,15 +39,11 @@ WRITERS: dict[str, Callable[[pl.LazyFrame, Path], Any]] = {
     ".jsonl": pl.LazyFrame.sink_ndjson,
     ".ndjson": pl.LazyFrame.sink_ndjson,
 }
-"""The function that writes each other format, by suffix."""
-
-T = TypeVar("T")
+"""The function that writes each file format, by suffix."""
 
 
-def write_candidates(
-    users: Iterable[Id | User], file: Path, chunk: int, retrieve: Retrieve, catalogue: Vocabulary, threads: int = 1
-) -> int:
-    """Write the columns of `CandidateBatch.to_polars()` of every user and return the number of rows.
+def write_candidates(users: Iterable[Id | User], file: Path, chunk: int, retrieve: Retrieve, threads: int = 1) -> int:
+    """Write `CandidateBatch.to_polars()` of every user, and return the number of rows.
 
     The suffix of `file` selects the format. The file appears under its name only when it is complete. Several threads
     answer one chunk of users each while the file is written; chunks are written in order, and at most `threads` wait.
@@ -55,40 +51,29 @@ def write_candidates(
     Raises:
         RequestError: there are no users, no format has the suffix, or the file cannot be written.
     """
-    suffix = file.suffix.lower()
-    if suffix not in WRITERS and suffix not in PARQUET:
+    write = WRITERS.get(file.suffix.lower())
+    if write is None:
         raise RequestError(
             f"write_candidates: {file}: no format ends in {file.suffix!r}; name a file that ends in "
-            f"{', '.join((*PARQUET, *WRITERS))}"
+            f"{', '.join(WRITERS)}"
         )
     require_file(file, "write_candidates")
-    parts, draft = _chunks(users, chunk), file.with_name(f".{file.name}.draft")
-    try:
-        if suffix in PARQUET:
-            encode = CandidateEncoder(catalogue).encode
-            with closing(_in_order(lambda part: encode(retrieve(*part)), parts, threads)) as groups:
-                rows = _write_parquet(groups, draft)
-        else:
-            with closing(_in_order(lambda part: retrieve(*part).to_polars(), parts, threads)) as frames:
-                rows = _write_frames(frames, draft, WRITERS[suffix])
-        os.replace(draft, file)
-    except OSError as fault:
-        raise RequestError(f"write_candidates: {file}: cannot be written ({fault}); check the folder") from None
-    finally:
-        draft.unlink(missing_ok=True)
+    draft = file.with_name(f".{file.name}.draft")
+    with closing(answer_in_order(lambda part: retrieve(*part).to_polars(), _chunks(users, chunk), threads)) as frames:
+        try:
+            rows = _write_frames(frames, draft, write)
+            os.replace(draft, file)
+        except OSError as fault:
+            raise RequestError(f"write_candidates: {file}: cannot be written ({fault}); check the folder") from None
+        finally:
+            draft.unlink(missing_ok=True)
     return rows
 
 
-def _write_parquet(groups: Iterator[RowGroup], draft: Path) -> int:
-    first = _first(groups)
-    with ParquetFile(draft) as out:
-        for group in chain([first], groups):
-            out.write(group)
-    return out.n_rows
-
-
 def _write_frames(frames: Iterator[pl.DataFrame], draft: Path, write: Callable[[pl.LazyFrame, Path], Any]) -> int:
-    first = _first(frames)
+    first = next(frames, None)
+    if first is None:
+        raise RequestError("write_candidates: there are no users; pass at least one id or User")
     rows = 0
 
     def source(*_: Any) -> Iterator[pl.DataFrame]:
@@ -101,19 +86,15 @@ def _write_frames(frames: Iterator[pl.DataFrame], draft: Path, write: Callable[[
     return rows
 
 
-def _first(parts: Iterator[T]) -> T:
-    for part in parts:
-        return part
-    raise RequestError("write_candidates: there are no users; pass at least one id or User")
-
-
-def _in_order(answer: Callable[[Part], T], parts: Iterable[Part], threads: int) -> Generator[T, None, None]:
+def answer_in_order(
+    answer: Callable[[Part], pl.DataFrame], parts: Iterable[Part], threads: int
+) -> Generator[pl.DataFrame, None, None]:
     """The answer of each part, in order; `threads` at most are asked for ahead of their turn."""
     if threads == 1:
         yield from map(answer, parts)
         return
     with ThreadPoolExecutor(threads, "candidates") as pool:
-        begun: deque[Future[T]] = deque()
+        begun: deque[Future[pl.DataFrame]] = deque()
         try:
             for part in parts:
                 begun.append(pool.submit(answer, part))

@@ -227,7 +227,7 @@ class EngineReader(EngineView):
             request = read_request(part, ids, excluded, where, seen, context)
             return self._answer_parts(self._parts_of(state, request), request, size)
 
-        return write_candidates(users, Path(file), chunk, answer, state.data.items.ids, number_of_threads(threads))
+        return write_candidates(users, Path(file), chunk, answer, number_of_threads(threads))
 
     def explain(
         self,

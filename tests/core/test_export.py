@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from multirecall import Engine, EngineConfig
+from multirecall.engine.export import answer_in_order
 from multirecall.errors import IdTypeError, RequestError
 from multirecall.output import require_file, require_folder
-from multirecall.parquet.writer import ParquetFile, RowGroup
 from multirecall.testing import small_shop
 
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
@@ -99,27 +99,18 @@ def test_what_fails_leaves_nothing(engine: Engine, tmp_path: Path, threads: int)
     assert not any(tmp_path.iterdir())
 
 
-def test_few_chunks_wait(engine: Engine, tmp_path: Path) -> None:
+def test_few_chunks_wait() -> None:
     """No more users are read than the threads need: those of the chunks that are being answered, and one more."""
     started = []
 
-    def users() -> Iterator[int]:
-        for user in range(1, 31):
-            started.append(user)
-            yield user
+    def parts() -> Iterator[tuple[int, list[Any]]]:
+        for number in range(30):
+            started.append(number)
+            yield number, [number]
 
-    written: list[int] = []
-    write = ParquetFile.write
-
-    def note(file: ParquetFile, group: RowGroup) -> None:
-        written.append(len(started))
-        write(file, group)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ParquetFile, "write", note)
-        engine.write_candidates(users(), tmp_path / "c.parquet", 3, chunk=1, threads=2)
-    assert len(written) == 30
-    assert all(begun <= number + 4 for number, begun in enumerate(written))
+    begun = [len(started) for _ in answer_in_order(lambda part: pl.DataFrame({"n": part[1]}), parts(), threads=2)]
+    assert len(begun) == 30
+    assert all(n_read <= number + 4 for number, n_read in enumerate(begun))
 
 
 @pytest.mark.parametrize("threads", [0, 1.5, True])

@@ -42,8 +42,6 @@ LAYERS: list[set[str]] = [
             "deprecation",
             "candidate_features",
             "candidate_frames",
-            "candidate_parquet",
-            "parquet",
             "chance",
             "draw",
             "metrics",
