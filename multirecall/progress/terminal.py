@@ -16,24 +16,37 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from multirecall.progress.base import Advance
 
+FULL_WIDTH = 110
+"""Characters from which the bars have room for all of a name and a note; on less, bars are short and texts are cut."""
+
 
 @contextmanager
-def terminal_bars() -> Iterator[Bars]:
-    """Bars on standard error until the block ends."""
+def terminal_bars(console: Console | None = None) -> Iterator[Bars]:
+    """Bars on standard error, or on another console, until the block ends."""
+    console = console or Console(stderr=True)
+    narrow = console.width < FULL_WIDTH
+
+    def text(width: int) -> Column:
+        return Column(no_wrap=True, overflow="ellipsis", max_width=width if narrow else None)
+
+    def figures(width: int) -> Column:
+        return Column(no_wrap=True, min_width=width, justify="right")
+
     columns = (
-        SpinnerColumn(finished_text=" "),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        _Remaining(),
-        TextColumn("{task.fields[note]}", style="dim", markup=False),
+        SpinnerColumn(finished_text=" ", table_column=figures(1)),
+        TextColumn("{task.description}", markup=False, table_column=text(26)),
+        BarColumn(bar_width=6 if narrow else 24, table_column=figures(6)),
+        MofNCompleteColumn(table_column=figures(9)),
+        TimeElapsedColumn(table_column=figures(7)),
+        _Remaining(table_column=figures(7)),
+        TextColumn("{task.fields[note]}", style="dim", markup=False, table_column=text(18)),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=console) as bars:
         yield Bars(bars)
 
 

@@ -20,7 +20,7 @@ from multirecall import Dataset, Engine, EngineConfig
 from multirecall.datasets import generate
 from multirecall.progress import SILENT, Advance, terminal_progress
 from multirecall.progress.notebook import NotebookBars
-from multirecall.progress.terminal import Bars, _Remaining
+from multirecall.progress.terminal import Bars, _Remaining, terminal_bars
 from multirecall.testing import small_shop
 
 
@@ -71,6 +71,25 @@ def test_a_training_that_stops_early_says_that_its_steps_are_the_most() -> None:
     early = {name: done for name, done in heard.tasks.items() if done[0] < done[1]}
     assert len(early) == 1
     assert all(name.startswith("two_tower: ") and "at most" in name for name in early)
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_bar_tells_which_path_how_far_and_how_long_whatever_the_note(width: int) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, color_system=None)
+    with (
+        terminal_bars(console) as bars,
+        bars.task("fitting all paths", 10, steady=False) as every,
+        bars.task("two_tower: training, batches at most", 1_050) as advance,
+    ):
+        every(0, "now two_tower")
+        advance(400, "epoch 4, loss 5.432, recall@100 0.345")
+    whole, one = out.getvalue().rsplit("\n", 2)[-3:-1]
+    assert "fitting all paths" in whole
+    assert "two_tower: training" in one
+    assert "400/400" in one
+    assert "0:00:0" in one
+    assert "…" not in one.partition("400/400")[2].partition("epoch")[0]
 
 
 def test_a_task_that_stops_early_is_complete() -> None:
