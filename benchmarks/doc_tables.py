@@ -11,6 +11,7 @@ from _batch_tables import batch
 from _deep_tables import deep, measured
 from _drift_tables import drift, drift_months
 from _experiment_tables import experiments
+from _first_fit_tables import first_fit
 from _harness import RESULTS
 from _index_tables import index_kinds
 from _live_tables import live_single, where
@@ -319,6 +320,7 @@ def distributed() -> str:
 
 PARTS = {
     "experiments": experiments,
+    "first_fit": first_fit,
     "distributed": distributed,
     "drift": drift,
     "drift_months": drift_months,

@@ -1,0 +1,54 @@
+"""The table of the first fit: what it takes and what it finds, by path, beside an earlier release and a peer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from _tables import machine_of, result, table
+
+ENGINE = ("now", "before")
+
+
+def first_fit() -> str:
+    """The default engine on each log: sums, then its paths, each beside what was before."""
+    figures = result("first_fit")
+    sums, paths = [], []
+    for row in figures["rows"]:
+        quality = row["quality"]["fused" if row["fit"] in ENGINE else "ease"]
+        sums.append([row["log"], row["fit"], *_costs(row), *_found(quality)])
+    for log in dict.fromkeys(row["log"] for row in figures["rows"]):
+        own = {row["fit"]: row for row in figures["rows"] if row["log"] == log}
+        for name in own["now"]["paths"]:
+            if name in own["now"]["quality"]:
+                cells = [cell for one in ENGINE if one in own for cell in _of_path(own[one], name)]
+                paths.append([log, name, *cells])
+    beside = [one for one in ENGINE if any(row["fit"] == one for row in figures["rows"])]
+    return (
+        table(["log", "fit", "CPU s", "peak", "saved", *_heads()], sums)
+        + "\n\n"
+        + table(["log", "path", *(f"{one}: {head}" for one in beside for head in ("CPU s", "saved", *_heads()))], paths)
+        + f"\n\nHow it is measured: {figures['note']}. {machine_of(figures)}."
+    )
+
+
+def _heads() -> list[str]:
+    k, longer = result("first_fit")["k"]
+    return [f"recall@{k}", f"recall@{longer}", f"NDCG@{longer}"]
+
+
+def _costs(row: dict[str, Any]) -> list[str]:
+    return [f"{row['cpu_s']:.1f}", f"{row['peak_mib']:,.0f} MiB", f"{row['bundle_bytes'] / 1e6:,.1f} MB"]
+
+
+def _found(quality: dict[str, float]) -> list[str]:
+    k, longer = result("first_fit")["k"]
+    values = (quality.get(name) for name in (f"recall@{k}", f"recall@{longer}", f"ndcg@{longer}"))
+    return ["–" if value is None else f"{value:.4f}" for value in values]
+
+
+def _of_path(row: dict[str, Any], name: str) -> list[str]:
+    path = row["paths"].get(name)
+    if path is None or name not in row["quality"]:
+        return ["–"] * (2 + len(_heads()))
+    seconds = "–" if path["cpu_s"] is None else f"{path['cpu_s']:.1f}"
+    return [seconds, f"{path['bytes'] / 1e6:,.1f} MB", *_found(row["quality"][name])]
