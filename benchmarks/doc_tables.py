@@ -143,10 +143,25 @@ def peers() -> str:
         job = f"top-{k} of {index['items']:,} × {index['dim']} vectors, µs"
         cells = [f"{one['cpu_p50_us']:.0f} (recall {one['recall']:.4f})" for one in (theirs, ours)]
         rows.append([job, "bare hnswlib, same width", *cells, f"{theirs['cpu_p50_us'] / ours['cpu_p50_us']:.1f} ×"])
-    rows += [*cf_rows(), *bm25_rows()]
+    rows += [*index_rows(), *cf_rows(), *bm25_rows()]
     return (
         f"Kernels beside their peers, one thread, CPU time:\n\n{table(['job', 'peer', 'peer', 'ours', 'ratio'], rows)}"
     )
+
+
+def index_rows() -> list[list[str]]:
+    """`ivf` beside the indexes of Faiss and hnswlib, each as near to its recall as an effort brings it."""
+    figures = result("index-beside")
+    rows = []
+    for k in (100, 500):
+        searches = figures["searches"][f"top_{k}"]
+        ours = searches["ivf"]
+        for peer, theirs in searches.items():
+            if peer != "ivf":
+                cells = [f"{one['cpu_p50_us']:.0f} (recall {one['recall']:.4f})" for one in (theirs, ours)]
+                ratio = f"{theirs['cpu_p50_us'] / ours['cpu_p50_us']:.1f} ×"
+                rows.append([f"top-{k} of {figures['items']:,} clustered vectors, µs", peer, *cells, ratio])
+    return rows
 
 
 def cf_rows() -> list[list[str]]:

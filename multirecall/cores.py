@@ -25,7 +25,7 @@ _limiter: Any = None
 
 def usable_cores() -> int:
     """The cores that this process may use, at least 1: by its affinity, and by the CPU time of its container."""
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
     return max(1, cores if quota is None else min(cores, ceil(quota)))
 

@@ -69,8 +69,7 @@ class EASEConfig(ThreadedConfig):
     the fit of the sparse form, and 8 afterwards. Changes results if `form` is `auto`."""
 
     threads: Count = 1
-    """Threads of the fit of the sparse form; the exact form uses those of the linear algebra library. Changes speed
-    only."""
+    """Threads of the fit of the sparse form; the exact form has one. Changes speed only."""
 
 
 class EASE(NeighbourRetriever):

@@ -15,7 +15,7 @@ class Advance(Protocol):
 
 
 class Progress(Protocol):
-    """What long work reports to."""
+    """What long work reports to. Tasks of one fit may run at once, each on a thread of its own."""
 
     def task(self, name: str, total: int, *, steady: bool = True) -> AbstractContextManager[Advance]:
         """Begin a task of `total` steps; inside the block, `advance(n)` or `advance(n, note)` reports `n` more done.
