@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from _marks import auto_results
-from _tables import machine_of, result, table
+from _tables import result, table
 
 SHOWN = (("recall", 20), ("ndcg", 10))
 
@@ -73,5 +73,5 @@ def speed_summary() -> str:
             f"one by one: {rates[1, 1]:,.0f}, each on the disk",
         ],
     ]
-    caption = f"One thread of {machine_of(result('latency-100000'))}; the sizes are those of the benchmarks."
+    caption = "One thread; machines and sizes are those of the benchmarks."
     return f"{table(['job', 'takes', 'beside'], rows, '---')}\n\n{caption}"
