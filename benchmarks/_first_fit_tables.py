@@ -33,7 +33,7 @@ def first_fit() -> str:
 
 def _heads() -> list[str]:
     k, longer = result("first_fit")["k"]
-    return [f"recall@{k}", f"recall@{longer}", f"NDCG@{longer}"]
+    return [f"recall@{k}", f"recall@{longer}", f"NDCG@{k}", f"NDCG@{longer}"]
 
 
 def _costs(row: dict[str, Any]) -> list[str]:
@@ -42,7 +42,7 @@ def _costs(row: dict[str, Any]) -> list[str]:
 
 def _found(quality: dict[str, float]) -> list[str]:
     k, longer = result("first_fit")["k"]
-    values = (quality.get(name) for name in (f"recall@{k}", f"recall@{longer}", f"ndcg@{longer}"))
+    values = (quality.get(name) for name in (f"recall@{k}", f"recall@{longer}", f"ndcg@{k}", f"ndcg@{longer}"))
     return ["–" if value is None else f"{value:.4f}" for value in values]
 
 

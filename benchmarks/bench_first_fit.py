@@ -35,8 +35,8 @@ CHILD = "import sys, json; sys.path.remove(''); sys.path.append(sys.argv[1]); im
 NOTE = (
     "the training part is all but each user's last event, and the slice holds out the last event of that; the test "
     "part is never asked; CPU seconds of a process with compiled kernels and one thread; the peak includes "
-    "libraries; the seconds of `two_tower`, which is fitted first, hold the choice of settings, and the sum also the "
-    "learning of the fusion"
+    "libraries; the choice of settings counts for what is fitted first, `two_tower` now, the fallback in earlier "
+    "releases, so that only sums compare these two; the sum also has the learning of the fusion"
 )
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
