@@ -101,6 +101,15 @@ def test_a_fault_ends_the_others_at_their_next_report() -> None:
     assert not third.is_set()
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Ctrl-C raises, also in a process that was started with it ignored, as a background job of a shell is."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_of_the_caller_ends_the_tasks() -> None:
     ended = [threading.Event(), threading.Event()]
     both = threading.Barrier(2)
