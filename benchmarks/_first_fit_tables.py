@@ -31,6 +31,25 @@ def first_fit() -> str:
     )
 
 
+def next_item_forms() -> str:
+    """The forms of `next_item` on a slice that no setting was chosen on, and what the sparse one loses."""
+    figures = result("next_item")
+    metrics = [name for name in figures["rows"][0] if "@" in name]
+    rows = [
+        [row["form"], f"{row['cpu_s']:.1f}", f"{row['bytes'] / 1e6:,.1f} MB", *(f"{row[name]:.4f}" for name in metrics)]
+        for row in figures["rows"]
+    ]
+    lost = "; ".join(
+        f"{name.replace('ndcg', 'NDCG')} by {one['mean']:.4f} [{one['low']:.4f}, {one['high']:.4f}]"
+        for name, one in figures["sparse_loses"].items()
+    )
+    return (
+        f"{table(['form', 'CPU s', 'saved', *(name.replace('ndcg', 'NDCG') for name in metrics)], rows)}\n\n"
+        f"Beside the exact form, the sparse one is lower in {lost} (paired 95 % intervals over {figures['users']} users). "
+        f"{machine_of(figures)}."
+    )
+
+
 def _heads() -> list[str]:
     k, longer = result("first_fit")["k"]
     return [f"recall@{k}", f"recall@{longer}", f"NDCG@{k}", f"NDCG@{longer}"]

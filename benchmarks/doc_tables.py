@@ -11,7 +11,7 @@ from _batch_tables import batch
 from _deep_tables import deep, measured
 from _drift_tables import drift, drift_months
 from _experiment_tables import experiments
-from _first_fit_tables import first_fit
+from _first_fit_tables import first_fit, next_item_forms
 from _harness import RESULTS
 from _index_tables import index_kinds
 from _live_tables import live_single, where
@@ -336,6 +336,7 @@ def distributed() -> str:
 PARTS = {
     "experiments": experiments,
     "first_fit": first_fit,
+    "next_item_forms": next_item_forms,
     "distributed": distributed,
     "drift": drift,
     "drift_months": drift_months,

@@ -87,8 +87,7 @@ class NextItemConfig(ThreadedConfig):
     10¹² multiplications, a minute or two of a core."""
 
     threads: Count = 1
-    """Threads of the fit of the sparse form; the exact form uses those of the linear algebra library. Changes speed
-    only."""
+    """Threads of the fit of the sparse form; the exact form has one. Changes speed only."""
 
 
 class NextItem(SimilarByHistory):
