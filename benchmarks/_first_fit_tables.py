@@ -45,8 +45,8 @@ def next_item_forms() -> str:
     )
     return (
         f"{table(['form', 'CPU s', 'saved', *(name.replace('ndcg', 'NDCG') for name in metrics)], rows)}\n\n"
-        f"Beside the exact form, the sparse one is lower in {lost} (paired 95 % intervals over {figures['users']} users). "
-        f"{machine_of(figures)}."
+        f"Beside the exact form, the sparse one is lower in {lost} (paired 95 % intervals over {figures['users']} "
+        f"users). {machine_of(figures)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What the sparse form of `next_item` costs and finds beside the exact one, on a slice that no setting was chosen on."""
+"""What the sparse form of `next_item` costs and finds beside the exact one, where no setting was chosen."""
 
 from __future__ import annotations
 
