@@ -74,7 +74,7 @@ class ColdRule:
 
         `table` holds the learnt vectors. The number of threads does not change results.
         """
-        if not self.lexicons or not rows.size:
+        if not self.lexicons or not rows.size or not self.rows.size:
             return np.zeros((rows.size, table.dim), np.float32)
         statistics = self.postings.statistics
         offsets, terms, _, weights = score_terms(statistics, _terms_of(self.lexicons, items, rows), rows.size, K1)

@@ -298,7 +298,7 @@ def test_plugins_and_doctor(bundle: Path) -> None:
         (["fit", "--interactions", "no.parquet", "--out", "x"], "interactions: no.parquet: no such file"),
         (
             ["fit", "--interactions", "no.parquet", "--out", "x", "--threads", "0"],
-            "command line: threads: input",
+            "--threads: '0' is neither a number of threads nor auto",
         ),
         (["evaluate", "--interactions", "no.parquet", "--config", "no.toml"], "no.toml: cannot be read"),
         (["evaluate", "--interactions", "LOG", "--split", "random", "--seen"], "cannot use seen"),

@@ -99,11 +99,11 @@ def test_an_event_that_the_bundle_has_counts_once(engine: Engine) -> None:
 def test_events_between_the_stored_ones_take_their_place() -> None:
     """`next_item` reads the newest events; an old event of the source is not the newest."""
     engine = shop(paths=[{"retriever": "next_item"}])
-    expected = engine.retrieve(1, seen=True)
+    expected = engine.retrieve(1, k=20, seen=True)
     engine.use_history(Source(user1=views(2, start=1)))
-    assert engine.retrieve(1, seen=True).ids.tolist() == expected.ids.tolist()
+    assert engine.retrieve(1, k=20, seen=True).ids.tolist() == expected.ids.tolist()
     engine.use_history(Source(user1=views(2)))
-    assert engine.retrieve(1, seen=True).ids.tolist() != expected.ids.tolist()
+    assert engine.retrieve(1, k=20, seen=True).ids.tolist() != expected.ids.tolist()
 
 
 def test_event_weights_are_those_of_the_config() -> None:

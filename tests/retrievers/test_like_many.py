@@ -81,3 +81,11 @@ def test_vector_of_a_cold_item_by_hand() -> None:
     both, one = red * red + a * a, red * red  # idf of the profile times idf of the score, counts of 1
     mean = (both * np.array([1, 0]) + both * np.array([0, 1]) + one * np.array([-1, 0])) / (2 * both + one)
     assert filled[4] == pytest.approx(2 * mean, rel=1e-5)
+
+
+def test_without_a_learnt_item_the_vectors_are_zero() -> None:
+    log = generate(50, 100, 10)
+    data = Dataset.from_frames(log.interactions, log.items)
+    vectors, rule = with_cold_items(np.ones((data.n_items, 3), np.float32), data, 5, np.zeros(data.n_items, bool))
+    assert rule.lexicons
+    assert (vectors == 0).all()
