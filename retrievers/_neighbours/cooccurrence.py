@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, diags_array
+from scipy.sparse import csr_array
 
 from multirecall.kernels import Array, kernel, prefetch
 from multirecall.progress import Progress
@@ -47,22 +47,28 @@ def cooccurrence_neighbours(
     spread evenly over their rows.
     """
     by_user, user_sums, item_sums = _pairing(by_user)
-    n_items = by_user.shape[1]
-    by_item = by_user.tocsc()
     arguments = (
-        by_user.indptr.astype(np.int64),
-        by_user.indices.astype(np.uint16 if n_items <= 1 << 16 else np.int32),
-        by_user.data if (by_user.data != 1.0).any() else by_user.data[:0],
-        by_item.indptr.astype(np.int64),
-        by_item.indices.astype(np.int32),
-        by_item.data,
+        *_pair_arrays(by_user),
         powers(user_sums, -user_exponent),
         powers(item_sums, source_exponent),
         powers(item_sums, target_exponent),
         shrinkage ** (source_exponent + target_exponent),
         n_neighbours,
     )
-    return run_in_blocks(_neighbours, arguments, n_items, threads, progress, task)
+    return run_in_blocks(_neighbours, arguments, by_user.shape[1], threads, progress, task)
+
+
+def _pair_arrays(by_user: csr_array) -> tuple[Array, ...]:
+    """The arrays of `_sum_pairs`: the matrix by users, then by items."""
+    by_item = by_user.tocsc()
+    return (
+        by_user.indptr.astype(np.int64),
+        by_user.indices.astype(np.uint16 if by_user.shape[1] <= 1 << 16 else np.int32),
+        by_user.data if (by_user.data != 1.0).any() else by_user.data[:0],
+        by_item.indptr.astype(np.int64),
+        by_item.indices.astype(np.int32),
+        by_item.data,
+    )
 
 
 def _pairing(by_user: csr_array) -> tuple[csr_array, NDArray[np.float32], NDArray[np.float64]]:
@@ -79,34 +85,34 @@ class Cooccurrences:
     """The numerators of `cooccurrence_neighbours` for some sources, from which lists of any item exponents follow.
 
     Attributes:
-        sums: float32 (n_items, n_items), `Σ_u x_us · x_ut / n_u^g` by source and target; rows of other sources are
-            empty. The diagonal does not count.
+        offsets: int64 (n_items + 1,), where the targets of each source begin; other items have none.
+        targets: uint16 or int32 (n,), in no order within a source.
+        sums: float32 (n,), `Σ_u x_us · x_ut / n_u^g` by source and target; 0 where these are one item.
         item_sums: float64 (n_items,), `n_i`.
     """
 
-    sums: csr_array
+    offsets: NDArray[np.int64]
+    targets: NDArray[np.integer]
+    sums: NDArray[np.float32]
     item_sums: NDArray[np.float64]
 
     @classmethod
     def count(cls, by_user: csr_array, sources: NDArray[np.integer], user_exponent: float) -> Cooccurrences:
         """Count the pairs of `sources`, distinct rows."""
         by_user, user_sums, item_sums = _pairing(by_user)
-        n_items = by_user.shape[1]
-        asked = np.zeros(n_items, np.float32)
-        asked[sources] = 1.0
-        left = (by_user @ diags_array(asked)).tocsr()
-        left.eliminate_zeros()
-        sums = (left.T.tocsr() @ (diags_array(powers(user_sums, -user_exponent)) @ by_user)).tocsr()
-        return cls(sums, item_sums)
+        asked = np.zeros(by_user.shape[1], np.bool_)
+        asked[sources] = True
+        arguments = (*_pair_arrays(by_user), powers(user_sums, -user_exponent))
+        return cls(*_count(asked, *arguments), item_sums)
 
     def neighbours(
         self, source_exponent: float, target_exponent: float, shrinkage: float, n_neighbours: int
     ) -> SparseRows:
-        """The lists of the sources, as `cooccurrence_neighbours` gives them."""
+        """The lists of the sources, equal to the bit to those of `cooccurrence_neighbours`."""
         offsets, items, similarities = _nearest(
-            self.sums.indptr,
-            self.sums.indices,
-            self.sums.data,
+            self.offsets,
+            self.targets,
+            self.sums,
             powers(self.item_sums, source_exponent),
             powers(self.item_sums, target_exponent),
             shrinkage ** (source_exponent + target_exponent),
@@ -156,7 +162,6 @@ def _neighbours(
     `user_items` is int32, or uint16 if all rows fit; `user_values` is empty if all are 1.
     """
     n_items = item_offsets.size - 1
-    weighted = user_values.size > 0
     constant = np.float32(shrinkage)
     sums = np.zeros(n_items, np.float32)
     longest = np.diff(user_offsets).max() if user_offsets.size > 1 else 0
@@ -175,23 +180,18 @@ def _neighbours(
     scores = np.empty(capacity, np.float32)
     filled = 0
     for source in range(start, stop):
-        size = 0
-        for entry in range(item_offsets[source], item_offsets[source + 1]):
-            ahead = user_offsets[item_users[min(entry + AHEAD, item_users.size - 1)]]
-            prefetch(user_items, ahead, FETCHED)
-            if weighted:
-                prefetch(user_values, ahead, 2 * FETCHED)
-            user = item_users[entry]
-            factor = item_values[entry] * user_factors[user]
-            if factor > 0.0:
-                for pair in range(user_offsets[user], user_offsets[user + 1]):
-                    target = user_items[pair]
-                    total = sums[target]
-                    touched[size] = target
-                    size += total == 0.0
-                    sums[target] = total + (factor * user_values[pair] if weighted else factor)
-                size = min(size, n_items)
-        sums[source] = 0.0
+        size = _sum_pairs(
+            source,
+            user_offsets,
+            user_items,
+            user_values,
+            item_offsets,
+            item_users,
+            item_values,
+            user_factors,
+            sums,
+            touched,
+        )
         similarities, divisors = all_similarities[:size], all_divisors[:size]
         for position in range(size):
             target = touched[position]
@@ -205,6 +205,98 @@ def _neighbours(
         scores[filled : filled + best.size] = best_similarities
         filled += best.size
     return lengths, items[:filled], scores[:filled]
+
+
+@kernel
+def _sum_pairs(
+    source: int,
+    user_offsets: Array,
+    user_items: Array,
+    user_values: Array,
+    item_offsets: Array,
+    item_users: Array,
+    item_values: Array,
+    user_factors: Array,
+    sums: Array,
+    touched: Array,
+) -> int:
+    """Add to `sums`, float32 (n_items,), in place, the pairs of a source with each target; that with itself is 0.
+
+    The targets become the first entries of `touched`, which has room for all items and one user's; their number is
+    returned.
+    """
+    weighted = user_values.size > 0
+    size = 0
+    for entry in range(item_offsets[source], item_offsets[source + 1]):
+        ahead = user_offsets[item_users[min(entry + AHEAD, item_users.size - 1)]]
+        prefetch(user_items, ahead, FETCHED)
+        if weighted:
+            prefetch(user_values, ahead, 2 * FETCHED)
+        user = item_users[entry]
+        factor = item_values[entry] * user_factors[user]
+        if factor > 0.0:
+            for pair in range(user_offsets[user], user_offsets[user + 1]):
+                target = user_items[pair]
+                total = sums[target]
+                touched[size] = target
+                size += total == 0.0
+                sums[target] = total + (factor * user_values[pair] if weighted else factor)
+            size = min(size, sums.size)
+    sums[source] = 0.0
+    return size
+
+
+@kernel
+def _count(
+    asked: Array,
+    user_offsets: Array,
+    user_items: Array,
+    user_values: Array,
+    item_offsets: Array,
+    item_users: Array,
+    item_values: Array,
+    user_factors: Array,
+) -> tuple[Array, Array, Array]:
+    """The targets and sums of the items that are `asked`, bool (n_items,), as CSR with a row for each item.
+
+    Room that turns out not to be needed is never touched, so that it takes no memory.
+    """
+    n_items = asked.size
+    sums = np.zeros(n_items, np.float32)
+    longest, capacity = 0, 0
+    for user in range(user_offsets.size - 1):
+        longest = max(longest, user_offsets[user + 1] - user_offsets[user])
+    for source in range(n_items):
+        reach = 0
+        for entry in range(item_offsets[source], item_offsets[source + 1] if asked[source] else 0):
+            reach += user_offsets[item_users[entry] + 1] - user_offsets[item_users[entry]]
+        capacity += min(reach, n_items)
+    touched = np.empty(n_items + longest + 1, user_items.dtype)
+    offsets = np.zeros(n_items + 1, np.int64)
+    targets = np.empty(capacity, user_items.dtype)
+    counted = np.empty(capacity, np.float32)
+    for source in range(n_items):
+        filled, size = offsets[source], 0
+        if asked[source]:
+            size = _sum_pairs(
+                source,
+                user_offsets,
+                user_items,
+                user_values,
+                item_offsets,
+                item_users,
+                item_values,
+                user_factors,
+                sums,
+                touched,
+            )
+        for position in range(size):
+            target = touched[position]
+            targets[filled + position] = target
+            counted[filled + position] = sums[target]
+            sums[target] = 0.0
+        offsets[source + 1] = filled + size
+    return offsets, targets[: offsets[n_items]], counted[: offsets[n_items]]
 
 
 @kernel
@@ -229,20 +321,20 @@ def _nearest(
     shrinkage: float,
     n_neighbours: int,
 ) -> tuple[Array, Array, Array]:
-    """The best neighbours of all sources as CSR, from their co-occurrences as CSR."""
+    """The best neighbours of all sources as CSR, from the `offsets`, `targets` and `sums` of `Cooccurrences`."""
     lengths = np.diff(offsets)
     found_offsets = np.zeros(offsets.size, np.int64)
     items = np.empty(np.minimum(lengths, n_neighbours).sum(), np.int32)
     scores = np.empty(items.size, np.float32)
     constant = np.float32(shrinkage)
+    all_similarities = np.empty(lengths.max(), np.float32)
     for source in range(lengths.size):
         first = found_offsets[source]
         own_targets = targets[offsets[source] : offsets[source + 1]]
-        own_sums = sums[offsets[source] : offsets[source + 1]]
-        similarities = np.empty(lengths[source], np.float32)
+        similarities = all_similarities[: lengths[source]]
         for position in range(similarities.size):
-            divisor = source_powers[source] * target_powers[own_targets[position]] + constant
-            similarities[position] = own_sums[position] / divisor if own_targets[position] != source else 0.0
+            similarities[position] = source_powers[source] * target_powers[own_targets[position]] + constant
+        np.divide(sums[offsets[source] : offsets[source + 1]], similarities, similarities)
         best, best_similarities = _best_of(own_targets, similarities, n_neighbours)
         last = first + best.size
         items[first:last], scores[first:last] = best, best_similarities

@@ -116,6 +116,26 @@ def test_order_means_nothing_in_a_log_without_times() -> None:
     assert path.retrieve(query, 20).items.tolist() == path.retrieve(mirrored, 20).items.tolist()
 
 
+@pytest.mark.parametrize("world", ["plain", "weighted"])
+def test_lists_of_shared_counts_equal_those_of_a_fit_to_the_bit(world: str) -> None:
+    """For some sources, and several item exponents on one count; other items have no list."""
+    data = small_shop(timestamps=False) if world == "plain" else weighted_shop()
+    sources = np.arange(0, data.n_items, 3)[::-1]
+    for user in (0.0, 0.5):
+        counts = cooccurrence.Cooccurrences.count(data.interactions.matrix, sources, user)
+        for source, target, shrinkage in ((0.5, 0.5, 0.0), (0.7, 0.7, 25.0), (1.0, 0.3, 25.0)):
+            exponents = {"user_exponent": user, "source_exponent": source, "target_exponent": target}
+            fitted = fit_path(data, **exponents, shrinkage=shrinkage, neighbours=5)._neighbours
+            shared = counts.neighbours(source, target, shrinkage, 5)
+            for item in range(data.n_items):
+                own, expected = (slice(*one.offsets[item : item + 2]) for one in (shared, fitted))
+                if item not in sources:
+                    assert own.start == own.stop
+                    continue
+                assert shared.columns[own].tolist() == fitted.columns[expected].tolist()
+                assert shared.values[own].tolist() == fitted.values[expected].tolist()
+
+
 def test_of_a_user_with_very_many_items_some_make_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of seven items three make pairs: the first, the middle and the last; the sums of user and items stay whole."""
     monkeypatch.setattr(cooccurrence, "MOST_ITEMS", 3)
