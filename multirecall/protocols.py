@@ -63,6 +63,10 @@ class ThreadedConfig(PluginConfig):
     that changes no result, else one. Speed only."""
 
 
+Answer = Callable[[NDArray[np.int64]], RankedBatch]
+"""Gives the lists of a config for the queries at some positions, ascending, of `Trials.queries`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trials:
     """Requests whose answers are known, on which a retriever compares its settings before it is fitted.
@@ -71,14 +75,15 @@ class Trials:
         queries: the requests, over the rows of the data that the retriever is going to be fitted on.
         free: the settings that may be chosen, those that are "auto"; the others keep their values.
         k: the length of the lists that are compared; longer lists are cut.
-        score: takes a config without "auto" and its lists for `queries`, in their order, and returns how good the
-            lists are; more is better. Every trial is remembered. The first one must be that of the priors.
+        score: takes a config without "auto" and its `Answer`, and returns how good its lists are; more is better. It
+            asks for the lists of some of the queries, and after `choose_settings` for those of the others from the best
+            config. The first trial must be that of the priors.
     """
 
     queries: Sequence[Query]
     free: frozenset[str]
     k: int
-    score: Callable[[PluginConfig, RankedBatch], float]
+    score: Callable[[PluginConfig, Answer], float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.lists import RankedBatch
-from multirecall.protocols import PluginConfig, Trials
+from multirecall.protocols import Answer, PluginConfig, Retriever, Trials
 from multirecall.query import Query
 
 ROUNDS = 2
@@ -24,7 +23,7 @@ Values = Mapping[str, Any]
 def search(
     prior: Any,
     trials: Trials,
-    answer: Callable[[Any], RankedBatch],
+    answer: Callable[[Any], Answer],
     axes: Mapping[str, Sequence[Any]],
     starts: Sequence[Values] = (),
 ) -> None:
@@ -36,7 +35,7 @@ def search(
     Args:
         prior: the config with the priors.
         trials: where combinations are tried.
-        answer: the lists of a config for `trials.queries`.
+        answer: what a config answers, see `Answer`.
         axes: the values of each setting, in the order of the passes; put first what is dear to change.
         starts: combinations to begin with, where the best may be far from the priors in several settings at once.
     """
@@ -57,6 +56,11 @@ def search(
             best = max([best, *(change(best, {name: value}) for value in values)], key=score)
         if best == before:
             return
+
+
+def answer_of(path: Retriever, queries: Sequence[Query], k: int) -> Answer:
+    """The lists, of length `k`, of a path."""
+    return lambda places: path.retrieve_batch([queries[place] for place in places.tolist()], k)
 
 
 def draw_within(items: NDArray[np.integer], costs: NDArray[np.number], most: float, rng: Rng) -> NDArray[np.integer]:

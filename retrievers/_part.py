@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +10,10 @@ from numpy.typing import NDArray
 
 from multirecall.data import Dataset
 from multirecall.lists import RankedBatch
+from multirecall.protocols import Answer, Retriever
 from multirecall.query import Query
+
+from ._choice import answer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,11 @@ class Part:
             exclude=exclude[exclude >= 0],
             allowed=None if query.allowed is None else query.allowed[self.items],
         )
+
+    def answer_of(self, path: Retriever, queries: Sequence[Query], k: int) -> Answer:
+        """The lists, of length `k`, of a path over the part for queries that `ask` gave."""
+        answer = answer_of(path, queries, k)
+        return lambda places: self.restore(answer(places))
 
     def restore(self, lists: RankedBatch) -> RankedBatch:
         """Lists over the part in rows of the whole catalogue."""

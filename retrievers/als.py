@@ -16,14 +16,14 @@ from multirecall.blocks import threads_of_blocks
 from multirecall.data import Dataset
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import SILENT, Progress
-from multirecall.protocols import PluginConfig, ThreadedConfig, Trials
+from multirecall.protocols import Answer, PluginConfig, ThreadedConfig, Trials
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 from multirecall.vector_index import VectorIndex
 
 from ._als import half_step, solve_rows, weighted_gram
-from ._choice import draw_within, search
+from ._choice import answer_of, draw_within, search
 from ._index.kinds import IndexSettings, build_index, index_settings, load_index
 from ._index.similar import SimilarVectors, kept_vectors
 from ._queries import N_QUERIES
@@ -135,7 +135,7 @@ class ALS(SimilarVectors):
         warm = np.flatnonzero(by_item.sum(axis=1) > 0).astype(np.int32)
         exact = index_settings({"kind": "exact"})
 
-        def answer(config: ALSConfig) -> RankedBatch:
+        def answer(config: ALSConfig) -> Answer:
             path = type(self)(config)
             vectors = items.copy()
             mean_scale = path._alternate(by_user, by_item, users.copy(), vectors, EPOCHS, SILENT)
@@ -143,7 +143,7 @@ class ALS(SimilarVectors):
                 warm, vectors[warm], "inner_product", exact, rng=rng, asked=users[:1], threads=1, progress=SILENT
             )
             path._serve(vectors, index, mean_scale)
-            return path.retrieve_batch(trials.queries, trials.k)
+            return answer_of(path, trials.queries, trials.k)
 
         search(self.config, trials, answer, AXES)
 

@@ -14,7 +14,7 @@ from multirecall.data import Dataset
 from multirecall.errors import CannotFit
 from multirecall.lists import RankedBatch
 from multirecall.progress import SILENT, Progress
-from multirecall.protocols import PluginConfig, ThreadedConfig, Trials
+from multirecall.protocols import Answer, PluginConfig, ThreadedConfig, Trials
 from multirecall.validation import AUTO, Auto, Count, Positive
 
 from ._choice import search
@@ -130,7 +130,7 @@ class EASE(NeighbourRetriever):
             found = sparse_weights(matrix, [*penalties], config.neighbours, config.threads, SILENT)
             return dict(zip(penalties, found, strict=True))
 
-        def answer(config: EASEConfig) -> RankedBatch:
+        def answer(config: EASEConfig) -> Answer:
             path = type(self)(config)
             try:
                 if path._is_exact(data.n_items):
@@ -138,8 +138,8 @@ class EASE(NeighbourRetriever):
                 else:
                     path._neighbours = sparse()[config.regularisation]
             except CannotFit:
-                return RankedBatch.empty(len(queries))
-            return part.restore(path.retrieve_batch(queries, trials.k))
+                return lambda places: RankedBatch.empty(places.size)
+            return part.answer_of(path, queries, trials.k)
 
         search(self.config, trials, answer, axes)
 

@@ -15,7 +15,7 @@ from scipy.sparse import csr_array, diags_array
 from multirecall.data import Dataset
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import SILENT, Progress
-from multirecall.protocols import PluginConfig, Trials
+from multirecall.protocols import Answer, PluginConfig, Trials
 from multirecall.topk import top_eligible
 from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 
@@ -186,19 +186,24 @@ class GraphFilter(NeighbourRetriever):
             filtered: NDArray[np.float32] = ((inputs @ graph.T) @ graph).toarray()
             return filtered
 
-        def answer(config: GraphFilterConfig) -> RankedBatch:
+        def answer(config: GraphFilterConfig) -> Answer:
+            return lambda places: lists_at(config, places)
+
+        def lists_at(config: GraphFilterConfig, places: NDArray[np.int64]) -> RankedBatch:
+            rows = np.flatnonzero(np.isin(asked, places))
             exponents, dim = (config.user_exponent, config.item_exponent), config.dim
             vectors, projected = low_pass(*exponents, max(dim, LEAST_SPECTRUM))
-            scores = projected[:, :dim] @ vectors[:, :dim].T
+            scores = projected[rows, :dim] @ vectors[:, :dim].T
             if config.first_order:
-                scores += np.float32(config.first_order) * linear(*exponents)
+                scores += np.float32(config.first_order) * linear(*exponents)[rows]
             scores *= powers(popularity, config.target_exponent)
             lists = []
-            for query, row in zip(queries, scores, strict=True):
-                best, best_scores = top_eligible(every_item, row, trials.k, *query.filter)
+            for place, row in zip(asked[rows].tolist(), scores, strict=True):
+                best, best_scores = top_eligible(every_item, row, trials.k, *trials.queries[place].filter)
                 n_above = int((best_scores > 0).sum())
                 lists.append(RankedList(best[:n_above], best_scores[:n_above]))
-            return RankedBatch.empty(len(trials.queries)).replace(asked, RankedBatch.from_lists(lists))
+            found = np.searchsorted(places, asked[rows])
+            return RankedBatch.empty(places.size).replace(found, RankedBatch.from_lists(lists))
 
         dims = [dim for dim in AXES["dim"] if self._changed({"dim": dim})._needed(data) <= self.config.memory_bytes]
         search(self.config, trials, answer, {**AXES, "dim": dims}, STARTS)

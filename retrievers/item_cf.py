@@ -10,12 +10,11 @@ import numpy as np
 from pydantic import Field
 
 from multirecall.data import Dataset
-from multirecall.lists import RankedBatch
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, ThreadedConfig, Trials
+from multirecall.protocols import Answer, PluginConfig, ThreadedConfig, Trials
 from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 
-from ._choice import asked_items, draw_within, search
+from ._choice import answer_of, asked_items, draw_within, search
 from ._neighbours.cooccurrence import Cooccurrences, cooccurrence_neighbours, count_pairs
 from ._neighbours.retriever import Exponent, NeighbourRetriever
 from ._sparse.rows import SparseRows
@@ -118,9 +117,9 @@ class ItemCF(NeighbourRetriever):
         def neighbours(user: float, source: float, target: float) -> SparseRows:
             return counts(user).neighbours(source, target, self.config.shrinkage, self.config.neighbours)
 
-        def answer(config: ItemCFConfig) -> RankedBatch:
+        def answer(config: ItemCFConfig) -> Answer:
             path = type(self)(config)
             path._neighbours = neighbours(config.user_exponent, config.source_exponent, config.target_exponent)
-            return path.retrieve_batch(trials.queries, trials.k)
+            return answer_of(path, trials.queries, trials.k)
 
         search(self.config, trials, answer, AXES, STARTS)

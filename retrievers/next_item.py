@@ -17,9 +17,9 @@ from scipy.linalg.lapack import spotrs
 from multirecall.data import Dataset, Interactions
 from multirecall.errors import BundleError
 from multirecall.kernels import Array, kernel
-from multirecall.lists import RankedBatch, RankedList
+from multirecall.lists import RankedList
 from multirecall.progress import SILENT, Progress
-from multirecall.protocols import PluginConfig, ThreadedConfig, Trials
+from multirecall.protocols import Answer, PluginConfig, ThreadedConfig, Trials
 from multirecall.query import Query
 from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
@@ -147,10 +147,10 @@ class NextItem(SimilarByHistory):
         kept = log.at(np.isin(log.users, users) & (part.places[log.items] >= 0))
         kept = replace(kept, items=part.places[kept.items], n_items=part.items.size)
 
-        def answer(config: NextItemConfig) -> RankedBatch:
+        def answer(config: NextItemConfig) -> Answer:
             path = type(self)(config)
             path._weights = path._solve(kept, SILENT)
-            return part.restore(path.retrieve_batch(queries, trials.k))
+            return part.answer_of(path, queries, trials.k)
 
         search(self.config, trials, answer, AXES)
 

@@ -13,13 +13,12 @@ from pydantic import Field
 from multirecall.csr import offsets_of
 from multirecall.data import Dataset
 from multirecall.kernels import Array, kernel
-from multirecall.lists import RankedBatch
 from multirecall.progress import SILENT, Progress
-from multirecall.protocols import PluginConfig, ThreadedConfig, Trials
+from multirecall.protocols import Answer, PluginConfig, ThreadedConfig, Trials
 from multirecall.topk import top_k
 from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 
-from ._choice import asked_items, draw_within, search
+from ._choice import answer_of, asked_items, draw_within, search
 from ._neighbours.retriever import Exponent, NeighbourRetriever, powers, run_in_blocks
 from ._sparse.rows import SparseRows
 from ._weights import require_order, require_weight
@@ -102,10 +101,10 @@ class Sequence(NeighbourRetriever):
             path = type(self)(self.config.model_copy(update={"gap_decay": gap_decay}))
             return path._count(data, sources, SILENT)
 
-        def answer(config: SequenceConfig) -> RankedBatch:
+        def answer(config: SequenceConfig) -> Answer:
             path = type(self)(config)
             path._neighbours = neighbours(config.gap_decay)
-            return path.retrieve_batch(trials.queries, trials.k)
+            return answer_of(path, trials.queries, trials.k)
 
         search(self.config, trials, answer, AXES)
 

@@ -15,12 +15,12 @@ from scipy.sparse import csr_array
 from multirecall.data import Changes, Dataset
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, Retriever, Trials
+from multirecall.protocols import Answer, PluginConfig, Retriever, Trials
 from multirecall.query import NO_FILTER, Query
 from multirecall.storage import read_component, write_component
 from multirecall.validation import AUTO, Auto, Count, Positive
 
-from ._choice import search
+from ._choice import answer_of, search
 from ._neighbours.retriever import Exponent, powers
 from ._recency import recent_items_of_each
 from ._shard import WHOLE, Shard
@@ -136,11 +136,11 @@ class UserCF(Retriever):
         indexed = type(self)(self.config)
         indexed._index(weight_matrix(data, "user_cf"))
 
-        def answer(config: UserCFConfig) -> RankedBatch:
+        def answer(config: UserCFConfig) -> Answer:
             path = type(self)(config)
             path._users_of, path._items_of = indexed._users_of, indexed._items_of
             path._weigh(indexed._user_sums.base, indexed._item_sums.base, 1.0)
-            return path.retrieve_batch(trials.queries, trials.k)
+            return answer_of(path, trials.queries, trials.k)
 
         search(self.config, trials, answer, AXES, STARTS)
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.csr import take_runs
 from multirecall.learning.bootstrap import Interval
 from multirecall.learning.guard import HOLDS_UP
 from multirecall.learning.hold_out import HeldOut
 from multirecall.learning.judge import JUDGED, KS, gain_by_user
-from multirecall.lists import RankedBatch
 from multirecall.metrics import METRICS, user_metrics
 from multirecall.progress import Progress
-from multirecall.protocols import PluginConfig, Retriever, Trials
+from multirecall.protocols import Answer, PluginConfig, Retriever, Trials
 from multirecall.query import Query
 
 
@@ -51,31 +51,74 @@ def choose_settings(
         CannotFit: as `Retriever.choose_settings`.
         MissingExtra: as `Retriever.choose_settings`.
     """
-    tried: list[tuple[PluginConfig, NDArray[np.float64]]] = []
-    first = _first_half(held_out.owners, rng)
-
-    def score(config: PluginConfig, lists: RankedBatch) -> float:
-        values = user_metrics(lists.offsets, lists.items, held_out.offsets, held_out.targets, KS)
-        values = values[[METRICS.index(metric) for metric in JUDGED]]
-        tried.append((config, values))
-        means = tried[0][1].mean(axis=1, keepdims=True)
-        return float((values / np.maximum(means, 1e-12)).mean(axis=(0, 2))[first].mean())
-
+    contest = _Contest(held_out, _first_half(held_out.owners, rng))
     retriever = plugin(settings)
-    retriever.choose_settings(held_out.rest, Trials(queries, settings.free, KS[-1], score), rng=rng, progress=progress)
+    trials = Trials(queries, settings.free, KS[-1], contest.score)
+    retriever.choose_settings(held_out.rest, trials, rng=rng, progress=progress)
     priors = {name: settings.resolve().model_dump(mode="json")[name] for name in sorted(settings.free)}
-    if not tried:
-        return SettingsOutcome(priors, 0, None, False)
-    means = np.maximum(tried[0][1].mean(axis=1, keepdims=True), 1e-12)
-    scores = np.stack([(values / means).mean(axis=(0, 2)) for _, values in tried])
-    best = int(np.argmax(scores[:, first].mean(axis=1)))
-    if best == 0:
-        return SettingsOutcome(priors, len(tried), None, False)
-    gain = gain_by_user((scores[best] - scores[0])[~first], held_out.owners[~first])
-    kept = gain_by_user((scores[best] - scores[0])[~first], held_out.owners[~first], level=HOLDS_UP).low > 0
-    found = tried[best][0].model_dump(mode="json")
+    best = contest.best
+    if best is None or contest.prior is None or best.config == contest.prior.config:
+        return SettingsOutcome(priors, contest.n_tried, None, False)
+    second = np.flatnonzero(~contest.first)
+    gains = contest.values(best.answer, second) - contest.prior.values[second]
+    owners = held_out.owners[second]
+    kept = gain_by_user(gains, owners, level=HOLDS_UP).low > 0
+    found = best.config.model_dump(mode="json")
     chosen = {name: found[name] for name in sorted(settings.free)}
-    return SettingsOutcome(chosen if kept else priors, len(tried), gain, kept)
+    return SettingsOutcome(chosen if kept else priors, contest.n_tried, gain_by_user(gains, owners), kept)
+
+
+class _Trial(NamedTuple):
+    """A combination: its config, what answers, how good its lists are, and their mean."""
+
+    config: PluginConfig
+    answer: Answer
+    values: NDArray[np.float64]
+    score: float
+
+
+class _Contest:
+    """Compares combinations on one half of the users; the other half is asked of the priors alone, which set the scale.
+
+    Attributes:
+        first: whether a request belongs to a user of the first half, bool (n,).
+        prior: the first combination, with its values for all requests.
+        best: the best one on the first half; of equal ones, the earliest.
+        n_tried: the number of combinations.
+    """
+
+    def __init__(self, held_out: HeldOut, first: NDArray[np.bool_]) -> None:
+        self._held_out = held_out
+        self._scale: NDArray[np.float64] | None = None
+        self.first = first
+        self.prior: _Trial | None = None
+        self.best: _Trial | None = None
+        self.n_tried = 0
+
+    def score(self, config: PluginConfig, answer: Answer) -> float:
+        """See `Trials.score`."""
+        self.n_tried += 1
+        every = np.arange(self.first.size)
+        values = self.values(answer, every if self.prior is None else every[self.first])
+        own = values[self.first] if self.prior is None else values
+        trial = _Trial(config, answer, values, float(own.mean()))
+        self.prior = self.prior or trial
+        if self.best is None or trial.score > self.best.score:
+            self.best = trial
+        return trial.score
+
+    def values(self, answer: Answer, requests: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How good the lists for the requests at some positions are, float64 (n,): 1 is the mean of the priors.
+
+        The first call is about the priors and all requests.
+        """
+        lists, (offsets, places) = answer(requests), take_runs(self._held_out.offsets, requests)
+        values = user_metrics(lists.offsets, lists.items, offsets, self._held_out.targets[places], KS)
+        values = values[[METRICS.index(metric) for metric in JUDGED]]
+        if self._scale is None:
+            self._scale = np.maximum(values.mean(axis=1, keepdims=True), 1e-12)
+        scores: NDArray[np.float64] = (values / self._scale).mean(axis=(0, 2))
+        return scores
 
 
 def _first_half(owners: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.bool_]:

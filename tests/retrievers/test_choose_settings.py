@@ -17,7 +17,7 @@ from multirecall.csr import offsets_of
 from multirecall.lists import RankedBatch
 from multirecall.metrics import METRICS, user_metrics
 from multirecall.progress import SILENT
-from multirecall.protocols import PluginConfig, Trials
+from multirecall.protocols import Answer, PluginConfig, Trials
 from multirecall.query import Query
 from multirecall.registry import retriever_class
 from multirecall.retrievers._part import Part
@@ -36,6 +36,7 @@ class World:
     queries: list[Query]
     targets: NDArray[np.int32]
     tried: list[tuple[Any, float]] = field(default_factory=list)
+    answers: dict[Any, Answer] = field(default_factory=dict)
 
     @classmethod
     def of(cls, histories: Sequence[Sequence[int]]) -> World:
@@ -48,8 +49,13 @@ class World:
             queries.append(Query(user, items, np.ones(items.size, np.float32), exclude=np.unique(items)))
         return cls(data, queries, data.items.ids.rows(np.array([own[-1] for own in histories])))
 
-    def score(self, config: PluginConfig, lists: RankedBatch) -> float:
+    def score(self, config: PluginConfig, answer: Answer) -> float:
+        lists = answer(np.arange(len(self.queries)))
         assert len(lists) == len(self.queries)
+        self.answers[config] = answer
+        return self.judge(config, lists)
+
+    def judge(self, config: PluginConfig, lists: RankedBatch) -> float:
         offsets = offsets_of(np.ones(len(self.queries), np.int64))
         values = user_metrics(lists.offsets, lists.items, offsets, self.targets, [2])
         self.tried.append((config, float(values[METRICS.index("ndcg")].mean())))
@@ -107,6 +113,18 @@ def test_the_priors_come_first_and_nothing_comes_twice(name: str) -> None:
     assert world.tried[0][0] == config.model_validate(FEW.get(name, {})).resolve()
     configs = [config for config, _ in world.tried]
     assert len({*configs}) == len(configs) > 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_some_queries_get_the_lists_that_they_get_among_all(name: str) -> None:
+    world = shop()
+    best = world.choose(name, **FEW.get(name, {}))
+    places = np.arange(1, len(world.queries), 3)
+    for config in (world.tried[0][0], best):
+        some, every = world.answers[config](places), world.answers[config](np.arange(len(world.queries))).take(places)
+        assert some.offsets.tolist() == every.offsets.tolist()
+        assert some.items.tolist() == every.items.tolist()
+        np.testing.assert_allclose(some.scores, every.scores, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -178,7 +196,7 @@ def test_what_is_chosen_is_no_worse_than_the_priors_when_fitted(name: str) -> No
     for config in (world.tried[0][0], best):
         path = retriever_class(name)(config)
         path.fit(world.data, rng=np.random.default_rng(0), progress=SILENT)
-        fitted.append(world.score(config, path.retrieve_batch(world.queries, 5)))
+        fitted.append(world.judge(config, path.retrieve_batch(world.queries, 5)))
     assert fitted[1] >= fitted[0] - 0.02
 
 
@@ -188,7 +206,7 @@ def test_item_cf_tries_what_it_fits() -> None:
     for config, score in world.tried[:8]:
         path = retriever_class("item_cf")(config)
         path.fit(world.data, rng=np.random.default_rng(0), progress=SILENT)
-        assert world.score(config, path.retrieve_batch(world.queries, 5)) == pytest.approx(score, abs=0.02)
+        assert world.judge(config, path.retrieve_batch(world.queries, 5)) == pytest.approx(score, abs=0.02)
 
 
 def test_ease_solves_for_all_penalties_of_the_sparse_form_at_once() -> None:
@@ -197,7 +215,7 @@ def test_ease_solves_for_all_penalties_of_the_sparse_form_at_once() -> None:
     for config, score in list(world.tried):
         path = retriever_class("ease")(config)
         path.fit(world.data, rng=np.random.default_rng(0), progress=SILENT)
-        assert world.score(config, path.retrieve_batch(world.queries, 5)) == score
+        assert world.judge(config, path.retrieve_batch(world.queries, 5)) == score
 
 
 def test_a_part_of_the_catalogue_asks_and_answers_in_rows_of_the_whole() -> None:
