@@ -14,6 +14,10 @@ from multirecall.query import Query
 ROUNDS = 2
 """Most passes over the axes. A third one finds next to nothing."""
 
+FALLS_SHORT = 0.01
+"""The share of the best score by which a value falls short where the walk along an axis ends. Neighbours on an axis
+differ by chance by less, and the walk goes on beyond a value that is only a little worse."""
+
 Rng = np.random.Generator
 
 Values = Mapping[str, Any]
@@ -26,11 +30,15 @@ def search(
     answer: Callable[[Any], Answer],
     axes: Mapping[str, Sequence[Any]],
     starts: Sequence[Values] = (),
+    *,
+    ordered: bool = True,
 ) -> None:
     """Try the priors, then each start, then the values of one axis after another around the best found so far.
 
-    An axis or a part of a start that is not in `trials.free` is left out, and no combination is tried twice. Without
-    ties the order of values does not matter; a tie keeps what was tried first.
+    The values of an axis are tried from the best outwards, on each side until one falls short of the best by
+    `FALLS_SHORT`; all of them, if the axis does not hold the value of the best. An axis or a part of a start that is
+    not in `trials.free` is left out, and no combination is tried twice. Without ties the order of values does not
+    matter; a tie keeps what was tried first.
 
     Args:
         prior: the config with the priors.
@@ -38,6 +46,8 @@ def search(
         answer: what a config answers, see `Answer`.
         axes: the values of each setting, in the order of the passes; put first what is dear to change.
         starts: combinations to begin with, where the best may be far from the priors in several settings at once.
+        ordered: whether the values of each axis ascend, so that what lies beyond a bad one is worse still; otherwise
+            all are tried.
     """
     scores: dict[PluginConfig, float] = {}
 
@@ -49,11 +59,23 @@ def search(
     def change(config: PluginConfig, values: Values) -> PluginConfig:
         return config.model_copy(update={name: value for name, value in values.items() if name in trials.free})
 
+    def walk(best: PluginConfig, name: str, values: Sequence[Any]) -> PluginConfig:
+        steps = [change(best, {name: value}) for value in values]
+        if not ordered or best not in steps:
+            return max([best, *steps], key=score)
+        place = steps.index(best)
+        for side in (steps[:place][::-1], steps[place + 1 :]):
+            for step in side:
+                if score(step) < (1.0 - FALLS_SHORT) * score(best):
+                    break
+                best = max(best, step, key=score)
+        return best
+
     best: PluginConfig = max([prior, *(change(prior, values) for values in starts)], key=score)
     for _ in range(ROUNDS):
         before = best
         for name, values in axes.items():
-            best = max([best, *(change(best, {name: value}) for value in values)], key=score)
+            best = walk(best, name, values)
         if best == before:
             return
 

@@ -152,7 +152,7 @@ class NextItem(SimilarByHistory):
             path._weights = path._solve(kept, SILENT)
             return part.answer_of(path, queries, trials.k)
 
-        search(self.config, trials, answer, AXES)
+        search(self.config, trials, answer, AXES, ordered=False)
 
     def _solve(self, log: Interactions, progress: Progress) -> DenseRows:
         n_items = log.n_items

@@ -20,7 +20,9 @@ from multirecall.progress import SILENT
 from multirecall.protocols import Answer, PluginConfig, Trials
 from multirecall.query import Query
 from multirecall.registry import retriever_class
+from multirecall.retrievers._choice import search
 from multirecall.retrievers._part import Part
+from multirecall.retrievers.ease import EASEConfig
 from multirecall.testing import small_shop
 
 NAMES = ("item_cf", "graph_filter", "ease", "als", "user_cf", "sequence", "next_item")
@@ -185,7 +187,7 @@ def test_rarer_items_where_popular_ones_mislead() -> None:
     chosen = world.choose("item_cf", **fixed)
     assert chosen.target_exponent >= 0.7
     scores = {config.target_exponent: score for config, score in world.tried}
-    assert scores[1.0] > scores[0.1]
+    assert max(scores, key=scores.__getitem__) == chosen.target_exponent > min(scores)
 
 
 @pytest.mark.parametrize("name", ["graph_filter", "ease", "als", "user_cf", "next_item", "item_cf", "sequence"])
@@ -209,13 +211,47 @@ def test_item_cf_tries_what_it_fits() -> None:
         assert world.judge(config, path.retrieve_batch(world.queries, 5)) == pytest.approx(score, abs=0.02)
 
 
-def test_ease_solves_for_all_penalties_of_the_sparse_form_at_once() -> None:
+def test_ease_tries_what_it_fits_in_the_sparse_form() -> None:
+    """The trials share the Gram matrix of all items, which the fit does not have."""
     world = drifting(short=True)
     world.choose("ease", form="sparse")
     for config, score in list(world.tried):
         path = retriever_class("ease")(config)
         path.fit(world.data, rng=np.random.default_rng(0), progress=SILENT)
         assert world.judge(config, path.retrieve_batch(world.queries, 5)) == score
+
+
+def walk(scores: dict[float, float], axis: Sequence[float], *, ordered: bool = True) -> list[float]:
+    """The penalties of `ease` that a search tries, in order, where each has the score that is written down for it."""
+    tried: list[float] = []
+    config = EASEConfig(form="exact")
+
+    def score(one: Any, answer: Answer) -> float:
+        tried.append(one.regularisation)
+        return scores[one.regularisation]
+
+    def answer(config: Any) -> Answer:
+        return lambda places: RankedBatch.empty(places.size)
+
+    trials = Trials([], config.free, 5, score)
+    search(config.resolve(), trials, answer, {"regularisation": axis}, ordered=ordered)
+    return tried
+
+
+def test_a_walk_along_an_axis_ends_where_values_fall_short() -> None:
+    """400 is worse than 200 by less than a hundredth, so that the walk goes on; 1600 is worse than 800 by more."""
+    scores = {10.0: 0.7, 30.0: 0.9, 100.0: 1.0, 200.0: 1.2, 400.0: 1.195, 800.0: 1.3, 1600.0: 1.1, 3200.0: 1.5}
+    assert walk(scores, sorted(scores)) == [100.0, 30.0, 200.0, 400.0, 800.0, 1600.0]
+
+
+def test_values_without_order_are_all_tried() -> None:
+    scores = {10.0: 0.9, 30.0: 0.5, 100.0: 1.0, 200.0: 0.5, 400.0: 1.2}
+    assert walk(scores, sorted(scores), ordered=False) == [100.0, 10.0, 30.0, 200.0, 400.0]
+
+
+def test_an_axis_without_the_present_value_is_tried_in_full() -> None:
+    scores = {10.0: 0.5, 30.0: 0.6, 50.0: 0.7, 100.0: 1.0}
+    assert walk(scores, (10.0, 30.0, 50.0)) == [100.0, 10.0, 30.0, 50.0]
 
 
 def test_a_part_of_the_catalogue_asks_and_answers_in_rows_of_the_whole() -> None:
