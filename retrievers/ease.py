@@ -20,7 +20,7 @@ from multirecall.validation import AUTO, Auto, Count, Positive
 from ._choice import search
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours.retriever import NeighbourRetriever
-from ._neighbours.ridge import exact_weights, gram_matrix, sparse_weights
+from ._neighbours.ridge import exact_weights, gram_matrix, nearest_by_cosine, sparse_weights
 from ._part import Part
 from ._sparse.dense import DenseRows
 from ._sparse.rows import SparseRows
@@ -34,12 +34,13 @@ SPARSE_BYTES = 24
 
 REGULARISATIONS = (10.0, 30.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
 
-MOST_ITEMS = 4_000
-"""Items, the most frequent ones, on which settings are chosen: a second of a core for each regularisation."""
+MOST_ITEMS = 2_000
+"""Items, the most frequent ones, on which settings are chosen: a tenth of a second of a core for each
+regularisation."""
 
-MOST_ENTRIES = 150
-"""Users of an item, in the mean, up to which the log may choose the sparse form. In denser logs that form takes longer
-than the exact one, by a factor of 20 on ml-1m, and proposes worse."""
+FREQUENT, MOST_ENTRIES = 4_000, 150
+"""Users of an item, in the mean of the most frequent ones, up to which the log may choose the sparse form. In denser
+logs that form takes longer than the exact one, by a factor of 20 on ml-1m, and proposes worse."""
 
 
 class EASEConfig(ThreadedConfig):
@@ -106,9 +107,9 @@ class EASE(NeighbourRetriever):
                 advance(1)
             return
         self._check(SPARSE_BYTES * n_items * min(config.neighbours, n_items), n_items, "lower neighbours")
-        self._neighbours = sparse_weights(
-            data.interactions.matrix, [config.regularisation], config.neighbours, config.threads, progress
-        )[0]
+        matrix, threads = data.interactions.matrix, config.threads
+        similar = nearest_by_cosine(matrix, config.neighbours, threads, progress)
+        self._neighbours = sparse_weights(matrix, similar, config.regularisation, threads, progress)
 
     def choose_settings(self, data: Dataset, trials: Trials, *, rng: np.random.Generator, progress: Progress) -> None:
         """See `Retriever.choose_settings`; on the most frequent items, with one Gram matrix for all regularisations."""
@@ -116,19 +117,16 @@ class EASE(NeighbourRetriever):
         part = Part.most_frequent(data, MOST_ITEMS)
         queries = [part.ask(query) for query in trials.queries]
         matrix = data.interactions.matrix[:, part.items]
-        sparse_pays = self._is_exact(data.n_items) and matrix.nnz <= MOST_ENTRIES * part.items.size
+        sparse_pays = self._is_exact(data.n_items) and _is_sparse(data)
         axes = {"form": ("sparse",) if sparse_pays else (), "regularisation": REGULARISATIONS}
-        penalties = {self.config.regularisation, *(REGULARISATIONS if "regularisation" in trials.free else ())}
 
         @cache
         def gram() -> NDArray[np.float32]:
             return gram_matrix(matrix)
 
         @cache
-        def sparse() -> dict[float, SparseRows]:
-            config = self.config
-            found = sparse_weights(matrix, [*penalties], config.neighbours, config.threads, SILENT)
-            return dict(zip(penalties, found, strict=True))
+        def similar() -> SparseRows:
+            return nearest_by_cosine(matrix, self.config.neighbours, self.config.threads, SILENT)
 
         def answer(config: EASEConfig) -> Answer:
             path = type(self)(config)
@@ -136,7 +134,9 @@ class EASE(NeighbourRetriever):
                 if path._is_exact(data.n_items):
                     path._neighbours = DenseRows(exact_weights(gram().copy(), config.regularisation))
                 else:
-                    path._neighbours = sparse()[config.regularisation]
+                    path._neighbours = sparse_weights(
+                        matrix, similar(), config.regularisation, config.threads, SILENT, gram()
+                    )
             except CannotFit:
                 return lambda places: RankedBatch.empty(places.size)
             return part.answer_of(path, queries, trials.k)
@@ -149,3 +149,9 @@ class EASE(NeighbourRetriever):
 
     def _check(self, needed: int, n_items: int, otherwise: str) -> None:
         require_memory(needed, self.config.memory_bytes, f"ease: the fit of {n_items:,} items", f"or {otherwise}")
+
+
+def _is_sparse(data: Dataset) -> bool:
+    """Whether the most frequent items have few users."""
+    users = np.sort(np.bincount(data.interactions.matrix.indices, minlength=data.n_items))
+    return bool(users[-FREQUENT:].mean() <= MOST_ENTRIES)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import spotrf, spotri
@@ -16,6 +14,9 @@ from multirecall.progress import Progress
 from .._sparse.rows import SparseRows
 from .cooccurrence import cooccurrence_neighbours
 from .retriever import run_in_blocks
+
+NO_GRAM = np.empty((0, 0), np.float32)
+"""Stands for a Gram matrix that is not at hand."""
 
 
 def gram_matrix(by_user: csr_array) -> NDArray[np.float32]:
@@ -55,17 +56,9 @@ def cholesky(gram: NDArray[np.float32], plugin: str) -> NDArray[np.float32]:
     return found
 
 
-def sparse_weights(
-    by_user: csr_array, regularisations: Sequence[float], n_neighbours: int, threads: int, progress: Progress
-) -> list[SparseRows]:
-    """The weights by source and target; each target is regressed on its `n_neighbours` most similar items only.
-
-    Several regularisations, each of which gives a matrix, take hardly longer than one.
-
-    Raises:
-        CannotFit: a regression is not positive definite in float32.
-    """
-    similar = cooccurrence_neighbours(
+def nearest_by_cosine(by_user: csr_array, n_neighbours: int, threads: int, progress: Progress) -> SparseRows:
+    """The `n_neighbours` most similar items of each item, on which `sparse_weights` regresses it."""
+    return cooccurrence_neighbours(
         by_user,
         user_exponent=0.0,
         source_exponent=0.5,
@@ -76,6 +69,24 @@ def sparse_weights(
         progress=progress,
         task="ease: neighbours",
     )
+
+
+def sparse_weights(
+    by_user: csr_array,
+    similar: SparseRows,
+    regularisation: float,
+    threads: int,
+    progress: Progress,
+    gram: NDArray[np.float32] = NO_GRAM,
+) -> SparseRows:
+    """The weights by source and target; each target is regressed on its `similar` items only.
+
+    Where the `gram_matrix` of all items is at hand, `gram` takes it, which saves most of the time: the weights are
+    equal to the bit.
+
+    Raises:
+        CannotFit: a regression is not positive definite in float32.
+    """
     n_items = by_user.shape[1]
     by_item = by_user.tocsc()
     arguments = (
@@ -85,16 +96,14 @@ def sparse_weights(
         by_user.shape[0],
         similar.offsets,
         similar.columns,
-        np.array(regularisations, np.float32),
+        np.float32(regularisation),
+        gram,
     )
     targets = run_in_blocks(_regressions, arguments, n_items, threads, progress, "ease: solving for weights")
     if not np.isfinite(targets.values).all():
         raise CannotFit("ease: regularisation is too small for the log's weights; raise it")
-    by_target = (
-        csr_array((values, targets.columns, targets.offsets), shape=(n_items, n_items))
-        for values in targets.values.reshape(-1, len(regularisations)).T
-    )
-    return [SparseRows.of_matrix(matrix.T.tocsr()) for matrix in by_target]
+    by_target = csr_array((targets.values, targets.columns, targets.offsets), shape=(n_items, n_items))
+    return SparseRows.of_matrix(by_target.T.tocsr())
 
 
 @kernel
@@ -132,30 +141,40 @@ def _regressions(
     n_users: int,
     neighbour_offsets: Array,
     neighbours: Array,
-    regularisations: Array,
+    regularisation: float,
+    all_items: Array,
 ) -> tuple[Array, Array, Array]:
     """The regressions of the targets `start … stop - 1`: the number of sources of each, the sources, their weights.
-
-    The weights are float32 (n, n_regularisations).
 
     Args:
         start, stop: the targets.
         offsets, users, values: the users of each item and their weights on it, as CSR.
         n_users: the number of users.
         neighbour_offsets, neighbours: the sources of each target, as CSR.
-        regularisations: float32, the ridge penalties.
+        regularisation: the ridge penalty.
+        all_items: the upper triangle of the Gram matrix of all items, or an empty matrix.
     """
     first = neighbour_offsets[start]
     found = neighbours[first : neighbour_offsets[stop]].copy()
-    weights = np.empty((found.size, regularisations.size), np.float32)
+    weights = np.empty(found.size, np.float32)
     last_of = np.full(n_users, -1, np.int32)
     for target in range(start, stop):
         low, high = neighbour_offsets[target], neighbour_offsets[target + 1]
         chosen = np.append(neighbours[low:high], np.int32(target))
-        gram = _local_gram(chosen, offsets, users, values, last_of)
-        for number in range(regularisations.size):
-            weights[low - first : high - first, number] = solve_ridge(gram.copy(), regularisations[number])
+        gram = _part_of(all_items, chosen) if all_items.size else _local_gram(chosen, offsets, users, values, last_of)
+        weights[low - first : high - first] = solve_ridge(gram, regularisation)
     return np.diff(neighbour_offsets[start : stop + 1]), found, weights
+
+
+@kernel
+def _part_of(gram: Array, chosen: Array) -> Array:
+    """The lower triangle of the Gram matrix of a few items, from the upper one of that of all items."""
+    part = np.zeros((chosen.size, chosen.size), np.float32)
+    for row in range(chosen.size):
+        for column in range(row + 1):
+            left, right = chosen[row], chosen[column]
+            part[row, column] = gram[min(left, right), max(left, right)]
+    return part
 
 
 @kernel

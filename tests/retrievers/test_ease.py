@@ -8,6 +8,7 @@ from multirecall.data import Dataset
 from multirecall.errors import CannotFit
 from multirecall.progress import SILENT
 from multirecall.query import Query
+from multirecall.retrievers._neighbours.ridge import gram_matrix, nearest_by_cosine, sparse_weights
 from multirecall.retrievers.ease import EASE, EASEConfig
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
 from multirecall.testing.worlds import queries
@@ -83,6 +84,16 @@ def test_knows_the_checkerboard(form: str) -> None:
     for query in queries(data)[: data.n_users]:
         own = Query(query.user, query.history, query.weights, ordered=False, exclude=np.unique(query.history))
         assert path.retrieve(own, 1).items.tolist() == [query.user]
+
+
+@pytest.mark.parametrize("world", ["plain", "weighted"])
+def test_the_gram_matrix_of_all_items_changes_no_bit_of_the_sparse_form(world: str) -> None:
+    matrix = (small_shop() if world == "plain" else weighted_shop()).interactions.matrix
+    similar = nearest_by_cosine(matrix, 6, 1, SILENT)
+    local = sparse_weights(matrix, similar, 5.0, 1, SILENT)
+    shared = sparse_weights(matrix, similar, 5.0, 1, SILENT, gram_matrix(matrix))
+    for name, array in local.arrays().items():
+        np.testing.assert_array_equal(array, shared.arrays()[name])
 
 
 def test_auto_takes_the_form_that_fits() -> None:
