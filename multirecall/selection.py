@@ -51,6 +51,15 @@ def key_of(bits: int, item: int) -> int:
 
 
 @kernel
+def keys_of(items: Array, bits: Array) -> Array:
+    """The sort keys of items; `bits` are their float32 scores, read as int32."""
+    keys = np.empty(items.size, np.int64)
+    for position in range(items.size):
+        keys[position] = key_of(bits[position], items[position])
+    return keys
+
+
+@kernel
 def best_keys(keys: Array, k: int) -> Array:
     """The `k` largest of `keys`, int64 (n,), distinct, in descending order. Overwrites `keys`.
 
@@ -208,15 +217,23 @@ def block_peaks(bits: Array) -> Array:
 
     `bits` are those of float32 scores, read as int32 (n,).
     """
-    peaks = np.zeros((bits.size + BLOCK - 1) // BLOCK, np.int32)
+    peaks = np.empty((bits.size + BLOCK - 1) // BLOCK, np.int32)
+    write_peaks(bits, peaks)
+    return peaks
+
+
+@kernel
+def write_peaks(bits: Array, peaks: Array) -> None:
+    """Write the `block_peaks` of `bits` into `peaks`, int32 (n_blocks,)."""
     for block in range(bits.size // BLOCK):
         peak = np.int32(0)
         for place in range(block * BLOCK, (block + 1) * BLOCK):
             peak = max(peak, bits[place] if bits[place] < FINITE else np.int32(0))
         peaks[block] = peak
+    if bits.size % BLOCK:
+        peaks[-1] = 0
     for place in range(bits.size // BLOCK * BLOCK, bits.size):
         peaks[-1] = max(peaks[-1], bits[place] if bits[place] < FINITE else np.int32(0))
-    return peaks
 
 
 @kernel

@@ -29,7 +29,7 @@ from ._similar import SimilarByHistory
 from ._text.jaccard import SetIndex
 from ._text.live_postings import LivePostings
 from ._text.postings import FieldTerms, Postings
-from ._text.search_batch import search_profiles
+from ._text.search_batch import search_profile, search_profiles
 from ._text.shard_postings import ShardPostings, ShardSets
 from ._text.terms import Lexicon, TermCounts
 
@@ -136,10 +136,12 @@ class Content(SimilarByHistory):
         """See `Retriever.retrieve`."""
         if query.terms:
             return self._search_terms(query, quota)
-        items, weights = recent_items(query, self.config.history, self.config.half_life)
-        terms, term_weights = self._index.profile(
-            items, weights, self.config.profile_terms, self.config.profile_postings
-        )
+        config = self.config
+        items, weights = recent_items(query, config.history, config.half_life)
+        limits = config.profile_terms, config.profile_postings
+        if self._is_compact:
+            return search_profile(self._index.base, items, weights, *limits, quota, query.filter)
+        terms, term_weights = self._index.profile(items, weights, *limits)
         if not self._sets:
             return RankedList(*self._index.search(terms, term_weights, quota, *query.filter))
         sums = self._score(terms, term_weights)
@@ -149,13 +151,12 @@ class Content(SimilarByHistory):
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
         """See `Retriever.retrieve_batch`: one call for all users, unless terms, `jaccard` or new items are among it."""
-        index, config = self._index, self.config
-        is_whole = isinstance(index, LivePostings) and not index.changed.size and not self._sets
-        if not is_whole or not queries or has_terms(queries):
+        config = self.config
+        if not self._is_compact or not queries or has_terms(queries):
             return super().retrieve_batch(queries, quota)
         histories = RankedBatch(*recent_items_of_each(queries, config.half_life, config.history))
         limits = config.profile_terms, config.profile_postings
-        return search_profiles(index.base, histories, *limits, quota, filters_of(queries))
+        return search_profiles(self._index.base, histories, *limits, quota, filters_of(queries))
 
     def part(self, rows: NDArray[np.int32]) -> Self:
         """See `Retriever.part`."""
@@ -191,6 +192,11 @@ class Content(SimilarByHistory):
                 path._sets[field] = sets.load(folder / f"field{number}-set")
         path._index = postings.load(folder / "index")
         return path
+
+    @property
+    def _is_compact(self) -> bool:
+        """Whether `base` alone has the terms of all items of the catalogue."""
+        return isinstance(self._index, LivePostings) and not self._index.changed.size and not self._sets
 
     def _search_terms(self, query: Query, quota: int) -> RankedList:
         """The items that match the search terms; terms of a field without an index are ignored."""

@@ -6,10 +6,12 @@ import numpy as np
 
 from multirecall.kernels import LINE, Array, kernel, prefetch
 from multirecall.rowtable import entry_of, new_table, position_in, slot_of
-from multirecall.selection import best_keys, block_peaks, candidates_of, find_at_least, key_of, kth_lower_bound
+from multirecall.selection import best_keys, block_peaks, candidates_of, find_at_least, key_of, keys_of, kth_lower_bound
+
+from .columns import add_codes, add_columns, addends_of
 
 # The constants below are ratios of times. They decide which of several equal computations is the fastest, and change
-# speed only, except for `NO_CODE` and `ROUNDING`.
+# speed only, except for `ROUNDING`.
 
 TRACKED = 16
 """Items with sums are recorded while they are fewer than this share (1 / 16) of all; beyond, all items are scanned."""
@@ -20,20 +22,8 @@ COMPLETION = 200
 AHEAD = 4
 """Items whose terms are prefetched before their use."""
 
-FAR_AHEAD = 16
-"""Items whose codes, a single line, are prefetched before their use."""
-
 PER_POSTING = 5
 """The time to read one posting, in items to which a column adds in order."""
-
-SCATTERED = 8
-"""The time to add columns to one item out of order, in items to which they add in order."""
-
-TOGETHER = 1_024
-"""Items in a block to which all columns add: the sums, 4 KiB, stay in the first-level cache."""
-
-NO_CODE = 255
-"""The code of an item without a value in a column: the largest uint8."""
 
 ROUNDING = 2.0**-23
 """Twice the largest relative error of one float32 addition."""
@@ -97,7 +87,7 @@ def search_maxscore(
         item_offsets, item_terms, item_scores: the transpose of the postings.
         columns: int32 (n_terms,), the column of each term's group, -1 for none; a term in a column has equal scores.
         firsts: int32 (n_columns,), the first term of each column.
-        codes: uint8 (n_items, n_columns), the item's term in each column minus the column's first term, or `NO_CODE`.
+        codes: uint8 (n_columns, n_items), the item's term in each column minus the column's first term, or `NO_CODE`.
         totals: float32 (n_items,), zeros; they are zeros again at the end.
         touched: int32, scratch memory.
         k, exclude, allowed: see `topk.top_eligible`.
@@ -118,7 +108,7 @@ def search_maxscore(
     for term in terms:
         left += offsets[term + 1] - offsets[term]
         n_listed += columns[term] < 0
-    keys = np.empty(0, np.int64)
+    keys, blocks = np.empty(0, np.int64), np.empty(0, np.int32)
     size, n_read = 0, 0
     complete = False
     while n_read < n_listed or (n_read < n and left * PER_POSTING < totals.size):
@@ -148,18 +138,19 @@ def search_maxscore(
         left -= stop - start
         n_read += 1
     if not complete and n_read < n:
-        addends, used = _addends(terms[n_read:], weights[n_read:], peaks, columns, firsts)
-        most = totals.size // SCATTERED
-        blocks = _blocks(bits, size)
-        reached = _kth(_add_codes(_largest(touched[:size], bits, blocks, k), addends, used, codes), k)
-        keys, complete = _reachable(touched[:size], bits, blocks, reached, rest[n_read], n - n_read, most)
+        addends, used = addends_of(terms[n_read:], weights[n_read:], peaks, columns, firsts)
+        if size >= 0:
+            reached = _kth(add_codes(_largest(touched[:size], bits, blocks, k), addends, used, codes), k)
+            keys, complete = _reachable(touched[:size], bits, blocks, reached, rest[n_read], n - n_read, bits.size)
         if complete:
-            keys = _add_codes(keys, addends, used, codes)
+            keys = add_codes(keys, addends, used, codes)
         else:
-            _add_columns(addends, used, codes, totals)
+            blocks = add_columns(addends, used, columns, firsts, codes, totals)
             size = -1
+    elif not complete:
+        blocks = _blocks(bits, size)
     if not complete:
-        keys = _largest(touched[:size], bits, _blocks(bits, size), k)
+        keys = _largest(touched[:size], bits, blocks, k)
     if size < 0 or allowed.size:
         totals[:] = 0.0
     else:
@@ -169,56 +160,6 @@ def search_maxscore(
             if item < totals.size:
                 totals[item] = 0.0
     return candidates_of(best_keys(keys, k))
-
-
-@kernel
-def _addends(terms: Array, weights: Array, peaks: Array, columns: Array, firsts: Array) -> tuple[Array, Array]:
-    """The addend of each code, float32 (n_used, 256), in each of the columns of `terms`, int32 (n_used,)."""
-    used = np.empty(terms.size, np.int32)
-    addends = np.zeros((terms.size, NO_CODE + 1), np.float32)
-    n_used = 0
-    for position in range(terms.size):
-        term = terms[position]
-        if n_used == 0 or used[n_used - 1] != columns[term]:
-            used[n_used] = columns[term]
-            n_used += 1
-        addends[n_used - 1, term - firsts[columns[term]]] = weights[position] * peaks[term]
-    return addends[:n_used], used[:n_used]
-
-
-@kernel
-def _add_columns(addends: Array, used: Array, codes: Array, totals: Array) -> None:
-    """Add the columns `used` to the sums of all items, in place."""
-    for first in range(0, totals.size, TOGETHER):
-        sums = totals[first : first + TOGETHER]
-        for position in range(used.size):
-            own, column = addends[position], used[position]
-            for place in range(sums.size):
-                sums[place] += own[codes[first + place, column]]
-
-
-@kernel
-def _add_codes(keys: Array, addends: Array, used: Array, codes: Array) -> Array:
-    """New keys of the items of `keys`: the addends of their codes in the columns `used` are added to their scores."""
-    items, totals = candidates_of(keys)
-    every, n_columns = codes.reshape(-1), codes.shape[1]
-    for place in range(items.size):
-        if place + FAR_AHEAD < items.size:
-            prefetch(every, np.int64(items[place + FAR_AHEAD]) * n_columns, LINE)
-        item, total = items[place], totals[place]
-        for position in range(used.size):
-            total += addends[position, codes[item, used[position]]]
-        totals[place] = total
-    return _keys(items, totals.view(np.int32))
-
-
-@kernel
-def _keys(items: Array, bits: Array) -> Array:
-    """The sort keys of items; `bits` are their float32 scores, read as int32."""
-    keys = np.empty(items.size, np.int64)
-    for position in range(items.size):
-        keys[position] = key_of(bits[position], items[position])
-    return keys
 
 
 @kernel
@@ -236,7 +177,7 @@ def _kth(keys: Array, k: int) -> int:
 @kernel
 def _kth_sum(touched: Array, bits: Array, blocks: Array, k: int) -> int:
     """A lower bound of the bits of the `k`-th largest sum."""
-    return kth_lower_bound(blocks, k) if blocks.size else _kth(_keys(touched, bits[touched]), k)
+    return kth_lower_bound(blocks, k) if blocks.size else _kth(keys_of(touched, bits[touched]), k)
 
 
 @kernel
@@ -263,7 +204,7 @@ def _reachable(
     """
     least = _sum_lower_bound(reached, rest, n_steps)
     if not blocks.size:
-        keys = _keys(touched, bits[touched])
+        keys = keys_of(touched, bits[touched])
         n_keys = 0
         for key in keys:
             keys[n_keys] = key
@@ -276,7 +217,7 @@ def _reachable(
         if least <= 0 or n_blocks > most:
             return np.empty(0, np.int64), False
     places = find_at_least(bits, blocks, max(least, 1))
-    return _keys(places, bits[places]), least > 0 and places.size <= most
+    return keys_of(places, bits[places]), least > 0 and places.size <= most
 
 
 @kernel
@@ -353,4 +294,4 @@ def add_terms(
                 n_found += 1
         for found in range(n_found):
             totals[position] += addends[found]
-    return _keys(items, totals.view(np.int32))
+    return keys_of(items, totals.view(np.int32))

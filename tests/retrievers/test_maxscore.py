@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multirecall.retrievers._text.maxscore import NO_CODE, _sum_lower_bound
+from multirecall.retrievers._text.columns import NO_CODE
+from multirecall.retrievers._text.maxscore import _sum_lower_bound
 from multirecall.retrievers._text.postings import FieldTerms, Postings
 from multirecall.retrievers._text.terms import TermCounts
 from multirecall.sums import Sums
