@@ -32,8 +32,8 @@ STARTS = (
 )
 """What suits check-ins, and the cosine."""
 
-MOST_PAIRS = 64_000_000
-"""Pairs of items that are counted to choose settings: half a gigabyte."""
+MOST_PAIRS = 40_000_000
+"""Pairs of items that are counted to choose settings: half a gigabyte for three user exponents."""
 
 
 class ItemCFConfig(ThreadedConfig):
@@ -109,13 +109,14 @@ class ItemCF(NeighbourRetriever):
         matrix = weight_matrix(data, "item_cf")
         sources = draw_within(asked_items(trials.queries), count_pairs(matrix), MOST_PAIRS, rng)
 
-        @lru_cache(maxsize=2)
-        def counts(user_exponent: float) -> Cooccurrences:
-            return Cooccurrences.count(matrix, sources, user_exponent)
+        counts: dict[float, Cooccurrences] = {}
 
         @lru_cache(maxsize=2)
         def neighbours(user: float, source: float, target: float) -> SparseRows:
-            return counts(user).neighbours(source, target, self.config.shrinkage, self.config.neighbours)
+            if user not in counts:
+                same_pairs = next(iter(counts.values()), None)
+                counts[user] = Cooccurrences.count(matrix, sources, user, same_pairs)
+            return counts[user].neighbours(source, target, self.config.shrinkage, self.config.neighbours)
 
         def answer(config: ItemCFConfig) -> Answer:
             path = type(self)(config)

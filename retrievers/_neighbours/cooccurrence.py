@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,13 +97,23 @@ class Cooccurrences:
     item_sums: NDArray[np.float64]
 
     @classmethod
-    def count(cls, by_user: csr_array, sources: NDArray[np.integer], user_exponent: float) -> Cooccurrences:
-        """Count the pairs of `sources`, distinct rows."""
+    def count(
+        cls,
+        by_user: csr_array,
+        sources: NDArray[np.integer],
+        user_exponent: float,
+        same_pairs: Cooccurrences | None = None,
+    ) -> Cooccurrences:
+        """Count the pairs of `sources`, distinct rows.
+
+        Counts with another user exponent, `same_pairs`, share what they have in common: all but the sums.
+        """
         by_user, user_sums, item_sums = _pairing(by_user)
         asked = np.zeros(by_user.shape[1], np.bool_)
         asked[sources] = True
         arguments = (*_pair_arrays(by_user), powers(user_sums, -user_exponent))
-        return cls(*_count(asked, *arguments), item_sums)
+        counted = cls(*_count(asked, *arguments), item_sums)
+        return counted if same_pairs is None else replace(same_pairs, sums=counted.sums)
 
     def neighbours(
         self, source_exponent: float, target_exponent: float, shrinkage: float, n_neighbours: int

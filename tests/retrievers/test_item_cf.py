@@ -121,8 +121,9 @@ def test_lists_of_shared_counts_equal_those_of_a_fit_to_the_bit(world: str) -> N
     """For some sources, and several item exponents on one count; other items have no list."""
     data = small_shop(timestamps=False) if world == "plain" else weighted_shop()
     sources = np.arange(0, data.n_items, 3)[::-1]
+    counts = None
     for user in (0.0, 0.5):
-        counts = cooccurrence.Cooccurrences.count(data.interactions.matrix, sources, user)
+        counts = cooccurrence.Cooccurrences.count(data.interactions.matrix, sources, user, counts)
         for source, target, shrinkage in ((0.5, 0.5, 0.0), (0.7, 0.7, 25.0), (1.0, 0.3, 25.0)):
             exponents = {"user_exponent": user, "source_exponent": source, "target_exponent": target}
             fitted = fit_path(data, **exponents, shrinkage=shrinkage, neighbours=5)._neighbours
