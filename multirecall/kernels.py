@@ -31,8 +31,11 @@ def kernel(function: F) -> F:
 
 
 def fast_kernel(function: F) -> F:
-    """A `kernel` whose sums may be reordered, so that they vectorise; NaN and infinity keep their meaning."""
-    return _compile(function, fastmath={"reassoc", "contract", "nsz", "arcp"})
+    """A `kernel` whose sums may be reordered, so that they vectorise; NaN and infinity keep their meaning.
+
+    A division by 0 gives infinity or NaN, as in numpy: a check would keep loops from being vectorised.
+    """
+    return _compile(function, fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")
 
 
 def _compile(function: F, **options: Any) -> F:

@@ -22,13 +22,11 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from .config import LossName, TrainingConfig
+from .exponentials import LOWEST, exponentials
 from .mlp import SMALLEST
 
 BLOCK = 512
 """Examples in a block of scores: small enough that the block stays in cache."""
-
-LOWEST = -1e30
-"""The score of an accidental hit: beside any other score, its exponential is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +72,26 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some examples of a batch, for a loss, which may overwrite `scores` and `buffer`.
+    """Some examples of a batch, for a loss, which may overwrite `products` and both buffers.
 
     Attributes:
         positive: float32 (b,), the scores of the positives.
-        scores: float32 (b, C), the scores of the columns.
+        products: (b, C), the scores of the columns, in the dtype of the training.
         hits: int64 (b, V), the columns of each accidental hit, one for each vector of a user; −1 for none.
         log_q: float32 (b,), the log of each positive's probability under the distribution of negatives.
-        buffer: float32 (b, C). New memory for every block would cost as much as the arithmetic.
+        wide, buffer: float32 (b, C). New memory for every block would cost as much as the arithmetic.
     """
 
     positive: Tensor
-    scores: Tensor
+    products: Tensor
     hits: Tensor
     log_q: Tensor
+    wide: Tensor
     buffer: Tensor
+
+    def scores(self) -> Tensor:
+        """The scores of the columns, float32 (b, C), in `wide`."""
+        return self.wide.copy_(self.products)
 
 
 class Slopes(NamedTuple):
@@ -97,7 +100,8 @@ class Slopes(NamedTuple):
     Attributes:
         losses: float32 (b,).
         positive: float32 (b,), the gradient for the scores of the positives.
-        columns: float32 (b, C), the gradient for the scores of the columns, divided by `factors`.
+        columns: float32 (b, C), or the `products` of the block, the gradient for the scores of the columns, divided by
+            `factors`.
         factors: float32 (b,).
     """
 
@@ -112,29 +116,24 @@ Loss = Callable[[Block, Columns], Slopes]
 
 def softmax(block: Block, columns: Columns) -> Slopes:
     """`-log(exp(l_p) / (exp(l_p) + Σ_j n_j exp(l_j)))` with `l = s − log Q` (Yi et al. 2019, equation 3)."""
-    positive, scores = block.positive - block.log_q, _weigh_hard(block, columns)
-    if columns.alike:
-        return _cross_entropy(positive + columns.log_q[:1], scores, block)
-    return _cross_entropy(positive, scores.add_(columns.counts.log() - columns.log_q), block)
+    return _cross_entropy(block.positive - block.log_q, columns.counts.log() - columns.log_q, block, columns)
 
 
 def infonce(block: Block, columns: Columns) -> Slopes:
     """As `softmax` with `l = s`, without the correction by log Q (van den Oord et al. 2018, equation 4)."""
-    scores = _weigh_hard(block, columns)
-    logits = scores if columns.alike else scores.add_(columns.counts.log())
-    return _cross_entropy(block.positive, logits, block)
+    return _cross_entropy(block.positive, columns.counts.log(), block, columns)
 
 
 def bpr(block: Block, columns: Columns) -> Slopes:
     """`Σ_j n_j · -log σ(s_p − s_j) / N` (Rendle et al. 2009, section 4.1)."""
-    behind = _without_hits(block.scores, block.hits).sub_(block.positive[:, None])
+    behind = _without_hits(block.scores(), block.hits).sub_(block.positive[:, None])
     sums = _softplus(behind, block.buffer) @ columns.counts
     return _of_differences(sums, behind.sigmoid_(), block, columns)
 
 
 def triplet(block: Block, columns: Columns) -> Slopes:
     """`Σ_j n_j · max(0, m + s_j − s_p) / N` with margin `m` (Schroff et al. 2015, equation 2)."""
-    over = _without_hits(block.scores, block.hits).sub_(block.positive[:, None] - columns.margin).clamp_min_(0)
+    over = _without_hits(block.scores(), block.hits).sub_(block.positive[:, None] - columns.margin).clamp_min_(0)
     return _of_differences(over @ columns.counts, over.sign_(), block, columns)
 
 
@@ -143,7 +142,7 @@ def bpr_max(block: Block, columns: Columns) -> Slopes:
 
     `w_j = n_j exp(s_j) / Σ_k n_k exp(s_k)`, and `λ` is the penalty.
     """
-    scores, logits = block.scores, block.buffer.copy_(block.scores)
+    scores, logits = block.scores(), block.buffer.copy_(block.products)
     if not scores.shape[1]:
         return _nothing(block)
     weights = torch.softmax(_without_hits(logits.add_(columns.counts.log()), block.hits), dim=1)
@@ -228,7 +227,7 @@ class BlockwiseLoss(torch.autograd.Function):
         step = max(BLOCK // n_vectors, 1)
         shape = min(step, len(users)) * n_vectors, len(negatives)
         products = torch.empty(shape, dtype=dtype, device=users.device)
-        scores, buffer = (torch.empty(shape, device=users.device) for _ in range(2))
+        wide, buffer = (torch.empty(shape, device=users.device) for _ in range(2))
         to_columns = torch.empty(shape[1], users.shape[2], dtype=dtype, device=users.device)
         for begin in range(0, len(users), step):
             block = slice(begin, begin + step)
@@ -237,16 +236,18 @@ class BlockwiseLoss(torch.autograd.Function):
             narrow = torch.mm(vectors, right.T, out=products[:n_rows])
             rows = Block(
                 positive[block],
-                scores[:n_rows].copy_(narrow).view(size, -1),
+                narrow.view(size, -1),
                 every_hit[:, block].T,
                 positive_log_q[block],
+                wide[:n_rows].view(size, -1),
                 buffer[:n_rows].view(size, -1),
             )
             slopes = loss(rows, columns)
             total += slopes.losses @ shares[block]
             to_positive[block] = slopes.positive * shares[block]
             factors = (slopes.factors * shares[block]).repeat_interleave(n_vectors)[:, None]
-            narrow.copy_(slopes.columns.view(n_rows, -1))
+            if slopes.columns is not rows.products:
+                narrow.copy_(slopes.columns.view(n_rows, -1))
             torch.mul(narrow @ right, factors, out=to_users[block].view(n_rows, -1))
             to_negatives += torch.mm(narrow.T, (vectors * factors).to(dtype), out=to_columns)
         to_each = (torch.softmax(each, dim=1) * to_positive[:, None])[:, :, None]
@@ -264,7 +265,7 @@ class BlockwiseLoss(torch.autograd.Function):
 def _without_hits(scores: Tensor, hits: Tensor) -> Tensor:
     """The scores (b, C), in place, with `LOWEST` at the accidental hits."""
     rows, numbers = torch.nonzero(hits >= 0, as_tuple=True)
-    scores[rows, hits[rows, numbers]] = LOWEST
+    scores[rows, hits[rows, numbers]] = float(LOWEST)
     return scores
 
 
@@ -288,7 +289,7 @@ def _counted(pull: Tensor, columns: Columns) -> Tensor:
 def _nothing(block: Block) -> Slopes:
     """The slopes of a loss that is 0 without negatives, for a batch without columns."""
     nothing = torch.zeros_like(block.positive)
-    return Slopes(nothing, nothing, block.scores, nothing)
+    return Slopes(nothing, nothing, block.products, nothing)
 
 
 def _log_sum(logits: Tensor, shares: Tensor) -> Tensor:
@@ -302,22 +303,29 @@ def _weigh_hard(block: Block, columns: Columns) -> Tensor:
     So a hard negative counts `w_j` times, by Monte-Carlo as if it was drawn that often (Xie et al., RecSys 2023). The
     weights take no gradient.
     """
-    if not columns.hardness or not block.scores.shape[1]:
-        return block.scores
-    logs = torch.mul(block.scores, columns.hardness, out=block.buffer).add_(columns.counts.log())
+    scores = block.scores()
+    if not columns.hardness:
+        return scores
+    logs = torch.mul(scores, columns.hardness, out=block.buffer).add_(columns.counts.log())
     total = torch.logsumexp(_without_hits(logs, block.hits), dim=1)
     shift = total - _sums(block.hits, columns).clamp_min(1.0).log()
-    return block.scores.mul_(1 + columns.hardness).sub_(shift[:, None])
+    return scores.mul_(1 + columns.hardness).sub_(shift[:, None])
 
 
-def _cross_entropy(positive: Tensor, logits: Tensor, block: Block) -> Slopes:
-    """`-log(exp(l_p) / (exp(l_p) + Σ_j exp(l_j)))`, which is `softplus(log Σ_j exp(l_j) − l_p)`."""
-    if not logits.shape[1]:
+def _cross_entropy(positive: Tensor, addends: Tensor, block: Block, columns: Columns) -> Slopes:
+    """`-log(exp(l_p) / (exp(l_p) + Σ_j exp(l_j)))`, which is `softplus(log Σ_j exp(l_j) − l_p)`; `l_j = s_j + a_j`."""
+    if not block.products.shape[1]:
         return _nothing(block)
-    pull = torch.softmax(_without_hits(logits, block.hits), dim=1, out=block.buffer)
-    behind = _log_sum(logits, pull) - positive
+    if columns.hardness or block.products.is_cuda:
+        logits = _weigh_hard(block, columns).add_(addends)
+        pull = torch.softmax(_without_hits(logits, block.hits), dim=1, out=block.buffer)
+        behind, sums = _log_sum(logits, pull) - positive, torch.ones_like(positive)
+    else:
+        pull = block.products
+        largest, sums = exponentials(pull, addends, block.hits)
+        behind = largest + sums.log() - positive
     factors = torch.sigmoid(behind)
-    return Slopes(softplus(behind), -factors, pull, factors)
+    return Slopes(softplus(behind), -factors, pull, factors / sums)
 
 
 def _of_differences(sums: Tensor, pull: Tensor, block: Block, columns: Columns) -> Slopes:
@@ -329,7 +337,7 @@ def _of_differences(sums: Tensor, pull: Tensor, block: Block, columns: Columns) 
 
 def _binary(block: Block, columns: Columns, of_positive: Tensor | float, of_negatives: Tensor) -> Slopes:
     """Binary cross-entropy with a factor on the positive's term and one on the sum of the negatives' terms."""
-    scores = _without_hits(block.scores, block.hits)
+    scores = _without_hits(block.scores(), block.hits)
     negative = _softplus(scores, block.buffer) @ columns.counts
     losses = of_positive * softplus(-block.positive) + of_negatives * negative
     pull = _counted(scores.sigmoid_(), columns)

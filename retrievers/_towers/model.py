@@ -74,6 +74,7 @@ class TowerModel:
             [weight for weight in self.nets.parameters() if weight.requires_grad],
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
+            fused=True,
         )
         counts = {"log": np.bincount(data.log.items[data.examples], minlength=n_items)}
         if data.by_text and data.searches is not None:

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from multirecall.kernels import Array, fast_kernel
+
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
@@ -64,6 +66,11 @@ class Table:
         if not parts:
             return
         used, gradient = parts[0] if len(parts) == 1 else _sum_by_row(parts)
+        if not gradient.is_cuda:
+            state = self.values.numpy(), self.first.numpy(), self.second.numpy()
+            shares = 1 - rate * weight_decay, rate / (1 - BETA_1**number), 1 - BETA_2**number
+            update_rows(*state, used.numpy(), gradient.numpy(), *(np.float32(share) for share in shares))
+            return
         first = self.first.index_select(0, used).lerp_(gradient, 1 - BETA_1)
         second = self.second.index_select(0, used).mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
         self.first.index_copy_(0, used, first)
@@ -72,6 +79,38 @@ class Table:
         moved = self.values.index_select(0, used).mul_(1 - rate * weight_decay)
         moved.addcdiv_(first, spread, value=-rate / (1 - BETA_1**number))
         self.values.index_copy_(0, used, moved)
+
+
+@fast_kernel
+def update_rows(
+    values: Array,
+    first: Array,
+    second: Array,
+    used: Array,
+    gradient: Array,
+    kept: np.float32,
+    rate: np.float32,
+    share: np.float32,
+) -> None:
+    """AdamW for the rows `used` of a table and its moments, float32 (n, dim), in place and in one pass over memory.
+
+    Args:
+        values, first, second: float32 (n, dim), the table and the moments of its gradient.
+        used: int64 (n_used,), distinct rows.
+        gradient: float32 (n_used, dim), their gradient.
+        kept: the share of a value that weight decay leaves.
+        rate: the learning rate, divided by `1 − β₁ᵗ` in step `t`.
+        share: `1 − β₂ᵗ`.
+    """
+    beta_1, beta_2, epsilon = np.float32(BETA_1), np.float32(BETA_2), np.float32(EPSILON)
+    rest_1, rest_2, scale = np.float32(1 - BETA_1), np.float32(1 - BETA_2), np.float32(1.0) / np.sqrt(share)
+    for place in range(used.size):
+        own, mean, square = values[used[place]], first[used[place]], second[used[place]]
+        slope = gradient[place]
+        for column in range(slope.size):
+            mean[column] = beta_1 * mean[column] + rest_1 * slope[column]
+            square[column] = beta_2 * square[column] + rest_2 * slope[column] * slope[column]
+            own[column] = kept * own[column] - rate * mean[column] / (np.sqrt(square[column]) * scale + epsilon)
 
 
 def _distinct(tokens: NDArray[np.integer], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from math import exp, log
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from multirecall.retrievers._towers.exponentials import exponentials
 from multirecall.retrievers._towers.losses import (
     LOSSES,
     Block,
@@ -38,7 +40,8 @@ def columns_of(counts: Tensor = COUNTS, log_q: Tensor = LOG_Q, alike: bool = Fal
 def slopes_of(
     loss: Loss, positive: Tensor, scores: Tensor, hits: list[int], log_q: Tensor, columns: Columns | None = None
 ) -> Slopes:
-    block = Block(positive, scores.clone(), torch.tensor(hits)[:, None], log_q, torch.empty_like(scores))
+    room = torch.empty_like(scores), torch.empty_like(scores)
+    block = Block(positive, scores.clone(), torch.tensor(hits)[:, None], log_q, *room)
     return loss(block, columns or columns_of())
 
 
@@ -171,9 +174,10 @@ def test_loss_and_gradient_are_those_of_the_formula(name: str, alike: bool) -> N
             name, positive[row], scores[row, kept], counts[kept], column_log_q[kept].exp(), log_q[row].exp()
         )
         to_positive, to_scores = torch.autograd.grad(expected, (positive, scores))
-        torch.testing.assert_close(found.losses[row], expected.detach())
-        torch.testing.assert_close(found.positive[row], to_positive[row])
-        torch.testing.assert_close(found.columns[row] * found.factors[row], to_scores[row])
+        close = partial(torch.testing.assert_close, rtol=2e-6, atol=1e-6)  # exponentials are computed in float32
+        close(found.losses[row], expected.detach())
+        close(found.positive[row], to_positive[row])
+        close(found.columns[row] * found.factors[row], to_scores[row])
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
@@ -228,3 +232,44 @@ def test_blocks_give_the_loss_and_gradients_of_the_whole(
     assert loss.item() == pytest.approx(whole().item(), rel=rtol)
     for found, wanted in zip(torch.autograd.grad(loss, leaves), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_exponentials_are_those_of_the_sums_less_the_largest(dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(5)
+    scores = torch.from_numpy(rng.normal(0, 30, (6, 77)).astype(np.float32)).to(dtype)
+    addends = torch.from_numpy(rng.normal(0, 2, 77).astype(np.float32))
+    scores[4] -= 1_000.0
+    hits = torch.tensor([[-1, 3], [5, -1], [0, 76], [-1, -1], [2, 2], [-1, -1]])
+    expected = (scores.float() + addends).double()
+    for row, own in enumerate(hits.tolist()):
+        expected[row, [hit for hit in own if hit >= 0]] = -torch.inf
+    most = expected.amax(dim=1)
+    expected = (expected - most[:, None]).exp()
+    largest, sums = exponentials(scores, addends, hits)
+    assert (largest == most).all()
+    torch.testing.assert_close(sums.double(), expected.sum(dim=1), rtol=1e-6, atol=0)
+    near = 4e-3 if dtype == torch.bfloat16 else 5e-6
+    torch.testing.assert_close(scores.double(), expected, rtol=near, atol=1e-37)
+
+
+def test_a_score_that_is_no_number_stays_none() -> None:
+    """So that a training which diverges ends with an error."""
+    for bad in (torch.nan, -torch.nan, torch.inf):
+        scores = torch.zeros(1, 40)
+        scores[0, 17] = bad
+        _, sums = exponentials(scores, torch.zeros(40), torch.tensor([[-1]]))
+        assert sums.isnan().all()
+
+
+def test_both_ways_to_the_cross_entropy_agree() -> None:
+    """Weights of hard negatives of nearly 1 take the way of a GPU."""
+    rng = np.random.default_rng(6)
+    positive, scores = (torch.from_numpy(rng.normal(0, 2, shape).astype(np.float32)) for shape in (9, (9, 4)))
+    hits, log_q = [0, 1, 2, 3, -1, -1, 0, 1, -1], torch.full((9,), -2.0)
+    fused = slopes_of(softmax, positive, scores, hits, log_q)
+    other = slopes_of(softmax, positive, scores, hits, log_q, columns_of(hardness=1e-9))
+    torch.testing.assert_close(fused.losses, other.losses)
+    torch.testing.assert_close(fused.positive, other.positive)
+    gradients = (one.columns * one.factors[:, None] for one in (fused, other))
+    torch.testing.assert_close(*gradients)
