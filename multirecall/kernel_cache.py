@@ -24,7 +24,10 @@ PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, np.generic, np
 
 
 def source_digest(function: Callable[..., Any]) -> str:
-    """SHA-256, in hexadecimal, of the byte code of `function`, of all functions it calls and all constants it uses."""
+    """SHA-256, in hexadecimal, of the byte code of `function`, of all functions it calls and all constants it uses.
+
+    The options of those that numba compiles count as well.
+    """
     digest = hashlib.sha256()
     for part in _parts(function, set()):
         digest.update(part)
@@ -33,10 +36,13 @@ def source_digest(function: Callable[..., Any]) -> str:
 
 
 def _parts(function: Callable[..., Any], seen: set[Any]) -> Iterator[bytes]:
+    options: dict[str, Any] = getattr(function, "targetoptions", {})
     function = inspect.unwrap(function)  # numba's own wrappers name the Python function
     if function in seen or not isinstance(function, FunctionType):
         return
     seen.add(function)
+    for name, value in sorted(options.items()):
+        yield f"{name}={sorted(value) if isinstance(value, set) else value}".encode()
     for code in _codes(function.__code__):
         yield code.co_code
         for constant in code.co_consts:
@@ -107,6 +113,10 @@ class KernelCache(FunctionCache):
 
     _impl_class = _Files
 
+    def __init__(self, dispatcher: Any, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._kernel = dispatcher
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """See numba. An entry that cannot be read is a cache miss: the function is compiled."""
         try:
@@ -120,12 +130,12 @@ class KernelCache(FunctionCache):
             super().save_overload(sig, data)
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        return (*super()._index_key(sig, codegen), source_digest(self._py_func))
+        return (*super()._index_key(sig, codegen), source_digest(self._kernel))
 
     @property
     def n_usable(self) -> int:
         """The number of cached signatures that this process can load without compiling."""
-        machine, source = JITCPUCodegen("multirecall").magic_tuple(), source_digest(self._py_func)
+        machine, source = JITCPUCodegen("multirecall").magic_tuple(), source_digest(self._kernel)
         with suppress(OSError):
             return sum(key[1] == machine and key[-1] == source for key in self._cache_file._load_index())
         return 0
@@ -156,7 +166,7 @@ _uncached: list[str] = []
 def attach(dispatcher: Any, function: Callable[..., Any]) -> None:
     """Give a numba function a disk cache; where no folder can be used, each process compiles the function."""
     try:
-        dispatcher._cache = KernelCache(function)
+        dispatcher._cache = KernelCache(dispatcher, function)
     except RuntimeError:
         _uncached.append(function.__qualname__)
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from multirecall.kernel_cache import FOLDER_VARIABLE, source_digest
+from multirecall.kernels import fast_kernel, kernel
 
 CALLEE = """
 from multirecall.kernels import kernel
@@ -132,3 +133,12 @@ def test_a_digest_tells_constants_and_callees_apart() -> None:
     digests = [made(text) for text in texts]
     assert len(set(digests)) == len(texts)
     assert made(plain.replace("\n", "\n\n")) == digests[0]
+
+
+def test_a_digest_tells_the_options_of_a_kernel_apart() -> None:
+    def own(x: float) -> float:
+        return 1.0 / x
+
+    digests = {source_digest(one) for one in (own, kernel(own), fast_kernel(own))}
+    assert len(digests) == 3
+    assert source_digest(kernel(own)) in digests
