@@ -23,6 +23,7 @@ from multirecall import Dataset
 from multirecall.datasets import generate
 from multirecall.registry import RETRIEVERS
 from multirecall.retrievers._towers.batches import ExampleBatches, SequenceBatches
+from multirecall.retrievers._towers.config import learning_rate_of
 from multirecall.retrievers._towers.data import TrainingData
 from multirecall.retrievers._towers.model import TowerModel
 from multirecall.retrievers._towers.training import training_dtype
@@ -155,10 +156,11 @@ def train_ours(name: str, params: dict[str, Any], data: Dataset, watch: Stopwatc
     training = TrainingData.of(data, config, name, rng, tied=retriever.tied, causal=retriever.causal)
     model = TowerModel(training, config, retriever.new_encoders, device, training_dtype(config, device))
     batches = (SequenceBatches if retriever.causal else ExampleBatches)(training, config)
+    rate = learning_rate_of(config.learning_rate, batches.steps)
     while True:
         for batch in batches.draw(rng):
             number += 1
-            model.step(model.loss(batch, rng, None), config.learning_rate, number)
+            model.step(model.loss(batch, rng, None), rate, number)
             if not watch.goes_on(batch.targets.size):
                 return
 

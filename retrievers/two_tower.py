@@ -8,7 +8,7 @@ from pydantic import Field
 
 from multirecall.validation import Count
 
-from ._towers.config import HalfLife, TowerConfig
+from ._towers.config import HalfLife, LearningRate, TowerConfig
 from ._towers.pooling import PooledVector
 from ._towers.retriever import TowerRetriever
 
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 
 class TwoTowerConfig(TowerConfig):
     """Settings of `two_tower`."""
+
+    epochs: Count = 6
+    """Largest number of passes over the log. Changes results."""
+
+    held_out: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
+    """Users, at most a tenth of all, whose last event is held out for early stopping; 0: no event is held out, and
+    training does not stop early. Changes results."""
+
+    learning_rate: LearningRate = "auto"
+    """Highest learning rate, reached after the warm-up; the rate then falls to 0 along a cosine. "auto": 0.01 in
+    trainings of up to 1,000 steps, and times √(1,000 / steps) in longer ones. Changes results."""
 
     user_widths: tuple[Count, ...] = ()
     """Widths of the user tower's hidden layers. Changes results."""

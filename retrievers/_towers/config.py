@@ -26,11 +26,22 @@ MODES: Mapping[Mode, tuple[LossName, ...]] = {
 }
 """The losses of each training mode. The first is taken where a config names a mode only."""
 
+LearningRate = Annotated[Positive, Field(le=10)] | Literal["auto"]
+"""A learning rate, or "auto": see `learning_rate_of`."""
+
+FASTEST, FASTEST_STEPS = 1e-2, 1_000
+"""The learning rate "auto" of a training, and the most steps in which it stays that high."""
+
 HalfLife = Annotated[Positive, Field(ge=0.01, le=1e6)]
 """The number of newer events after which the weight of an event is halved."""
 
 Chance = Annotated[float, Field(strict=True, ge=0, lt=1)]
 """A probability, 0 ≤ p < 1."""
+
+
+def learning_rate_of(setting: LearningRate, steps: int) -> float:
+    """The highest learning rate of a training of `steps` steps."""
+    return FASTEST * min(1.0, FASTEST_STEPS / steps) ** 0.5 if setting == "auto" else setting
 
 
 class TrainingConfig(ThreadedConfig):
@@ -102,8 +113,9 @@ class TrainingConfig(ThreadedConfig):
     """Users, at most a tenth of all, whose last event is held out for early stopping; 0: no event is held out, and
     training does not stop early. Changes results."""
 
-    learning_rate: Annotated[Positive, Field(le=10)] = 5e-3
-    """Highest learning rate, reached after the warm-up; the rate then falls to 0 along a cosine. Changes results."""
+    learning_rate: LearningRate = 5e-3
+    """Highest learning rate, reached after the warm-up; the rate then falls to 0 along a cosine. "auto": 0.01 in
+    trainings of up to 1,000 steps, and times √(1,000 / steps) in longer ones. Changes results."""
 
     warm_up: Chance = 0.05
     """Share of the training steps in which the learning rate rises from 0. Changes results."""
@@ -230,7 +242,7 @@ class SequenceConfig(TrainingConfig):
     patience: Count = 5
     """Early stopping: epochs without a better recall on held-out events after which training ends. Changes results."""
 
-    learning_rate: Annotated[Positive, Field(le=10)] = 2e-3
+    learning_rate: LearningRate = 2e-3
     """Highest learning rate, reached after the warm-up; the rate then falls to 0 along a cosine. Changes results."""
 
 
@@ -279,5 +291,5 @@ class TextConfig(TrainingConfig):
     """Users, at most a tenth of all, whose last event is held out for early stopping, by recall from histories; 0: no
     event is held out, and training does not stop early. Changes results."""
 
-    learning_rate: Annotated[Positive, Field(le=10)] = 1e-2
+    learning_rate: LearningRate = 1e-2
     """Highest learning rate, reached after the warm-up; the rate then falls to 0 along a cosine. Changes results."""

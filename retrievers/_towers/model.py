@@ -72,7 +72,7 @@ class TowerModel:
         self.nets.to(device)
         self.optimizer = torch.optim.AdamW(
             [weight for weight in self.nets.parameters() if weight.requires_grad],
-            lr=config.learning_rate,
+            lr=0.0,  # `step` sets it
             weight_decay=config.weight_decay,
             fused=True,
         )

@@ -19,7 +19,7 @@ from multirecall.progress import Advance, Progress
 
 from .batches import Batch, new_batches
 from .checkpoint import Checkpoint, training_digest
-from .config import TrainingConfig
+from .config import TrainingConfig, learning_rate_of
 from .data import TrainingData
 from .encoders import ItemEncoder, UserEncoder
 from .mlp import Vectors
@@ -89,6 +89,7 @@ class _Training:
         self.batches = new_batches(self.data, self.config)
         self.steps = self.batches.steps
         self.epochs = min(self.config.epochs, max(self.config.examples // self.batches.n_targets, 1))
+        self.highest = learning_rate_of(self.config.learning_rate, self.steps * self.epochs)
 
     def run(self, progress: Progress) -> None:
         """Run the remaining epochs, with a checkpoint after each."""
@@ -171,8 +172,8 @@ class _Training:
         total = self.steps * self.epochs
         rising = int(self.config.warm_up * total)
         if done < rising:
-            return self.config.learning_rate * (done + 1) / rising
-        return self.config.learning_rate * (1 + cos(pi * (done - rising) / (total - rising))) / 2
+            return self.highest * (done + 1) / rising
+        return self.highest * (1 + cos(pi * (done - rising) / (total - rising))) / 2
 
     def _assess(self) -> None:
         """Measure recall on held-out events; keep the model's state if it is the best, or if nothing is held out."""
