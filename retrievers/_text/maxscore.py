@@ -87,7 +87,7 @@ def search_maxscore(
         item_offsets, item_terms, item_scores: the transpose of the postings.
         columns: int32 (n_terms,), the column of each term's group, -1 for none; a term in a column has equal scores.
         firsts: int32 (n_columns,), the first term of each column.
-        codes: uint8 (n_columns, n_items), the item's term in each column minus the column's first term, or `NO_CODE`.
+        codes: uint8 (n_columns, `length_of`(n_items)), in each column the item's term minus its first, or `NO_CODE`.
         totals: float32 (n_items,), zeros; they are zeros again at the end.
         touched: int32, scratch memory.
         k, exclude, allowed: see `topk.top_eligible`.

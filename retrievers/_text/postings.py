@@ -15,7 +15,7 @@ from multirecall.sums import Sums
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 from .._sparse.rows import Arrays, SparseRows
-from .columns import NO_CODE
+from .columns import NO_CODE, length_of, place_of
 from .maxscore import TRACKED, in_order, search_maxscore
 from .terms import TermCounts
 
@@ -353,10 +353,10 @@ def _peaks(offsets: Array, values: Array) -> Array:
 
 @kernel
 def _codes(offsets: Array, terms: Array, columns: Array, firsts: Array) -> Array:
-    codes = np.full((firsts.size, offsets.size - 1), NO_CODE, np.uint8)
+    codes = np.full((firsts.size, length_of(offsets.size - 1)), NO_CODE, np.uint8)
     for item in range(offsets.size - 1):
         for entry in range(offsets[item], offsets[item + 1]):
             column = columns[terms[entry]]
             if column >= 0:
-                codes[column, item] = terms[entry] - firsts[column]
+                codes[column, place_of(item)] = terms[entry] - firsts[column]
     return codes

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from multirecall.retrievers._text.columns import NO_CODE, add_codes, add_columns
+from multirecall.retrievers._text.columns import NO_CODE, add_codes, add_columns, length_of, place_of
 from multirecall.selection import block_peaks, candidates_of, keys_of
 
 WIDTHS = (3, 15, 16, 200)
@@ -30,18 +30,32 @@ def case(seed: int, n_items: int) -> Case:
     for position, column in enumerate(used):
         addends[position, : WIDTHS[column]] = rng.random(WIDTHS[column])
     totals = np.where(rng.random(n_items) < 0.1, -np.inf, rng.random(n_items)).astype(np.float32)
-    return addends, used, columns, firsts, codes, totals
+    return addends, used, columns, firsts, in_lines(codes), totals
+
+
+def in_lines(codes: np.ndarray) -> np.ndarray:
+    """Codes in the order of the items, in the places where `add_columns` expects them."""
+    placed = np.full((len(codes), length_of(codes.shape[1])), NO_CODE, np.uint8)
+    for item in range(codes.shape[1]):
+        placed[:, place_of(item)] = codes[:, item]
+    return placed
+
+
+def test_places_fill_lines() -> None:
+    assert [place_of(item) for item in (0, 1, 15, 16, 17, 63, 64, 129)] == [0, 4, 60, 1, 5, 63, 64, 132]
+    assert sorted(place_of(item) for item in range(192)) == list(range(192))
+    assert [length_of(n) for n in (0, 1, 64, 65)] == [0, 64, 64, 128]
 
 
 def looked_up(addends: np.ndarray, used: np.ndarray, codes: np.ndarray, totals: np.ndarray) -> np.ndarray:
     """The sums with every column, in the order of `used`."""
     expected = totals.copy()
     for own, column in zip(addends, used, strict=True):
-        expected += own[codes[column]]
+        expected += [own[codes[column, place_of(item)]] for item in range(totals.size)]
     return expected
 
 
-@pytest.mark.parametrize("n_items", [0, 1, 8, 15, 16, 33, 1_024, 1_030, 5_000])
+@pytest.mark.parametrize("n_items", [0, 1, 16, 63, 64, 65, 1_024, 1_100, 5_000])
 def test_all_items(n_items: int) -> None:
     addends, used, columns, firsts, codes, totals = case(n_items, n_items)
     expected = looked_up(addends, used, codes, totals)
@@ -53,11 +67,11 @@ def test_all_items(n_items: int) -> None:
 def test_some_items() -> None:
     addends, used, _, _, codes, totals = case(1, 500)
     items = np.array([499, 3, 250, 0, 17], np.int32)
-    totals = np.nan_to_num(totals[items], neginf=0.5)
-    keys = add_codes(keys_of(items, totals.view(np.int32)), addends, used, codes)
+    totals = np.nan_to_num(totals, neginf=0.5)
+    keys = add_codes(keys_of(items, totals[items].view(np.int32)), addends, used, codes)
     found, scores = candidates_of(keys)
     assert found.tolist() == items.tolist()
-    assert scores.tolist() == looked_up(addends, used, codes[:, items], totals).tolist()
+    assert scores.tolist() == looked_up(addends, used, codes, totals)[items].tolist()
 
 
 RUN = """
