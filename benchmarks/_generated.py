@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -142,15 +142,25 @@ def use_generated_vectors(data: Dataset, vectors: Vectors, seed: int) -> Iterato
 @contextmanager
 def use_generated_users(vectors: Vectors) -> Iterator[None]:
     """Within it, the user vector of two_tower lies among the generated vectors of the user's history."""
-    tower = two_tower.TwoTower.user_vectors
+    one, each = two_tower.TwoTower.user_vectors, two_tower.TwoTower.user_vectors_of_each
 
-    def user_vectors(path: two_tower.TwoTower, query: Query) -> Vectors:
-        tower(path, query)
+    def mean_of(query: Query) -> Vectors:
         items, weights = recent_items(query, None, 10.0)
         mean: Vectors = weights @ vectors[items]
         return mean[None] / max(float(np.linalg.norm(mean)), 1e-12)
 
-    with patch.object(two_tower.TwoTower, "user_vectors", user_vectors):
+    def user_vectors(path: two_tower.TwoTower, query: Query) -> Vectors:
+        one(path, query)
+        return mean_of(query)
+
+    def user_vectors_of_each(path: two_tower.TwoTower, queries: Sequence[Query]) -> Vectors:
+        each(path, queries)
+        return np.array([mean_of(query) for query in queries], np.float32)
+
+    with (
+        patch.object(two_tower.TwoTower, "user_vectors", user_vectors),
+        patch.object(two_tower.TwoTower, "user_vectors_of_each", user_vectors_of_each),
+    ):
         yield
 
 

@@ -36,6 +36,10 @@ class PooledVector(ExportedEncoder):
         """See `ExportedEncoder.__call__`."""
         return self.net(self.inputs(user))[None]
 
+    def of_each(self, users: Sequence[UserInputs]) -> Vectors:
+        """See `ExportedEncoder.of_each`; every row goes through the network by itself, but in one call."""
+        return self.net(np.array([self.inputs(user) for user in users])[:, None])
+
     def inputs(self, user: UserInputs) -> Vectors:
         """The inputs of the network: the profile, then the mean of the history for each half-life, float32 (n_in,)."""
         pooled: Vectors = user_input(

@@ -199,13 +199,22 @@ class TowerRetriever(SimilarVectors):
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
         """See `Retriever.retrieve_batch`; the index gets the vectors of all users at once."""
+        if not queries:
+            return RankedBatch.empty(0)
         queries = list(queries)
-        vectors = [self.user_vectors(query) for query in queries]
-        given = np.array(vectors, np.float32) if vectors else np.empty((0, 1, self._index.dim), np.float32)
-        return self._index.search_any_batch(given, quota, [query.filter for query in queries])
+        vectors = self.user_vectors_of_each(queries)
+        return self._index.search_any_batch(vectors, quota, [query.filter for query in queries])
 
     def user_vectors(self, query: Query) -> Vectors:
         """The user's vectors, float32 (V, dim); of length 1 if they are compared by cosine."""
+        return self._users.net(self._inputs(query))
+
+    def user_vectors_of_each(self, queries: Sequence[Query]) -> Vectors:
+        """The vectors of several users, at least one, float32 (n_users, V, dim)."""
+        return self._users.net.of_each([self._inputs(query) for query in queries])
+
+    def _inputs(self, query: Query) -> UserInputs:
+        """What the user encoder reads of a query."""
         tokens, weights = self._users.profile.tokens(query.user, query.features)
         newest = slice(-self.config.history, None)
         places, table = self._history.locate(query.history[newest])
@@ -213,19 +222,17 @@ class TowerRetriever(SimilarVectors):
             terms = np.empty(0, np.float32), np.empty((0, table.shape[1]), np.float32)
         else:
             terms = self._words.rows(query.terms)
-        return self._users.net(
-            UserInputs(
-                tokens,
-                weights,
-                self._users.table,
-                places,
-                query.weights[newest],
-                None if query.times is None else query.times[newest],
-                query.now,
-                query.ordered,
-                table,
-                *terms,
-            )
+        return UserInputs(
+            tokens,
+            weights,
+            self._users.table,
+            places,
+            query.weights[newest],
+            None if query.times is None else query.times[newest],
+            query.now,
+            query.ordered,
+            table,
+            *terms,
         )
 
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -69,6 +69,10 @@ class ExportedEncoder(Exported):
     @abstractmethod
     def __call__(self, user: UserInputs) -> Vectors:
         """The vectors of one user, float32 (V, dim), equal to `UserEncoder.forward` to 1e-5; V is constant."""
+
+    def of_each(self, users: Sequence[UserInputs]) -> Vectors:
+        """The vectors of several users, at least one, float32 (B, V, dim), equal to those of each to the bit."""
+        return np.array([self(user) for user in users], np.float32)
 
 
 class ExportedItemEncoder(Exported):

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from multirecall.data import Interactions
 from multirecall.retrievers._towers.encoders import Pool
 from multirecall.retrievers._towers.histories import histories_before
-from multirecall.retrievers._towers.pooling import pool, pool_gradient, user_input
+from multirecall.retrievers._towers.mlp import Activation, Layer, Mlp
+from multirecall.retrievers._towers.pooling import PooledVector, pool, pool_gradient, user_input
+from multirecall.retrievers._towers.serving import UserInputs
 
 DIM = 3
 
@@ -47,6 +49,30 @@ def test_history_without_weight_is_zero(weights: list[float]) -> None:
     none = np.empty(0, np.int32), np.empty(0, np.float32), table
     history = np.arange(len(weights), dtype=np.int32), np.array(weights, np.float32)
     assert user_input(*none, *history, True, np.array([1.0]), table).tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "tanh"])
+@pytest.mark.parametrize("n_users", [1, 2, 33])
+def test_several_users_have_the_vectors_of_each(activation: Activation, n_users: int) -> None:
+    """To the bit: what a user gets does not depend on who is asked about together."""
+    rng = np.random.default_rng(n_users)
+    tokens_table, items_table = (rng.normal(size=(50, 16)).astype(np.float32) for _ in range(2))
+    widths = [(48, 37), (37, 20), (20, 16)]
+    layers = [
+        Layer(*(rng.normal(size=shape).astype(np.float32) for shape in (width, width[1:], width[1:], width[1:])))
+        for width in widths
+    ]
+    encoder = PooledVector.of(Mlp(layers, activation), [2.0, 20.0])
+    users = []
+    for size in rng.integers(0, 9, n_users):
+        tokens, history = (rng.integers(0, 50, n).astype(np.int32) for n in (3, size))
+        weights = (rng.random(n).astype(np.float32) for n in (3, size))
+        nothing = np.empty(0, np.float32), np.empty((0, 16), np.float32)
+        arrays = tokens, next(weights), tokens_table, history, next(weights)
+        users.append(UserInputs(*arrays, None, None, True, items_table, *nothing))
+    together = encoder.of_each(users)
+    assert together.shape == (n_users, 1, 16)
+    assert together.tobytes() == np.array([encoder(user) for user in users]).tobytes()
 
 
 @given(st.integers(0, 5), st.integers(1, 6), st.integers(1, 3), st.integers(0, 2**32))
