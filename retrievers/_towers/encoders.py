@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .mlp import EPSILON, SMALLEST, Activation, Layer, Mlp, Norm, Vectors
+from .padding import padded
 from .pooling import pool, pool_gradient
 from .serving import ExportedEncoder, ExportedItemEncoder
 
@@ -186,10 +187,10 @@ class Net(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Unit vectors, float32 (B, dim)."""
-        values = inputs
+        values, n = inputs, len(inputs)
         for linear, norm in zip(self.linear, self.norms, strict=False):
-            values = self.between(norm(linear(values)))
-        return functional.normalize(self.linear[-1](values).float(), dim=1, eps=SMALLEST)
+            values = self.between(norm(linear(padded(values))[:n]))
+        return functional.normalize(self.linear[-1](padded(values))[:n].float(), dim=1, eps=SMALLEST)
 
     def export(self) -> Mlp:
         """The network in a form that runs without torch; batch norms are folded into their layers."""

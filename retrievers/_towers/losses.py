@@ -24,6 +24,7 @@ from torch.nn.functional import logsigmoid, softplus
 from .config import LossName, TrainingConfig
 from .exponentials import LOWEST, exponentials
 from .mlp import SMALLEST
+from .padding import padded
 
 BLOCK = 512
 """Examples in a block of scores: small enough that the block stays in cache."""
@@ -226,17 +227,19 @@ class BlockwiseLoss(torch.autograd.Function):
         to_negatives = torch.zeros_like(negatives, dtype=torch.float32)
         step = max(BLOCK // n_vectors, 1)
         shape = min(step, len(users)) * n_vectors, len(negatives)
+        right = padded(right)
+        every_product = torch.zeros(shape[0], len(right), dtype=dtype, device=users.device)
         products = torch.empty(shape, dtype=dtype, device=users.device)
         wide, buffer = (torch.empty(shape, device=users.device) for _ in range(2))
-        to_columns = torch.empty(shape[1], users.shape[2], dtype=dtype, device=users.device)
+        to_columns = torch.empty(len(right), users.shape[2], dtype=dtype, device=users.device)
         for begin in range(0, len(users), step):
             block = slice(begin, begin + step)
             vectors = left[block].flatten(0, 1)
             size, n_rows = len(left[block]), len(vectors)
-            narrow = torch.mm(vectors, right.T, out=products[:n_rows])
+            narrow = torch.mm(vectors, right.T, out=every_product[:n_rows])
             rows = Block(
                 positive[block],
-                narrow.view(size, -1),
+                products[:n_rows].copy_(narrow[:, : shape[1]]).view(size, -1),
                 every_hit[:, block].T,
                 positive_log_q[block],
                 wide[:n_rows].view(size, -1),
@@ -246,10 +249,9 @@ class BlockwiseLoss(torch.autograd.Function):
             total += slopes.losses @ shares[block]
             to_positive[block] = slopes.positive * shares[block]
             factors = (slopes.factors * shares[block]).repeat_interleave(n_vectors)[:, None]
-            if slopes.columns is not rows.products:
-                narrow.copy_(slopes.columns.view(n_rows, -1))
+            narrow[:, : shape[1]] = slopes.columns.view(n_rows, -1)
             torch.mul(narrow @ right, factors, out=to_users[block].view(n_rows, -1))
-            to_negatives += torch.mm(narrow.T, (vectors * factors).to(dtype), out=to_columns)
+            to_negatives += torch.mm(narrow.T, (vectors * factors).to(dtype), out=to_columns)[: shape[1]]
         to_each = (torch.softmax(each, dim=1) * to_positive[:, None])[:, :, None]
         to_users.addcmul_(to_each, beside)
         to_scale = (to_users * users).sum()
