@@ -116,8 +116,8 @@ def fit_peer(folder: str) -> dict[str, Any]:
 
 
 def _few() -> Dataset:
-    """A generated log whose fit compiles all kernels."""
-    return Dataset.from_frames(*generate(300, 200, 6_000, seed=SEED))
+    """A generated log whose fit compiles all kernels; it has users enough for trials of settings."""
+    return Dataset.from_frames(*generate(600, 200, 12_000, seed=SEED))
 
 
 def _slice(folder: Path) -> Split:
