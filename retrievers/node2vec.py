@@ -74,8 +74,8 @@ class Node2VecConfig(SkipGramConfig):
 
     walk_nodes: Count = 100_000_000
     """Most nodes of all training walks together, so that a large graph takes fewer walks from each node, but at least
-    one. At the defaults this changes results beyond 125,000 users and items. Changes speed: a core trains on some
-    400,000 nodes a second."""
+    one. At the defaults this changes results beyond 125,000 users and items. Changes speed: a core trains on about
+    1,000,000 nodes a second."""
 
     neighbours: Count = 100
     """Most neighbours of each item; memory is 8 bytes for each. Changes results."""

@@ -10,16 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.csr import take_runs
-from multirecall.kernels import Array, fast_kernel, kernel
+from multirecall.kernels import Array, dot, fast_kernel, kernel, prefetch
 from multirecall.progress import Progress
 from multirecall.protocols import ThreadedConfig
 from multirecall.validation import Count, NonNegative, Positive
 
 from .alias import alias_tables
+from .row_products import BLOCK, add_rows, copy_row, dots_of_block, padded
 
-TABLE_SIZE = 4096
-LARGEST_LOGIT = 8.0
-"""The absolute logit above which the logistic function is rounded to 0 or 1."""
+LARGEST = np.float32(4.97)
+"""Half of the absolute logit beyond which the logistic function counts as 0 or 1."""
+
+ABOVE = tuple(np.float32(one) for one in (135_135, 17_325, 378, 1))
+BELOW = tuple(np.float32(one) for one in (135_135, 62_370, 3_150, 28))
+"""The Padé approximant of tanh: `x · Σ ABOVE[k] x^2k / Σ BELOW[k] x^2k`."""
 
 SEQUENCES_PER_TASK = 64
 """Sequences that one thread takes at a time; each task has a random stream of its own."""
@@ -85,10 +89,6 @@ class SkipGram:
     The negatives are drawn once for a window and shared by its contexts (Ji et al. 2016, "Parallelizing Word2Vec
     in Shared and Distributed Memory"), so that a window is two small matrix products. One thread gives the same
     vectors every time.
-
-    Attributes:
-        vectors: float32 (n_tokens, dim), what is learned.
-        outputs: float32 (n_tokens, dim), the vectors `v'` of the other side.
     """
 
     def __init__(
@@ -100,8 +100,14 @@ class SkipGram:
         self._trained = 0
         self._rng = rng
         self._counts = counts.astype(np.float64)
-        self.vectors = ((rng.random((counts.size, config.dim)) - 0.5) / config.dim).astype(np.float32)
-        self.outputs = np.zeros_like(self.vectors)
+        self._vectors = np.zeros((counts.size, padded(config.dim)), np.float32)
+        self._vectors[:, : config.dim] = (rng.random((counts.size, config.dim)) - 0.5) / config.dim
+        self._outputs = np.zeros_like(self._vectors)
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """What is learned, float32 (n_tokens, dim)."""
+        return np.ascontiguousarray(self._vectors[:, : self.config.dim])
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -133,11 +139,10 @@ class SkipGram:
             _train(
                 tokens,
                 bounds,
-                self.vectors,
-                self.outputs,
+                self._vectors,
+                self._outputs,
                 self.sampler.choices,
                 self.keep,
-                LOGISTIC,
                 self.config.window,
                 self.config.negatives,
                 rate,
@@ -175,11 +180,6 @@ def train_skipgram(
     return model.vectors
 
 
-LOGISTIC: NDArray[np.float32] = (1.0 / (1.0 + np.exp(-np.linspace(-LARGEST_LOGIT, LARGEST_LOGIT, TABLE_SIZE)))).astype(
-    np.float32
-)
-
-
 @kernel
 def _random(state: Array) -> float:
     """The next number of an xorshift64* stream, uniform in [0, 1)."""
@@ -198,7 +198,7 @@ def _draw(choices: Array, state: Array) -> int:
     return column if place - column < choices[column].keep else column + int(choices[column].jump)
 
 
-@fast_kernel
+@kernel
 def _train(
     tokens: Array,
     bounds: Array,
@@ -206,14 +206,15 @@ def _train(
     outputs: Array,
     choices: Array,
     keep: Array,
-    logistic: Array,
     window: int,
     n_negatives: int,
     rate: float,
     cbow: bool,
     seed: int,
 ) -> None:
+    """Go over the sequences between `bounds`; rows of `vectors` and `outputs` are padded (see `row_products`)."""
     dim = vectors.shape[1]
+    own, others = vectors.reshape(-1), outputs.reshape(-1)
     state = np.array([seed], np.uint64)
     longest = 0
     for sequence in range(bounds.size - 1):
@@ -221,9 +222,9 @@ def _train(
     kept = np.empty(longest, np.int32)
     contexts = np.empty(2 * window, np.int32)
     targets = np.empty(1 + n_negatives, np.int32)
-    inputs = np.empty((2 * window, dim), np.float32)
-    sides = np.empty((1 + n_negatives, dim), np.float32)
-    input_steps = np.empty((2 * window, dim), np.float32)
+    upcoming = np.empty(n_negatives, np.int32)
+    inputs, sides, errors = _scratch(2 * window, 1 + n_negatives, dim)
+    _draw_negatives(upcoming, choices, state, others, dim)
     for sequence in range(bounds.size - 1):
         size = 0
         for position in range(bounds[sequence], bounds[sequence + 1]):
@@ -242,32 +243,42 @@ def _train(
                 continue
             targets[0] = kept[centre]
             n_targets = 1
-            for _ in range(n_negatives):
-                token = _draw(choices, state)
-                if token != targets[0]:
-                    targets[n_targets] = token
+            for place in range(n_negatives):
+                if upcoming[place] != targets[0]:
+                    targets[n_targets] = upcoming[place]
                     n_targets += 1
+            _draw_negatives(upcoming, choices, state, others, dim)
             if cbow:
-                _step_cbow(
-                    vectors, outputs, contexts, n_contexts, targets, n_targets, inputs, input_steps, logistic, rate
-                )
+                _step_cbow(own, others, contexts, n_contexts, targets, n_targets, inputs, errors, dim, rate)
             else:
-                _step(
-                    vectors,
-                    outputs,
-                    contexts,
-                    n_contexts,
-                    targets,
-                    n_targets,
-                    inputs,
-                    sides,
-                    input_steps,
-                    logistic,
-                    rate,
-                )
+                _step(own, others, contexts, n_contexts, targets, n_targets, inputs, sides, errors, dim, rate)
 
 
-@fast_kernel
+@kernel
+def _draw_negatives(drawn: Array, choices: Array, state: Array, outputs: Array, dim: int) -> None:
+    """Draw the negatives of the next window, and ask for their rows, which arrive while this window is trained."""
+    for place in range(drawn.size):
+        drawn[place] = _draw(choices, state)
+        prefetch(outputs, int(drawn[place]) * dim, dim * outputs.itemsize)
+
+
+@kernel
+def _scratch(n_contexts: int, n_targets: int, dim: int) -> tuple[Array, Array, Array]:
+    """Memory for steps on up to `n_contexts` and `n_targets`, flat: inputs, sides, errors."""
+    most = _whole_blocks(n_contexts)
+    return (
+        np.zeros(most * dim, np.float32),
+        np.zeros(n_targets * dim, np.float32),
+        np.zeros(n_targets * most, np.float32),
+    )
+
+
+@kernel
+def _whole_blocks(n: int) -> int:
+    return -(-n // BLOCK) * BLOCK
+
+
+@kernel
 def _step(
     vectors: Array,
     outputs: Array,
@@ -277,32 +288,27 @@ def _step(
     n_targets: int,
     inputs: Array,
     sides: Array,
-    input_steps: Array,
-    logistic: Array,
+    errors: Array,
+    dim: int,
     rate: float,
 ) -> None:
-    """One step on a window: every context against the centre (`targets[0]`) and the negatives behind it."""
-    dim = vectors.shape[1]
-    for context in range(n_contexts):
-        for column in range(dim):
-            inputs[context, column] = vectors[contexts[context], column]
-            input_steps[context, column] = 0.0
-    for target in range(n_targets):
-        token = targets[target]
-        for column in range(dim):
-            sides[target, column] = outputs[token, column]
-        for context in range(n_contexts):
-            logit = np.float32(0.0)
-            for column in range(dim):
-                logit += inputs[context, column] * sides[target, column]
-            gradient = np.float32(rate * ((target == 0) - _logistic(float(logit), logistic)))
-            for column in range(dim):
-                input_steps[context, column] += gradient * sides[target, column]
-            for column in range(dim):
-                outputs[token, column] += gradient * inputs[context, column]
-    for context in range(n_contexts):
-        for column in range(dim):
-            vectors[contexts[context], column] += input_steps[context, column]
+    """One step on a window: every context against the centre (`targets[0]`) and the negatives behind it.
+
+    Rows of `vectors` and `outputs`, both flat, have `dim` numbers, a multiple of `LANES`; the last three arrays are
+    those of `_scratch`.
+    """
+    width = _whole_blocks(n_contexts)
+    for place in range(n_contexts):
+        copy_row(inputs, place * dim, vectors, np.int64(contexts[place]) * dim, dim)
+    for place in range(n_targets):
+        copy_row(sides, place * dim, outputs, np.int64(targets[place]) * dim, dim)
+        for context in range(0, n_contexts, BLOCK):
+            dots_of_block(inputs, context * dim, sides, place * dim, dim, errors, place * width + context)
+    for place in range(n_targets):
+        _to_errors(errors, place * width, n_contexts, place == 0, rate)
+        add_rows(outputs, np.int64(targets[place]) * dim, errors, place * width, 1, inputs, 0, n_contexts, dim)
+    for place in range(n_contexts):
+        add_rows(vectors, np.int64(contexts[place]) * dim, errors, place, width, sides, 0, n_targets, dim)
 
 
 @fast_kernel
@@ -314,39 +320,45 @@ def _step_cbow(
     targets: Array,
     n_targets: int,
     inputs: Array,
-    input_steps: Array,
-    logistic: Array,
+    errors: Array,
+    dim: int,
     rate: float,
 ) -> None:
-    """One step on a window: the mean of its contexts against the centre and the negatives."""
-    dim = vectors.shape[1]
+    """One step on a window: the mean of its contexts against the centre and the negatives; arrays as in `_step`."""
     share = np.float32(1.0 / n_contexts)
-    for column in range(dim):
-        total = np.float32(0.0)
-        for context in range(n_contexts):
-            total += vectors[contexts[context], column]
-        inputs[0, column] = total * share
-        input_steps[0, column] = 0.0
-    for target in range(n_targets):
-        token = targets[target]
-        logit = np.float32(0.0)
+    mean, change = inputs[:dim], inputs[dim : 2 * dim]
+    mean[:] = 0.0
+    change[:] = 0.0
+    for place in range(n_contexts):
+        first = np.int64(contexts[place]) * dim
         for column in range(dim):
-            logit += inputs[0, column] * outputs[token, column]
-        gradient = np.float32(rate * ((target == 0) - _logistic(float(logit), logistic)))
+            mean[column] += share * vectors[first + column]
+    for place in range(n_targets):
+        first = np.int64(targets[place]) * dim
+        side = outputs[first : first + dim]
+        errors[0] = dot(mean, side)
+        _to_errors(errors, 0, 1, place == 0, rate)
         for column in range(dim):
-            input_steps[0, column] += gradient * outputs[token, column]
+            change[column] += errors[0] * side[column]
+            side[column] += errors[0] * mean[column]
+    for place in range(n_contexts):
+        first = np.int64(contexts[place]) * dim
         for column in range(dim):
-            outputs[token, column] += gradient * inputs[0, column]
-    for context in range(n_contexts):
-        for column in range(dim):
-            vectors[contexts[context], column] += share * input_steps[0, column]
+            vectors[first + column] += share * change[column]
 
 
-@kernel
-def _logistic(logit: float, table: Array) -> float:
-    """`1 / (1 + exp(-logit))`, from a table."""
-    if logit >= LARGEST_LOGIT:
-        return 1.0
-    if logit <= -LARGEST_LOGIT:
-        return 0.0
-    return float(table[int((logit + LARGEST_LOGIT) * ((TABLE_SIZE - 1) / (2.0 * LARGEST_LOGIT)))])
+@fast_kernel
+def _to_errors(logits: Array, first: int, n: int, truth: float, rate: float) -> None:
+    """Replace `n` float32 logits `x` from `first` on by `rate · (truth - σ(x))`.
+
+    `σ(x) = ½ + ½ tanh(x / 2)`, with the Padé approximant of tanh of degrees 7 and 6, which vectorises. The error of σ
+    is at most 5e-5.
+    """
+    half, scale = np.float32(0.5), np.float32(rate)
+    centred = np.float32(truth) - half
+    for place in range(first, first + n):
+        x = min(max(half * logits[place], -LARGEST), LARGEST)
+        square = x * x
+        above = ((ABOVE[3] * square + ABOVE[2]) * square + ABOVE[1]) * square + ABOVE[0]
+        below = ((BELOW[3] * square + BELOW[2]) * square + BELOW[1]) * square + BELOW[0]
+        logits[place] = scale * (centred - half * x * above / below)

@@ -7,14 +7,14 @@ from scipy.stats import chisquare
 
 from multirecall.progress import SILENT
 from multirecall.retrievers._graph.skipgram import (
-    LOGISTIC,
     Sampler,
     SkipGram,
     SkipGramConfig,
     _draw,
-    _logistic,
+    _scratch,
     _step,
     _step_cbow,
+    _to_errors,
     _train,
     train_skipgram,
 )
@@ -49,16 +49,22 @@ def test_frequent_tokens_are_dropped_as_in_word2vec() -> None:
     assert model.keep.tolist() == pytest.approx([ratio**0.5 + ratio, (0.01 / 0.099) ** 0.5 + 0.01 / 0.099, 1.0])
 
 
-def test_logistic_table() -> None:
-    for x in np.linspace(-7.9, 7.9, 50):
-        assert _logistic(np.float32(x), LOGISTIC) == pytest.approx(1 / (1 + np.exp(-x)), abs=2e-3)
-    assert _logistic(np.float32(50), LOGISTIC) == 1.0
-    assert _logistic(np.float32(-50), LOGISTIC) == 0.0
+@pytest.mark.parametrize("truth", [False, True])
+def test_errors_are_the_distance_from_the_logistic_function(truth: bool) -> None:
+    logits = np.linspace(-30, 30, 1_001)
+    errors = np.append(np.float32(7), logits.astype(np.float32))
+    _to_errors(errors, 1, logits.size, truth, 0.1)
+    np.testing.assert_allclose(errors[1:], 0.1 * (truth - sigmoid(logits)), atol=0.1 * 5e-5)
+    assert errors[0] == 7
+
+
+DIM = 16
+"""The least length of a row in the kernels."""
 
 
 def world() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(4)
-    return rng.normal(size=(6, 4)).astype(np.float32), rng.normal(size=(6, 4)).astype(np.float32)
+    return rng.normal(size=(6, DIM)).astype(np.float32), rng.normal(size=(6, DIM)).astype(np.float32)
 
 
 def test_one_step_written_out() -> None:
@@ -66,15 +72,14 @@ def test_one_step_written_out() -> None:
     vectors, outputs = world()
     before, sides = vectors.astype(np.float64), outputs.astype(np.float64)
     contexts, targets = np.array([0, 2, 9, 9], np.int32), np.array([5, 1, 3], np.int32)
-    scratch = [np.empty((4, 4), np.float32), np.empty((3, 4), np.float32), np.empty((4, 4), np.float32)]
-    _step(vectors, outputs, contexts, 2, targets, 3, *scratch, LOGISTIC, 0.1)
+    _step(vectors.ravel(), outputs.ravel(), contexts, 2, targets, 3, *_scratch(4, 3, DIM), DIM, 0.1)
 
     inputs, others = before[[0, 2]], sides[[5, 1, 3]]
     errors = 0.1 * (np.array([1.0, 0.0, 0.0]) - sigmoid(inputs @ others.T))
     before[[0, 2]] += errors @ others
     sides[[5, 1, 3]] += errors.T @ inputs
-    np.testing.assert_allclose(vectors, before, atol=2e-3)
-    np.testing.assert_allclose(outputs, sides, atol=2e-3)
+    np.testing.assert_allclose(vectors, before, atol=1e-4)
+    np.testing.assert_allclose(outputs, sides, atol=1e-4)
     assert (vectors[[1, 3, 4, 5]] == world()[0][[1, 3, 4, 5]]).all()
     assert (outputs[[0, 2, 4]] == world()[1][[0, 2, 4]]).all()
 
@@ -83,24 +88,24 @@ def test_one_step_of_cbow_written_out() -> None:
     vectors, outputs = world()
     before, sides = vectors.astype(np.float64), outputs.astype(np.float64)
     contexts, targets = np.array([0, 2], np.int32), np.array([5, 1, 3], np.int32)
-    scratch = [np.empty((2, 4), np.float32), np.empty((2, 4), np.float32)]
-    _step_cbow(vectors, outputs, contexts, 2, targets, 3, *scratch, LOGISTIC, 0.1)
+    inputs, _, errors_of = _scratch(2, 3, DIM)
+    _step_cbow(vectors.ravel(), outputs.ravel(), contexts, 2, targets, 3, inputs, errors_of, DIM, 0.1)
 
     mean, others = before[[0, 2]].mean(axis=0), sides[[5, 1, 3]]
     errors = 0.1 * (np.array([1.0, 0.0, 0.0]) - sigmoid(others @ mean))
     before[[0, 2]] += errors @ others / 2
     sides[[5, 1, 3]] += np.outer(errors, mean)
-    np.testing.assert_allclose(vectors, before, atol=2e-3)
-    np.testing.assert_allclose(outputs, sides, atol=2e-3)
+    np.testing.assert_allclose(vectors, before, atol=1e-4)
+    np.testing.assert_allclose(outputs, sides, atol=1e-4)
 
 
 def test_window_bounds_who_is_a_context() -> None:
     """With a window of 1 only direct neighbours are contexts, so the ends never move each other."""
     tokens, bounds = np.array([0, 1, 2], np.int32), np.array([0, 3])
-    vectors, outputs = np.ones((4, 2), np.float32), np.zeros((4, 2), np.float32)
+    vectors, outputs = np.ones((4, DIM), np.float32), np.zeros((4, DIM), np.float32)
     keep = np.ones(4)
     only_three = Sampler.of(np.array([0.0, 0.0, 0.0, 1.0]))
-    _train(tokens, bounds, vectors, outputs, only_three.choices, keep, LOGISTIC, 1, 1, 0.1, False, 7)
+    _train(tokens, bounds, vectors, outputs, only_three.choices, keep, 1, 1, 0.1, False, 7)
     steps = outputs[:, 0]
     assert steps[1] > steps[0] == pytest.approx(steps[2]), "the middle has two contexts, each end one"
     assert steps[3] < 0
@@ -147,3 +152,15 @@ def test_chunks_are_streamed_under_one_schedule() -> None:
     halves.train(tokens[1280:], offsets[128:] - 1280)
     assert np.abs(whole.vectors).max() == pytest.approx(np.abs(halves.vectors).max(), rel=0.5)
     assert halves._trained == whole._trained == tokens.size
+
+
+@pytest.mark.parametrize("dim", [5, 16, 20, 80])
+def test_vectors_of_any_length_are_trained(dim: int) -> None:
+    config = SkipGramConfig(dim=dim, subsample=0)
+    vectors = train_skipgram(
+        *communities(np.random.default_rng(0)), 20, config, 20, np.random.default_rng(1), SILENT, ""
+    )
+    assert vectors.shape == (20, dim)
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = units @ units.T
+    assert cosines[:10, :10].mean() > cosines[:10, 10:].mean() + 0.5
