@@ -64,7 +64,7 @@ def test_every_task_of_a_fit_reaches_its_end(tmp_path: Path) -> None:
 
 
 def test_a_training_that_stops_early_says_that_its_steps_are_the_most() -> None:
-    params = {"epochs": 40, "patience": 1, "batch": 256, "dim": 8}
+    params = {"epochs": 40, "patience": 1, "batch": 256, "dim": 8, "held_out": 2_000}
     config = EngineConfig.model_validate({"paths": [{"retriever": "two_tower", "params": params}]})
     heard = Heard()
     Engine(config).fit(Dataset.from_frames(generate(2_000, 50, 12_000).interactions), progress=heard)
