@@ -39,7 +39,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "texts": ("cdssm", {"batch": 64, "examples": 1_000}),
     "several": ("interests", {}),
     "asking": ("asking", {}),
-    "held_out": ("two_tower", {"batch": 500, "epochs": 3}),
+    "held_out": ("two_tower", {"batch": 500, "epochs": 3, "held_out": 2_000}),
     "bfloat16": ("two_tower", {"precision": "bfloat16"}),
     "dropped": ("sasrec", {"dropout": 0.2, "epochs": 8, "learning_rate": 0.05}),
     "dropped_again": ("sasrec", {"dropout": 0.2, "epochs": 8, "learning_rate": 0.05}),
