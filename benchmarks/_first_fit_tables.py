@@ -27,7 +27,7 @@ def first_fit() -> str:
         table(["log", "fit", "CPU s", "peak", "saved", *_heads()], sums)
         + "\n\n"
         + table(["log", "path", *(f"{one}: {head}" for one in beside for head in ("CPU s", "saved", *_heads()))], paths)
-        + f"\n\nHow it is measured: {figures['note']}: {figures['rows'][0]['seeds']} seeds. {machine_of(figures)}."
+        + f"\n\nHow it is measured: {figures['note']}. Seeds: {figures['rows'][0]['seeds']}. {machine_of(figures)}."
     )
 
 
