@@ -181,11 +181,7 @@ def _neighbours(
     lengths = np.zeros(stop - start, np.int64)
     capacity = 0
     for source in range(start, stop):
-        reach = 0
-        for entry in range(item_offsets[source], item_offsets[source + 1]):
-            user = item_users[entry]
-            reach += user_offsets[user + 1] - user_offsets[user]
-        capacity += min(reach, n_neighbours)
+        capacity += min(_reach(source, user_offsets, item_offsets, item_users), n_neighbours)
     items = np.empty(capacity, np.int32)
     scores = np.empty(capacity, np.float32)
     filled = 0
@@ -215,6 +211,16 @@ def _neighbours(
         scores[filled : filled + best.size] = best_similarities
         filled += best.size
     return lengths, items[:filled], scores[:filled]
+
+
+@kernel
+def _reach(source: int, user_offsets: Array, item_offsets: Array, item_users: Array) -> int:
+    """The most targets that a source can have: the events of all its users."""
+    reach = 0
+    for entry in range(item_offsets[source], item_offsets[source + 1]):
+        user = item_users[entry]
+        reach += user_offsets[user + 1] - user_offsets[user]
+    return reach
 
 
 @kernel
@@ -273,14 +279,11 @@ def _count(
     """
     n_items = asked.size
     sums = np.zeros(n_items, np.float32)
-    longest, capacity = 0, 0
-    for user in range(user_offsets.size - 1):
-        longest = max(longest, user_offsets[user + 1] - user_offsets[user])
+    longest = np.diff(user_offsets).max() if user_offsets.size > 1 else 0
+    capacity = 0
     for source in range(n_items):
-        reach = 0
-        for entry in range(item_offsets[source], item_offsets[source + 1] if asked[source] else 0):
-            reach += user_offsets[item_users[entry] + 1] - user_offsets[item_users[entry]]
-        capacity += min(reach, n_items)
+        if asked[source]:
+            capacity += min(_reach(source, user_offsets, item_offsets, item_users), n_items)
     touched = np.empty(n_items + longest + 1, user_items.dtype)
     offsets = np.zeros(n_items + 1, np.int64)
     targets = np.empty(capacity, user_items.dtype)
