@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.linalg import eigh, qr
 from scipy.sparse import csr_array, diags_array
 
 from multirecall.data import Dataset
@@ -22,13 +21,11 @@ from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 from ._choice import search
 from ._memory import DEFAULT_BYTES, MemoryBytes, require_memory
 from ._neighbours.knn import BLOCK_BYTES, best_columns
-from ._neighbours.retriever import Exponent, NeighbourRetriever, powers
+from ._neighbours.retriever import Exponent, NeighbourRetriever
 from ._recency import recent_items_of_each
 from ._sparse.rows import SparseRows
+from ._sparse.spectrum import n_iterated, normalised, powers, right_singular_vectors
 from ._weights import weight_matrix
-
-OVERSAMPLING = 16
-"""Surplus vectors in the subspace iteration, so that the last of the `dim` vectors converge too."""
 
 NEIGHBOUR_BYTES = 16
 """Peak bytes for each neighbour of each item, while the lists of all blocks are concatenated."""
@@ -214,9 +211,8 @@ class GraphFilter(NeighbourRetriever):
 
     def _graph(self, matrix: csr_array, popularity: NDArray[np.float32]) -> tuple[csr_array, NDArray[np.float32]]:
         """`R`, and the factors of its items, float32 (n_items,)."""
-        user_factors = powers(matrix.sum(axis=1), -self.config.user_exponent)
-        item_factors = powers(popularity, -self.config.item_exponent)
-        return (diags_array(user_factors) @ matrix @ diags_array(item_factors)).tocsr(), item_factors
+        user_exponent, item_exponent = self.config.user_exponent, self.config.item_exponent
+        return normalised(matrix, user_exponent, item_exponent), powers(popularity, -item_exponent)
 
     def _needed(self, data: Dataset) -> int:
         """Bytes of the fit."""
@@ -225,31 +221,3 @@ class GraphFilter(NeighbourRetriever):
         spectrum = 4 * n_vectors * (n_users + 3 * n_items)
         lists = n_items * (4 * n_vectors + NEIGHBOUR_BYTES * min(config.neighbours, n_items))
         return max(spectrum, lists + 2 * min(BLOCK_BYTES, 4 * n_items**2))
-
-
-def n_iterated(dim: int, n_rows: int, n_columns: int) -> int:
-    """The number of vectors in the subspace iteration."""
-    return min(dim + OVERSAMPLING, n_rows, n_columns)
-
-
-def right_singular_vectors(
-    matrix: csr_array, dim: int, iterations: int, rng: np.random.Generator, progress: Progress, task: str
-) -> NDArray[np.float32]:
-    """The first `dim` right singular vectors of `matrix` (m, n), float32 (n, at most dim), largest value first.
-
-    Randomised subspace iteration (Halko, Martinsson & Tropp, SIAM Review 2011, algorithm 4.4) on `AᵀA`, so that only
-    vectors of length `n` are orthogonalised. Memory: two copies of the matrix, and 4 (m + 3 n) (dim + 16) bytes.
-    """
-    size = n_iterated(dim, *matrix.shape)
-    basis = rng.standard_normal((matrix.shape[1], size), np.float32)
-    transposed = matrix.T.tocsr()
-    with progress.task(task, iterations + 1) as advance:
-        for _ in range(iterations + 1):
-            basis, _ = qr(transposed @ (matrix @ basis), mode="economic", overwrite_a=True, check_finite=False)
-            advance(1)
-    images = matrix @ basis
-    values, rotation = eigh(images.T @ images, check_finite=False)
-    kept = slice(None, -dim - 1, -1)
-    rank = int((values[kept] > np.finfo(np.float32).eps * size * max(float(values[-1]), 0.0)).sum())
-    vectors: NDArray[np.float32] = np.ascontiguousarray(basis @ rotation[:, kept][:, :rank], np.float32)
-    return vectors

@@ -19,8 +19,9 @@ from multirecall.topk import top_k
 from multirecall.validation import AUTO, Auto, Count, NonNegative, Positive
 
 from ._choice import answer_of, asked_items, draw_within, search
-from ._neighbours.retriever import Exponent, NeighbourRetriever, powers, run_in_blocks
+from ._neighbours.retriever import Exponent, NeighbourRetriever, run_in_blocks
 from ._sparse.rows import SparseRows
+from ._sparse.spectrum import powers
 from ._weights import require_order, require_weight
 
 AXES: dict[str, tuple[float | None, ...]] = {

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
+from multirecall.progress import Progress
 from multirecall.validation import Count
 
 from ._towers.config import HalfLife, LearningRate, TowerConfig
+from ._towers.data import TrainingData
+from ._towers.mlp import Vectors
 from ._towers.pooling import PooledVector
 from ._towers.retriever import TowerRetriever
+from ._towers.start import spectral_vectors
 
 if TYPE_CHECKING:
     from ._towers.encoders import UserEncoder
@@ -19,8 +24,16 @@ if TYPE_CHECKING:
 class TwoTowerConfig(TowerConfig):
     """Settings of `two_tower`."""
 
-    epochs: Count = 6
+    start: Literal["spectrum", "random"] = "spectrum"
+    """Where the embeddings of items begin: `spectrum` at the leading singular vectors of the log, `random` at random,
+    which needs more passes. Changes results."""
+
+    epochs: Count = 3
     """Largest number of passes over the log. Changes results."""
+
+    examples: Count = 2_000_000
+    """Largest number of examples over all passes, so that a large log takes fewer passes, but at least one. Changes
+    results and speed: a core trains on some 40,000 examples a second."""
 
     held_out: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
     """Users, at most a tenth of all, whose last event is held out for early stopping; 0: no event is held out, and
@@ -51,6 +64,12 @@ class TwoTower(TowerRetriever):
     exported = PooledVector
     name = "two_tower"
     config: TwoTowerConfig
+
+    def initial_items(self, data: TrainingData, rng: np.random.Generator, progress: Progress) -> Vectors | None:
+        """See `TowerRetriever.initial_items`."""
+        if self.config.start == "random":
+            return None
+        return spectral_vectors(data.log, self.config.dim, rng, progress, self.name)
 
     @classmethod
     def new_encoder(cls, config: TwoTowerConfig) -> UserEncoder:

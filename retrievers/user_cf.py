@@ -21,12 +21,13 @@ from multirecall.storage import read_component, write_component
 from multirecall.validation import AUTO, Auto, Count, Positive
 
 from ._choice import answer_of, search
-from ._neighbours.retriever import Exponent, powers
+from ._neighbours.retriever import Exponent
 from ._recency import recent_items_of_each
 from ._shard import WHOLE, Shard
 from ._sparse.patched import PatchedRows
 from ._sparse.patched_sums import PatchedSums
 from ._sparse.rows import SparseRows
+from ._sparse.spectrum import powers
 from ._weights import weight_matrix
 
 AXES = {

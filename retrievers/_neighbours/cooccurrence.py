@@ -13,7 +13,8 @@ from multirecall.progress import Progress
 from multirecall.selection import best_keys, candidates_of, find_best, key_of
 
 from .._sparse.rows import SparseRows
-from .retriever import powers, run_in_blocks
+from .._sparse.spectrum import powers
+from .retriever import run_in_blocks
 
 AHEAD = 8
 """Users whose lists are prefetched ahead of the one that is summed. Lists lie far apart in memory, so that the

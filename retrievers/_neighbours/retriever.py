@@ -61,13 +61,6 @@ def run_in_blocks(
     return SparseRows.of_parts(blocks, n_items)
 
 
-def powers(sums: NDArray[Any], exponent: float) -> NDArray[np.float32]:
-    """`sums ** exponent`, float32 (n,), 0 where the sum is 0."""
-    found = np.zeros(sums.size)
-    np.power(sums, exponent, out=found, where=sums > 0)
-    return found.astype(np.float32)
-
-
 class NeighbourRetriever(SimilarByHistory):
     """Scores an item by its similarity to the items of the history, summed with recency weights.
 

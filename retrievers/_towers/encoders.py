@@ -134,6 +134,9 @@ class UserEncoder(nn.Module, ABC):
         vectors: Tensor = self(users)
         return vectors
 
+    def begin_at_mean(self) -> None:
+        """Set the weights so that vectors begin at the mean of the history's embeddings; by default, do nothing."""
+
     def penalty(self) -> Tensor | None:
         """What the users of the last call of `learn` add to the mean loss of the step; None: nothing."""
         return None
@@ -165,6 +168,9 @@ class ItemEncoder(nn.Module, ABC):
         The tokens of an item stand in the order of its fields, and those of a text in the order of its words.
         """
 
+    def begin_at_sum(self) -> None:
+        """Set the weights so that vectors begin at the sum of the tokens' embeddings; by default, do nothing."""
+
     @abstractmethod
     def export(self) -> ExportedItemEncoder | None:
         """The same encoder without torch; None if the vectors of a fit are all that requests need."""
@@ -177,13 +183,22 @@ class Net(nn.Module):
         self, n_in: int, widths: Sequence[int], dim: int, activation: Activation, norm: Norm, dropout: float
     ) -> None:
         super().__init__()
-        self.activation = activation
+        self.dim, self.activation = dim, activation
         self.linear = nn.ModuleList(
             nn.Linear(before, after) for before, after in zip((n_in, *widths), (*widths, dim), strict=True)
         )
         norms = {"none": nn.Identity, "batch": _BatchNorm, "layer": nn.LayerNorm}
         self.norms = nn.ModuleList(norms[norm](width) for width in widths)
         self.between = nn.Sequential(MODULES[activation](), nn.Dropout(dropout))
+
+    @torch.no_grad()
+    def begin_at(self, weight: Tensor) -> None:
+        """Set the only layer to `weight`, float32 (dim, n_in), without a bias; with hidden layers, do nothing."""
+        if len(self.linear) == 1:
+            only = self.linear[0]
+            assert isinstance(only, nn.Linear)
+            only.weight.copy_(weight)
+            only.bias.zero_()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Unit vectors, float32 (B, dim)."""

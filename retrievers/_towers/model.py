@@ -35,6 +35,9 @@ CHUNK = 65_536
 SPREAD = 0.1
 """Standard deviation of the initial embeddings."""
 
+STRAY = 0.3
+"""What is left of the random initial embeddings where items begin at given vectors."""
+
 
 class TowerModel:
     """The embedding tables, networks and optimiser of a tower model, on one device.
@@ -50,8 +53,13 @@ class TowerModel:
         new_encoders: Callable[[Any], tuple[UserEncoder, ItemEncoder]],
         device: torch.device,
         dtype: torch.dtype,
+        start: Vectors | None = None,
     ) -> None:
-        """Draw initial embeddings and weights from torch's random stream."""
+        """Draw initial embeddings and weights from torch's random stream.
+
+        With `start`, float32 (n_items, dim), the embeddings of items begin near these vectors of length 1, scaled to
+        the length of random embeddings; and so do the vectors of items, and of users with these histories.
+        """
         self.group = Group.current(device)
         self.data, self.config, self.device, self.dtype = data, config, device, dtype
         dim = config.dim
@@ -65,6 +73,8 @@ class TowerModel:
             sizes["words"] = data.searches.rule.n_buckets
         self.tables = {name: Table((torch.randn(size, dim) * SPREAD).to(device)) for name, size in sizes.items()}
         self.user_net, self.item_net = new_encoders(config)
+        if start is not None:
+            self._begin_at(start)
         self.log_scale = nn.Parameter(torch.tensor(0.0 if config.loss == "triplet" else -np.log(config.temperature)))
         self.log_scale.requires_grad_(config.learn_temperature)
         self.nets = nn.ModuleDict({"user": self.user_net, "item": self.item_net})
@@ -84,6 +94,17 @@ class TowerModel:
         self._item_table = "history" if data.tied else "items"
         self._dropped = config.id_dropout if isinstance(config, ProfileConfig) else 0.0
         self._unseen = {"users": data.user_profile.unknown_tokens(), "items": data.item_profile.unknown_tokens()}
+
+    def _begin_at(self, start: Vectors) -> None:
+        own = torch.from_numpy(start).to(self.device) * (SPREAD * self.config.dim**0.5)
+        vectors = self.group.add_up(own if self.group.rank == 0 else torch.zeros_like(own))
+        for table in self.tables.values():
+            table.values *= STRAY
+        self.tables["history"].values += vectors
+        if "items" in self.tables:
+            self.tables["items"].values[1 : 1 + len(vectors)] += vectors
+        self.user_net.begin_at_mean()
+        self.item_net.begin_at_sum()
 
     def loss(self, batch: Batch, rng: np.random.Generator, mined: Tensor | None) -> Tensor:
         """The mean loss of a batch, of which the processes of the group give one term each.

@@ -32,6 +32,11 @@ class PooledEncoder(UserEncoder):
         vectors: Tensor = self.net(torch.cat([profile.sum(profile.weights[None]), means], dim=1))
         return vectors[:, None]
 
+    def begin_at_mean(self) -> None:
+        """See `UserEncoder.begin_at_mean`: the mean over the half-lives; the profile does not count."""
+        dim, n = self.net.dim, len(self.half_lives)
+        self.net.begin_at(torch.cat([torch.zeros(dim, dim), *[torch.eye(dim) / n] * n], dim=1))
+
     def export(self) -> PooledVector:
         """See `UserEncoder.export`."""
         return PooledVector.of(self.net.export(), self.half_lives)
@@ -61,6 +66,10 @@ class SummedItems(ItemEncoder):
         """See `ItemEncoder.forward`."""
         vectors: Tensor = self.net(items.sum(items.weights[None]))
         return vectors
+
+    def begin_at_sum(self) -> None:
+        """See `ItemEncoder.begin_at_sum`."""
+        self.net.begin_at(torch.eye(self.net.dim))
 
     def export(self) -> SummedItem:
         """See `ItemEncoder.export`."""

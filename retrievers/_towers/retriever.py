@@ -121,6 +121,10 @@ class TowerRetriever(SimilarVectors):
         """
         return None
 
+    def initial_items(self, data: TrainingData, rng: np.random.Generator, progress: Progress) -> Vectors | None:
+        """The vectors at which the embeddings of items begin, float32 (n_items, dim); None, the default: at random."""
+        return None
+
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train the encoder and the item tower, and index the items.
 
@@ -143,7 +147,8 @@ class TowerRetriever(SimilarVectors):
             searches=searches,
             by_text=self.by_text,
         )
-        towers = fit_towers(training, self.config, self.new_encoders, rng, progress)
+        start = self.initial_items(training, rng, progress)
+        towers = fit_towers(training, self.config, self.new_encoders, rng, progress, start)
         self._users = Tower(training.user_profile, towers.tables["users"], towers.user_net)
         self._words = None if searches is None else WordTable(searches.rule, towers.tables["words"])
         self.recalls = towers.recalls

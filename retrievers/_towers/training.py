@@ -57,8 +57,11 @@ def fit_towers(
     new_encoders: Callable[[Any], tuple[UserEncoder, ItemEncoder]],
     rng: np.random.Generator,
     progress: Progress,
+    start: Vectors | None = None,
 ) -> TrainedTowers:
     """Train for all epochs, or until early stopping, and return the state with the best recall on held-out events.
+
+    The embeddings of items begin at `start`, float32 (n_items, dim); None: at random.
 
     In a process group of torch.distributed, all processes call this with equal arguments and train one model together.
 
@@ -70,7 +73,7 @@ def fit_towers(
     """
     device, seed = _device(config, data.name), int(rng.integers(2**62))
     with _torch_settings(config.threads, seed, device):
-        model = TowerModel(data, config, new_encoders, device, training_dtype(config, device))
+        model = TowerModel(data, config, new_encoders, device, training_dtype(config, device), start)
         _require_divisible(model)
         training = _Training(model, rng, seed)
         training.run(progress)

@@ -11,7 +11,8 @@ from multirecall.data import Dataset
 from multirecall.errors import CannotFit
 from multirecall.progress import SILENT
 from multirecall.query import Query
-from multirecall.retrievers.graph_filter import GraphFilter, GraphFilterConfig, right_singular_vectors
+from multirecall.retrievers._sparse.spectrum import right_singular_vectors
+from multirecall.retrievers.graph_filter import GraphFilter, GraphFilterConfig
 from multirecall.testing import RetrieverContract, checkerboard, small_shop
 from multirecall.testing.worlds import queries
 

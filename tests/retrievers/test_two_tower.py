@@ -74,7 +74,8 @@ def test_every_loss_learns_who_likes_what(loss: str) -> None:
     """In gBCE, the many negatives outweigh the positive at first."""
     data = small_shop(features=False)
     epochs = 30 if loss == "gbce" else 12
-    assert preferred(fit_path(data, loss=loss, epochs=epochs, learning_rate=0.02, user_widths=()), data) > 0.95
+    params: dict[str, Any] = {"start": "random", "learning_rate": 0.02, "user_widths": ()}
+    assert preferred(fit_path(data, loss=loss, epochs=epochs, **params), data) > 0.95
 
 
 @pytest.mark.parametrize(
@@ -89,13 +90,21 @@ def test_every_loss_learns_who_likes_what(loss: str) -> None:
 )
 def test_every_source_of_negatives_teaches(negatives: dict[str, Any]) -> None:
     data = small_shop(features=False)
-    path = fit_path(data, negatives=negatives, epochs=12, learning_rate=0.02, user_widths=())
+    path = fit_path(data, start="random", negatives=negatives, epochs=12, learning_rate=0.02, user_widths=())
     assert preferred(path, data) > 0.95
+
+
+def test_spectrum_knows_who_likes_what_before_the_first_step() -> None:
+    """A learning rate close to 0 leaves the model where it begins."""
+    data = small_shop(features=False)
+    untrained: dict[str, Any] = {"epochs": 1, "learning_rate": 1e-9, "user_widths": ()}
+    assert preferred(fit_path(data, start="spectrum", **untrained), data) > 0.95
+    assert preferred(fit_path(data, start="random", **untrained), data) < 0.75
 
 
 def test_unordered_log_is_learnt_from_the_other_items() -> None:
     data = checkerboard()
-    path = fit_path(data, epochs=60, learning_rate=0.02, user_widths=(), user_id=False)
+    path = fit_path(data, start="random", epochs=60, learning_rate=0.02, user_widths=(), user_id=False)
     right = 0
     for query in queries(data)[: data.n_users]:
         own = Query(query.user, query.history, query.weights, ordered=False, exclude=np.unique(query.history))
@@ -382,7 +391,8 @@ def test_tiny_log_is_served(n_events: int) -> None:
 
 def test_bfloat16_learns_as_well() -> None:
     data = small_shop(features=False)
-    assert preferred(fit_path(data, precision="bfloat16", epochs=12, learning_rate=0.02, user_widths=()), data) > 0.95
+    params: dict[str, Any] = {"start": "random", "learning_rate": 0.02, "user_widths": ()}
+    assert preferred(fit_path(data, precision="bfloat16", epochs=12, **params), data) > 0.95
 
 
 def test_loading_and_asking_import_no_torch(tmp_path: Path) -> None:
