@@ -15,6 +15,7 @@ from multirecall.validation import Count, NonNegative, Positive
 
 from ._graph.skipgram import SkipGramConfig, train_skipgram
 from ._neighbours.vector_retriever import VectorNeighbourRetriever
+from ._spectral_start import Vectors, spectral_start
 
 SECONDS_PER_HOUR = 3_600
 
@@ -29,7 +30,7 @@ class Item2VecConfig(SkipGramConfig):
     subsample: NonNegative = 1e-4
     """Frequency above which occurrences of an item are dropped at random; 0: none are dropped. Changes results."""
 
-    epochs: Count = 20
+    epochs: Count = 10
     """Passes over the histories. Changes results."""
 
     session_gap_hours: Positive | None = None
@@ -72,8 +73,14 @@ class Item2Vec(VectorNeighbourRetriever):
             rng,
             progress,
             "item2vec: learning vectors, epochs",
+            self._start(data, rng, progress),
         )
         self._serve(vectors, data, self.config.similar, progress, "item2vec: finding neighbours")
+
+    def _start(self, data: Dataset, rng: np.random.Generator, progress: Progress) -> Vectors | None:
+        if self.config.start == "random":
+            return None
+        return spectral_start(data.interactions.matrix, self.config.dim, rng, progress, "item2vec")[1]
 
 
 def sequences(

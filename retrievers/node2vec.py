@@ -26,6 +26,7 @@ from ._graph.skipgram import SkipGram, SkipGramConfig
 from ._graph.walks import walk_chunks, walks
 from ._neighbours.vector_retriever import VectorNeighbourRetriever
 from ._recency import recent_items
+from ._spectral_start import spectral_start
 from ._text.cold_start import N_SIMILAR
 from ._weights import weight_matrix
 
@@ -66,7 +67,7 @@ class Node2VecConfig(SkipGramConfig):
     """Whether edges in a table `graph` lead from `source` to `target` only; a GraphML file says so itself. Changes
     results."""
 
-    walks_per_node: Count = 20
+    walks_per_node: Count = 10
     """Training walks from each node. Changes results."""
 
     walk_length: Count = 40
@@ -74,7 +75,7 @@ class Node2VecConfig(SkipGramConfig):
 
     walk_nodes: Count = 100_000_000
     """Most nodes of all training walks together, so that a large graph takes fewer walks from each node, but at least
-    one. At the defaults this changes results beyond 125,000 users and items. Changes speed: a core trains on about
+    one. At the defaults this changes results beyond 250,000 users and items. Changes speed: a core trains on about
     1,000,000 nodes a second."""
 
     neighbours: Count = 100
@@ -136,7 +137,7 @@ class Node2Vec(VectorNeighbourRetriever):
         if config.serve == "walks":
             self._graph, self._first_item = graph, first_item
         else:
-            vectors = self._train(graph, starts, rng, progress)[first_item:]
+            vectors = self._train(graph, starts, first_item, rng, progress)[first_item:]
             self._serve(vectors, data, N_SIMILAR, progress, "node2vec: finding neighbours", learnt)
 
     def with_changes(self, changes: Changes) -> Self:
@@ -191,14 +192,20 @@ class Node2Vec(VectorNeighbourRetriever):
         return path
 
     def _train(
-        self, graph: Graph, starts: NDArray[np.int32], rng: np.random.Generator, progress: Progress
+        self,
+        graph: Graph,
+        starts: NDArray[np.int32],
+        first_item: int,
+        rng: np.random.Generator,
+        progress: Progress,
     ) -> NDArray[np.float32]:
         """Train the vectors of all nodes, float32 (n_nodes, dim), on walks that begin at `starts`."""
         config = self.config
         most = config.walk_nodes // (starts.size * config.walk_length)
         per_node = max(1, min(config.walks_per_node, most))
         n_walks = starts.size * per_node
-        model = SkipGram(graph.degrees, config, rng, planned=n_walks * config.walk_length)
+        start = None if config.start == "random" else _spectrum_of(graph, first_item, config.dim, rng, progress)
+        model = SkipGram(graph.degrees, config, rng, planned=n_walks * config.walk_length, start=start)
         chunks = walk_chunks(graph, starts, per_node, config.walk_length, config.p, config.q, self._seed, CHUNK)
         with progress.task("node2vec: learning from walks", n_walks) as advance:
             for chunk in chunks:
@@ -224,3 +231,15 @@ class Node2Vec(VectorNeighbourRetriever):
         rows = (visited - self._first_item).astype(np.int32)
         shares = (counts / max(counts.sum(), 1)).astype(np.float32)
         return RankedList(*top_eligible(rows, shares, quota, *query.filter))
+
+
+def _spectrum_of(
+    graph: Graph, first_item: int, dim: int, rng: np.random.Generator, progress: Progress
+) -> NDArray[np.float32]:
+    """Where the vectors of all nodes begin, float32 (n_nodes, dim); a user is near the items."""
+    edges = csr_array(
+        (np.ones(graph.neighbours.size, np.float32), graph.neighbours, graph.offsets), shape=(graph.n_nodes,) * 2
+    )
+    if not first_item:
+        return spectral_start(edges, dim, rng, progress, "node2vec")[1]
+    return np.concatenate(spectral_start(edges[:first_item, first_item:], dim, rng, progress, "node2vec"))

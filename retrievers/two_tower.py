@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -10,12 +10,12 @@ from pydantic import Field
 from multirecall.progress import Progress
 from multirecall.validation import Count
 
+from ._spectral_start import Start, spectral_start
 from ._towers.config import HalfLife, LearningRate, TowerConfig
 from ._towers.data import TrainingData
 from ._towers.mlp import Vectors
 from ._towers.pooling import PooledVector
 from ._towers.retriever import TowerRetriever
-from ._towers.start import spectral_vectors
 
 if TYPE_CHECKING:
     from ._towers.encoders import UserEncoder
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class TwoTowerConfig(TowerConfig):
     """Settings of `two_tower`."""
 
-    start: Literal["spectrum", "random"] = "spectrum"
+    start: Start = "spectrum"
     """Where the embeddings of items begin: `spectrum` at the leading singular vectors of the log, `random` at random,
     which needs more passes. Changes results."""
 
@@ -69,7 +69,7 @@ class TwoTower(TowerRetriever):
         """See `TowerRetriever.initial_items`."""
         if self.config.start == "random":
             return None
-        return spectral_vectors(data.log, self.config.dim, rng, progress, self.name)
+        return spectral_start(data.log.matrix, self.config.dim, rng, progress, self.name)[1]
 
     @classmethod
     def new_encoder(cls, config: TwoTowerConfig) -> UserEncoder:

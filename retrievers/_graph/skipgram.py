@@ -15,6 +15,7 @@ from multirecall.progress import Progress
 from multirecall.protocols import ThreadedConfig
 from multirecall.validation import Count, NonNegative, Positive
 
+from .._spectral_start import Start, Vectors
 from .alias import alias_tables
 from .row_products import BLOCK, add_rows, copy_row, dots_of_block, padded
 
@@ -25,12 +26,19 @@ ABOVE = tuple(np.float32(one) for one in (135_135, 17_325, 378, 1))
 BELOW = tuple(np.float32(one) for one in (135_135, 62_370, 3_150, 28))
 """The Padé approximant of tanh: `x · Σ ABOVE[k] x^2k / Σ BELOW[k] x^2k`."""
 
+LENGTH = np.float32(5.0)
+"""The length of a vector that begins at a singular vector."""
+
 SEQUENCES_PER_TASK = 64
 """Sequences that one thread takes at a time; each task has a random stream of its own."""
 
 
 class SkipGramConfig(ThreadedConfig):
     """Settings of the training."""
+
+    start: Start = "spectrum"
+    """Where vectors begin: `spectrum` at the leading singular vectors of the log or graph, `random` at random, which
+    needs more passes. Changes results."""
 
     dim: Count = 64
     """Length of a vector. Changes results; memory is 8 bytes a number."""
@@ -92,9 +100,18 @@ class SkipGram:
     """
 
     def __init__(
-        self, counts: NDArray[np.integer], config: SkipGramConfig, rng: np.random.Generator, *, planned: int
+        self,
+        counts: NDArray[np.integer],
+        config: SkipGramConfig,
+        rng: np.random.Generator,
+        *,
+        planned: int,
+        start: Vectors | None = None,
     ) -> None:
-        """Prepare to train on `planned` tokens in all, epochs included, which appear `counts` (n_tokens,) times."""
+        """Prepare to train on `planned` tokens in all, epochs included, which appear `counts` (n_tokens,) times.
+
+        `v` and `v'` begin at `start`, float32 (n_tokens, dim), vectors of length 1, scaled; None: at random.
+        """
         self.config = config
         self._planned = max(planned, 1)
         self._trained = 0
@@ -103,6 +120,9 @@ class SkipGram:
         self._vectors = np.zeros((counts.size, padded(config.dim)), np.float32)
         self._vectors[:, : config.dim] = (rng.random((counts.size, config.dim)) - 0.5) / config.dim
         self._outputs = np.zeros_like(self._vectors)
+        if start is not None:
+            self._outputs[:, : config.dim] = LENGTH * start
+            self._vectors += self._outputs
 
     @property
     def vectors(self) -> NDArray[np.float32]:
@@ -168,10 +188,14 @@ def train_skipgram(
     rng: np.random.Generator,
     progress: Progress,
     task: str,
+    start: Vectors | None = None,
 ) -> NDArray[np.float32]:
-    """Learn vectors, float32 (n_tokens, dim), in `epochs` passes over the same sequences, shuffled each time."""
+    """Learn vectors, float32 (n_tokens, dim), in `epochs` passes over the same sequences, shuffled each time.
+
+    `start` as in `SkipGram`.
+    """
     counts = np.bincount(tokens, minlength=n_tokens)
-    model = SkipGram(counts, config, rng, planned=epochs * tokens.size)
+    model = SkipGram(counts, config, rng, planned=epochs * tokens.size, start=start)
     with progress.task(task, epochs) as advance:
         for _ in range(epochs):
             bounds, places = take_runs(offsets, rng.permutation(offsets.size - 1))
