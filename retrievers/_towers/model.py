@@ -17,6 +17,7 @@ from .bags import Bags
 from .batches import Batch, Share
 from .config import ProfileConfig, TrainingConfig
 from .data import TrainingData
+from .dense_adamw import DenseAdamW
 from .encoders import HistoryBags, ItemEncoder, TokenBags, UserBatch, UserEncoder
 from .group import Group
 from .histories import Histories
@@ -80,12 +81,7 @@ class TowerModel:
         self.nets = nn.ModuleDict({"user": self.user_net, "item": self.item_net})
         self.nets.register_parameter("log_scale", self.log_scale)
         self.nets.to(device)
-        self.optimizer = torch.optim.AdamW(
-            [weight for weight in self.nets.parameters() if weight.requires_grad],
-            lr=0.0,  # `step` sets it
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.weights = DenseAdamW(self.nets.parameters(), config.weight_decay)
         counts = {"log": np.bincount(data.log.items[data.examples], minlength=n_items)}
         if data.by_text and data.searches is not None:
             counts["catalogue"] = np.bincount(data.searches.items, minlength=n_items)
@@ -161,15 +157,13 @@ class TowerModel:
         Returns:
             The loss of the batch, and the norm of its gradient before clipping.
         """
-        self.optimizer.zero_grad(set_to_none=True)
+        self.weights.clear_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.group.size > 1:
             loss = self._add_up_gradients(loss)
         used = [leaf for table in self.tables.values() for _, leaf in table.used]
         length = nn.utils.clip_grad_norm_([*self.nets.parameters(), *used], self.config.clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        self.weights.step(rate)
         for table in self.tables.values():
             table.step(rate, self.config.weight_decay, number)
         return float(loss.detach()), float(length)
@@ -225,21 +219,14 @@ class TowerModel:
         state = self.serving_state()
         for name, table in self.tables.items():
             state |= {f"first-{name}": table.first, f"second-{name}": table.second}
-        for number, moments in self.optimizer.state_dict()["state"].items():
-            state |= {f"optimizer-{number}-{name}": value for name, value in moments.items()}
-        return state
+        return state | self.weights.state()
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Set parameters and optimiser to the result of `state`, in place."""
         self.load(state)
         for name, table in self.tables.items():
             table.first, table.second = state[f"first-{name}"], state[f"second-{name}"]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in state.items():
-            if name.startswith("optimizer-"):
-                _, number, field = name.split("-")
-                moments.setdefault(int(number), {})[field] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        self.weights.restore(state)
 
     def _evaluate(self, vectors: Callable[[], Tensor]) -> Tensor:
         """The result of `vectors()` with the networks in evaluation mode."""
