@@ -12,6 +12,7 @@ from rich.console import Console
 
 from multirecall.cli.candidate_tables import candidates_table
 from multirecall.cli.evaluate import print_closing
+from multirecall.cli.first_run import compile_ahead
 from multirecall.cli.options import Config, Threads, read_config
 from multirecall.cli.screen import console, print_table
 from multirecall.cli.tables import explanations, gains_table, plain_table, quality_tables
@@ -52,7 +53,7 @@ def demo(
     )
     split = time_split(data, 0.1)
     start = perf_counter()
-    with terminal_progress() as progress:
+    with compile_ahead(), terminal_progress() as progress:
         engine.fit(split.train, progress=progress)
         fitted_in = perf_counter() - start
         report = evaluate(engine, split, (20, 100), progress=progress)

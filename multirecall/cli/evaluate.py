@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from multirecall.cli.first_run import compile_ahead
 from multirecall.cli.options import (
     AsJson,
     Columns,
@@ -114,7 +115,7 @@ def evaluate_command(
         parts = make_split(
             data, split, fraction=fraction, last=last, validation=validation, seen=seen, seed=engine.config.seed
         )
-    with terminal_progress() as progress:
+    with compile_ahead(), terminal_progress() as progress:
         engine.fit(parts.train, progress=progress)
         lists = retrieve_lists(engine, parts, max(ks), progress=progress)
         figures = score_lists(lists, ks)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from multirecall.cli.first_run import compile_ahead
 from multirecall.cli.options import (
     Columns,
     Config,
@@ -82,7 +83,8 @@ def _fit_and_save(engine: Engine, data: Dataset, out: Path, read_s: float) -> No
     if data.kinds:
         screen.print(_kinds_table(data))
     start = perf_counter()
-    engine.fit(data)
+    with compile_ahead():
+        engine.fit(data)
     screen.print(f"{', '.join(engine.paths)} fitted in {perf_counter() - start:.1f} s")
     engine.save(out)
     screen.print(_paths_table(engine, out))

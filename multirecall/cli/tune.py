@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from multirecall.cli.first_run import compile_ahead
 from multirecall.cli.options import (
     AsJson,
     Columns,
@@ -100,7 +101,7 @@ def tune_command(
     if hold_out:
         kind = settings.split or natural_kind(data)
         test = make_split(data, kind, fraction=settings.fraction, last=last, seen=settings.seen, seed=settings.seed)
-    with terminal_progress() as progress:
+    with compile_ahead(), terminal_progress() as progress:
         tuned = tune(test.train if test else data, start, settings, progress=progress)
         on_test = compare_on(tuned, start, test, progress=progress) if test else None
     write_config(tuned, out)
