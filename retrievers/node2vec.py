@@ -204,8 +204,13 @@ class Node2Vec(VectorNeighbourRetriever):
         most = config.walk_nodes // (starts.size * config.walk_length)
         per_node = max(1, min(config.walks_per_node, most))
         n_walks = starts.size * per_node
-        start = None if config.start == "random" else _spectrum_of(graph, first_item, config.dim, rng, progress)
-        model = SkipGram(graph.degrees, config, rng, planned=n_walks * config.walk_length, start=start)
+        model = SkipGram(
+            graph.degrees,
+            config,
+            rng,
+            planned=n_walks * config.walk_length,
+            start=None if config.start == "random" else _spectrum_of(graph, first_item, config.dim, rng, progress),
+        )
         chunks = walk_chunks(graph, starts, per_node, config.walk_length, config.p, config.q, self._seed, CHUNK)
         with progress.task("node2vec: learning from walks", n_walks) as advance:
             for chunk in chunks:

@@ -196,6 +196,7 @@ def train_skipgram(
     """
     counts = np.bincount(tokens, minlength=n_tokens)
     model = SkipGram(counts, config, rng, planned=epochs * tokens.size, start=start)
+    del start  # a third of the memory of all vectors
     with progress.task(task, epochs) as advance:
         for _ in range(epochs):
             bounds, places = take_runs(offsets, rng.permutation(offsets.size - 1))

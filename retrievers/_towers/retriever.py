@@ -147,8 +147,9 @@ class TowerRetriever(SimilarVectors):
             searches=searches,
             by_text=self.by_text,
         )
-        start = self.initial_items(training, rng, progress)
-        towers = fit_towers(training, self.config, self.new_encoders, rng, progress, start)
+        towers = fit_towers(
+            training, self.config, self.new_encoders, rng, progress, self.initial_items(training, rng, progress)
+        )
         self._users = Tower(training.user_profile, towers.tables["users"], towers.user_net)
         self._words = None if searches is None else WordTable(searches.rule, towers.tables["words"])
         self.recalls = towers.recalls

@@ -74,6 +74,7 @@ def fit_towers(
     device, seed = _device(config, data.name), int(rng.integers(2**62))
     with _torch_settings(config.threads, seed, device):
         model = TowerModel(data, config, new_encoders, device, training_dtype(config, device), start)
+        del start  # a table's worth of memory
         _require_divisible(model)
         training = _Training(model, rng, seed)
         training.run(progress)
