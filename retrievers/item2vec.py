@@ -15,7 +15,7 @@ from multirecall.validation import Count, NonNegative, Positive
 
 from ._graph.skipgram import SkipGramConfig, train_skipgram
 from ._neighbours.vector_retriever import VectorNeighbourRetriever
-from ._spectral_start import Vectors, spectral_start
+from ._sparse.spectral_start import Vectors, spectral_start
 
 SECONDS_PER_HOUR = 3_600
 

@@ -26,7 +26,7 @@ from ._graph.skipgram import SkipGram, SkipGramConfig
 from ._graph.walks import walk_chunks, walks
 from ._neighbours.vector_retriever import VectorNeighbourRetriever
 from ._recency import recent_items
-from ._spectral_start import spectral_start
+from ._sparse.spectral_start import spectral_start
 from ._text.cold_start import N_SIMILAR
 from ._weights import weight_matrix
 

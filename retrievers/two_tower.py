@@ -10,7 +10,7 @@ from pydantic import Field
 from multirecall.progress import Progress
 from multirecall.validation import Count
 
-from ._spectral_start import Start, spectral_start
+from ._sparse.spectral_start import Start, spectral_start
 from ._towers.config import HalfLife, LearningRate, TowerConfig
 from ._towers.data import TrainingData
 from ._towers.mlp import Vectors

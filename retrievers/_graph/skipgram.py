@@ -15,7 +15,7 @@ from multirecall.progress import Progress
 from multirecall.protocols import ThreadedConfig
 from multirecall.validation import Count, NonNegative, Positive
 
-from .._spectral_start import Start, Vectors
+from .._sparse.spectral_start import Start, Vectors
 from .alias import alias_tables
 from .row_products import BLOCK, add_rows, copy_row, dots_of_block, padded
 

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from multirecall.data import Interactions
 from multirecall.progress import SILENT
-from multirecall.retrievers._spectral_start import Vectors, spectral_start
+from multirecall.retrievers._sparse.spectral_start import Vectors, spectral_start
 from multirecall.retrievers._towers.data import TrainingData
 from multirecall.retrievers._towers.model import TowerModel
 from multirecall.retrievers.item2vec import Item2Vec

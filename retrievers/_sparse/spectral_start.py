@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from multirecall.progress import Progress
 
-from ._sparse.spectrum import normalised, right_singular_vectors
+from .spectrum import normalised, right_singular_vectors
 
 Start = Literal["spectrum", "random"]
 """Where embeddings begin: at the leading singular vectors of the log, or at random."""
