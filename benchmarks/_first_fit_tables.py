@@ -8,26 +8,30 @@ from _tables import machine_of, result, table
 
 ENGINE = ("now", "before")
 
+FILES = ("first_fit", "first_fit-million")
+"""Results of a small log beside an earlier release, and of logs of about a million events."""
+
 
 def first_fit() -> str:
     """The default engine on each log: sums, then its paths, each beside what was before."""
-    figures = result("first_fit")
+    figures = result(FILES[0])
+    rows = [row for file in FILES for row in result(file)["rows"]]
+    beside = [one for one in ENGINE if any(row["fit"] == one for row in rows)]
     sums, paths = [], []
-    for row in figures["rows"]:
+    for row in rows:
         quality = row["quality"]["fused" if row["fit"] in ENGINE else "ease"]
-        sums.append([row["log"], row["fit"], *_costs(row), *_found(quality)])
-    for log in dict.fromkeys(row["log"] for row in figures["rows"]):
-        own = {row["fit"]: row for row in figures["rows"] if row["log"] == log}
+        sums.append([row["log"], row["fit"], str(row["seeds"]), *_costs(row), *_found(quality)])
+    for log in dict.fromkeys(row["log"] for row in rows):
+        own = {row["fit"]: row for row in rows if row["log"] == log}
         for name in own["now"]["paths"]:
             if name in own["now"]["quality"]:
-                cells = [cell for one in ENGINE if one in own for cell in _of_path(own[one], name)]
+                cells = [cell for one in beside for cell in _of_path(own.get(one), name)]
                 paths.append([log, name, *cells])
-    beside = [one for one in ENGINE if any(row["fit"] == one for row in figures["rows"])]
     return (
-        table(["log", "fit", "CPU s", "peak", "saved", *_heads()], sums)
+        table(["log", "fit", "seeds", "CPU s", "peak", "saved", *_heads()], sums)
         + "\n\n"
         + table(["log", "path", *(f"{one}: {head}" for one in beside for head in ("CPU s", "saved", *_heads()))], paths)
-        + f"\n\nHow it is measured: {figures['note']}. Seeds: {figures['rows'][0]['seeds']}. {machine_of(figures)}."
+        + f"\n\nHow it is measured: {figures['note']}. {machine_of(figures)}."
     )
 
 
@@ -51,7 +55,7 @@ def next_item_forms() -> str:
 
 
 def _heads() -> list[str]:
-    k, longer = result("first_fit")["k"]
+    k, longer = result(FILES[0])["k"]
     return [f"recall@{k}", f"recall@{longer}", f"NDCG@{k}", f"NDCG@{longer}"]
 
 
@@ -60,14 +64,14 @@ def _costs(row: dict[str, Any]) -> list[str]:
 
 
 def _found(quality: dict[str, float]) -> list[str]:
-    k, longer = result("first_fit")["k"]
+    k, longer = result(FILES[0])["k"]
     values = (quality.get(name) for name in (f"recall@{k}", f"recall@{longer}", f"ndcg@{k}", f"ndcg@{longer}"))
     return ["–" if value is None else f"{value:.4f}" for value in values]
 
 
-def _of_path(row: dict[str, Any], name: str) -> list[str]:
-    path = row["paths"].get(name)
-    if path is None or name not in row["quality"]:
+def _of_path(row: dict[str, Any] | None, name: str) -> list[str]:
+    path = None if row is None else row["paths"].get(name)
+    if row is None or path is None or name not in row["quality"]:
         return ["–"] * (2 + len(_heads()))
     seconds = "–" if path["cpu_s"] is None else f"{path['cpu_s']:.1f}"
     return [seconds, f"{path['bytes'] / 1e6:,.1f} MB", *_found(row["quality"][name])]

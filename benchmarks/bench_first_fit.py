@@ -48,8 +48,9 @@ def main(
     before: Annotated[Path | None, typer.Option(help="Root of an earlier tree to compare with.")] = None,
     peer: Annotated[bool, typer.Option(help="Fit EASE with numpy, on all items, beside them.")] = True,
     seeds: Annotated[int, typer.Option(min=1, help="Fits of each engine, whose qualities are averaged.")] = 1,
+    out: Annotated[str, typer.Option(help="Name of the result file in benchmarks/results.")] = "first_fit",
 ) -> None:
-    """Fit and ask; write benchmarks/results/first_fit.json."""
+    """Fit and ask; write the figures to benchmarks/results."""
     rows = []
     here = Path(__file__).resolve().parent
     fits: list[tuple[str, str, Path]] = [("now", "engine", here.parent)]
@@ -68,7 +69,7 @@ def main(
                 rows.append({"log": name, "fit": label, **found})
                 typer.echo(f"{name:16} {label:11} {found['cpu_s']:6.1f} CPU s, {found['peak_mib']:6,.0f} MiB")
                 advance(1)
-    typer.echo(write("first_fit", {"note": NOTE, "k": KS, "seed": SEED, "rows": rows}))
+    typer.echo(write(out, {"note": NOTE, "k": KS, "seed": SEED, "rows": rows}))
 
 
 def fit_engine(folder: str, seed: int) -> dict[str, Any]:
