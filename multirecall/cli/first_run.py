@@ -7,7 +7,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from multirecall.cli.screen import note
@@ -16,6 +16,7 @@ from multirecall.cores import usable_cores
 from multirecall.data import Dataset
 from multirecall.datasets import generate
 from multirecall.engine import Engine
+from multirecall.errors import MultirecallError
 from multirecall.evaluation import Split, evaluate, time_split
 from multirecall.kernel_cache import cache_state
 
@@ -28,12 +29,14 @@ def compile_ahead() -> Iterator[None]:
     """Let other processes compile kernels while the body fits and asks an engine, if no kernel is kept yet.
 
     All keep what they compile in one cache. Each helper begins with other paths than the body does, and finds what is
-    compiled by then. They end with the body, at the latest.
+    compiled by then. They end with the body, at the latest. Where nothing can be kept, they could not help.
     """
     state = cache_state()
-    n_helpers = min(usable_cores() - 1, MOST_HELPERS) if state.writable and not state.n_kept else 0
-    if not state.n_kept:
-        note("the first run on this machine compiles kernels for its processor, which takes a minute or two")
+    if state.n_kept or not state.writable:
+        yield
+        return
+    note("the first run on this machine compiles kernels for its processor, which takes a minute or two")
+    n_helpers = min(usable_cores() - 1, MOST_HELPERS)
     helpers = [
         subprocess.Popen(
             [sys.executable, "-m", __name__, str(number), str(n_helpers)],
@@ -62,7 +65,8 @@ def help_compile(number: int, n_helpers: int) -> None:
     tasks += [partial(_use, split, [name], learn=False) for name in reversed(names)]
     first = number * len(tasks) // n_helpers
     for task in tasks[first:] + tasks[:first]:
-        task()
+        with suppress(MultirecallError):  # a path whose extra is not installed
+            task()
 
 
 def _use(split: Split, names: list[str], *, learn: bool) -> None:

@@ -11,6 +11,7 @@ from multirecall.cli import first_run
 from multirecall.config import EngineConfig
 from multirecall.data import Dataset
 from multirecall.datasets import generate
+from multirecall.errors import MissingExtra
 from multirecall.evaluation import time_split
 from multirecall.kernel_cache import CacheState
 
@@ -64,11 +65,16 @@ def test_other_cores_help_the_first_run(
 
 @pytest.mark.parametrize(("n_kept", "writable"), [(1, True), (0, False)])
 def test_nothing_is_started_where_it_would_not_help(
-    helpers: type[Helper], monkeypatch: pytest.MonkeyPatch, n_kept: int, writable: bool
+    helpers: type[Helper],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    n_kept: int,
+    writable: bool,
 ) -> None:
     set_machine(monkeypatch, n_kept=n_kept, cores=8, writable=writable)
     with first_run.compile_ahead():
         assert not helpers.started
+    assert not capsys.readouterr().err
 
 
 def test_helpers_end_where_the_fit_fails(helpers: type[Helper], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +99,20 @@ def test_each_helper_does_all_and_begins_elsewhere(monkeypatch: pytest.MonkeyPat
         )
         assert ["item_cf", "popularity"] in done
     assert len({tuple(names) for names in begun}) == 3
+
+
+def test_helper_goes_on_behind_a_path_that_cannot_be_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[list[str]] = []
+
+    def use(_: object, names: list[str], *, learn: bool) -> None:
+        done.append(names)
+        raise MissingExtra("two_tower needs torch")
+
+    monkeypatch.setattr(first_run, "_use", use)
+    monkeypatch.setattr("multirecall.cli.first_run.gc.disable", lambda: None)
+    monkeypatch.setattr("multirecall.cli.first_run.logging.disable", lambda: None)
+    first_run.help_compile(0, 1)
+    assert len(done) == 1 + len(EngineConfig().paths)
 
 
 @pytest.mark.parametrize("learn", [True, False])
