@@ -19,9 +19,10 @@ from multirecall.progress import terminal_progress
 from multirecall.retrievers._neighbours import knn_cells
 from multirecall.retrievers._neighbours.knn import RECALL
 from multirecall.retrievers._neighbours.knn_cells import WIDEST, VectorCells
+from multirecall.retrievers._sparse.units import unit_rows
 from multirecall.retrievers._text import cold_start
 from multirecall.retrievers._text.cold_start import MOST_POSTINGS, MOST_TERMS, ColdRule, with_cold_items
-from multirecall.retrievers._vector_table import VectorTable, unit_rows
+from multirecall.retrievers._vector_table import VectorTable
 
 SEED = 7
 N_BEST = 101

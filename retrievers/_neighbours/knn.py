@@ -11,7 +11,7 @@ from multirecall.progress import Progress
 from multirecall.topk import top_k
 
 from .._sparse.rows import SparseRows
-from .._vector_table import unit_rows
+from .._sparse.units import unit_rows
 from .knn_cells import cell_lists
 from .retriever import Block, run_in_blocks
 

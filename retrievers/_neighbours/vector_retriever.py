@@ -19,8 +19,9 @@ from multirecall.sums import Sums
 from .._recency import recent_items
 from .._shard import WHOLE, Shard
 from .._sparse.patched import PatchedRows
+from .._sparse.units import unit_rows
 from .._text.cold_start import ColdRule, with_cold_items
-from .._vector_table import VectorTable, unit_rows
+from .._vector_table import VectorTable
 from .knn import entries_for_items, lowest_of_lists, nearest_neighbours
 from .retriever import NeighbourRetriever
 

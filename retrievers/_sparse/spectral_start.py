@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from multirecall.progress import Progress
 
 from .spectrum import normalised, right_singular_vectors
+from .units import unit_rows
 
 Start = Literal["spectrum", "random"]
 """Where embeddings begin: at the leading singular vectors of the log, or at random."""
@@ -19,9 +20,6 @@ Vectors = NDArray[np.float32]
 
 ITERATIONS = 3
 """Power iterations, which make the singular vectors more exact."""
-
-SMALLEST = 1e-12
-"""The smallest divisor when a vector is scaled to length 1."""
 
 
 def spectral_start(
@@ -45,10 +43,4 @@ def spectral_start(
     vectors = np.zeros((matrix.shape[1], dim), np.float32)
     vectors[:, : found.shape[1]] = found
     rows = graph @ vectors
-    return _of_length_1(rows), _of_length_1(vectors * np.linalg.norm(rows, axis=0))
-
-
-def _of_length_1(vectors: Vectors) -> Vectors:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units: Vectors = vectors / np.maximum(lengths, np.float32(SMALLEST))
-    return units
+    return unit_rows(rows), unit_rows(vectors * np.linalg.norm(rows, axis=0))

@@ -11,7 +11,7 @@ from oracles import Scored, rank_items
 
 from multirecall.progress import SILENT
 from multirecall.retrievers._neighbours.knn_cells import CELL, VectorCells, cell_lists, expected_scores
-from multirecall.retrievers._vector_table import unit_rows
+from multirecall.retrievers._sparse.units import unit_rows
 
 Vectors = NDArray[np.float32]
 

@@ -16,7 +16,8 @@ from multirecall.progress import SILENT
 from multirecall.retrievers._neighbours.knn import entries_for_items, lowest_of_lists, nearest_neighbours
 from multirecall.retrievers._sparse.patched import PatchedRows
 from multirecall.retrievers._sparse.rows import SparseRows
-from multirecall.retrievers._vector_table import VectorTable, unit_rows
+from multirecall.retrievers._sparse.units import unit_rows
+from multirecall.retrievers._vector_table import VectorTable
 from multirecall.sums import Sums
 from multirecall.topk import ALL_ALLOWED
 
