@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multirecall.csr import offsets_of
 from multirecall.errors import BundleError
 from multirecall.kernels import LINE, Array
-from multirecall.lists import RankedList
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
-from .cell_batch import search_cells_of_each
-from .cell_scan import best_positions, encode, score_codes, score_moments, search_cells
+from .cell_scan import encode, score_codes, score_moments
+from .cell_search import best_positions, search_cells
 from .code_blocks import LANES, encode_blocks, first_blocks_of, n_lines
 from .kmeans import group_vectors, means_of_runs
 from .vectors import Vectors
@@ -121,10 +118,9 @@ class Cells:
 
     def score_moments(self, placed: NDArray[np.float32], l2: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Mean and standard deviation of the scores in each cell, float32 (n_cells,), for a `locate` query."""
-        found: tuple[NDArray[np.float32], NDArray[np.float32]] = score_moments(
-            placed, l2, self.centroids, self.centroid_scales, self.spreads, self.squares
-        )
-        return found
+        mean, deviation = np.empty_like(self.spreads), np.empty_like(self.spreads)
+        score_moments(placed, l2, *self._kernel_arrays()[2:6], mean, deviation)
+        return mean, deviation
 
     def score_codes(self, query: NDArray[np.float32], l2: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The scores of all vectors by their codes, and the deviations of their errors, both float32 (n,)."""
@@ -142,43 +138,34 @@ class Cells:
         allowed: NDArray[np.bool_] = ALL_ALLOWED,
     ) -> NDArray[np.int32]:
         """Positions in the main part of `vectors` that hold its best `k` eligible items, but for a few, and others."""
-        asked = query, vectors.space == "l2", margin, slack, k + SPARE
-        found: NDArray[np.int32] = best_positions(
-            *asked, *self._kernel_arrays(), vectors.rows, vectors.marked_dead, exclude, allowed
-        )
-        return found
+        asked = query[None], np.zeros(1, np.int64), vectors.space == "l2", np.array([margin]), slack, k + SPARE
+        filters = np.array([0, exclude.size]), exclude, allowed
+        stored = vectors.rows, vectors.marked_dead
+        _, found = best_positions(*asked, *filters, *stored, *self._kernel_arrays())
+        positions: NDArray[np.int32] = found
+        return positions
 
     def search(
-        self,
-        vectors: Vectors,
-        query: NDArray[np.float32],
-        k: int,
-        margin: float,
-        exclude: NDArray[np.int32],
-        allowed: NDArray[np.bool_],
-    ) -> RankedList:
-        """The best `k` eligible items of `vectors`, but for a few that `near` does not find."""
-        asked = query, vectors.space == "l2", margin, float(self.slack[0]), k, k + SPARE
-        stored = vectors.rows, vectors.values, vectors.marked_dead, vectors.new_rows, vectors.new_values
-        return RankedList(*search_cells(*asked, *self._kernel_arrays(), *stored, exclude, allowed))
-
-    def search_each(
         self,
         vectors: Vectors,
         queries: NDArray[np.float32],
         k: int,
         margins: NDArray[np.float64],
-        exclude: Sequence[NDArray[np.int32]],
+        bounds: NDArray[np.int64],
+        exclude: NDArray[np.int32],
         allowed: NDArray[np.bool_],
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]:
-        """What `search` gives for each query, (n, k), and which lists, bool (n,), have `k` items; the others are void.
+        """The best `k` eligible items of `vectors` for each query, but for a few that `near` does not find.
 
-        `margins` and `exclude` are for each; a query whose margin is infinite is left out.
+        What query `i` leaves out is between two of `bounds`, int64 (n + 1,), in `exclude`. A query whose margin is
+        infinite is left out.
+
+        Returns:
+            Items and scores, (n, k), and which lists, bool (n,), have `k` items; the others are void.
         """
-        bounds, rows = offsets_of([one.size for one in exclude]), np.concatenate(exclude)
-        asked = queries, margins, bounds, rows, allowed, vectors.space == "l2", float(self.slack[0]), k, k + SPARE
+        asked = queries, vectors.space == "l2", margins, float(self.slack[0]), k, SPARE
         stored = vectors.rows, vectors.values, vectors.marked_dead, vectors.new_rows, vectors.new_values
-        items, scores, whole = search_cells_of_each(*asked, *self._kernel_arrays(), *stored)
+        items, scores, whole = search_cells(*asked, bounds, exclude, allowed, *stored, *self._kernel_arrays())
         return items, scores, whole
 
     def _kernel_arrays(self) -> CellArrays:

@@ -25,6 +25,12 @@ from multirecall.kernels import LINE, Array, kernel
 LANES = 16
 """Vectors of a block."""
 
+TOGETHER = 4
+"""Queries for which a block is read once: with more, the sums of a block leave too few registers."""
+
+N_TERMS = 4
+"""Numbers that a score of a query takes, see `score_block`."""
+
 PER_LINE = 8
 """Entries of each vector in a line of a block."""
 
@@ -36,6 +42,7 @@ QUERY_MAX = 127
 
 BYTE, HALF, WORD, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 BYTES, WORDS, FLOATS = ir.VectorType(BYTE, LINE), ir.VectorType(WORD, LANES), ir.VectorType(ir.FloatType(), LANES)
+MASKS = ir.VectorType(ir.IntType(1), LANES)
 
 
 @kernel
@@ -80,77 +87,103 @@ def encode_blocks(placed: Array, starts: Array, first_blocks: Array, centroids: 
 
 
 @kernel
-def query_bytes(placed: Array) -> tuple[Array, Any, Any]:
-    """A query as codes, int8 (n_lines · 8,), their scale, and the sum of the codes; as 0 are what it lacks."""
+def query_bytes(placed: Array, codes: Array) -> tuple[Any, Any]:
+    """Writes a query as `codes`, int8 (n_lines · 8,), 0 for what it lacks; their scale, and the sum of the codes."""
     largest = np.float32(0.0)
     for value in placed:
         largest = max(largest, abs(value))
     step = largest / np.float32(QUERY_MAX) if largest > 0.0 else np.float32(1.0)
-    codes = np.zeros(n_lines(placed.size) * PER_LINE, np.int8)
+    codes[placed.size :] = 0
     total = np.int64(0)
     for entry in range(placed.size):
         codes[entry] = np.int8(np.rint(placed[entry] / step))
         total += codes[entry]
-    return codes, step, total
+    return step, total
 
 
-def _score_block(
-    typing: Any,
-    blocks: Any,
-    block: Any,
-    query: Any,
-    factor: Any,
-    lift: Any,
-    base: Any,
-    offsets: Any,
-    first: Any,
-    least: Any,
-    scores: Any,
-) -> Any:
-    """Emit `score_block` in vectors of 512 bits, which LLVM splits where registers are shorter."""
+def _scorer(n: int) -> Any:
+    """The intrinsic that scores a block for `n` queries, in vectors of 512 bits; LLVM splits what no register holds."""
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, block, _, factor, lift, base, _, first, least, _ = arguments
-        stored, asked, lowered, out = (_array(context, builder, signature, arguments, place) for place in (0, 2, 6, 9))
-        start = builder.gep(stored.data, [builder.mul(block, builder.extract_value(stored.shape, 1))])
-        n_lines = builder.udiv(builder.extract_value(asked.shape, 0), ir.Constant(LONG, PER_LINE))
-        has_vnni = "+avx512vnni" in context.codegen().magic_tuple()[2]
-        products = builder.sitofp(_products(builder, start, asked.data, n_lines, has_vnni), FLOATS)
-        scales = _load(builder, builder.gep(start, [builder.mul(n_lines, ir.Constant(LONG, LINE))]), FLOATS)
-        raised = builder.fadd(builder.fmul(products, _splat(builder, factor)), _splat(builder, lift))
-        found = builder.fadd(builder.fmul(raised, scales), _splat(builder, base))
-        found = builder.fsub(found, _load(builder, builder.gep(lowered.data, [first]), FLOATS))
-        builder.store(found, builder.bitcast(out.data, FLOATS.as_pointer()), align=4)
-        reaches = builder.fcmp_ordered(">=", found, _splat(builder, least))
-        return builder.zext(builder.bitcast(reaches, HALF), LONG)
+    def score(
+        typing: Any,
+        blocks: Any,
+        block: Any,
+        codes: Any,
+        asked: Any,
+        terms: Any,
+        slot: Any,
+        offsets: Any,
+        first: Any,
+        scores: Any,
+    ) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            _, block, _, _, _, slot, _, first, _ = arguments
+            stored, coded, numbers, of_slots, lowered, out = (
+                _array(context, builder, signature, arguments, place) for place in (0, 2, 3, 4, 6, 8)
+            )
+            start = builder.gep(stored.data, [builder.mul(block, builder.extract_value(stored.shape, 1))])
+            width = builder.extract_value(coded.shape, 1)
+            n_lines = builder.udiv(width, ir.Constant(LONG, PER_LINE))
+            slots = [builder.add(slot, ir.Constant(LONG, place)) for place in range(n)]
+            queries = [
+                builder.gep(coded.data, [builder.mul(builder.load(builder.gep(numbers.data, [one])), width)])
+                for one in slots
+            ]
+            has_vnni = "+avx512vnni" in context.codegen().magic_tuple()[2]
+            scales, lower = (
+                _load(builder, address, FLOATS)
+                for address in (
+                    builder.gep(start, [builder.mul(n_lines, ir.Constant(LONG, LINE))]),
+                    builder.gep(lowered.data, [first]),
+                )
+            )
+            bits = ir.Constant(LONG, 0)
+            for place, sums in enumerate(_products(builder, start, queries, n_lines, has_vnni)):
+                own = builder.gep(of_slots.data, [builder.mul(slots[place], ir.Constant(LONG, N_TERMS))])
+                factor, lift, base, least = (
+                    _splat(builder, builder.load(builder.gep(own, [ir.Constant(LONG, term)])))
+                    for term in range(N_TERMS)
+                )
+                raised = builder.fadd(builder.fmul(builder.sitofp(sums, FLOATS), factor), lift)
+                found = builder.fsub(builder.fadd(builder.fmul(raised, scales), base), lower)
+                row = builder.gep(out.data, [ir.Constant(LONG, place * LANES)])
+                builder.store(found, builder.bitcast(row, FLOATS.as_pointer()), align=4)
+                reaches = builder.bitcast(builder.fcmp_ordered(">=", found, least), HALF)
+                bits = builder.or_(bits, builder.shl(builder.zext(reaches, LONG), ir.Constant(LONG, place * LANES)))
+            return bits
 
-    one, place = types.float32, types.intp
-    return types.int64(blocks, place, query, one, one, one, offsets, place, one, scores), emit
+        place = types.intp
+        return types.int64(blocks, place, codes, asked, terms, place, offsets, place, scores), emit
+
+    return intrinsic(score)
 
 
-def _products(builder: Any, start: Any, query: Any, n_lines: Any, has_vnni: bool) -> Any:
-    """The inner products of a query's codes and those of the 16 vectors from `start` on, int32."""
-    words = builder.bitcast(query, WORD.as_pointer())
+def _products(builder: Any, start: Any, queries: list[Any], n_lines: Any, has_vnni: bool) -> list[Any]:
+    """For each query the inner products of its codes and those of the 16 vectors from `start` on, int32."""
+    words = [builder.bitcast(query, WORD.as_pointer()) for query in queries]
     before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
     builder.branch(loop)
     builder.position_at_end(loop)
-    line, sums = builder.phi(LONG), (builder.phi(WORDS), builder.phi(WORDS))
+    line, sums = builder.phi(LONG), [[builder.phi(WORDS) for _ in range(2)] for _ in queries]
     line.add_incoming(ir.Constant(LONG, 0), before)
     both = _load(builder, builder.gep(start, [builder.mul(line, ir.Constant(LONG, LINE))]), BYTES)
     low = builder.and_(both, ir.Constant(BYTES, [15] * LINE))
     high = builder.lshr(both, ir.Constant(BYTES, [4] * LINE))
+    places = [builder.add(builder.add(line, line), ir.Constant(LONG, half)) for half in range(2)]
     totals = []
-    for half, codes in enumerate((low, high)):
-        place = builder.add(builder.add(line, line), ir.Constant(LONG, half))
-        four = builder.bitcast(_splat(builder, _load(builder, builder.gep(words, [place]), WORD)), BYTES)
-        totals.append(_add_products(builder, sums[half], codes, four, has_vnni))
-        sums[half].add_incoming(ir.Constant(WORDS, [0] * LANES), before)
-        sums[half].add_incoming(totals[half], loop)
+    for own, halves in zip(words, sums, strict=True):
+        added = []
+        for place, codes, total in zip(places, (low, high), halves, strict=True):
+            four = builder.bitcast(_splat(builder, _load(builder, builder.gep(own, [place]), WORD)), BYTES)
+            added.append(_add_products(builder, total, codes, four, has_vnni))
+            total.add_incoming(ir.Constant(WORDS, [0] * LANES), before)
+            total.add_incoming(added[-1], loop)
+        totals.append(added)
     following = builder.add(line, ir.Constant(LONG, 1))
     line.add_incoming(following, loop)
     builder.cbranch(builder.icmp_unsigned("<", following, n_lines), loop, after)
     builder.position_at_end(after)
-    return builder.add(*totals)
+    return [builder.add(*halves) for halves in totals]
 
 
 def _add_products(builder: Any, sums: Any, codes: Any, query: Any, has_vnni: bool) -> Any:
@@ -165,6 +198,71 @@ def _add_products(builder: Any, sums: Any, codes: Any, query: Any, has_vnni: boo
         parts = [ir.Constant(ir.VectorType(WORD, size), [2 * place + part for place in range(size)]) for part in (0, 1)]
         products = builder.add(*(builder.shuffle_vector(products, products, part) for part in parts))
     return builder.add(sums, products)
+
+
+def _keep_lanes(
+    typing: Any,
+    bits: Any,
+    scores: Any,
+    at: Any,
+    blocks: Any,
+    block: Any,
+    raised: Any,
+    most: Any,
+    first: Any,
+    positions: Any,
+    uppers: Any,
+    place: Any,
+    lowers: Any,
+    lowers_place: Any,
+) -> Any:
+    """Emit `keep_lanes`: with AVX-512 a compression in a register, else the loop that LLVM makes of one in memory."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits, _, at, _, block, raised, most, first, _, _, place, _, lowers_place = arguments
+        scored, stored, kept, above, below = (
+            _array(context, builder, signature, arguments, number) for number in (1, 3, 8, 9, 11)
+        )
+        width = builder.extract_value(stored.shape, 1)
+        end = builder.gep(stored.data, [builder.mul(builder.add(block, ir.Constant(LONG, 1)), width)])
+        scales = _load(builder, builder.gep(end, [ir.Constant(LONG, -LINE)]), FLOATS)
+        found = _load(builder, builder.gep(scored.data, [at]), FLOATS)
+        reach = _splat(builder, most)
+        ahead = ir.Constant(WORDS, list(range(LANES)))
+        numbers = builder.add(_splat(builder, builder.trunc(first, WORD)), ahead)
+        lower = builder.fsub(found, builder.fmul(scales, _splat(builder, raised)))
+        mask = builder.bitcast(builder.trunc(bits, HALF), MASKS)
+        in_register = "+avx512f" in context.codegen().magic_tuple()[2]
+        for address, values in (
+            (builder.gep(kept.data, [place]), numbers),
+            (builder.gep(above.data, [place]), _least(builder, found, reach)),
+            (builder.gep(below.data, [lowers_place]), _least(builder, lower, reach)),
+        ):
+            _compress(builder, builder.bitcast(values, WORDS), mask, address, in_register)
+        return builder.ctpop(bits)
+
+    one, number = types.float32, types.intp
+    return types.int64(
+        number, scores, number, blocks, number, one, one, number, positions, uppers, number, lowers, number
+    ), emit
+
+
+def _least(builder: Any, left: Any, right: Any) -> Any:
+    return builder.select(builder.fcmp_ordered("<", left, right), left, right)
+
+
+def _compress(builder: Any, words: Any, mask: Any, address: Any, in_register: bool) -> None:
+    """Store the words, 16 of int32, whose bit is set in the mask, side by side; what follows may be overwritten."""
+    address = builder.bitcast(address, WORD.as_pointer())
+    if in_register:
+        kind = ir.FunctionType(WORDS, [WORDS, WORDS, MASKS])
+        compress = builder.module.declare_intrinsic("llvm.x86.avx512.mask.compress.v16i32", (), kind)
+        packed = builder.call(compress, [words, ir.Constant(WORDS, [0] * LANES), mask])
+        builder.store(packed, builder.bitcast(address, WORDS.as_pointer()), align=4)
+    else:
+        kind = ir.FunctionType(ir.VoidType(), [WORDS, WORD.as_pointer(), MASKS])
+        store = builder.module.declare_intrinsic("llvm.masked.compressstore.v16i32", (), kind)
+        builder.call(store, [words, address, mask])
 
 
 def _scales_of(typing: Any, blocks: Any, block: Any, scales: Any) -> Any:
@@ -195,12 +293,22 @@ def _splat(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(single, single, ir.Constant(WORDS, [0] * LANES))
 
 
-score_block: Any = intrinsic(_score_block)
-"""`score_block(blocks, block, query, factor, lift, base, offsets, first, least, scores)` in kernels.
+score_block, score_block_together = _scorer(1), _scorer(TOGETHER)
+"""`score_block(blocks, block, codes, asked, terms, slot, offsets, first, scores)` in kernels, for one query or
+`TOGETHER`, those of the slots from `slot` on.
 
-Writes the scores of the 16 vectors of a block, `base + scale · (factor · products + lift) - offsets[first + lane]`, to
-`scores`, float32 (16,). Returns an int64 whose bit `lane` says whether that score is at least `least`. `query` are
-codes from `query_bytes`; `factor`, `lift`, `base` and `least` are float32."""
+The query of a slot is row `asked[slot]` of `codes`, int8 (n, n_lines · 8) from `query_bytes`; its `terms`, float32
+(n_slots, 4), are a factor, a lift, a base and a bound. Written to `scores`, float32 (16,) or (`TOGETHER` · 16,), are
+those of the 16 vectors of a block, `base + scale · (factor · products + lift) - offsets[first + lane]`. Returns an
+int64 whose bit `16 · i + lane` says whether that score of query `i` is at least its bound."""
+
+keep_lanes: Any = intrinsic(_keep_lanes)
+"""`keep_lanes(bits, scores, at, blocks, block, raised, most, first, positions, uppers, place, lowers, lowers_place)` in
+kernels.
+
+Of the vectors of a block whose bit is set, writes from `place` on their positions, `first + lane`, int32, and their
+scores, from `scores[at]` on; and from `lowers_place` on the scores lowered by `raised · scale`. No score is above
+`most`; all are float32. The arrays are one-dimensional and need room for 16. Returns how many these vectors are."""
 
 scales_of: Any = intrinsic(_scales_of)
 """`scales_of(blocks, block, scales)` in kernels: writes the scales of a block to `scales`, float32 (16,)."""

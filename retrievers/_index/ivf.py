@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.csr import offsets_of
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.query import Filter, runs_of_one_bitmap
@@ -72,8 +73,9 @@ class IvfIndex(StoredIndex):
         margin = self._margin(k, exclude.size, allowed)
         if self._cells is None or margin == np.inf:
             return None
-        found = self._cells.search(self.vectors, query, k, margin, exclude, allowed)
-        return found if len(found) == k else None
+        asked = self.vectors, query[None], k, np.array([margin])
+        items, scores, whole = self._cells.search(*asked, np.array([0, exclude.size]), exclude, allowed)
+        return RankedList(items[0], scores[0]) if whole[0] else None
 
     def _search_batch(self, vectors: NDArray[Any], k: int, filters: Sequence[Filter]) -> RankedBatch:
         """One call for the queries of one bitmap; those that need every vector are searched for one by one."""
@@ -93,7 +95,8 @@ class IvfIndex(StoredIndex):
         exclude = [rows for rows, _ in filters]
         margins = np.array([self._margin(k, rows.size, allowed) for rows in exclude])
         margins[~queries.any(axis=1)] = np.inf
-        items, scores, whole = cells.search_each(stored, queries, k, margins, exclude, allowed)
+        left_out = offsets_of([rows.size for rows in exclude]), np.concatenate(exclude)
+        items, scores, whole = cells.search(stored, queries, k, margins, *left_out, allowed)
         return [
             RankedList(items[place], scores[place]) if whole[place] else stored.scan(queries[place], k, rows, allowed)
             for place, rows in enumerate(exclude)
