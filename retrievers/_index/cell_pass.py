@@ -65,9 +65,23 @@ def scan_cells(
     positions: Array,
     sizes: Array,
 ) -> bool:
-    """Writes what `best_positions` keeps of each query to `positions`, int32 (n, capacity), and how many to `sizes`.
+    """Writes what `best_positions` keeps of each of `n` queries to `positions`, and how many to `sizes`, int64 (n,).
 
-    False if there is too little room, and what was written is void.
+    Args:
+        turns, n_turns: the cells of each query, those that reach highest first, int32 (n · n_cells,), and how many of
+            them it visits by itself, int64 (n,).
+        tops, means, reaches: for each query and cell the level that its vectors may reach, int16, their mean score, and
+            the score that they may reach, both float32; all (n, n_cells).
+        codes, own_terms: of each query the codes, and factor and lift, float32 (n, 2), as `score_block` takes them.
+        raised: float32 (n,), what the lift of a query has for errors, in units of a vector's scale.
+        lows, per_scores: float32 (n,), see `scale_of_levels`.
+        wanted: int64 (n,), how many vectors of a level make it the bound.
+        filters: whether any query leaves anything out: `dead` positions, rows that are not `allowed`, or the rows of
+            `exclude` between `filtered_from` and `filtered_to`, int64 (n,), which have `marks`, uint64 (n, …).
+        positions: int32 (n, capacity).
+
+    Returns:
+        False if there is too little room; what was written is void then.
     """
     n, n_cells, capacity = sizes.size, squares.size, positions.shape[1]
     sizes[:] = 0
