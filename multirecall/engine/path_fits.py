@@ -16,6 +16,7 @@ from multirecall.data import Dataset
 from multirecall.engine.state import Blueprint, EngineState, Part, assemble
 from multirecall.engine.together import fit_threads, run_together
 from multirecall.errors import CannotFit, MissingExtra
+from multirecall.freed_memory import return_freed_memory
 from multirecall.progress import Advance, Progress
 from multirecall.protocols import Retriever
 from multirecall.validation import AUTO
@@ -90,6 +91,7 @@ def fit_retrievers(blueprint: Blueprint, data: Dataset, progress: Progress) -> d
                 result = CannotFit(str(fault))
             else:
                 made.append(retriever)
+            return_freed_memory()
             return PathFit(result, perf_counter() - start)
 
         def task(names: Sequence[str]) -> Callable[[Progress], list[PathFit]]:

@@ -51,14 +51,7 @@ def measure_margins(
     values = vectors.values
     drawn = rng.integers(vectors.rows.size, size=(ASKED, MEAN_OF))
     samples = [values[drawn[:, 0]], values[drawn].mean(axis=1, dtype=np.float64), vectors.asked]
-    kinds = [
-        [
-            _Asked.of(query, scores, cells, vectors, sizes)
-            for query, scores in _exact_scores(queries, cells, vectors, placed)
-        ]
-        for queries in samples
-        if len(queries)
-    ]
+    kinds = [_Asked.of_each(queries, cells, vectors, placed, sizes) for queries in samples if len(queries)]
     missed = SAMPLED_MISS * (1 - recall)
     slack = max(
         _quantile([[one.slacks[place] for one in asked] for asked in kinds], 1 - CODES_MISS * missed)
@@ -84,9 +77,39 @@ class _Asked(NamedTuple):
     slacks: list[NDArray[np.float64]]
 
     @classmethod
-    def of(
-        cls, query: NDArray[np.float32], scores: NDArray[np.float32], cells: Cells, vectors: Vectors, sizes: list[int]
-    ) -> Self:
+    def of_each(
+        cls,
+        queries: NDArray[np.float32],
+        cells: Cells,
+        vectors: Vectors,
+        placed: NDArray[np.float32],
+        sizes: list[int],
+    ) -> list[Self]:
+        """One for each query.
+
+        All that stays has its place before the first large array comes and goes: in a gap that a small one has
+        shortened, no other large one finds room, and each query would take memory anew.
+        """
+        kept_queries = np.empty((len(queries), vectors.dim), np.float32)
+        kept_best = np.empty((len(queries), sizes[-1]), np.intp)
+        kept_needs = np.empty((len(queries), 2, sum(sizes)))
+        for number, (query, scores) in enumerate(_exact_scores(queries, cells, vectors, placed)):
+            best, needs = cls._of(query, scores, cells, vectors, sizes)
+            kept_queries[number], kept_best[number] = query, best
+            for own, found in zip(kept_needs[number], needs, strict=True):
+                np.concatenate([each[:k] for each, k in zip(found, sizes, strict=True)], out=own)
+        kept_needs.clip(0, LARGEST, out=kept_needs)
+        bounds = np.cumsum(sizes)[:-1]
+        return [
+            cls(query, best, *(np.split(own, bounds) for own in needs))
+            for query, best, needs in zip(kept_queries, kept_best, kept_needs, strict=True)
+        ]
+
+    @staticmethod
+    def _of(
+        query: NDArray[np.float32], scores: NDArray[np.float32], cells: Cells, vectors: Vectors, sizes: list[int]
+    ) -> tuple[NDArray[np.intp], tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """The nearest positions, and the margins and slacks that they need for each size, (n_sizes, n)."""
         l2 = vectors.space == "l2"
         rest = scores.size - sizes[-1]
         best = np.argpartition(scores, rest)[rest:]
@@ -98,13 +121,7 @@ class _Asked(NamedTuple):
         margins = needed_margins(scores[best][lasts, None], mean[members], deviation[members])
         by_code, errors = cells.score_codes(query, l2)
         lowest = np.partition(by_code, by_code.size - 1 - lasts)[by_code.size - 1 - lasts]
-        slacks = needed_margins(lowest[:, None], by_code[best], errors[best])
-        return cls(query, best, *(_within(needs, sizes) for needs in (margins, slacks)))
-
-
-def _within(needs: NDArray[np.float32], sizes: list[int]) -> list[NDArray[np.float64]]:
-    """Of the needs (n_sizes, n) those of the first `k` for each size `k`, none below 0."""
-    return [own[:k] for own, k in zip(needs.astype(np.float64).clip(0, LARGEST), sizes, strict=True)]
+        return best, (margins, needed_margins(lowest[:, None], by_code[best], errors[best]))
 
 
 def _exact_scores(

@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from multirecall.blocks import Arrays, run_blocks
-from multirecall.csr import offsets_of, take_runs
+from multirecall.csr import offsets_of
 from multirecall.kernels import Array, kernel
 from multirecall.progress import Progress
 from multirecall.selection import best_keys, candidates_of, key_of
@@ -173,16 +173,47 @@ def cell_lists(
         *(cells.values, cells.starts, cells.centroids, cells.heads, cells.vectors, cells.firsts, cells.rows),
         *(margin, n_best, n_neighbours),
     )
-    blocks = []
+    width = min(n_neighbours, rows.size)
+    lengths, firsts = np.zeros(len(units), np.int64), np.zeros(len(units), np.int64)
+    firsts[rows] = width * np.arange(rows.size)
+    items, cosines = np.empty(rows.size * width, np.int32), np.empty(rows.size * width, np.float32)
+    done = 0
     with progress.task(task, rows.size) as advance:
-        for block in run_blocks(_lists_of_block, arguments, [*pairwise(cells.starts.tolist())], threads):
-            blocks.append(block)
-            advance(block[0].size)
-    lengths, items, cosines = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    places = np.full(len(units), -1)
-    places[cells.rows] = np.arange(rows.size)
-    offsets, entries = take_runs(offsets_of(lengths), places)
-    return np.diff(offsets), items[entries], cosines[entries]
+        for own_lengths, own_items, own_cosines in run_blocks(
+            _lists_of_block, arguments, [*pairwise(cells.starts.tolist())], threads
+        ):
+            own = cells.rows[done : done + own_lengths.size]
+            lengths[own] = own_lengths
+            _put(own_lengths, own_items, own_cosines, firsts[own], items, cosines)
+            done += own.size
+            advance(own.size)
+    n_entries = _close_gaps(lengths, firsts, items, cosines)
+    items.resize(n_entries, refcheck=False)
+    cosines.resize(n_entries, refcheck=False)
+    return lengths, items, cosines
+
+
+@kernel
+def _put(lengths: Array, own_items: Array, own_cosines: Array, firsts: Array, items: Array, cosines: Array) -> None:
+    """Copy lists, one after another, to where each begins in `items` and `cosines`."""
+    start = 0
+    for number in range(lengths.size):
+        stop, first = start + lengths[number], firsts[number]
+        items[first : first + stop - start] = own_items[start:stop]
+        cosines[first : first + stop - start] = own_cosines[start:stop]
+        start = stop
+
+
+@kernel
+def _close_gaps(lengths: Array, firsts: Array, items: Array, cosines: Array) -> int:
+    """Move lists to the front, in place, so that each begins where the one before ends; the number of all entries."""
+    end = 0
+    for row in range(lengths.size):
+        for place in range(lengths[row]):
+            items[end + place] = items[firsts[row] + place]
+            cosines[end + place] = cosines[firsts[row] + place]
+        end += lengths[row]
+    return end
 
 
 def _lists_of_block(

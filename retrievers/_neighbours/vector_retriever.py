@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.data import Changes, Dataset
+from multirecall.freed_memory import return_freed_memory
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.query import Query
@@ -65,6 +66,7 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         """
         vectors, self._cold = with_cold_items(vectors, data, n_similar, learnt, self.config.threads)
         self._units = VectorTable.of(unit_rows(vectors))
+        return_freed_memory()
         lists = nearest_neighbours(vectors, self.config.neighbours, progress, task, threads=self.config.threads)
         self._neighbours = PatchedRows.of_unsorted(lists)
         self._lowest = lowest_of_lists(lists.offsets, lists.values, self.config.neighbours)

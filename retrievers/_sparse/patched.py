@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, get_index_dtype
 
 from multirecall.csr import offsets_of
 from multirecall.lists import RankedBatch
@@ -63,11 +63,13 @@ class PatchedRows:
 
     @classmethod
     def of_unsorted(cls, rows: SparseRows) -> PatchedRows:
-        """The matrix `rows`, whose columns may be in any order, with an empty patch."""
+        """The matrix `rows`, whose columns may be in any order, with an empty patch. May sort the arrays of `rows`."""
         shape = rows.offsets.size - 1, rows.n_columns
-        matrix = csr_array((rows.values, rows.columns, rows.offsets), shape=shape, copy=True)
+        index = get_index_dtype(maxval=rows.columns.size)  # scipy would copy columns to the width of the offsets
+        matrix = csr_array((rows.values, rows.columns, rows.offsets.astype(index)), shape=shape)
         matrix.sort_indices()
-        return cls.of(SparseRows.of_matrix(matrix))
+        columns = matrix.indices.astype(np.int32, copy=False)
+        return cls.of(SparseRows(rows.offsets, columns, matrix.data, rows.n_columns))
 
     @property
     def n_rows(self) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from multirecall.data import Changes, Dataset
 from multirecall.extras import import_extra
+from multirecall.freed_memory import return_freed_memory
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.query import Query
@@ -156,6 +157,7 @@ class TowerRetriever(SimilarVectors):
         vectors = self._keep_items(data, training, towers)
         rows = np.arange(data.n_items, dtype=np.int32)
         asked = [self.user_vectors(query) for query in sample_queries(data)]
+        return_freed_memory()
         self._index = build_index(
             rows,
             vectors,

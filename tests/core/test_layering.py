@@ -38,6 +38,7 @@ LAYERS: list[set[str]] = [
             "blocks",
             "cores",
             "extras",
+            "freed_memory",
             "deployment",
             "deprecation",
             "candidate_features",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,8 @@ from oracles import Scored, rank_items
 
 from multirecall.progress import SILENT
 from multirecall.retrievers._neighbours.knn_cells import CELL, VectorCells, cell_lists, expected_scores
+from multirecall.retrievers._sparse.patched import PatchedRows
+from multirecall.retrievers._sparse.rows import SparseRows
 from multirecall.retrievers._sparse.units import unit_rows
 
 Vectors = NDArray[np.float32]
@@ -51,6 +55,23 @@ def test_lists_follow_the_ordering_rule_among_equal_vectors(n: int, n_neighbours
         others = {other: float(cosines[row, other]) for other in range(n) if other != row and cosines[row, other] > 0}
         assert list(found[row]) == rank_items(others)[:n_neighbours]
         assert found[row] == {other: others[other] for other in found[row]}
+
+
+def test_lists_take_hardly_more_memory_than_they_have() -> None:
+    """Of a million items they take gigabytes, so no second copy of all may be made."""
+    units = draw_clusters(4_000, 8, 0)
+    lists(units[:500], 200)  # compiles
+    tracemalloc.start()
+    try:
+        _, items, cosines = cell_lists(units, 200, 0.9, np.random.default_rng(0), 1, SILENT, "")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert items.size == 4_000 * 200
+    assert peak < 1.5 * (items.nbytes + cosines.nbytes)
+    rows = PatchedRows.of_unsorted(SparseRows(np.arange(4_001) * 200, items, cosines, 4_000))
+    assert np.shares_memory(rows.base.columns, items)
+    assert np.shares_memory(rows.base.values, cosines)
 
 
 def test_lists_with_full_recall_are_those_of_all_cosines() -> None:
