@@ -19,6 +19,7 @@ from multirecall.data import Interactions
 from multirecall.evaluation import Split, evaluate, leave_last_out, time_split
 from multirecall.progress import SILENT
 from multirecall.retrievers._neighbours.knn import nearest_neighbours
+from multirecall.retrievers._sparse.units import unit_rows
 
 KS = (20, 100, 500)
 EQUAL: dict[str, Any] = {"dim": 64, "window": 5, "negatives": 5, "learning_rate": 0.05, "subsample": 1e-3}
@@ -77,7 +78,7 @@ def serve_peer(split: Split, vectors: Vectors) -> list[float]:
     engine = Engine(EngineConfig(paths=(path,))).fit(split.train)
     state = engine._state
     assert state is not None
-    state.paths[0].retriever._neighbours = nearest_neighbours(vectors, 200, SILENT, "")  # type: ignore[attr-defined]
+    state.paths[0].retriever._neighbours = nearest_neighbours(unit_rows(vectors), 200, SILENT, "")  # type: ignore[attr-defined]
     return recall(engine, split, "item2vec")
 
 

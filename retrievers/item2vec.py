@@ -64,7 +64,24 @@ class Item2Vec(VectorNeighbourRetriever):
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train the vectors and find each item's nearest neighbours. Memory: the vectors twice, and the neighbours."""
         tokens, offsets = sequences(data.interactions, self.config.session_gap_hours, rng)
-        vectors = train_skipgram(
+        self._serve(
+            self._train(tokens, offsets, data, rng, progress),  # nothing else holds them, so that they are freed
+            data,
+            self.config.similar,
+            progress,
+            "item2vec: finding neighbours",
+        )
+
+    def _train(
+        self,
+        tokens: NDArray[np.int32],
+        offsets: NDArray[np.int64],
+        data: Dataset,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> Vectors:
+        """Train the vectors of all items, float32 (n_items, dim), on sequences."""
+        return train_skipgram(
             tokens,
             offsets,
             data.n_items,
@@ -75,7 +92,6 @@ class Item2Vec(VectorNeighbourRetriever):
             "item2vec: learning vectors, epochs",
             self._start(data, rng, progress),
         )
-        self._serve(vectors, data, self.config.similar, progress, "item2vec: finding neighbours")
 
     def _start(self, data: Dataset, rng: np.random.Generator, progress: Progress) -> Vectors | None:
         if self.config.start == "random":

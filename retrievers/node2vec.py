@@ -137,8 +137,16 @@ class Node2Vec(VectorNeighbourRetriever):
         if config.serve == "walks":
             self._graph, self._first_item = graph, first_item
         else:
-            vectors = self._train(graph, starts, first_item, rng, progress)[first_item:]
-            self._serve(vectors, data, N_SIMILAR, progress, "node2vec: finding neighbours", learnt)
+            self._serve(
+                self._train(graph, starts, first_item, rng, progress)[
+                    first_item:
+                ],  # nothing else holds them, so that they are freed
+                data,
+                N_SIMILAR,
+                progress,
+                "node2vec: finding neighbours",
+                learnt,
+            )
 
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`."""

@@ -11,7 +11,6 @@ from multirecall.progress import Progress
 from multirecall.topk import top_k
 
 from .._sparse.rows import SparseRows
-from .._sparse.units import unit_rows
 from .knn_cells import cell_lists
 from .retriever import Block, run_in_blocks
 
@@ -28,15 +27,14 @@ BLOCK_BYTES = 64 * 2**20
 
 
 def nearest_neighbours(
-    vectors: NDArray[np.float32], n_neighbours: int, progress: Progress, task: str, *, threads: int = 1
+    units: NDArray[np.float32], n_neighbours: int, progress: Progress, task: str, *, threads: int = 1
 ) -> SparseRows:
-    """For each row of `vectors` (n, dim), the `n_neighbours` other rows of largest cosine above 0; zero rows have none.
+    """For each row of `units` (n, dim), unit or zero vectors, the `n_neighbours` others of largest cosine above 0.
 
     Up to `EXACT_UP_TO` rows the lists are exact, by blocked matrix products (n² · dim multiplications). Beyond, a
     search by cells finds about the share `RECALL` of each list; `threads` changes the speed only.
     """
-    n = vectors.shape[0]
-    units = unit_rows(vectors)
+    n = units.shape[0]
     if n > EXACT_UP_TO:
         rng = np.random.default_rng(0)
         lengths, items, cosines = cell_lists(units, n_neighbours, RECALL, rng, threads, progress, task)

@@ -65,9 +65,11 @@ class VectorNeighbourRetriever(NeighbourRetriever):
             learnt: bool (n_items,), whether an item has a learnt vector; None: whether it has interactions.
         """
         vectors, self._cold = with_cold_items(vectors, data, n_similar, learnt, self.config.threads)
-        self._units = VectorTable.of(unit_rows(vectors))
+        units = unit_rows(vectors)
+        self._units = VectorTable.of(units)
+        del vectors
         return_freed_memory()
-        lists = nearest_neighbours(vectors, self.config.neighbours, progress, task, threads=self.config.threads)
+        lists = nearest_neighbours(units, self.config.neighbours, progress, task, threads=self.config.threads)
         self._neighbours = PatchedRows.of_unsorted(lists)
         self._lowest = lowest_of_lists(lists.offsets, lists.values, self.config.neighbours)
 

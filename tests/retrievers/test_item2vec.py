@@ -11,6 +11,7 @@ from multirecall.progress import SILENT
 from multirecall.query import Query
 from multirecall.registry import retriever_class
 from multirecall.retrievers._neighbours.knn import RECALL, nearest_neighbours
+from multirecall.retrievers._sparse.units import unit_rows
 from multirecall.retrievers._text.cold_start import with_cold_items
 from multirecall.retrievers.item2vec import Item2Vec, Item2VecConfig, sequences
 from multirecall.testing import RetrieverContract, small_shop
@@ -53,7 +54,7 @@ def test_unordered_histories_are_shuffled_within_themselves() -> None:
 def test_neighbours_equal_the_cosines() -> None:
     vectors = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     vectors[7] = 0
-    neighbours = nearest_neighbours(vectors, 6, SILENT, "")
+    neighbours = nearest_neighbours(unit_rows(vectors), 6, SILENT, "")
     norms = np.linalg.norm(vectors, axis=1)
     for row in range(40):
         cosines = {
@@ -89,9 +90,9 @@ def test_scores_are_cosines_to_the_history_and_an_item_counts_for_itself(name: s
 def test_neighbours_of_a_large_catalogue_come_from_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
     vectors[7] = 0
-    exact = nearest_neighbours(vectors, 6, SILENT, "")
+    exact = nearest_neighbours(unit_rows(vectors), 6, SILENT, "")
     monkeypatch.setattr("multirecall.retrievers._neighbours.knn.EXACT_UP_TO", 10)
-    found = nearest_neighbours(vectors, 6, SILENT, "", threads=2)
+    found = nearest_neighbours(unit_rows(vectors), 6, SILENT, "", threads=2)
     assert found.offsets.tolist() == exact.offsets.tolist()
     rows = np.repeat(np.arange(300), np.diff(found.offsets))
     missed = set(zip(rows, exact.columns, strict=True)) - set(zip(rows, found.columns, strict=True))
