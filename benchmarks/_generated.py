@@ -117,9 +117,6 @@ def use_generated_vectors(data: Dataset, vectors: Vectors, seed: int) -> Iterato
         few = replace(training, examples=training.examples[:TRAINED_ON])
         return replace(fit_towers(few, *rest), vectors=vectors)
 
-    def node_vectors(_: Any, graph: Any, *__: Any) -> Vectors:
-        return np.concatenate([np.zeros((graph.n_nodes - len(vectors), DIM), np.float32), vectors])
-
     def all_learnt(kept: Vectors, whole: Dataset, *_: Any) -> tuple[Vectors, Any]:
         return kept, with_cold_items(kept, whole, 0)[1]
 
@@ -133,7 +130,7 @@ def use_generated_vectors(data: Dataset, vectors: Vectors, seed: int) -> Iterato
             (vector_retriever, "with_cold_items", all_learnt),
             (tower_retriever, "with_cold_items", all_learnt),
             (vector_retriever, "nearest_neighbours", lists),
-            (node2vec.Node2Vec, "_train", node_vectors),
+            (node2vec.Node2Vec, "_train", lambda *_: vectors),
         ):
             patches.enter_context(patch.object(target, name, stand_in))
         yield

@@ -64,8 +64,9 @@ class Item2Vec(VectorNeighbourRetriever):
     def fit(self, data: Dataset, *, rng: np.random.Generator, progress: Progress) -> None:
         """Train the vectors and find each item's nearest neighbours. Memory: the vectors twice, and the neighbours."""
         tokens, offsets = sequences(data.interactions, self.config.session_gap_hours, rng)
+        # The vectors get no name here, so that they are freed once others take their place.
         self._serve(
-            self._train(tokens, offsets, data, rng, progress),  # nothing else holds them, so that they are freed
+            self._train(tokens, offsets, data, rng, progress),
             data,
             self.config.similar,
             progress,

@@ -137,10 +137,9 @@ class Node2Vec(VectorNeighbourRetriever):
         if config.serve == "walks":
             self._graph, self._first_item = graph, first_item
         else:
+            # The vectors get no name here, so that they are freed once others take their place.
             self._serve(
-                self._train(graph, starts, first_item, rng, progress)[
-                    first_item:
-                ],  # nothing else holds them, so that they are freed
+                self._train(graph, starts, first_item, rng, progress),
                 data,
                 N_SIMILAR,
                 progress,
@@ -207,7 +206,7 @@ class Node2Vec(VectorNeighbourRetriever):
         rng: np.random.Generator,
         progress: Progress,
     ) -> NDArray[np.float32]:
-        """Train the vectors of all nodes, float32 (n_nodes, dim), on walks that begin at `starts`."""
+        """Train the vectors of all nodes on walks that begin at `starts`; those of items, float32 (n_items, dim)."""
         config = self.config
         most = config.walk_nodes // (starts.size * config.walk_length)
         per_node = max(1, min(config.walks_per_node, most))
@@ -226,7 +225,7 @@ class Node2Vec(VectorNeighbourRetriever):
                 offsets = np.append(0, np.cumsum(whole.sum(axis=1)))
                 model.train(chunk[whole], offsets)
                 advance(len(chunk))
-        return model.vectors
+        return model.vectors[first_item:]
 
     def _retrieve_by_walks(self, query: Query, quota: int) -> RankedList:
         items, weights = recent_items(query, None, self.config.half_life)
