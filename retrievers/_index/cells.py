@@ -119,7 +119,8 @@ class Cells:
     def score_moments(self, placed: NDArray[np.float32], l2: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Mean and standard deviation of the scores in each cell, float32 (n_cells,), for a `locate` query."""
         mean, deviation = np.empty_like(self.spreads), np.empty_like(self.spreads)
-        score_moments(placed, l2, *self._kernel_arrays()[2:6], mean, deviation)
+        model = self.centroids, self.centroid_scales, self.spreads, self.squares
+        score_moments(placed, l2, *model, mean, deviation)
         return mean, deviation
 
     def score_codes(self, query: NDArray[np.float32], l2: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
