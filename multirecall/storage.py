@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.errors import BundleError
+from multirecall.large_pages import in_large_pages, large_pages_are_wanted
 
 META = "meta.json"
 MANIFEST = "manifest.json"
@@ -49,13 +50,14 @@ def read_component(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any
     """The arrays by name, and the meta data, as `write_component` was given them.
 
     The arrays are memory-mapped copy-on-write: changes to them stay in memory and never reach the files. A read-only
-    map would make numba compile each kernel a second time.
+    map would make numba compile each kernel a second time. Within `load_into_large_pages` they are copied.
 
     Raises:
         BundleError: a file is missing, or its content does not match its name.
     """
     meta = read_json(folder / META)
-    return {file.stem: _map(file) for file in sorted(folder.glob("*.npy"))}, meta
+    arrays = {file.stem: _map(file) for file in sorted(folder.glob("*.npy"))}
+    return in_large_pages(arrays) if large_pages_are_wanted() else arrays, meta
 
 
 def write_json(file: Path, value: Mapping[str, Any]) -> None:

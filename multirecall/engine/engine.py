@@ -24,6 +24,7 @@ from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
 from multirecall.errors import BundleError, ConfigError, PluginError, RequestError
+from multirecall.large_pages import load_into_large_pages
 from multirecall.progress import SILENT, Progress, terminal_progress
 from multirecall.vocabulary import Id
 
@@ -269,6 +270,7 @@ class Engine(EngineReader):
         follow: bool = False,
         threads: Threads | None = None,
         plugins: Iterable[type] = (),
+        large_pages: bool = False,
     ) -> Self:
         """Load a saved engine, with every live change that was acknowledged since. Every file is verified first.
 
@@ -284,6 +286,9 @@ class Engine(EngineReader):
             plugins: retriever and fusion classes, not installed as plug-ins, that the bundle may use. The bundle notes
                 such a class by module and name, and never imports it by itself. Classes that the bundle does not use
                 are ignored. A class of `__main__` is found by its name alone.
+            large_pages: whether to copy the bundle into memory of the process, in large pages where the system has
+                them. Requests then take about a tenth less time. Otherwise the process maps the files, begins sooner,
+                and shares their memory with other processes that load the bundle. Changes no result.
 
         Raises:
             BundleError: not a bundle, damaged, or of another format; or it lacks a live change up to `last_change`.
@@ -301,7 +306,8 @@ class Engine(EngineReader):
         given = None if isinstance(plugins, type) else tuple(plugins)
         if given is None or not all(isinstance(one, type) for one in given):
             raise RequestError(f"load: plugins: got {plugins!r}; pass a list of classes")
-        config, state, saved = bundle.load(folder, version, threads, given)
+        with load_into_large_pages(large_pages):
+            config, state, saved = bundle.load(folder, version, threads, given)
         if last_change is not None:
             state = replay(state, JournalReader(folder, saved.bundle), last_change)
         engine = cls(config)
@@ -309,7 +315,7 @@ class Engine(EngineReader):
         if version is not None:
             engine._writer.said = True
         else:
-            engine._keep_up(Followed(Store(folder, saved), config, given), follow)
+            engine._keep_up(Followed(Store(folder, saved), config, given, large_pages), follow)
         return engine
 
     @staticmethod

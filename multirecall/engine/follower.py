@@ -19,6 +19,7 @@ from multirecall.engine.state import Blueprint, EngineState
 from multirecall.engine.warmup import warm_up
 from multirecall.engine.writer import Writer
 from multirecall.errors import BundleError, MultirecallError, PluginError, RequestError
+from multirecall.large_pages import load_into_large_pages
 
 INTERVAL_S = 0.25
 """Seconds between two checks of the bundle, unless somebody waits for what it holds."""
@@ -35,13 +36,16 @@ class Followed:
     Args:
         store: the bundle; its `version` is the one that was read last.
         config: what was read from it, with the settings of all its parts.
-        plugins: classes that the bundle may use, as for `Engine.load`.
+        plugins, large_pages: as for `Engine.load`.
     """
 
-    def __init__(self, store: Store, config: EngineConfig, plugins: Sequence[type] = ()) -> None:
+    def __init__(
+        self, store: Store, config: EngineConfig, plugins: Sequence[type] = (), large_pages: bool = False
+    ) -> None:
         self.store = store
         self._config = config
         self._plugins = plugins
+        self._large_pages = large_pages
         self._refused: tuple[bytes, MultirecallError] | None = None
 
     def newer(self, state: EngineState, adopt: Adopt) -> EngineState:
@@ -95,7 +99,8 @@ class Followed:
         if self._refused is not None and self._refused[0] == pointer:
             raise self._refused[1].with_traceback(None)  # a version never changes, and to load it takes long
         try:
-            config, state, version = bundle.load(self.store.folder, plugins=self._plugins)
+            with load_into_large_pages(self._large_pages):
+                config, state, version = bundle.load(self.store.folder, plugins=self._plugins)
         except PluginError as fault:
             self._refused = pointer, fault
             raise

@@ -39,6 +39,7 @@ LAYERS: list[set[str]] = [
             "cores",
             "extras",
             "freed_memory",
+            "large_pages",
             "deployment",
             "deprecation",
             "candidate_features",

@@ -1,0 +1,58 @@
+"""Arrays in large pages, which spare a processor most look-ups of addresses when requests read them here and there."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multirecall.kernels import LINE
+
+PAGE = 2 << 20
+"""Bytes of a large page on x86-64, and on ARM with pages of 4 KiB. Another value costs speed only."""
+
+_wanted: ContextVar[bool] = ContextVar("wanted", default=False)
+
+
+@contextmanager
+def load_into_large_pages(wanted: bool = True) -> Iterator[None]:
+    """Let the components that are read within the body be copied into large pages, if `wanted`."""
+    token = _wanted.set(wanted)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
+def large_pages_are_wanted() -> bool:
+    """Whether the caller is within the body of `load_into_large_pages`."""
+    return _wanted.get()
+
+
+def in_large_pages(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Copies of these arrays in large pages; the arrays themselves where they do not fill a page, or there are none.
+
+    Linux has large pages where it is asked for them, unless an administrator has turned them off.
+    """
+    starts = np.cumsum([0, *(-(-array.nbytes // LINE) * LINE for array in arrays.values())]).tolist()
+    if not hasattr(mmap, "MADV_HUGEPAGE") or starts[-1] < PAGE:
+        return dict(arrays)
+    n_bytes = -(-starts[-1] // PAGE) * PAGE
+    try:
+        memory = mmap.mmap(-1, n_bytes + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:  # too little memory, or a kernel without large pages
+        return dict(arrays)
+    room: NDArray[np.uint8] = np.frombuffer(memory, np.uint8)
+    room = room[-room.ctypes.data % PAGE :]
+    copies = {}
+    for (name, array), start in zip(arrays.items(), starts, strict=False):
+        flat = room[start : start + array.nbytes].view(array.dtype)
+        copies[name] = flat.reshape(array.shape, order="C" if array.flags.c_contiguous else "F")
+        copies[name][...] = array
+    return copies
