@@ -91,7 +91,7 @@ class Sums:
         """Set all totals to 0, and give the memory back to the thread if it is the thread's."""
         if self.size < 0:
             self.totals[:] = 0.0
-        else:
+        elif self.size:
             self.totals[self.touched[: self.size]] = 0.0
         if self.totals.base is _scratch.__dict__.get("totals"):
             _scratch.in_use = False

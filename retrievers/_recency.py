@@ -24,9 +24,13 @@ def recent_items(
     history, weights do not decay.
     """
     most = query.history.size if n_items is None else n_items
-    rate = 0.0 if half_life is None or not query.ordered else 1.0 / half_life
-    items, weights = _newest_distinct(query.history, query.weights, most, rate)
+    items, weights = newest_distinct(query.history, query.weights, most, decay_of(query, half_life))
     return items, weights
+
+
+def decay_of(query: Query, half_life: float | None) -> float:
+    """Halvings of the weight from one item of the history to the next older one."""
+    return 0.0 if half_life is None or not query.ordered else 1.0 / half_life
 
 
 def recent_items_of_each(
@@ -44,7 +48,8 @@ def recent_items_of_each(
 
 
 @kernel
-def _newest_distinct(history: Array, weights: Array, n: int, rate: float) -> tuple[Array, Array]:
+def newest_distinct(history: Array, weights: Array, n: int, decay: float) -> tuple[Array, Array]:
+    """`recent_items` for kernels: the `n` newest distinct items and their weights, newest first."""
     items = np.empty(min(n, history.size), np.int32)
     decayed = np.empty(items.size, np.float32)
     table = new_table(items.size)
@@ -56,7 +61,7 @@ def _newest_distinct(history: Array, weights: Array, n: int, rate: float) -> tup
         if table[slot] < 0:
             table[slot] = entry_of(history[event], size)
             items[size] = history[event]
-            decayed[size] = weights[event] * np.exp2(-rate * size)
+            decayed[size] = weights[event] * np.exp2(-decay * size)
             size += 1
     return items[:size], decayed[:size]
 
@@ -69,7 +74,7 @@ def _newest_distinct_of_each(
     items, decayed = np.empty(histories.size, np.int32), np.empty(histories.size, np.float32)
     for user in range(rates.size):
         own = slice(bounds[user], bounds[user + 1])
-        newest, newest_weights = _newest_distinct(histories[own], weights[own], most, rates[user])
+        newest, newest_weights = newest_distinct(histories[own], weights[own], most, rates[user])
         start, stop = offsets[user], offsets[user] + newest.size
         items[start:stop], decayed[start:stop] = newest, newest_weights
         offsets[user + 1] = stop

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedList
 from multirecall.query import Filter
 from multirecall.storage import read_component, write_component
@@ -42,15 +43,13 @@ class Shard:
 
     def has(self, items: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Which of `items`, int32 (n,), are its own, bool (n,)."""
-        return self.places(items) >= 0
+        own: NDArray[np.bool_] = self.places(items) >= 0
+        return own
 
     def places(self, items: NDArray[np.int32]) -> NDArray[np.int32]:
         """The place of each of `items`, int32 (n,), -1 for those of other shards."""
-        found = self.rows.searchsorted(items)
-        held = np.append(self.rows, -1)[found] == items
-        joined = items >= self.n_items
-        places = np.where(joined, items - self.n_items + self.rows.size, np.where(held, found, -1))
-        return places.astype(np.int32)
+        places: NDArray[np.int32] = _places(items, self.rows, self.n_items)
+        return places
 
     def items(self, places: NDArray[np.int32]) -> NDArray[np.int32]:
         """The item rows at `places`, int32 (n,)."""
@@ -84,5 +83,25 @@ class Shard:
         return cls(arrays["rows"], meta["n_items"])
 
 
+@kernel
+def place_of(item: int, rows: Array, n_items: int) -> int:
+    """The place of an item in the shard that has `rows` of `n_items`, -1 if it belongs to another one."""
+    if item >= n_items:
+        return item - n_items + rows.size
+    place = int(np.searchsorted(rows, item))
+    return place if place < rows.size and rows[place] == item else -1
+
+
+@kernel
+def _places(items: Array, rows: Array, n_items: int) -> Array:
+    places = np.empty(items.size, np.int32)
+    for position in range(items.size):
+        places[position] = place_of(items[position], rows, n_items)
+    return places
+
+
 WHOLE = Shard(NO_ROWS, 0)
 """No split has been made, so that every row is one that joined later, and is its own place."""
+
+NONE = Shard(NO_ROWS, 2**31 - 1)
+"""A shard to which no item belongs."""

@@ -22,11 +22,13 @@ from multirecall.sums import Sums
 from multirecall.validation import NonNegative
 
 from .._recency import recent_items, recent_items_of_each
+from .._shard import NONE, Shard
 from .._similar import SimilarByHistory
 from .._sparse.best_of_each import best_of_each
 from .._sparse.dense import DenseColumns, DenseRows, rows_of_arrays
 from .._sparse.patched import PatchedRows
 from .._sparse.rows import SparseRows
+from .best_of_history import best_of_history
 
 BLOCK = 256
 """Source items in one task of a fit: small enough to balance threads and to show progress."""
@@ -73,11 +75,16 @@ class NeighbourRetriever(SimilarByHistory):
     inline = True
     filters = True
     _neighbours: SparseRows | DenseRows | DenseColumns | PatchedRows
+    _itself: Shard = NONE
+    """The items that count for themselves, with a similarity of 1, where they stand in a history."""
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""
-        sums = Sums(self._neighbours.n_columns)
-        self._neighbours.add(*recent_items(query, None, self.config.half_life), sums)
+        matrix, half_life = self._neighbours, self.config.half_life
+        if not isinstance(matrix, DenseRows | DenseColumns):
+            return best_of_history(matrix, query, half_life, self._itself, quota)
+        sums = Sums(matrix.n_columns)
+        matrix.add(*recent_items(query, None, half_life), sums)
         return sums.top_for(query, quota)
 
     def retrieve_batch(self, queries: Sequence[Query], quota: int) -> RankedBatch:
@@ -86,11 +93,8 @@ class NeighbourRetriever(SimilarByHistory):
         if not queries or isinstance(matrix, DenseRows | DenseColumns):
             return super().retrieve_batch(queries, quota)
         history = RankedBatch(*recent_items_of_each(queries, self.config.half_life))
-        return best_of_each(matrix, self._own_of_each(history), history, quota, filters_of(queries))
-
-    def _own_of_each(self, history: RankedBatch) -> RankedBatch:
-        """The items of each history that count for themselves, with their weights: none."""
-        return RankedBatch.empty(len(history))
+        own = history.keep(self._itself.has(history.items))
+        return best_of_each(matrix, own, history, quota, filters_of(queries))
 
     def part(self, rows: NDArray[np.int32]) -> Self | None:
         """See `Retriever.part`."""
