@@ -137,10 +137,10 @@ class Content(SimilarByHistory):
         if query.terms:
             return self._search_terms(query, quota)
         config = self.config
-        items, weights = recent_items(query, config.history, config.half_life)
         limits = config.profile_terms, config.profile_postings
         if self._is_compact:
-            return search_profile(self._index.base, items, weights, *limits, quota, query.filter)
+            return search_profile(self._index.base, query, config.history, config.half_life, *limits, quota)
+        items, weights = recent_items(query, config.history, config.half_life)
         terms, term_weights = self._index.profile(items, weights, *limits)
         if not self._sets:
             return RankedList(*self._index.search(terms, term_weights, quota, *query.filter))

@@ -102,6 +102,68 @@ def search_cells(
 
 
 @kernel
+def search_alone(
+    query: Array,
+    l2: bool,
+    margin: float,
+    slack: float,
+    k: int,
+    spare: int,
+    exclude: Array,
+    allowed: Array,
+    rows: Array,
+    values: Array,
+    dead: Array,
+    new_rows: Array,
+    new_values: Array,
+    centre: Array,
+    unit: Array,
+    centroids: Array,
+    centroid_scales: Array,
+    spreads: Array,
+    squares: Array,
+    starts: Array,
+    first_blocks: Array,
+    blocks: Array,
+    offsets: Array,
+) -> tuple[Array, Array]:
+    """`search_cells` for one query, float32 (dim,), that leaves out all of `exclude`.
+
+    Returns:
+        Items, int32 (k,), and their scores, float32 (k,); empty where `search_cells` says that they are void.
+    """
+    bounds = np.array([0, exclude.size])
+    items, scores, whole = search_cells(
+        query.reshape(1, -1),
+        l2,
+        np.array([margin]),
+        slack,
+        k,
+        spare,
+        bounds,
+        exclude,
+        allowed,
+        rows,
+        values,
+        dead,
+        new_rows,
+        new_values,
+        centre,
+        unit,
+        centroids,
+        centroid_scales,
+        spreads,
+        squares,
+        starts,
+        first_blocks,
+        blocks,
+        offsets,
+    )
+    n_found = k if whole[0] else 0
+    return items[0, :n_found], scores[0, :n_found]
+
+
+@kernel
 def best_positions(
     queries: Array,
     group: Array,

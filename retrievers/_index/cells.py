@@ -14,7 +14,7 @@ from multirecall.kernels import LINE, Array
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
 from .cell_scan import encode, score_codes, score_moments
-from .cell_search import best_positions, search_cells
+from .cell_search import best_positions, search_alone, search_cells
 from .code_blocks import LANES, encode_blocks, first_blocks_of, n_lines
 from .kmeans import group_vectors, means_of_runs
 from .vectors import Vectors
@@ -168,6 +168,21 @@ class Cells:
         stored = vectors.rows, vectors.values, vectors.marked_dead, vectors.new_rows, vectors.new_values
         items, scores, whole = search_cells(*asked, bounds, exclude, allowed, *stored, *self._kernel_arrays())
         return items, scores, whole
+
+    def search_one(
+        self,
+        vectors: Vectors,
+        query: NDArray[np.float32],
+        k: int,
+        margin: float,
+        exclude: NDArray[np.int32],
+        allowed: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """`search` for one query: items and scores, both (k,), or empty where it finds fewer."""
+        asked = query, vectors.space == "l2", margin, float(self.slack[0]), k, SPARE, exclude, allowed
+        stored = vectors.rows, vectors.values, vectors.marked_dead, vectors.new_rows, vectors.new_values
+        items, scores = search_alone(*asked, *stored, *self._kernel_arrays())
+        return items, scores
 
     def _kernel_arrays(self) -> CellArrays:
         return (

@@ -73,9 +73,8 @@ class IvfIndex(StoredIndex):
         margin = self._margin(k, exclude.size, allowed)
         if self._cells is None or margin == np.inf:
             return None
-        asked = self.vectors, query[None], k, np.array([margin])
-        items, scores, whole = self._cells.search(*asked, np.array([0, exclude.size]), exclude, allowed)
-        return RankedList(items[0], scores[0]) if whole[0] else None
+        items, scores = self._cells.search_one(self.vectors, query, k, margin, exclude, allowed)
+        return RankedList(items, scores) if items.size == k else None
 
     def _search_batch(self, vectors: NDArray[Any], k: int, filters: Sequence[Filter]) -> RankedBatch:
         """One call for the queries of one bitmap; those that need every vector are searched for one by one."""

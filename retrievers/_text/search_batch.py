@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedBatch, RankedList
-from multirecall.query import Filter
+from multirecall.query import Query
 from multirecall.query_batch import SharedFilter
 from multirecall.sums import Sums, take_top
 
+from .._recency import decay_of, newest_distinct
 from .._sparse.rows import add_rows
 from .maxscore import TRACKED, in_order, search_maxscore
 from .postings import Postings
@@ -23,21 +23,16 @@ Matrix = tuple[Array, Array, Array]
 
 
 def search_profile(
-    postings: Postings,
-    items: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    n_terms: int,
-    n_postings: int,
-    k: int,
-    one: Filter,
+    postings: Postings, query: Query, n_items: int, half_life: float | None, n_terms: int, n_postings: int, k: int
 ) -> RankedList:
-    """The `k` best items under a filter for the profile of weighted items, in one call of a kernel.
+    """The `k` best items for the profile of the `recent_items` of a query, under its filter, in one call of a kernel.
 
     Equal to the bit to `Postings.search` for the `Postings.order` of the `Postings.profile`, which has the limits
     `n_terms` and `n_postings`.
     """
     sums = Sums(postings.n_items + postings.profiles.n_columns)
-    found = _search_profile(items, weights, n_terms, n_postings, k, *one, *_arrays_of(postings, sums))
+    history = query.history, query.weights, n_items, decay_of(query, half_life)
+    found = _search_history(*history, n_terms, n_postings, k, *query.filter, *_arrays_of(postings, sums))
     sums.release()
     return RankedList(*found)
 
@@ -103,6 +98,60 @@ def _arrays_of(postings: Postings, sums: Sums) -> tuple[Any, ...]:
 
 
 @kernel
+def _search_history(
+    history: Array,
+    weights: Array,
+    n_items: int,
+    decay: float,
+    n_terms: int,
+    n_postings: int,
+    k: int,
+    exclude: Array,
+    allowed: Array,
+    profiles: Matrix,
+    holders: Array,
+    limits: Array,
+    peaks: Array,
+    groups: Array,
+    impacts: Matrix,
+    item_impacts: Matrix,
+    columns: Array,
+    firsts: Array,
+    codes: Array,
+    term_totals: Array,
+    term_touched: Array,
+    totals: Array,
+    touched: Array,
+) -> tuple[Array, Array]:
+    """The items and scores of `search_profile`; arrays are those of `_search_profile`."""
+    rows, decayed = newest_distinct(history, weights, n_items, decay)
+    found: tuple[Array, Array] = _search_profile(
+        rows,
+        decayed,
+        n_terms,
+        n_postings,
+        k,
+        exclude,
+        allowed,
+        profiles,
+        holders,
+        limits,
+        peaks,
+        groups,
+        impacts,
+        item_impacts,
+        columns,
+        firsts,
+        codes,
+        term_totals,
+        term_touched,
+        totals,
+        touched,
+    )
+    return found
+
+
+@kernel
 def _search_profile(
     rows: Array,
     weights: Array,
@@ -126,7 +175,7 @@ def _search_profile(
     totals: Array,
     touched: Array,
 ) -> tuple[Array, Array]:
-    """The items and scores of `search_profile`.
+    """The best items for the profile of `rows`, and their scores.
 
     `term_totals` and `term_touched` are as in a `Sums` over terms. The other arrays are those of `search_maxscore`.
     """

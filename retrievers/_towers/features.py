@@ -92,8 +92,10 @@ class Field:
             return [MISSING], [1.0]
         if self.kind == "categorical":
             return [self.categories.get(value, UNSEEN)], [1.0]
-        if self.kind in ("number", "datetime"):
-            weights = numbers(np.array([value], np.float64), self.mean, self.scale, self.kind == "datetime")[0].tolist()
+        if self.kind == "number":
+            return [FIRST], [standardised(float(value), self.mean, self.scale)]
+        if self.kind == "datetime":
+            weights = numbers(np.array([value], np.float64), self.mean, self.scale, True)[0].tolist()
             return list(range(FIRST, FIRST + len(weights))), weights
         if self.kind == "text":
             tokens = self._tokenise(Text.of([value]))[1].tolist()
@@ -207,12 +209,20 @@ def _equal_weights(offsets: NDArray[np.int64], tokens: NDArray[np.int32]) -> Bag
     return Bags(filled, every, np.repeat(sizes**-0.5, sizes).astype(np.float32))
 
 
+def standardised(value: float, mean: float, scale: float) -> float:
+    """The weight of the token of a number: deviations from the mean, clipped."""
+    return min(max((value - mean) / scale, -EXTREME), EXTREME)
+
+
+_standardised = kernel(standardised)
+
+
 @kernel
 def numbers(values: Array, mean: float, scale: float, is_datetime: bool) -> Array:
     """The weights of the tokens of each value: float32 (n, 1), or (n, 5) for datetimes in epoch seconds."""
     weights = np.empty((values.size, 5 if is_datetime else 1), np.float32)
     for row in range(values.size):
-        weights[row, 0] = min(max((values[row] - mean) / scale, -EXTREME), EXTREME)
+        weights[row, 0] = _standardised(values[row], mean, scale)
         if is_datetime:
             for place, period in ((1, SECONDS_PER_YEAR), (3, SECONDS_PER_WEEK)):
                 phase = 2 * np.pi * (values[row] / period % 1)

@@ -9,6 +9,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from multirecall.kernels import Array, kernel
+
 Vectors = NDArray[np.float32]
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 Norm = Literal["none", "batch", "layer"]
@@ -73,10 +75,9 @@ class Mlp:
                 spread = np.sqrt((values * values).mean(axis=-1, keepdims=True) + np.float32(EPSILON))
                 values = values / spread * layer.gain + layer.shift
             values = ACTIVATIONS[self.activation](values)
-        values = values @ self.layers[-1].weight + self.layers[-1].bias
-        lengths = np.sqrt((values * values).sum(axis=-1, keepdims=True))
-        units: Vectors = values / np.maximum(lengths, np.float32(SMALLEST))
-        return units
+        last = self.layers[-1]
+        units: Vectors = _unit_outputs(values.reshape(-1, values.shape[-1]), last.weight, last.bias)
+        return units.reshape(*values.shape[:-1], units.shape[1])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays from which `of_arrays` restores the network."""
@@ -92,3 +93,23 @@ class Mlp:
         n_layers = sum(name.endswith("-weight") for name in arrays)
         layers = [Layer(*(arrays[f"layer{number}-{name}"] for name in Layer.__slots__)) for number in range(n_layers)]
         return cls(layers, activation)
+
+
+@kernel
+def _unit_outputs(values: Array, weight: Array, bias: Array) -> Array:
+    """`values @ weight + bias`, its rows scaled to length 1, float32 (n, n_out), each row by itself."""
+    out = np.empty((len(values), bias.size), np.float32)
+    for row in range(len(values)):
+        own = out[row]
+        own[:] = bias
+        for entry in range(values.shape[1]):
+            value, weights = values[row, entry], weight[entry]
+            for column in range(own.size):
+                own[column] += value * weights[column]
+        square = np.float32(0.0)
+        for column in range(own.size):
+            square += own[column] * own[column]
+        length = max(np.sqrt(square), np.float32(SMALLEST))
+        for column in range(own.size):
+            own[column] /= length
+    return out
