@@ -41,10 +41,14 @@ def recent_items_of_each(
         newest, newest_weights = recent_items(queries[0], n_items, half_life)
         return offsets_of([newest.size]), newest, newest_weights
     bounds, history, weights, ordered = histories_of(queries)
-    rates = np.where(ordered, 0.0 if half_life is None else 1.0 / half_life, 0.0)
     most = history.size if n_items is None else n_items
-    offsets, items, decayed = _newest_distinct_of_each(bounds, history, weights, most, rates)
+    offsets, items, decayed = _newest_distinct_of_each(bounds, history, weights, most, decays_of(ordered, half_life))
     return offsets, items, decayed
+
+
+def decays_of(ordered: NDArray[np.bool_], half_life: float | None) -> NDArray[np.float64]:
+    """`decay_of` for several histories, float64 (n,); `ordered`, bool (n,): whether each is in order of time."""
+    return np.where(ordered, 0.0 if half_life is None else 1.0 / half_life, 0.0)
 
 
 @kernel
@@ -68,13 +72,13 @@ def newest_distinct(history: Array, weights: Array, n: int, decay: float) -> tup
 
 @kernel
 def _newest_distinct_of_each(
-    bounds: Array, histories: Array, weights: Array, most: int, rates: Array
+    bounds: Array, histories: Array, weights: Array, most: int, decays: Array
 ) -> tuple[Array, Array, Array]:
     offsets = np.zeros(bounds.size, np.int64)
     items, decayed = np.empty(histories.size, np.int32), np.empty(histories.size, np.float32)
-    for user in range(rates.size):
+    for user in range(decays.size):
         own = slice(bounds[user], bounds[user + 1])
-        newest, newest_weights = newest_distinct(histories[own], weights[own], most, rates[user])
+        newest, newest_weights = newest_distinct(histories[own], weights[own], most, decays[user])
         start, stop = offsets[user], offsets[user] + newest.size
         items[start:stop], decayed[start:stop] = newest, newest_weights
         offsets[user + 1] = stop

@@ -17,13 +17,13 @@ from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.protocols import PluginConfig
 from multirecall.query import Query
-from multirecall.query_batch import filters_of, has_terms
+from multirecall.query_batch import has_terms
 from multirecall.storage import META, read_component, read_json, write_component, write_json
 from multirecall.sums import Sums
 from multirecall.validation import Count, NonNegative, Positive, nearest
 from multirecall.vocabulary import Vocabulary
 
-from ._recency import recent_items, recent_items_of_each
+from ._recency import recent_items
 from ._shard import FOLDER, Shard
 from ._similar import SimilarByHistory
 from ._text.jaccard import SetIndex
@@ -154,9 +154,8 @@ class Content(SimilarByHistory):
         config = self.config
         if not self._is_compact or not queries or has_terms(queries):
             return super().retrieve_batch(queries, quota)
-        histories = RankedBatch(*recent_items_of_each(queries, config.half_life, config.history))
         limits = config.profile_terms, config.profile_postings
-        return search_profiles(self._index.base, histories, *limits, quota, filters_of(queries))
+        return search_profiles(self._index.base, queries, config.history, config.half_life, *limits, quota)
 
     def part(self, rows: NDArray[np.int32]) -> Self:
         """See `Retriever.part`."""

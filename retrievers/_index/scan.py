@@ -14,6 +14,8 @@ import numpy as np
 from multirecall.kernels import Array, dot, fast_kernel, kernel, prefetch
 from multirecall.topk import eligible, find_places, top_eligible, top_k
 
+from .._sparse.found_lists import Lists, filled, put_list, room_for
+
 MARGIN = 32
 """The number of items beyond `k` that are scored exactly after a selection by approximate scores."""
 
@@ -206,15 +208,12 @@ def pick(
     bounds: Array,
     exclude: Array,
     allowed: Array,
-) -> tuple[Array, Array, Array]:
+) -> Lists:
     """The lists of several queries as CSR: offsets, items and scores; see `Vectors.pick`.
 
     What query `i` leaves out is between two of `bounds`, int64 (B + 1,), in `exclude`.
     """
-    width = min(k, near.shape[1])
-    items = np.empty(len(queries) * width, np.int32)
-    scores = np.empty(items.size, np.float32)
-    offsets = np.zeros(len(queries) + 1, np.int64)
+    lists = room_for(len(queries), min(k, near.shape[1]))
     every = np.concatenate((rows, new_rows))
     gone = np.flatnonzero(dead)
     for number in range(len(queries)):
@@ -226,7 +225,5 @@ def pick(
         )
         if not proved:
             found, found_scores = scan(rows, values, dead, new_rows, new_values, query, l2, k, filtered, allowed)
-        start, stop = offsets[number], offsets[number] + found.size
-        items[start:stop], scores[start:stop] = found, found_scores
-        offsets[number + 1] = stop
-    return offsets, items[: offsets[-1]], scores[: offsets[-1]]
+        put_list(lists, number, found, found_scores)
+    return filled(lists)

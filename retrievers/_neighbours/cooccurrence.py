@@ -12,6 +12,7 @@ from multirecall.kernels import Array, kernel, prefetch
 from multirecall.progress import Progress
 from multirecall.selection import best_keys, candidates_of, find_best, key_of
 
+from .._sparse.found_lists import Lists, filled, put_list
 from .._sparse.rows import SparseRows
 from .._sparse.spectrum import powers
 from .retriever import run_in_blocks
@@ -334,23 +335,19 @@ def _nearest(
     target_powers: Array,
     shrinkage: float,
     n_neighbours: int,
-) -> tuple[Array, Array, Array]:
+) -> Lists:
     """The best neighbours of all sources as CSR, from the `offsets`, `targets` and `sums` of `Cooccurrences`."""
     lengths = np.diff(offsets)
-    found_offsets = np.zeros(offsets.size, np.int64)
-    items = np.empty(np.minimum(lengths, n_neighbours).sum(), np.int32)
-    scores = np.empty(items.size, np.float32)
+    size = np.minimum(lengths, n_neighbours).sum()
+    lists = np.zeros(offsets.size, np.int64), np.empty(size, np.int32), np.empty(size, np.float32)
     constant = np.float32(shrinkage)
     all_similarities = np.empty(lengths.max(), np.float32)
     for source in range(lengths.size):
-        first = found_offsets[source]
         own_targets = targets[offsets[source] : offsets[source + 1]]
         similarities = all_similarities[: lengths[source]]
         for position in range(similarities.size):
             similarities[position] = source_powers[source] * target_powers[own_targets[position]] + constant
         np.divide(sums[offsets[source] : offsets[source + 1]], similarities, similarities)
         best, best_similarities = _best_of(own_targets, similarities, n_neighbours)
-        last = first + best.size
-        items[first:last], scores[first:last] = best, best_similarities
-        found_offsets[source + 1] = last
-    return found_offsets, items[: found_offsets[-1]], scores[: found_offsets[-1]]
+        put_list(lists, source, best, best_similarities)
+    return filled(lists)

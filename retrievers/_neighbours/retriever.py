@@ -16,19 +16,17 @@ from multirecall.data import Dataset
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import Progress
 from multirecall.query import Query
-from multirecall.query_batch import filters_of
 from multirecall.storage import read_component, write_component
 from multirecall.sums import Sums
 from multirecall.validation import NonNegative
 
-from .._recency import recent_items, recent_items_of_each
+from .._recency import recent_items
 from .._shard import NONE, Shard
 from .._similar import SimilarByHistory
-from .._sparse.best_of_each import best_of_each
 from .._sparse.dense import DenseColumns, DenseRows, rows_of_arrays
 from .._sparse.patched import PatchedRows
 from .._sparse.rows import SparseRows
-from .best_of_history import best_of_history
+from .best_of_histories import best_of_histories, best_of_history
 
 BLOCK = 256
 """Source items in one task of a fit: small enough to balance threads and to show progress."""
@@ -92,9 +90,7 @@ class NeighbourRetriever(SimilarByHistory):
         matrix = self._neighbours
         if not queries or isinstance(matrix, DenseRows | DenseColumns):
             return super().retrieve_batch(queries, quota)
-        history = RankedBatch(*recent_items_of_each(queries, self.config.half_life))
-        own = history.keep(self._itself.has(history.items))
-        return best_of_each(matrix, own, history, quota, filters_of(queries))
+        return best_of_histories(matrix, queries, self.config.half_life, self._itself, quota)
 
     def part(self, rows: NDArray[np.int32]) -> Self | None:
         """See `Retriever.part`."""

@@ -14,6 +14,7 @@ import numpy as np
 from multirecall.kernels import Array, kernel
 from multirecall.sums import scale_sums, take_top
 
+from .found_lists import Lists, filled, put_list, room_for
 from .rows import AHEAD, fetch_row
 
 Matrix = tuple[Array, Array, Array, Array, Array, Array, int, Array, Array]
@@ -92,39 +93,26 @@ def top_of_each(
     matrix: Matrix,
     totals: Array,
     touched: Array,
-) -> tuple[Array, Array, Array]:
+) -> Lists:
     """The best `k` columns of each of several sums of weighted rows, as CSR; see `PatchedRows.top_of_each`.
 
     The rows of sum `s` are `rows[bounds[s] : bounds[s + 1]]`, and what it leaves out is between two of
     `exclude_bounds`. `totals` and `touched` are those of a `Sums`, all of whose totals are 0, and are so again.
     """
     lengths = matrix[0]
-    n_sums = bounds.size - 1
-    found_offsets = np.zeros(n_sums + 1, np.int64)
-    found = np.empty(n_sums * min(k, totals.size), np.int32)
-    scores = np.empty(found.size, np.float32)
-    for number in range(n_sums):
+    lists = room_for(bounds.size - 1, min(k, totals.size))
+    for number in range(bounds.size - 1):
         start, stop = bounds[number], bounds[number]
         n_read = 0
         while stop < bounds[number + 1] and (stop == start or n_read + lengths[rows[stop]] <= n_entries):
             n_read += lengths[rows[stop]]
             stop += 1
-        size = add_patched(
-            rows[start:stop],
-            weights[start:stop],
-            matrix,
-            totals,
-            touched,
-            0,
-        )
+        size = add_patched(rows[start:stop], weights[start:stop], matrix, totals, touched, 0)
         scale_sums(totals, touched, size, factors)
         own = exclude[exclude_bounds[number] : exclude_bounds[number + 1]]
         best, best_scores = take_top(totals, touched, size, k, own, allowed)
-        first = found_offsets[number]
-        last = first + best.size
-        found[first:last], scores[first:last] = best, best_scores
-        found_offsets[number + 1] = last
-    return found_offsets, found[: found_offsets[-1]], scores[: found_offsets[-1]]
+        put_list(lists, number, best, best_scores)
+    return filled(lists)
 
 
 @kernel

@@ -10,10 +10,11 @@ import numpy as np
 from multirecall.kernels import Array, kernel
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.query import Query
-from multirecall.query_batch import SharedFilter
+from multirecall.query_batch import filters_of, histories_of
 from multirecall.sums import Sums, take_top
 
-from .._recency import decay_of, newest_distinct
+from .._recency import decay_of, decays_of, newest_distinct
+from .._sparse.found_lists import Lists, filled, put_list, room_for
 from .._sparse.rows import add_rows
 from .maxscore import TRACKED, in_order, search_maxscore
 from .postings import Postings
@@ -32,43 +33,29 @@ def search_profile(
     """
     sums = Sums(postings.n_items + postings.profiles.n_columns)
     history = query.history, query.weights, n_items, decay_of(query, half_life)
-    found = _search_history(*history, n_terms, n_postings, k, *query.filter, *_arrays_of(postings, sums))
+    found = _search_profile(*history, n_terms, n_postings, k, *query.filter, *_arrays_of(postings, sums))
     sums.release()
     return RankedList(*found)
 
 
 def search_profiles(
     postings: Postings,
-    histories: RankedBatch,
+    queries: Sequence[Query],
+    n_items: int,
+    half_life: float | None,
     n_terms: int,
     n_postings: int,
     k: int,
-    filters: Sequence[SharedFilter],
 ) -> RankedBatch:
-    """What `search_profile` finds for each of several histories.
-
-    Args:
-        postings: the index.
-        histories: the items of each user with their weights.
-        n_terms, n_postings: of a profile, see `Postings.profile`.
-        k: most items of a list.
-        filters: the items that each list leaves out.
-    """
+    """What `search_profile` finds for each of several queries, at least one."""
+    bounds, history, weights, ordered = histories_of(queries)
+    decays = decays_of(ordered, half_life)
     parts = []
-    for users, bounds, exclude, allowed in filters:
+    for users, exclude_bounds, exclude, allowed in filters_of(queries):
         sums = Sums(postings.n_items + postings.profiles.n_columns)
-        arrays = _search_profiles(
-            histories.offsets[users.start : users.stop + 1],
-            histories.items,
-            histories.scores,
-            n_terms,
-            n_postings,
-            k,
-            bounds,
-            exclude,
-            allowed,
-            *_arrays_of(postings, sums),
-        )
+        part = bounds[users.start : users.stop + 1], history, weights, n_items, decays[users]
+        filters = exclude_bounds, exclude, allowed
+        arrays = _search_profiles(*part, n_terms, n_postings, k, *filters, *_arrays_of(postings, sums))
         sums.release()
         parts.append(RankedBatch(*arrays))
     return parts[0] if len(parts) == 1 else RankedBatch.concat(parts)
@@ -98,7 +85,7 @@ def _arrays_of(postings: Postings, sums: Sums) -> tuple[Any, ...]:
 
 
 @kernel
-def _search_history(
+def _search_profile(
     history: Array,
     weights: Array,
     n_items: int,
@@ -123,63 +110,12 @@ def _search_history(
     totals: Array,
     touched: Array,
 ) -> tuple[Array, Array]:
-    """The items and scores of `search_profile`; arrays are those of `_search_profile`."""
-    rows, decayed = newest_distinct(history, weights, n_items, decay)
-    found: tuple[Array, Array] = _search_profile(
-        rows,
-        decayed,
-        n_terms,
-        n_postings,
-        k,
-        exclude,
-        allowed,
-        profiles,
-        holders,
-        limits,
-        peaks,
-        groups,
-        impacts,
-        item_impacts,
-        columns,
-        firsts,
-        codes,
-        term_totals,
-        term_touched,
-        totals,
-        touched,
-    )
-    return found
-
-
-@kernel
-def _search_profile(
-    rows: Array,
-    weights: Array,
-    n_terms: int,
-    n_postings: int,
-    k: int,
-    exclude: Array,
-    allowed: Array,
-    profiles: Matrix,
-    holders: Array,
-    limits: Array,
-    peaks: Array,
-    groups: Array,
-    impacts: Matrix,
-    item_impacts: Matrix,
-    columns: Array,
-    firsts: Array,
-    codes: Array,
-    term_totals: Array,
-    term_touched: Array,
-    totals: Array,
-    touched: Array,
-) -> tuple[Array, Array]:
-    """The best items for the profile of `rows`, and their scores.
+    """The items and scores of `search_profile`.
 
     `term_totals` and `term_touched` are as in a `Sums` over terms. The other arrays are those of `search_maxscore`.
     """
-    size = add_rows(rows, weights, profiles[0], profiles[1], profiles[2], term_totals, term_touched, 0)
+    rows, decayed = newest_distinct(history, weights, n_items, decay)
+    size = add_rows(rows, decayed, profiles[0], profiles[1], profiles[2], term_totals, term_touched, 0)
     nothing, everything = np.empty(0, np.int32), np.empty(0, np.bool_)
     terms, term_weights = take_top(term_totals, term_touched, size, n_terms, nothing, everything)
     n_kept, n_read = 0, 0
@@ -214,13 +150,15 @@ def _search_profile(
 
 @kernel
 def _search_profiles(
-    offsets: Array,
-    rows: Array,
+    bounds: Array,
+    histories: Array,
     weights: Array,
+    n_items: int,
+    decays: Array,
     n_terms: int,
     n_postings: int,
     k: int,
-    bounds: Array,
+    exclude_bounds: Array,
     exclude: Array,
     allowed: Array,
     profiles: Matrix,
@@ -237,20 +175,20 @@ def _search_profiles(
     term_touched: Array,
     totals: Array,
     touched: Array,
-) -> tuple[Array, Array, Array]:
-    """`search_profiles` as CSR: offsets, items and scores. What list `i` leaves out is between two of `bounds`."""
-    n_lists = offsets.size - 1
-    width = min(k, totals.size)
-    found_offsets = np.zeros(n_lists + 1, np.int64)
-    found, scores = np.empty(n_lists * width, np.int32), np.empty(n_lists * width, np.float32)
-    for number in range(n_lists):
-        best, best_scores = _search_profile(
-            rows[offsets[number] : offsets[number + 1]],
-            weights[offsets[number] : offsets[number + 1]],
+) -> Lists:
+    """`_search_profile` for each history between two of `bounds`; each leaves out what is between `exclude_bounds`."""
+    lists = room_for(decays.size, min(k, totals.size))
+    for user in range(decays.size):
+        start, stop = bounds[user], bounds[user + 1]
+        items, scores = _search_profile(
+            histories[start:stop],
+            weights[start:stop],
+            n_items,
+            decays[user],
             n_terms,
             n_postings,
             k,
-            exclude[bounds[number] : bounds[number + 1]],
+            exclude[exclude_bounds[user] : exclude_bounds[user + 1]],
             allowed,
             profiles,
             holders,
@@ -267,8 +205,5 @@ def _search_profiles(
             totals,
             touched,
         )
-        start = found_offsets[number]
-        stop = start + best.size
-        found[start:stop], scores[start:stop] = best, best_scores
-        found_offsets[number + 1] = stop
-    return found_offsets, found[: found_offsets[-1]], scores[: found_offsets[-1]]
+        put_list(lists, user, items, scores)
+    return filled(lists)
