@@ -32,7 +32,7 @@ def windows_of(batches: Sequence[RankedBatch], sizes: Sequence[int]) -> Windows:
     bounds = np.stack([batch.offsets for batch in batches])
     lengths = np.array([batch.items.size for batch in batches])
     bounds += (np.cumsum(lengths) - lengths)[:, None]
-    starts = bounds[:, :-1]
+    starts = bounds[:, :-1].copy()  # laid out like those of one user, so that a kernel is compiled once for both
     stops = starts + np.minimum(bounds[:, 1:] - starts, np.asarray(sizes)[:, None])
     return Windows(
         np.concatenate([batch.items for batch in batches]),

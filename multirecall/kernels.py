@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -40,8 +41,14 @@ def fast_kernel(function: F) -> F:
 
 def _compile(function: F, **options: Any) -> F:
     dispatcher = njit(nogil=True, **options)(function)
+    dispatcher.get_call_template = partial(_template_for, dispatcher.get_call_template)
     attach(dispatcher, function)
     return cast(F, dispatcher)
+
+
+def _template_for(template: Callable[..., Any], arguments: Sequence[Any], names: Mapping[str, Any]) -> Any:
+    """What numba calls of a kernel for another: for the types of arguments, since it compiles anew for each literal."""
+    return template([types.unliteral(one) for one in arguments], names)  # type: ignore[no-untyped-call]
 
 
 def _prefetch_line(typing: Any, array: Any, place: Any) -> Any:

@@ -35,7 +35,7 @@ def half_step(
         pool: the threads that work.
     """
     gram = weighted_gram(fixed, unobserved)
-    arrays = matrix.indptr, matrix.indices, matrix.data
+    arrays = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data  # as a request has them
 
     def solve(start: int) -> None:
         solve_rows(start, min(start + BLOCK, len(solved)), *arrays, fixed, gram, penalties, steps, solved)

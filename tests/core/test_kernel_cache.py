@@ -142,3 +142,19 @@ def test_a_digest_tells_the_options_of_a_kernel_apart() -> None:
     digests = {source_digest(one) for one in (own, kernel(own), fast_kernel(own))}
     assert len(digests) == 3
     assert source_digest(kernel(own)) in digests
+
+
+def test_a_kernel_is_compiled_once_for_numbers_and_for_literals() -> None:
+    @kernel
+    def inner(number: int) -> int:
+        return number + 1
+
+    @kernel
+    def outer(n: int) -> int:
+        place = 0
+        for _ in range(n):
+            place = inner(place)
+        return place + inner(7)
+
+    assert outer(3) == 11
+    assert len(inner.signatures) == 1  # type: ignore[attr-defined]
