@@ -78,7 +78,8 @@ def requests() -> str:
             "`rrf`, of which reading, filter and backfill are parts of the Python:\n\n"
             f"{table(['', 'p50', 'p95', 'p99', 'CPU, p50', 'share'], rows)}\n\n"
             f"p50 of a request / of the bare search, median of {figures['runs']} runs: {ratios}.{recall_text(figures)} "
-            f"In this run {figures['vectors']}; two_tower's index is built for a recall of {figures['index_recall']}."
+            f"In this run {figures['vectors']}; two_tower's index is built for a recall of {figures['index_recall']}, "
+            "and the engine is loaded into large pages."
         )
     return "\n\n".join(tables)
 
