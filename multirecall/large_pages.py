@@ -35,9 +35,9 @@ def large_pages_are_wanted() -> bool:
 
 
 def in_large_pages(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Copies of these arrays in large pages; the arrays themselves where they do not fill a page, or there are none.
+    """Copies of these arrays in large pages; the arrays themselves if they do not fill one, or the system has none.
 
-    Linux has large pages where it is asked for them, unless an administrator has turned them off.
+    Linux gives large pages to who asks for them, unless an administrator has turned them off.
     """
     starts = np.cumsum([0, *(-(-array.nbytes // LINE) * LINE for array in arrays.values())]).tolist()
     if not hasattr(mmap, "MADV_HUGEPAGE") or starts[-1] < PAGE:

@@ -35,7 +35,8 @@ def half_step(
         pool: the threads that work.
     """
     gram = weighted_gram(fixed, unobserved)
-    arrays = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data  # as a request has them
+    offsets, columns = matrix.indptr.astype(np.int64, copy=False), matrix.indices.astype(np.int32, copy=False)
+    arrays = offsets, columns, matrix.data  # of the types that a request has, so that the kernel is compiled once
 
     def solve(start: int) -> None:
         solve_rows(start, min(start + BLOCK, len(solved)), *arrays, fixed, gram, penalties, steps, solved)

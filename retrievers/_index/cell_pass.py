@@ -13,7 +13,7 @@ import numpy as np
 from multirecall.kernels import Array, first_place, kernel, prefetch
 from multirecall.topk import is_eligible
 
-from .cell_scan import base_of
+from .cell_scan import CellArrays, base_of
 from .code_blocks import LANES, N_TERMS, TOGETHER, keep_lanes, score_block, score_block_together
 
 N_LEVELS = 1_024
@@ -57,11 +57,7 @@ def scan_cells(
     allowed: Array,
     rows: Array,
     dead: Array,
-    squares: Array,
-    starts: Array,
-    first_blocks: Array,
-    blocks: Array,
-    offsets: Array,
+    cells: CellArrays,
     positions: Array,
     sizes: Array,
 ) -> bool:
@@ -83,6 +79,7 @@ def scan_cells(
     Returns:
         False if there is too little room; what was written is void then.
     """
+    _, _, _, _, _, squares, starts, first_blocks, blocks, offsets = cells
     n, n_cells, capacity = sizes.size, squares.size, positions.shape[1]
     sizes[:] = 0
     most_fresh = max(FRESH, wanted.max() // 2)

@@ -14,6 +14,12 @@ from multirecall.kernels import Array, kernel
 from .code_blocks import LANES, MIDDLE, PER_LINE, n_lines, query_bytes, scales_of, score_block
 from .expectation import deviation_of
 
+CellArrays = tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array, Array]
+"""What kernels get of a `Cells`: all its arrays but the last two, in their order."""
+
+StoredArrays = tuple[Array, Array, Array, Array, Array]
+"""What kernels get of the `Vectors` of an inverted file, see `scan`; `dead` is empty where no vector is."""
+
 CODE_MAX = 127
 """The largest code of a centroid's entry."""
 
@@ -133,21 +139,9 @@ def base_of(mean: Any, square: Any, l2: bool) -> Any:
 
 
 @kernel
-def score_codes(
-    query: Array,
-    l2: bool,
-    centre: Array,
-    unit: Array,
-    centroids: Array,
-    centroid_scales: Array,
-    spreads: Array,
-    squares: Array,
-    starts: Array,
-    first_blocks: Array,
-    blocks: Array,
-    offsets: Array,
-) -> tuple[Array, Array]:
+def score_codes(query: Array, l2: bool, cells: CellArrays) -> tuple[Array, Array]:
     """The scores of all vectors by their codes, and the standard deviations of their errors, both float32 (n,)."""
+    centre, unit, centroids, centroid_scales, spreads, squares, starts, first_blocks, blocks, offsets = cells
     placed, length = locate(query, l2, centre, unit[0])
     mean, deviation = np.empty(squares.size, np.float32), np.empty(squares.size, np.float32)
     score_moments(placed, l2, centroids, centroid_scales, spreads, squares, mean, deviation)

@@ -1,6 +1,6 @@
 """The search of an inverted file: which cells queries visit, and the best of their vectors by 4-bit codes.
 
-Arrays are those of a `Cells`, whose vectors are centred and scaled. What a query finds does not depend on the order in
+Vectors are centred and scaled as those of a `Cells` are. What a query finds does not depend on the order in
 which it visits cells, and so not on the queries that it is asked with, see `best_positions`.
 """
 
@@ -12,7 +12,7 @@ from multirecall.kernels import Array, kernel
 from multirecall.topk import marks_of
 
 from .cell_pass import level_of, order_by_level, scale_of_levels, scan_cells
-from .cell_scan import locate, query_terms, score_moments, slack_unit
+from .cell_scan import CellArrays, StoredArrays, locate, query_terms, score_moments, slack_unit
 from .code_blocks import LANES, PER_LINE, n_lines
 from .scan import rescore
 
@@ -40,21 +40,8 @@ def search_cells(
     bounds: Array,
     exclude: Array,
     allowed: Array,
-    rows: Array,
-    values: Array,
-    dead: Array,
-    new_rows: Array,
-    new_values: Array,
-    centre: Array,
-    unit: Array,
-    centroids: Array,
-    centroid_scales: Array,
-    spreads: Array,
-    squares: Array,
-    starts: Array,
-    first_blocks: Array,
-    blocks: Array,
-    offsets: Array,
+    stored: StoredArrays,
+    cells: CellArrays,
 ) -> tuple[Array, Array, Array]:
     """The best `k` of `best_positions` and of what was added since, by their exact scores, for each query.
 
@@ -62,33 +49,14 @@ def search_cells(
         Items, int32 (n, k), their scores, float32 (n, k), and bool (n,) which lists have `k` items; others are void.
         So is the list of a query whose margin, float64 (n,), is not finite.
     """
+    rows, values, dead, new_rows, new_values = stored
     n = len(queries)
     items, scores, whole = np.empty((n, k), np.int32), np.empty((n, k), np.float32), np.zeros(n, np.bool_)
     asked = np.flatnonzero(np.isfinite(margins))
     for start in range(0, asked.size, GROUP):
         group = asked[start : start + GROUP]
         ends, positions = best_positions(
-            queries,
-            group,
-            l2,
-            margins,
-            slack,
-            k + spare,
-            bounds,
-            exclude,
-            allowed,
-            rows,
-            dead,
-            centre,
-            unit,
-            centroids,
-            centroid_scales,
-            spreads,
-            squares,
-            starts,
-            first_blocks,
-            blocks,
-            offsets,
+            queries, group, l2, margins, slack, k + spare, bounds, exclude, allowed, rows, dead, cells
         )
         for place, number in enumerate(group):
             filtered = exclude[bounds[number] : bounds[number + 1]]
@@ -111,21 +79,8 @@ def search_alone(
     spare: int,
     exclude: Array,
     allowed: Array,
-    rows: Array,
-    values: Array,
-    dead: Array,
-    new_rows: Array,
-    new_values: Array,
-    centre: Array,
-    unit: Array,
-    centroids: Array,
-    centroid_scales: Array,
-    spreads: Array,
-    squares: Array,
-    starts: Array,
-    first_blocks: Array,
-    blocks: Array,
-    offsets: Array,
+    stored: StoredArrays,
+    cells: CellArrays,
 ) -> tuple[Array, Array]:
     """`search_cells` for one query, float32 (dim,), that leaves out all of `exclude`.
 
@@ -134,30 +89,7 @@ def search_alone(
     """
     bounds = np.array([0, exclude.size])
     items, scores, whole = search_cells(
-        query.reshape(1, -1),
-        l2,
-        np.array([margin]),
-        slack,
-        k,
-        spare,
-        bounds,
-        exclude,
-        allowed,
-        rows,
-        values,
-        dead,
-        new_rows,
-        new_values,
-        centre,
-        unit,
-        centroids,
-        centroid_scales,
-        spreads,
-        squares,
-        starts,
-        first_blocks,
-        blocks,
-        offsets,
+        query.reshape(1, -1), l2, np.array([margin]), slack, k, spare, bounds, exclude, allowed, stored, cells
     )
     n_found = k if whole[0] else 0
     return items[0, :n_found], scores[0, :n_found]
@@ -176,16 +108,7 @@ def best_positions(
     allowed: Array,
     rows: Array,
     dead: Array,
-    centre: Array,
-    unit: Array,
-    centroids: Array,
-    centroid_scales: Array,
-    spreads: Array,
-    squares: Array,
-    starts: Array,
-    first_blocks: Array,
-    blocks: Array,
-    offsets: Array,
+    cells: CellArrays,
 ) -> tuple[Array, Array]:
     """Positions of the best `n_best` eligible vectors, but for a few, and of others that are hardly worse.
 
@@ -204,6 +127,7 @@ def best_positions(
         Offsets, int64 (len(group) + 1,), and positions, int32. They are all for a query that is too far away to tell
         them apart. `dead` is empty where no vector is.
     """
+    centre, unit, centroids, centroid_scales, spreads, squares, starts = cells[:7]
     n, n_cells, dim = group.size, squares.size, queries.shape[1]
     codes = np.empty((n, n_lines(dim) * PER_LINE), np.int8)
     own_terms, raised = np.empty((n, 2), np.float32), np.empty(n, np.float32)
@@ -268,11 +192,7 @@ def best_positions(
         allowed,
         rows,
         dead,
-        squares,
-        starts,
-        first_blocks,
-        blocks,
-        offsets,
+        cells,
         positions,
         sizes,
     ):

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multirecall.errors import BundleError
-from multirecall.kernels import LINE, Array
+from multirecall.kernels import LINE
 from multirecall.topk import ALL_ALLOWED, NO_ROWS
 
-from .cell_scan import encode, score_codes, score_moments
+from .cell_scan import CellArrays, encode, score_codes, score_moments
 from .cell_search import best_positions, search_alone, search_cells
 from .code_blocks import LANES, encode_blocks, first_blocks_of, n_lines
 from .kmeans import group_vectors, means_of_runs
@@ -34,10 +34,6 @@ search that looked for an eighth more vectors than it was asked for."""
 
 BLOCK = 65_536
 """Vectors that are centred at a time."""
-
-
-CellArrays = tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array, Array]
-"""What kernels get of a `Cells`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +121,7 @@ class Cells:
 
     def score_codes(self, query: NDArray[np.float32], l2: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The scores of all vectors by their codes, and the deviations of their errors, both float32 (n,)."""
-        found: tuple[NDArray[np.float32], NDArray[np.float32]] = score_codes(query, l2, *self._kernel_arrays())
+        found: tuple[NDArray[np.float32], NDArray[np.float32]] = score_codes(query, l2, self._kernel_arrays())
         return found
 
     def near(
@@ -142,7 +138,7 @@ class Cells:
         asked = query[None], np.zeros(1, np.int64), vectors.space == "l2", np.array([margin]), slack, k + SPARE
         filters = np.array([0, exclude.size]), exclude, allowed
         stored = vectors.rows, vectors.marked_dead
-        _, found = best_positions(*asked, *filters, *stored, *self._kernel_arrays())
+        _, found = best_positions(*asked, *filters, *stored, self._kernel_arrays())
         positions: NDArray[np.int32] = found
         return positions
 
@@ -166,7 +162,7 @@ class Cells:
         """
         asked = queries, vectors.space == "l2", margins, float(self.slack[0]), k, SPARE
         stored = vectors.rows, vectors.values, vectors.marked_dead, vectors.new_rows, vectors.new_values
-        items, scores, whole = search_cells(*asked, bounds, exclude, allowed, *stored, *self._kernel_arrays())
+        items, scores, whole = search_cells(*asked, bounds, exclude, allowed, stored, self._kernel_arrays())
         return items, scores, whole
 
     def search_one(
@@ -181,7 +177,7 @@ class Cells:
         """`search` for one query: items and scores, both (k,), or empty where it finds fewer."""
         asked = query, vectors.space == "l2", margin, float(self.slack[0]), k, SPARE, exclude, allowed
         stored = vectors.rows, vectors.values, vectors.marked_dead, vectors.new_rows, vectors.new_values
-        items, scores = search_alone(*asked, *stored, *self._kernel_arrays())
+        items, scores = search_alone(*asked, stored, self._kernel_arrays())
         return items, scores
 
     def _kernel_arrays(self) -> CellArrays:

@@ -73,8 +73,11 @@ class NeighbourRetriever(SimilarByHistory):
     inline = True
     filters = True
     _neighbours: SparseRows | DenseRows | DenseColumns | PatchedRows
-    _itself: Shard = NONE
-    """The items that count for themselves, with a similarity of 1, where they stand in a history."""
+
+    @property
+    def _itself(self) -> Shard:
+        """The items that count for themselves, with a similarity of 1, where they stand in a history."""
+        return NONE
 
     def retrieve(self, query: Query, quota: int) -> RankedList:
         """See `Retriever.retrieve`."""

@@ -39,7 +39,7 @@ class VectorNeighbourRetriever(NeighbourRetriever):
     _cold: ColdRule
     _lowest: NDArray[np.float32]
     """The lowest cosine of each list that was full at the fit, float32 (n_items of the fit,); 0 for the others."""
-    _itself: Shard = WHOLE
+    _shard: Shard = WHOLE
 
     def _serve(
         self,
@@ -69,6 +69,10 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         self._neighbours = PatchedRows.of_unsorted(lists)
         self._lowest = lowest_of_lists(lists.offsets, lists.values, self.config.neighbours)
 
+    @property
+    def _itself(self) -> Shard:
+        return self._shard
+
     def with_changes(self, changes: Changes) -> Self:
         """See `Retriever.with_changes`; takes `n_items · dim` multiplications for each new or changed item."""
         if not changes.touched.size:
@@ -80,20 +84,20 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         known = rows[rows < len(self._units)]
         former = self._neighbours.without(known) if known.size else self._neighbours
         sources, near, cosines = entries_for_items(rows, path._units.whole(), self._lowest, self.config.neighbours)
-        own, n_items = self._itself.has(near), changes.data.n_items
+        own, n_items = self._shard.has(near), changes.data.n_items
         path._neighbours = former.with_entries(sources[own], near[own], cosines[own], n_items, n_items)
         return path
 
     def part(self, rows: NDArray[np.int32]) -> Self | None:
         """See `Retriever.part`."""
         path = copy(self)
-        path._itself = Shard(rows, len(self._units))
+        path._shard = Shard(rows, len(self._units))
         path._neighbours = self._neighbours.with_columns(rows)
         return path
 
     def item_vectors(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
         """See `Retriever.item_vectors`; the vectors have length 1."""
-        rows = self._itself.among(len(self._units))
+        rows = self._shard.among(len(self._units))
         return rows, self._units.take(rows)
 
     def save(self, folder: Path) -> None:
@@ -102,7 +106,7 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         write_component(folder / "units", {"units": self._units.whole()}, {})
         self._cold.save(folder / "cold")
         write_component(folder / "lowest", {"lowest": self._lowest}, {})
-        self._itself.save(folder)
+        self._shard.save(folder)
 
     @classmethod
     def load(cls, config: Any, folder: Path, data: Dataset) -> Self:
@@ -111,7 +115,7 @@ class VectorNeighbourRetriever(NeighbourRetriever):
         path._units = VectorTable.of(read_component(folder / "units")[0]["units"])
         path._neighbours = PatchedRows.of_arrays(read_component(folder)[0], len(path._units))
         path._cold = ColdRule.load(folder / "cold")
-        path._itself = Shard.load(folder)
+        path._shard = Shard.load(folder)
         if (folder / "lowest").exists():
             path._lowest = read_component(folder / "lowest")[0]["lowest"]
         else:  # an older release has saved it

@@ -25,6 +25,7 @@ def arrays() -> dict[str, NDArray[Any]]:
         "text": np.array(["a", "bcd"]),
         "table": rng.random((3, 100_000), np.float32),
         "columns": np.asfortranarray(rng.random((7, 50_001))),
+        "number": np.array(7),
         "last": np.arange(5),
     }
 
