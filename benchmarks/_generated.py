@@ -171,24 +171,22 @@ def fit_or_load(
 ) -> Engine:
     """The engine with generated vectors, from the bundle in `folder` where one is there, or fitted and saved there."""
     if folder is not None and (folder / "CURRENT").is_file():
-        return Engine.load(folder, large_pages=True)
+        return Engine.load(folder)
     with use_generated_vectors(data, vectors, seed):
         engine = Engine(engine_config("rrf", recall)).fit(data, progress=progress)
-    if folder is None:
-        return engine
-    engine.save(folder)
-    return Engine.load(folder, large_pages=True)
+    if folder is not None:
+        engine.save(folder)
+    return engine
 
 
 def train_or_load(data: Dataset, folder: Path | None, progress: Progress, recall: float = RECALL) -> Engine:
     """The engine fitted on `data`, from the bundle in `folder` where one is there."""
     if folder is not None and (folder / "CURRENT").is_file():
-        return Engine.load(folder, large_pages=True)
+        return Engine.load(folder)
     engine = Engine(engine_config("rrf", recall)).fit(data, progress=progress)
-    if folder is None:
-        return engine
-    engine.save(folder)
-    return Engine.load(folder, large_pages=True)
+    if folder is not None:
+        engine.save(folder)
+    return engine
 
 
 def _units(vectors: Vectors) -> Vectors:

@@ -78,8 +78,7 @@ def requests() -> str:
             "`rrf`, of which reading, filter and backfill are parts of the Python:\n\n"
             f"{table(['', 'p50', 'p95', 'p99', 'CPU, p50', 'share'], rows)}\n\n"
             f"p50 of a request / of the bare search, median of {figures['runs']} runs: {ratios}.{recall_text(figures)} "
-            f"In this run {figures['vectors']}; two_tower's index is built for a recall of {figures['index_recall']}, "
-            "and the engine is loaded into large pages."
+            f"In this run {figures['vectors']}; two_tower's index is built for a recall of {figures['index_recall']}."
         )
     return "\n\n".join(tables)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from threading import Event
 from time import perf_counter, process_time
 from typing import Annotated, Any
@@ -46,6 +47,9 @@ COMPARED = 60
 MOST_TRAINED = 200_000
 M = 24
 FUSIONS: dict[str, dict[str, Any]] = {"rrf": {}, "weighted_sum": {"normaliser": "min_max"}}
+LARGE = "rrf, large pages"
+"""The engine of `rrf` as it is saved, in large pages; the others map the files of the bundle."""
+
 Seconds = tuple[float, float]
 """Of the wall clock and of the CPU."""
 
@@ -88,19 +92,24 @@ def main(
         data = Dataset.from_frames(log.interactions, log.items, log.users)
         generated = items > MOST_TRAINED if generated is None else generated
         kind = "generated" if generated else "trained"
-        folder = None if cache is None else folder_of(cache, items, data.n_users, events, kind)
         start = perf_counter()
         with ExitStack() as stack:
+            root = cache or Path(stack.enter_context(TemporaryDirectory()))
+            folder = folder_of(root, items, data.n_users, events, kind)
+            bundle = folder / f"engine-{recall}"
             if generated:
                 vectors, labels = item_vectors(data, SEED), np.arange(data.n_items, dtype=np.int32)
                 stack.enter_context(use_generated_users(vectors))
-                first = fit_or_load(data, vectors, SEED, folder and folder / f"engine-{recall}", progress, recall)
+                fit_or_load(data, vectors, SEED, bundle, progress, recall).close()
             else:
-                first = train_or_load(data, folder and folder / f"engine-{recall}", progress, recall)
+                train_or_load(data, bundle, progress, recall).close()
+            first = stack.enter_context(Engine.load(bundle))
+            if not generated:
                 stored = tower_of(first)._index.vectors
                 vectors, labels = stored.values, stored.rows
             ready_s = perf_counter() - start
             engines = {name: with_fusion(first, name, recall) for name in FUSIONS}
+            engines[LARGE] = stack.enter_context(Engine.load(bundle, large_pages=True))
             bare = bare_index(vectors, ef_construction, folder, progress)
             asked = np.random.default_rng(SEED).choice(np.unique(data.interactions.users), requests + WARM)
             figures = measure(engines, bare, data.users.ids.ids(asked).tolist(), k, runs, progress)
@@ -142,11 +151,11 @@ def with_fusion(engine: Engine, strategy: str, recall: float) -> Engine:
     return other
 
 
-def bare_index(vectors: NDArray[np.float32], ef_construction: int, folder: Path | None, progress: Progress) -> Any:
+def bare_index(vectors: NDArray[np.float32], ef_construction: int, folder: Path, progress: Progress) -> Any:
     """The peer's own index over the vectors of two_tower, from `folder` where it is there."""
     index = hnswlib.Index("cosine", DIM)
-    file = None if folder is None else folder / "bare.hnsw"
-    if file is not None and file.is_file():
+    file = folder / "bare.hnsw"
+    if file.is_file():
         index.load_index(str(file), max_elements=len(vectors))
     else:
         index.init_index(len(vectors), M=M, ef_construction=ef_construction, random_seed=SEED)
@@ -154,9 +163,7 @@ def bare_index(vectors: NDArray[np.float32], ef_construction: int, folder: Path 
             for part in np.array_split(np.arange(len(vectors)), max(len(vectors) // 2000, 1)):
                 index.add_items(vectors[part], part)
                 advance(part.size)
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            index.save_index(str(file))
+        index.save_index(str(file))
     index.set_num_threads(1)
     return index
 
@@ -286,7 +293,7 @@ def summary(times: Sequence[Seconds]) -> dict[str, float]:
 
 @contextmanager
 def clocks(engines: Iterable[Engine]) -> Iterator[dict[str, list[float]]]:
-    """Wall and CPU seconds by stage of what is asked of the engines, which share their paths."""
+    """Wall and CPU seconds by stage of what is asked of the engines."""
     parts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def clocked(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -324,9 +331,13 @@ def echoes(engines: Iterable[Engine]) -> Iterator[Event]:
 
 
 def stage_targets(engines: Iterable[Engine]) -> list[Target]:
-    """The calls of the paths, which the engines share, and of the fusions."""
+    """The calls of the paths, which some engines share, and of the fusions."""
     states = [engine._current() for engine in engines]
-    paths: list[Target] = [(path.retriever, "retrieve", path.name) for path in states[0].paths]
+    paths: list[Target] = list(
+        {
+            id(path.retriever): (path.retriever, "retrieve", path.name) for state in states for path in state.paths
+        }.values()
+    )
     return paths + [(state.segments[-1].fusion, "fuse", "fuse") for state in states]
 
 

@@ -48,7 +48,8 @@ def _compile(function: F, **options: Any) -> F:
 
 def _template_for(template: Callable[..., Any], arguments: Sequence[Any], names: Mapping[str, Any]) -> Any:
     """What numba calls of a kernel for another: for the types of arguments, since it compiles anew for each literal."""
-    return template([types.unliteral(one) for one in arguments], names)  # type: ignore[no-untyped-call]
+    unliteral: Callable[[Any], Any] = types.unliteral
+    return template([unliteral(one) for one in arguments], {name: unliteral(one) for name, one in names.items()})
 
 
 def _prefetch_line(typing: Any, array: Any, place: Any) -> Any:

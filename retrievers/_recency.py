@@ -34,15 +34,14 @@ def decay_of(query: Query, half_life: float | None) -> float:
 
 
 def recent_items_of_each(
-    queries: Sequence[Query], half_life: float | None, n_items: int | None = None
+    queries: Sequence[Query], half_life: float | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
     """`recent_items` of several users as CSR: offsets, int64 (n_users + 1,), items and weights; at least one user."""
     if len(queries) == 1:
-        newest, newest_weights = recent_items(queries[0], n_items, half_life)
+        newest, newest_weights = recent_items(queries[0], None, half_life)
         return offsets_of([newest.size]), newest, newest_weights
     bounds, history, weights, ordered = histories_of(queries)
-    most = history.size if n_items is None else n_items
-    offsets, items, decayed = _newest_distinct_of_each(bounds, history, weights, most, decays_of(ordered, half_life))
+    offsets, items, decayed = _newest_distinct_of_each(bounds, history, weights, decays_of(ordered, half_life))
     return offsets, items, decayed
 
 
@@ -72,13 +71,13 @@ def newest_distinct(history: Array, weights: Array, n: int, decay: float) -> tup
 
 @kernel
 def _newest_distinct_of_each(
-    bounds: Array, histories: Array, weights: Array, most: int, decays: Array
+    bounds: Array, histories: Array, weights: Array, decays: Array
 ) -> tuple[Array, Array, Array]:
     offsets = np.zeros(bounds.size, np.int64)
     items, decayed = np.empty(histories.size, np.int32), np.empty(histories.size, np.float32)
     for user in range(decays.size):
         own = slice(bounds[user], bounds[user + 1])
-        newest, newest_weights = newest_distinct(histories[own], weights[own], most, decays[user])
+        newest, newest_weights = newest_distinct(histories[own], weights[own], histories.size, decays[user])
         start, stop = offsets[user], offsets[user] + newest.size
         items[start:stop], decayed[start:stop] = newest, newest_weights
         offsets[user + 1] = stop

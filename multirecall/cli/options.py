@@ -135,10 +135,18 @@ def read_threads(text: str | None) -> int | Literal["auto"] | None:
     return int(text)
 
 
-def load_bundle(folder: Path, plugins: list[str] | None, version: str | None = None, *, follow: bool = False) -> Engine:
+def load_bundle(
+    folder: Path,
+    plugins: list[str] | None,
+    version: str | None = None,
+    *,
+    follow: bool = False,
+    large_pages: bool = False,
+) -> Engine:
     """Load a bundle, which may use the classes that `--plugin` names; raises as `Engine.load`."""
     with plugins_by_option():
-        return Engine.load(folder, version=version, follow=follow, plugins=import_plugins(plugins))
+        classes = import_plugins(plugins)
+        return Engine.load(folder, version=version, follow=follow, plugins=classes, large_pages=large_pages)
 
 
 def import_plugins(names: list[str] | None) -> list[type]:

@@ -35,6 +35,10 @@ def serve(
         bool | None, typer.Option("--writable/--read-only", help="Whether the routes that change data are there.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that serve; default: 1.")] = None,
+    large_pages: Annotated[
+        bool | None,
+        typer.Option("--large-pages/--mapped", help="Whether each process copies the bundle into large pages."),
+    ] = None,
     ray: Annotated[
         str | None, typer.Option(help="Of a sharded bundle: the Ray cluster; default: this machine.")
     ] = None,
@@ -45,21 +49,23 @@ def serve(
     for library in ("fastapi", "httptools", "jinja2", "orjson", "uvicorn", "uvloop"):
         import_extra(library, "multirecall serve")
     chosen = ServeSettings() if settings is None else ServeSettings.from_toml(settings)
-    chosen = chosen.override(host=host, port=port, writable=writable, workers=workers)
+    chosen = chosen.override(host=host, port=port, writable=writable, workers=workers, large_pages=large_pages)
     server = import_module("multirecall.serving.server")
     if chosen.workers > 1 and is_sharded(bundle):
         raise ConfigError("workers: one process serves a sharded bundle, whose paths run on Ray; leave --workers out")
+    if chosen.large_pages and is_sharded(bundle):
+        raise ConfigError("large_pages: the shards of a bundle map their files; leave --large-pages out")
     if chosen.workers > 1:
         listening = server.bind(chosen)
         import_module("multirecall.serving.supervisor").supervise(
-            partial(_load_in_worker, bundle, plugin),
+            partial(_load_in_worker, bundle, plugin, chosen.large_pages),
             chosen,
             listening,
             lambda workers: _say_what_is_on(bundle, chosen, listening, _who_writes(workers)),
             console(stderr=True).print,
         )
         return
-    with _open(bundle, plugin, not chosen.writable, ray, replicas) as engine:
+    with _open(bundle, plugin, chosen, ray, replicas) as engine:
         app = create_app(engine, chosen)
         listening = server.bind(chosen)
         _log_lines()
@@ -67,12 +73,13 @@ def serve(
         server.run(app, chosen, [listening])
 
 
-def _open(bundle: Path, plugin: list[str] | None, follow: bool, ray: str | None, replicas: int) -> Engine:
+def _open(bundle: Path, plugin: list[str] | None, chosen: ServeSettings, ray: str | None, replicas: int) -> Engine:
     """The engine of a bundle or, of a sharded one, the engine over its shards."""
+    follow = not chosen.writable
     if not is_sharded(bundle):
         if ray is not None:
             raise ConfigError(f"--ray: {bundle} is not sharded; leave it out, or make shards with multirecall shard")
-        return load_bundle(bundle, plugin, follow=follow)
+        return load_bundle(bundle, plugin, follow=follow, large_pages=chosen.large_pages)
     with plugins_by_option():
         plugins = import_plugins(plugin)
         return ShardedEngine.connect(bundle, replicas=replicas, ray=ray, follow=follow, plugins=plugins)
@@ -89,12 +96,12 @@ def serve_key(
     typer.echo(key.lines, nl=False)
 
 
-def _load_in_worker(bundle: Path, plugin: list[str] | None, follow: bool) -> Engine:
+def _load_in_worker(bundle: Path, plugin: list[str] | None, large_pages: bool, follow: bool) -> Engine:
     """What a worker begins with; its process knows nothing of the command line yet."""
     replace_unprintable()
     show_log()
     _log_lines()
-    return load_bundle(bundle, plugin, follow=follow)
+    return load_bundle(bundle, plugin, follow=follow, large_pages=large_pages)
 
 
 def _say_what_is_on(bundle: Path, chosen: ServeSettings, listening: socket, *notes: str) -> None:

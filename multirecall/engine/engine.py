@@ -286,9 +286,10 @@ class Engine(EngineReader):
             plugins: retriever and fusion classes, not installed as plug-ins, that the bundle may use. The bundle notes
                 such a class by module and name, and never imports it by itself. Classes that the bundle does not use
                 are ignored. A class of `__main__` is found by its name alone.
-            large_pages: whether to copy the bundle into memory of the process, in large pages where the system has
-                them. Requests then take about a tenth less time. Otherwise the process maps the files, begins sooner,
-                and shares their memory with other processes that load the bundle. Changes no result.
+            large_pages: whether to copy the bundle into large pages of the process's own memory, where the system has
+                them. A request over 100,000 items then takes about an eighth less time, one over 1,000,000 as long as
+                before. Otherwise the process maps the files: it begins sooner, the system may drop what no request
+                reads, and other processes that load the bundle share it. Changes no result.
 
         Raises:
             BundleError: not a bundle, damaged, or of another format; or it lacks a live change up to `last_change`.

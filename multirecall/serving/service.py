@@ -67,7 +67,7 @@ class Service:
         self.engine = (
             engine_or_bundle
             if isinstance(engine_or_bundle, Engine)
-            else Engine.load(engine_or_bundle, follow=not settings.writable, large_pages=settings.workers == 1)
+            else Engine.load(engine_or_bundle, follow=not settings.writable, large_pages=settings.large_pages)
         )
         self.store = open_store(settings.store)
         if self.store is not None:

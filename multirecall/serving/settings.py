@@ -101,6 +101,9 @@ class ServeSettings(StrictModel):
     workers: Annotated[int, Field(strict=True, ge=1, le=256)] = 1
     """Processes that serve, each with the limits below. Where data may be changed, one of them writes."""
 
+    large_pages: bool = False
+    """Whether each process copies the bundle into large pages, as `Engine.load` may. Changes speed only."""
+
     writable: bool = False
     """Whether the routes that change data, or forget people, are there."""
 

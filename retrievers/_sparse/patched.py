@@ -15,7 +15,7 @@ from multirecall.lists import RankedBatch
 from multirecall.query import Filter, runs_of_one_bitmap
 from multirecall.sums import Sums
 
-from .patch_kernels import Matrix, add_patched, entries_at, merge_rows, top_of_each, without_items
+from .patch_kernels import Matrix, entries_at, merge_rows, top_of_each, without_items
 from .rows import Arrays, SparseRows
 
 NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
@@ -75,10 +75,6 @@ class PatchedRows:
     def n_rows(self) -> int:
         """The number of rows of the matrix."""
         return self.lengths.size
-
-    def add(self, rows: NDArray[np.int32], weights: NDArray[np.float32], sums: Sums) -> None:
-        """Add `Σ weight · row` to `sums`, in place; weights are ≥ 0."""
-        sums.size = add_patched(rows, weights, self.kernel_arrays(), sums.totals, sums.touched, sums.size)
 
     def top_of_each(
         self,
@@ -227,14 +223,9 @@ class PatchedRows:
 
 @cache
 def _compile() -> None:
-    """Compile the kernels before the first request or change needs them."""
-    none, one = np.empty(0, np.int32), np.ones(1, np.float32)
-    offsets = np.zeros(1, np.int64)
-    base = offsets, none, one[:0]
-    sums = Sums(1)
-    matrix = none, *base, none, offsets, 0, *NOTHING
-    add_patched(none, one[:0], matrix, sums.totals, sums.touched, sums.size)
-    sums.top(1)
+    """Compile the kernels before the first change, or explanation, needs them."""
+    none, offsets = np.empty(0, np.int32), np.zeros(1, np.int64)
+    base = offsets, none, np.empty(0, np.float32)
     entries_at(none, none, *base, *NOTHING)
     merge_rows(offsets, *base, none, offsets, *NOTHING)
 

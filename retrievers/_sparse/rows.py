@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from multirecall.csr import offsets_of
 from multirecall.kernels import LINE, Array, kernel, prefetch
-from multirecall.sums import ENTRIES_TO_SCAN, Sums
+from multirecall.sums import Sums
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -105,14 +105,13 @@ def fetch_row(rows: Array, position: int, offsets: Array, columns: Array, values
 
 @cache
 def _compile() -> None:
-    """Compile both ways of summing, with few and with many entries, before the first request needs one."""
+    """Compile what `SparseRows.add` and a `Sums` need before the first request does."""
     rows, weights = np.zeros(1, np.int32), np.ones(1, np.float32)
     entry = np.array([0, 1], np.int64), np.zeros(1, np.int32), np.ones(1, np.float32)
-    for n_columns in (ENTRIES_TO_SCAN - 1, ENTRIES_TO_SCAN):
-        sums = Sums(n_columns)
-        sums.add(rows, weights)
-        sums.size = add_rows(rows, weights, *entry, sums.totals, sums.touched, sums.size)
-        sums.top(1)
+    sums = Sums(1)
+    sums.add(rows, weights)
+    sums.size = add_rows(rows, weights, *entry, sums.totals, sums.touched, sums.size)
+    sums.top(1)
 
 
 @kernel

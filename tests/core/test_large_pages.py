@@ -1,21 +1,24 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from patience import eventually
 
-from multirecall import Dataset, Engine, EngineConfig
+from multirecall import Dataset, Engine, EngineConfig, large_pages
+from multirecall.cli.serve import _open
 from multirecall.datasets import generate
-from multirecall.engine.follower import Followed
-from multirecall.engine.state import EngineState
-from multirecall.large_pages import PAGE, in_large_pages, load_into_large_pages
+from multirecall.large_pages import PAGE, in_large_pages, load_into_large_pages, system_has_large_pages
+from multirecall.serving.service import Service
+from multirecall.serving.settings import ServeSettings
 from multirecall.storage import read_component, write_component
 
-linux = pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="only Linux is asked for large pages")
+linux = pytest.mark.skipif(not system_has_large_pages(), reason="the system has no large pages")
 
 
 def arrays() -> dict[str, NDArray[Any]]:
@@ -81,31 +84,69 @@ def test_a_component_is_copied_within_the_body_alone(tmp_path: Path) -> None:
         np.testing.assert_array_equal(copied[name], array)
 
 
-@linux
-def test_an_engine_in_large_pages_gives_the_same_lists_and_reads_newer_versions_into_them(tmp_path: Path) -> None:
-    log = generate(300, 900, 6_000)
+def test_arrays_stay_where_they_are_where_large_pages_are_turned_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = tmp_path / "enabled"
+    monkeypatch.setattr(large_pages, "SWITCH", switch)
+    for text in (None, "always madvise [never]\n"):
+        if text is not None:
+            switch.write_text(text)
+        given = arrays()
+        assert not system_has_large_pages()
+        assert all(copy is given[name] for name, copy in in_large_pages(given).items())
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Path]]:
+    """An engine whose weights of `ease` fill a large page, and its bundle."""
     config = EngineConfig.model_validate({"k": 20, "paths": [{"retriever": "ease"}, {"retriever": "item_cf"}]})
-    writer = Engine(config).fit(Dataset.from_frames(log.interactions))
-    writer.save(tmp_path / "bundle")
-    users = writer.data.users.ids.ids()[:40].tolist()
-    plain, large = Engine.load(tmp_path / "bundle"), Engine.load(tmp_path / "bundle", large_pages=True)
-    assert is_mapped(weights_of(plain._current()))
-    assert not is_mapped(weights_of(large._current()))
+    bundle = tmp_path_factory.mktemp("large-pages") / "bundle"
+    with Engine(config).fit(Dataset.from_frames(generate(300, 900, 6_000).interactions)) as engine:
+        engine.save(bundle)
+        yield engine, bundle
+
+
+@linux
+def test_an_engine_in_large_pages_gives_the_same_lists(writer: tuple[Engine, Path]) -> None:
+    engine, bundle = writer
+    users = engine.data.users.ids.ids()[:40].tolist()
+    plain, large = Engine.load(bundle), Engine.load(bundle, large_pages=True)
+    assert is_mapped(weights_of(plain))
+    assert not is_mapped(weights_of(large))
     for one, other in zip(plain.retrieve_batch(users), large.retrieve_batch(users), strict=True):
         np.testing.assert_array_equal(one.ids, other.ids)
         np.testing.assert_array_equal(one.scores, other.scores)
-    writer.save(tmp_path / "bundle")
-    for engine in (plain, large):
-        store = engine._writer.store
-        assert store is not None
-        newer = Followed(store, engine.config, large_pages=engine is large).newest(engine._current(), engine._adopt)
-        assert newer is not engine._current()
-        assert is_mapped(weights_of(newer)) == (engine is plain)
 
 
-def weights_of(state: EngineState) -> NDArray[Any]:
-    """The weights of `ease`, which fill a large page."""
-    retriever: Any = state.paths[0].retriever
+@linux
+@pytest.mark.parametrize("large", [False, True])
+def test_an_engine_that_follows_reads_newer_versions_as_it_read_the_first(
+    writer: tuple[Engine, Path], large: bool
+) -> None:
+    engine, bundle = writer
+    with Engine.load(bundle, follow=True, large_pages=large) as follower:
+        first = follower._current()
+        engine.save(bundle)
+        eventually(lambda: follower._current() is not first)
+        assert is_mapped(weights_of(follower)) is not large
+
+
+@linux
+@pytest.mark.parametrize("large", [False, True])
+def test_a_service_reads_a_bundle_as_its_settings_say(writer: tuple[Engine, Path], large: bool) -> None:
+    _, bundle = writer
+    settings = ServeSettings(large_pages=large)
+    service = Service(bundle, settings)
+    assert is_mapped(weights_of(service.engine)) is not large
+    service.close()
+    with _open(bundle, None, settings, None, 1) as opened:
+        assert is_mapped(weights_of(opened)) is not large
+
+
+def weights_of(engine: Engine) -> NDArray[Any]:
+    """The weights of `ease`."""
+    retriever: Any = engine._current().paths[0].retriever
     weights: NDArray[Any] = retriever._neighbours.values
     return weights
 

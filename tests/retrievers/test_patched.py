@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from multirecall.lists import RankedBatch, RankedList
 from multirecall.progress import SILENT
 from multirecall.retrievers._neighbours.knn import entries_for_items, lowest_of_lists, nearest_neighbours
+from multirecall.retrievers._sparse.patch_kernels import add_patched
 from multirecall.retrievers._sparse.patched import PatchedRows
 from multirecall.retrievers._sparse.rows import SparseRows
 from multirecall.retrievers._sparse.units import unit_rows
@@ -26,7 +27,7 @@ SIZES = st.lists(st.integers(0, 30), min_size=1, max_size=6)
 
 def totals(rows: PatchedRows, asked: NDArray[np.int32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
     sums = Sums(rows.n_columns)
-    rows.add(asked, weights, sums)
+    sums.size = add_patched(asked, weights, rows.kernel_arrays(), sums.totals, sums.touched, sums.size)
     found: NDArray[np.float32] = sums.totals.copy()
     sums.top(1)
     return found
