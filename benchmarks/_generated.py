@@ -54,13 +54,13 @@ RECALL = 0.975
 """Of the index of two_tower: at a hundred thousand items about what a bare search finds at twice the width."""
 
 
-def engine_config(strategy: str, recall: float, **fusion: Any) -> EngineConfig:
-    """Five paths of quota 500; `recall` is that of two_tower's index."""
+def engine_config(recall: float) -> EngineConfig:
+    """Five paths of quota 500, fused by `rrf`; `recall` is that of two_tower's index."""
     params = {**BRIEFLY, "two_tower": {**BRIEFLY["two_tower"], "index": {"recall": recall}}}
     return EngineConfig.model_validate(
         {
             "paths": [PathConfig(retriever=name, quota=500, params=params.get(name, {})) for name in PATHS],
-            "fusion": {"strategy": strategy, "params": fusion},
+            "fusion": {"strategy": "rrf"},
         }
     )
 
@@ -173,7 +173,7 @@ def fit_or_load(
     if folder is not None and (folder / "CURRENT").is_file():
         return Engine.load(folder)
     with use_generated_vectors(data, vectors, seed):
-        engine = Engine(engine_config("rrf", recall)).fit(data, progress=progress)
+        engine = Engine(engine_config(recall)).fit(data, progress=progress)
     if folder is not None:
         engine.save(folder)
     return engine
@@ -183,7 +183,7 @@ def train_or_load(data: Dataset, folder: Path | None, progress: Progress, recall
     """The engine fitted on `data`, from the bundle in `folder` where one is there."""
     if folder is not None and (folder / "CURRENT").is_file():
         return Engine.load(folder)
-    engine = Engine(engine_config("rrf", recall)).fit(data, progress=progress)
+    engine = Engine(engine_config(recall)).fit(data, progress=progress)
     if folder is not None:
         engine.save(folder)
     return engine

@@ -74,8 +74,9 @@ def requests() -> str:
         tables.append(
             f"`engine.retrieve` of {figures['k']} candidates for a known user, {figures['items']:,} items, five paths "
             f"of {figures['quota']}, one thread, µs, and one bare hnswlib top-{figures['k']} search over the vectors "
-            f"of `two_tower`, all in one run on {machine_of(figures)}; the stages are those of "
-            "`rrf`, of which reading, filter and backfill are parts of the Python:\n\n"
+            f"of `two_tower`, all in one run on {machine_of(figures)}; one engine maps its "
+            "bundle, the other has copied it into large pages; the stages are those of the first, of which reading, "
+            "filter and backfill are parts of the Python:\n\n"
             f"{table(['', 'p50', 'p95', 'p99', 'CPU, p50', 'share'], rows)}\n\n"
             f"p50 of a request / of the bare search, median of {figures['runs']} runs: {ratios}.{recall_text(figures)} "
             f"In this run {figures['vectors']}; two_tower's index is built for a recall of {figures['index_recall']}."

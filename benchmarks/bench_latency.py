@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -24,7 +23,6 @@ from _generated import (
     PATHS,
     RECALL,
     TRAINED_NOTE,
-    engine_config,
     fit_or_load,
     folder_of,
     item_vectors,
@@ -38,7 +36,6 @@ from multirecall import Dataset, Engine
 from multirecall.datasets import generate
 from multirecall.engine import answer
 from multirecall.engine.request import read_filters, read_query
-from multirecall.engine.segments import segments_of
 from multirecall.progress import Progress, terminal_progress
 
 SEED = 7
@@ -46,10 +43,6 @@ WARM = 50
 COMPARED = 60
 MOST_TRAINED = 200_000
 M = 24
-FUSIONS: dict[str, dict[str, Any]] = {"rrf": {}, "weighted_sum": {"normaliser": "min_max"}}
-LARGE = "rrf, large pages"
-"""The engine of `rrf` as it is saved, in large pages; the others map the files of the bundle."""
-
 Seconds = tuple[float, float]
 """Of the wall clock and of the CPU."""
 
@@ -103,13 +96,15 @@ def main(
                 fit_or_load(data, vectors, SEED, bundle, progress, recall).close()
             else:
                 train_or_load(data, bundle, progress, recall).close()
-            first = stack.enter_context(Engine.load(bundle))
+            engines = {
+                name: stack.enter_context(Engine.load(bundle, large_pages=large))
+                for name, large in (("rrf", False), ("rrf, large pages", True))
+            }
+            first = engines["rrf"]
             if not generated:
                 stored = tower_of(first)._index.vectors
                 vectors, labels = stored.values, stored.rows
             ready_s = perf_counter() - start
-            engines = {name: with_fusion(first, name, recall) for name in FUSIONS}
-            engines[LARGE] = stack.enter_context(Engine.load(bundle, large_pages=True))
             bare = bare_index(vectors, ef_construction, folder, progress)
             asked = np.random.default_rng(SEED).choice(np.unique(data.interactions.users), requests + WARM)
             figures = measure(engines, bare, data.users.ids.ids(asked).tolist(), k, runs, progress)
@@ -140,15 +135,6 @@ def main(
 def tower_of(engine: Engine) -> Any:
     """The retriever of the first path, `two_tower`."""
     return engine._current().paths[0].retriever
-
-
-def with_fusion(engine: Engine, strategy: str, recall: float) -> Engine:
-    """An engine with another fusion over the same paths."""
-    other = Engine(engine_config(strategy, recall, **FUSIONS[strategy]))
-    assert engine._state is not None
-    segments = segments_of(other.config, other._blueprint.fusions, engine.paths)
-    other._serve(replace(engine._state, segments=segments))
-    return other
 
 
 def bare_index(vectors: NDArray[np.float32], ef_construction: int, folder: Path, progress: Progress) -> Any:
@@ -331,13 +317,9 @@ def echoes(engines: Iterable[Engine]) -> Iterator[Event]:
 
 
 def stage_targets(engines: Iterable[Engine]) -> list[Target]:
-    """The calls of the paths, which some engines share, and of the fusions."""
+    """The calls of the paths and the fusions of all engines."""
     states = [engine._current() for engine in engines]
-    paths: list[Target] = list(
-        {
-            id(path.retriever): (path.retriever, "retrieve", path.name) for state in states for path in state.paths
-        }.values()
-    )
+    paths: list[Target] = [(path.retriever, "retrieve", path.name) for state in states for path in state.paths]
     return paths + [(state.segments[-1].fusion, "fuse", "fuse") for state in states]
 
 
