@@ -18,7 +18,7 @@ CellArrays = tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array
 """What kernels get of a `Cells`: all its arrays but the last two, in their order."""
 
 StoredArrays = tuple[Array, Array, Array, Array, Array]
-"""`rows`, `values`, `dead`, `new_rows` and `new_values` of a `Vectors`, see `scan.py`; `dead` may be empty: none is."""
+"""`rows`, `values`, `dead`, `new_rows` and `new_values` of a `Vectors`, see `scan.py`; an empty `dead`: none is."""
 
 CODE_MAX = 127
 """The largest code of a centroid's entry."""
