@@ -38,10 +38,7 @@ def best_of_history(
     sums = Sums(matrix.n_columns)
     history = query.history, query.weights, decay_of(query, half_life), (own.rows, own.n_items)
     asked = *history, k, *query.filter, sums.totals, sums.touched
-    if isinstance(matrix, SparseRows):
-        found = _best_of_sparse((matrix.offsets, matrix.columns, matrix.values), *asked)
-    else:
-        found = _best_of_patched(matrix.kernel_arrays(), *asked)
+    found = _best_of_one(_arrays_of(matrix), *asked)
     sums.release()
     return RankedList(*found)
 
@@ -57,18 +54,20 @@ def best_of_histories(
         sums = Sums(matrix.n_columns)
         part = bounds[users.start : users.stop + 1], history, weights, decays[users], (own.rows, own.n_items)
         asked = *part, k, exclude_bounds, exclude, allowed, sums.totals, sums.touched
-        if isinstance(matrix, SparseRows):
-            arrays = _each_of_sparse((matrix.offsets, matrix.columns, matrix.values), *asked)
-        else:
-            arrays = _each_of_patched(matrix.kernel_arrays(), *asked)
+        parts.append(RankedBatch(*_best_of_each(_arrays_of(matrix), *asked)))
         sums.release()
-        parts.append(RankedBatch(*arrays))
     return parts[0] if len(parts) == 1 else RankedBatch.concat(parts)
 
 
+def _arrays_of(matrix: SparseRows | PatchedRows) -> Lists | Matrix:
+    if isinstance(matrix, SparseRows):
+        return matrix.offsets, matrix.columns, matrix.values
+    return matrix.kernel_arrays()
+
+
 @kernel
-def _best_of_sparse(
-    matrix: Lists,
+def _best_of_one(
+    matrix: Lists | Matrix,
     history: Array,
     weights: Array,
     decay: float,
@@ -79,31 +78,16 @@ def _best_of_sparse(
     totals: Array,
     touched: Array,
 ) -> tuple[Array, Array]:
-    """Columns and sums. `totals` and `touched` are of a `Sums`, whose totals are 0, and are so again."""
+    """Columns and sums. `totals` and `touched` are of a `Sums`, whose totals are 0, and are so again.
+
+    numba knows the length of `matrix` and compiles one of the branches.
+    """
     items, decayed = newest_distinct(history, weights, history.size, decay)
     size = _begin_with_own(items, decayed, own, totals, touched)
-    size = add_rows(items, decayed, matrix[0], matrix[1], matrix[2], totals, touched, size)
-    found: tuple[Array, Array] = take_top(totals, touched, size, k, exclude, allowed)
-    return found
-
-
-@kernel
-def _best_of_patched(
-    matrix: Matrix,
-    history: Array,
-    weights: Array,
-    decay: float,
-    own: Own,
-    k: int,
-    exclude: Array,
-    allowed: Array,
-    totals: Array,
-    touched: Array,
-) -> tuple[Array, Array]:
-    """The same for a matrix with a patch."""
-    items, decayed = newest_distinct(history, weights, history.size, decay)
-    size = _begin_with_own(items, decayed, own, totals, touched)
-    size = add_patched(items, decayed, matrix, totals, touched, size)
+    if len(matrix) == 3:
+        size = add_rows(items, decayed, matrix[0], matrix[1], matrix[2], totals, touched, size)
+    else:
+        size = add_patched(items, decayed, matrix, totals, touched, size)
     found: tuple[Array, Array] = take_top(totals, touched, size, k, exclude, allowed)
     return found
 
@@ -120,8 +104,8 @@ def _begin_with_own(items: Array, weights: Array, own: Own, totals: Array, touch
 
 
 @kernel
-def _each_of_sparse(
-    matrix: Lists,
+def _best_of_each(
+    matrix: Lists | Matrix,
     bounds: Array,
     histories: Array,
     weights: Array,
@@ -134,41 +118,13 @@ def _each_of_sparse(
     totals: Array,
     touched: Array,
 ) -> Lists:
-    """`_best_of_sparse` for each history between two of `bounds`; each leaves out what is between `exclude_bounds`."""
+    """`_best_of_one` for each history between two of `bounds`; each leaves out what is between `exclude_bounds`."""
     lists = room_for(decays.size, min(k, totals.size))
     for user in range(decays.size):
         start, stop = bounds[user], bounds[user + 1]
         history, own_weights = histories[start:stop], weights[start:stop]
         left_out = exclude[exclude_bounds[user] : exclude_bounds[user + 1]]
-        items, scores = _best_of_sparse(
-            matrix, history, own_weights, decays[user], own, k, left_out, allowed, totals, touched
-        )
-        put_list(lists, user, items, scores)
-    return filled(lists)
-
-
-@kernel
-def _each_of_patched(
-    matrix: Matrix,
-    bounds: Array,
-    histories: Array,
-    weights: Array,
-    decays: Array,
-    own: Own,
-    k: int,
-    exclude_bounds: Array,
-    exclude: Array,
-    allowed: Array,
-    totals: Array,
-    touched: Array,
-) -> Lists:
-    """The same for a matrix with a patch."""
-    lists = room_for(decays.size, min(k, totals.size))
-    for user in range(decays.size):
-        start, stop = bounds[user], bounds[user + 1]
-        history, own_weights = histories[start:stop], weights[start:stop]
-        left_out = exclude[exclude_bounds[user] : exclude_bounds[user + 1]]
-        items, scores = _best_of_patched(
+        items, scores = _best_of_one(
             matrix, history, own_weights, decays[user], own, k, left_out, allowed, totals, touched
         )
         put_list(lists, user, items, scores)
